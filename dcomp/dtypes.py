@@ -1,0 +1,45 @@
+"""The element types of a checkpoint: safetensors' names for them and numpy's dtypes.
+
+`ml_dtypes` supplies the ones that numpy lacks. safetensors' 4- and 6-bit floats (F4, F6_*) pack
+elements across bytes and have no numpy form; they are not in the table and are refused by name.
+"""
+
+import ml_dtypes
+import numpy as np
+
+BY_NAME: dict[str, np.dtype] = {
+    name: np.dtype(scalar)
+    for name, scalar in {
+        "BOOL": np.bool_,
+        "U8": np.uint8,
+        "I8": np.int8,
+        "U16": np.uint16,
+        "I16": np.int16,
+        "U32": np.uint32,
+        "I32": np.int32,
+        "U64": np.uint64,
+        "I64": np.int64,
+        "F16": np.float16,
+        "BF16": ml_dtypes.bfloat16,
+        "F32": np.float32,
+        "F64": np.float64,
+        "C64": np.complex64,
+        "F8_E4M3": ml_dtypes.float8_e4m3fn,
+        "F8_E5M2": ml_dtypes.float8_e5m2,
+        "F8_E8M0": ml_dtypes.float8_e8m0fnu,
+        "F8_E4M3FNUZ": ml_dtypes.float8_e4m3fnuz,
+        "F8_E5M2FNUZ": ml_dtypes.float8_e5m2fnuz,
+    }.items()
+}
+
+NAME_OF: dict[np.dtype, str] = {dtype: name for name, dtype in BY_NAME.items()}
+
+
+def bit_patterns(array: np.ndarray) -> np.ndarray:
+    """View any array as the flat, row-major unsigned integers that its elements are in memory.
+
+    Two elements are the same value to the codec exactly if these integers are equal, so -0.0 is not
+    0.0 and every NaN keeps its payload. A contiguous array is viewed, not copied.
+    """
+    flat = np.ascontiguousarray(array).reshape(-1)
+    return flat.view(np.dtype(f"u{array.dtype.itemsize}"))

@@ -1,0 +1,64 @@
+"""Everything that dcomp raises on purpose.
+
+::
+
+    DcompError              base; the command line prints it as one `error: ...` line
+    ├── UsageError          an option or argument that makes no sense (exit code 2)
+    │   └── RecipeError     a recipe with mistakes in it, all of them in one message
+    ├── CheckpointError     a file that is not a readable checkpoint
+    ├── ContainerError      a .dcz file that breaks container/FORMAT.md
+    │   ├── ChecksumError   bytes that changed since they were written
+    │   └── LimitError      sizes beyond the format's or the caller's limits
+    ├── ArchitectureError   a model that is unknown, or does not fit the checkpoint
+    ├── DataError           a data set that cannot be had
+    ├── OutputError         a file that cannot be written, or must not be overwritten
+    └── GateError           a bound asked for (--max-error, --min-ratio) that was missed
+"""
+
+
+class DcompError(Exception):
+    """Base of all errors whose message is written for the person at the terminal."""
+
+    exit_code = 1
+
+
+class UsageError(DcompError):
+    """An option or argument that makes no sense."""
+
+    exit_code = 2
+
+
+class RecipeError(UsageError):
+    """A recipe with mistakes in it."""
+
+
+class CheckpointError(DcompError):
+    """A file that is not a readable checkpoint."""
+
+
+class ContainerError(DcompError):
+    """A .dcz file that breaks the format."""
+
+
+class ChecksumError(ContainerError):
+    """Bytes of a container that are not the ones that were written."""
+
+
+class LimitError(ContainerError):
+    """Sizes that the format or the caller does not allow."""
+
+
+class ArchitectureError(DcompError):
+    """A model that is unknown, or that the checkpoint does not fit."""
+
+
+class DataError(DcompError):
+    """A data set that cannot be had."""
+
+
+class OutputError(DcompError):
+    """A file that cannot be written, or must not be overwritten."""
+
+
+class GateError(DcompError):
+    """A bound that was asked for and missed."""

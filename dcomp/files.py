@@ -1,0 +1,67 @@
+"""Files that are whole or not there at all."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from dcomp.errors import OutputError
+
+
+def check_replaceable(path: Path, *, force: bool) -> None:
+    """Refuse an existing `path` unless `force`; called before the work as well as before the write.
+
+    Raises:
+        OutputError: the file exists, is a folder, or its folder does not.
+    """
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; name a file")
+    if path.exists() and not force:
+        raise OutputError(f"{path} exists; --force replaces it, -o names another")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path.parent} is not a folder; create it first")
+
+
+@contextmanager
+def replacing(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
+    """Open a temporary sibling for writing and rename it to `path` once the block has ended well.
+
+    Whatever stops the block (an error, a full disk, Ctrl-C) leaves `path` as it was. Devices and
+    named pipes, which a rename would replace by a file, are written in place.
+
+    Raises:
+        OutputError: the file exists and `force` is not given, or it cannot be written.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        with path.open("wb") as device:
+            yield device
+        return
+    check_replaceable(path, force=force)
+    path = path.resolve()  # a link stays a link; what it points to is replaced
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+    try:
+        try:
+            with os.fdopen(handle, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).chmod(_new_file_mode(path))
+            Path(temporary).replace(path)
+        except OSError as error:
+            raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _new_file_mode(path: Path) -> int:
+    """The mode an existing file has, else the one that the umask leaves to a new file."""
+    if path.exists():
+        return path.stat().st_mode & 0o7777
+    umask = os.umask(0)
+    os.umask(umask)
+    return 0o666 & ~umask

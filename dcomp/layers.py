@@ -1,0 +1,79 @@
+"""Which tensors of a checkpoint a rule speaks of.
+
+A checkpoint holds names and arrays, no modules, so a tensor's *kind* is read from its shape:
+
+- `conv`    three or more dimensions: a convolution's kernels
+- `linear`  two dimensions: a fully connected layer's matrix
+- `bias`    one dimension: biases, and the scales, shifts and statistics of normalization layers
+
+A *rule* `REGEX=VALUE` gives a value of its own to each tensor whose name the regular expression finds.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+from dcomp.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np  # the command line needs the rules, and starts without numpy
+
+FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
+"""The dtypes that weights come in: those that `prune` and `quantize` change."""
+
+Kind = Literal["conv", "linear", "bias"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+def kind_of(array: "np.ndarray") -> Kind | None:
+    """The kind of a weight tensor; None for what is no weight (integers, scalars, empty tensors)."""
+    if array.dtype.name not in FLOATS or array.ndim == 0 or array.size == 0:
+        return None
+    return {1: "bias", 2: "linear"}.get(array.ndim, "conv")  # type: ignore[return-value]  # the literals are Kinds
+
+
+def select(tensors: "Mapping[str, np.ndarray]", kinds: Iterable[Kind]) -> list[str]:
+    """Names of the tensors of the given kinds, in the checkpoint's order."""
+    wanted = set(kinds)
+    return [name for name, array in tensors.items() if kind_of(array) in wanted]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A value for the tensors whose name `pattern` finds."""
+
+    pattern: re.Pattern[str]
+    value: float
+
+    @classmethod
+    def parse(cls, text: str) -> "Rule":
+        """Read `REGEX=VALUE`; the last `=` separates, so the expression may contain others.
+
+        Raises:
+            UsageError: no `=`, an expression that does not compile, or a value that is no number.
+        """
+        regex, separator, value = text.rpartition("=")
+        if not separator or not regex:
+            raise UsageError(f"{text!r} is not of the form REGEX=VALUE, as in 'fc1=0.95'")
+        try:
+            return cls(re.compile(regex), float(value))
+        except re.error as error:
+            raise UsageError(f"{regex!r} in {text!r} is not a regular expression: {error}") from error
+        except ValueError as error:
+            raise UsageError(f"{value!r} in {text!r} is not a number") from error
+
+
+def apply_rules(names: Sequence[str], rules: Iterable[Rule]) -> dict[str, float]:
+    """The value that the rules give to each of `names`; where two rules meet, the later one holds.
+
+    Raises:
+        UsageError: a rule that finds none of the names, which are listed.
+    """
+    values: dict[str, float] = {}
+    for rule in rules:
+        found = [name for name in names if rule.pattern.search(name)]
+        if not found:
+            raise UsageError(f"no layer matches {rule.pattern.pattern!r}; there are {', '.join(names) or 'none'}")
+        values.update(dict.fromkeys(found, rule.value))
+    return values
