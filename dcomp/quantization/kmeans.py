@@ -1,0 +1,168 @@
+"""Values -> codebook, codes: k-means in one dimension.
+
+*Values* are the kept weights of one tensor, shape (n,). A *codebook* holds at most 2^bits distinct values
+of the same dtype, ascending, never zero, shape (k,). *Codes* index it, shape (n,), uint16.
+
+In one dimension clusters are intervals. So values are sorted once, and with prefix sums over them each
+Lloyd step costs k binary searches and no pass over the values.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from dcomp.quantization import Init
+
+MAX_LLOYD_STEPS = 1000
+
+
+def share(
+    values: np.ndarray, bits: int, init: Init = "linear", rng: np.random.Generator | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cluster `values` into at most 2^bits shared ones (paper, sections 3.1 and 3.2).
+
+    Where there are no more distinct values than that, they are the codebook, exactly.
+
+    Args:
+        values: finite and non-zero, shape (n,), any float dtype.
+        bits: 1 to 16.
+        init: `linear` spaces centroids evenly from the least to the greatest value, `density` evenly over
+            the cumulative distribution, `random` draws them from the values (the paper's three);
+            `kmeans++` draws far from those drawn; `optimal` is the exact optimum, in O(k n log n).
+        rng: for `random` and `kmeans++`; seeded with 0 if absent.
+
+    Returns:
+        codebook, codes
+    """
+    distinct, counts = np.unique(values, return_counts=True)
+    if distinct.size <= 2**bits:
+        return distinct, np.searchsorted(distinct, values).astype(np.uint16)
+    sample = Sample(distinct.astype(np.float64), counts)
+    centroids = initial_centroids(sample, 2**bits, init, rng or np.random.default_rng(0))
+    codebook = np.unique(lloyd(sample, centroids).astype(values.dtype))
+    if np.any(codebook == 0):  # a cluster around zero: its member nearest to zero stands for it
+        codebook[codebook == 0] = distinct[np.argmin(np.abs(distinct))]
+        codebook = np.unique(codebook)
+    return codebook, nearest(codebook, values)
+
+
+def nearest(codebook: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The code of the codebook entry nearest to each value, shape (n,), uint16."""
+    exact = codebook.astype(np.float64)
+    borders = (exact[1:] + exact[:-1]) / 2
+    if values.dtype == np.float32:  # round the borders down: v > border then decides as in double precision
+        rounded = borders.astype(np.float32)
+        borders = np.where(rounded > borders, np.nextafter(rounded, np.float32(-np.inf)), rounded)
+        return np.searchsorted(borders, values).astype(np.uint16)
+    return np.searchsorted(borders, values.astype(np.float64)).astype(np.uint16)
+
+
+class Sample:
+    """Distinct values, ascending, how often each occurs, and prefix sums over both: sums[i] is of values[:i]."""
+
+    def __init__(self, values: np.ndarray, counts: np.ndarray) -> None:
+        self.values = values
+        self.counts = counts
+        self.weight_sums = np.concatenate([[0], np.cumsum(counts)])
+        self.value_sums = np.concatenate([[0.0], np.cumsum(values * counts)])
+
+    def means(self, borders: np.ndarray, empty: np.ndarray) -> np.ndarray:
+        """Mean of each cluster values[borders[j]:borders[j + 1]]; `empty[j]` where it has no member."""
+        weights = np.diff(self.weight_sums[borders])
+        sums = np.diff(self.value_sums[borders])
+        return np.where(weights > 0, sums / np.maximum(weights, 1), empty)
+
+
+def lloyd(sample: Sample, centroids: np.ndarray) -> np.ndarray:
+    """Move centroids to the means of their members until no border moves; those without members are dropped."""
+    borders = np.array([], np.intp)
+    for _ in range(MAX_LLOYD_STEPS):
+        inner = np.searchsorted(sample.values, (centroids[1:] + centroids[:-1]) / 2)
+        moved = np.concatenate([[0], inner, [sample.values.size]])
+        if np.array_equal(moved, borders):
+            break
+        borders = moved
+        centroids = sample.means(borders, empty=centroids)
+    return centroids[np.diff(borders) > 0]
+
+
+def initial_centroids(sample: Sample, k: int, init: Init, rng: np.random.Generator) -> np.ndarray:
+    """Ascending starting points, shape (k,); k is less than the number of distinct values."""
+    match init:
+        case "linear":
+            return np.linspace(sample.values[0], sample.values[-1], k)
+        case "density":
+            quantiles = (np.arange(k) + 0.5) / k * sample.weight_sums[-1]
+            return sample.values[np.searchsorted(sample.weight_sums[1:], quantiles)]
+        case "random":
+            share_of = sample.counts / sample.weight_sums[-1]
+            return np.sort(rng.choice(sample.values, k, replace=False, p=share_of))
+        case "kmeans++":
+            return _kmeans_plus_plus(sample, k, rng)
+        case "optimal":
+            return _optimal(sample, k)
+
+
+def _kmeans_plus_plus(sample: Sample, k: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw each centroid with a probability that grows with its squared distance from those drawn."""
+    chosen = [rng.choice(sample.values, p=sample.counts / sample.weight_sums[-1])]
+    distances = np.full(sample.values.size, np.inf)
+    for _ in range(k - 1):
+        np.minimum(distances, (sample.values - chosen[-1]) ** 2, out=distances)
+        masses = np.cumsum(distances * sample.counts)
+        chosen.append(sample.values[np.searchsorted(masses, rng.random() * masses[-1], side="right")])
+    return np.sort(np.array(chosen))
+
+
+def _optimal(sample: Sample, k: int) -> np.ndarray:
+    """Means of the clusters with the least squared error, by dynamic programming over borders.
+
+    The best last border moves right as the end of the sample does, so each of the k rows is solved by
+    divide and conquer (Wu 1991; Grønlund et al. 2017, "Fast Exact k-Means ... in 1D"), all
+    subproblems of one depth in one go.
+    """
+    centered = Sample(sample.values - sample.value_sums[-1] / sample.weight_sums[-1], sample.counts)
+    weights, sums = centered.weight_sums, centered.value_sums
+
+    def gain(begin: np.ndarray, end: np.ndarray) -> np.ndarray:
+        """What the cluster values[begin:end] takes off the sum of squares."""
+        return (sums[end] - sums[begin]) ** 2 / np.maximum(weights[end] - weights[begin], 1)
+
+    n = sample.values.size
+    ends = np.arange(n + 1)
+    total = gain(np.zeros_like(ends), ends)  # the best total gain with one cluster over values[:end]
+    last_borders = np.zeros((k, n + 1), np.int32)
+    for row in range(1, k):
+        total, last_borders[row] = _best_splits(total, gain, row)
+    borders = np.empty(k + 1, np.intp)
+    borders[k] = n
+    for row in range(k - 1, -1, -1):
+        borders[row] = last_borders[row, borders[row + 1]]
+    return sample.means(borders, empty=sample.values[:k])
+
+
+def _best_splits(
+    total: np.ndarray, gain: Callable[[np.ndarray, np.ndarray], np.ndarray], row: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """For each end, the border b that maximizes total[b] + gain(b, end), with at least `row` values before it."""
+    n = total.size - 1
+    best = np.full(n + 1, -np.inf)
+    border = np.zeros(n + 1, np.int32)
+    first = np.array([row + 1])  # subproblems: the ends first..last, whose borders lie in low..high
+    last = np.array([n])
+    low, high = np.array([row]), np.array([n - 1])
+    while first.size:
+        middle = (first + last) // 2
+        width = np.minimum(high, middle - 1) - low + 1
+        starts = np.cumsum(width) - width
+        candidates = np.arange(width.sum()) - np.repeat(starts - low, width)
+        scores = total[candidates] + gain(candidates, np.repeat(middle, width))
+        best[middle] = np.maximum.reduceat(scores, starts)
+        hits = np.flatnonzero(scores == np.repeat(best[middle], width))
+        split = candidates[hits[np.searchsorted(hits, starts)]]
+        border[middle] = split
+        first, last = np.concatenate([first, middle + 1]), np.concatenate([middle - 1, last])
+        low, high = np.concatenate([low, split]), np.concatenate([split, high])
+        alive = first <= last
+        first, last, low, high = first[alive], last[alive], low[alive], high[alive]
+    return best, border
