@@ -1,0 +1,10 @@
+"""The limits of container/FORMAT.md, section 6. A test holds both together."""
+
+MAX_DIRECTORY_BYTES = 1 << 28
+MAX_RANK = 64
+MAX_ELEMENTS = 1 << 40
+MAX_GAP_WIDTH = 16
+MAX_CODEBOOK_SIZE = 1 << 16
+MAX_CODE_LENGTH = 16
+MAX_BLOCK_EXPONENT = 16
+MAX_INDEX_WIDTH = 32

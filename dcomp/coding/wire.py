@@ -1,0 +1,82 @@
+"""Fields of a structure <-> bytes (FORMAT.md, section 1)."""
+
+from dcomp.errors import ContainerError
+
+MAX_VARINT_BYTES = 9
+
+
+def varint(value: int) -> bytes:
+    """An unsigned integer in groups of seven bits, least significant group first."""
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def string(text: str) -> bytes:
+    """UTF-8 behind its size."""
+    encoded = text.encode()
+    return varint(len(encoded)) + encoded
+
+
+class Cursor:
+    """Reads a structure's fields in order; no field reaches beyond its end.
+
+    Raises:
+        ContainerError: from every method, where the bytes end too early or break the format.
+    """
+
+    def __init__(self, data: bytes | memoryview, what: str) -> None:
+        """Start at the first byte of `data`, which errors call `what`."""
+        self.data = memoryview(data)
+        self.what = what
+        self.offset = 0
+
+    @property
+    def remaining(self) -> int:
+        """Bytes not yet read."""
+        return len(self.data) - self.offset
+
+    def take(self, size: int) -> memoryview:
+        """The next `size` bytes, not copied."""
+        if size > self.remaining:
+            raise ContainerError(f"{self.what} is cut short: {size} bytes expected, {self.remaining} left")
+        self.offset += size
+        return self.data[self.offset - size : self.offset]
+
+    def byte(self) -> int:
+        """A u8."""
+        return self.take(1)[0]
+
+    def u32(self) -> int:
+        """A u32, little-endian."""
+        return int.from_bytes(self.take(4), "little")
+
+    def varint(self, limit: int, name: str) -> int:
+        """A varint of at most `limit`; errors call it `name`."""
+        value = 0
+        for group in range(MAX_VARINT_BYTES):
+            byte = self.byte()
+            value |= (byte & 0x7F) << 7 * group
+            if byte < 0x80:
+                if byte == 0 and group:
+                    raise ContainerError(f"{self.what}: {name} is a varint longer than it needs to be")
+                if value > limit:
+                    raise ContainerError(f"{self.what}: {name} is {value}, more than {limit}")
+                return value
+        raise ContainerError(f"{self.what}: {name} is a varint of more than {MAX_VARINT_BYTES} bytes")
+
+    def string(self, name: str) -> str:
+        """A string; errors call it `name`."""
+        size = self.varint(self.remaining, f"size of {name}")
+        try:
+            return bytes(self.take(size)).decode()
+        except UnicodeDecodeError as error:
+            raise ContainerError(f"{self.what}: {name} is not UTF-8") from error
+
+    def finish(self) -> None:
+        """Check that nothing is left."""
+        if self.remaining:
+            raise ContainerError(f"{self.what} has {self.remaining} bytes too many")
