@@ -1,0 +1,1 @@
+"""Checkpoints <-> .dcz files, as FORMAT.md in this folder specifies them."""

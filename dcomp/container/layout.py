@@ -1,0 +1,150 @@
+"""The container's header and directory <-> bytes (FORMAT.md, sections 2, 3 and 7)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from zlib import crc32
+
+import numpy as np
+import zstandard
+
+from dcomp import dtypes
+from dcomp.coding.limits import MAX_DIRECTORY_BYTES, MAX_ELEMENTS, MAX_RANK
+from dcomp.coding.wire import Cursor, string, varint
+from dcomp.errors import ChecksumError, ContainerError
+
+MAGIC = b"\x89DCZ"
+VERSION = 1
+DIRECTORY_COMPRESSED = 1
+ZSTD_LEVEL = 19
+
+DTYPE_NUMBERS = {name: number for number, name in enumerate(dtypes.BY_NAME)}
+DTYPE_NAMES = list(dtypes.BY_NAME)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the directory says about one tensor; `offset` counts from the start of the file."""
+
+    name: str
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    size: int
+    checksum: int
+    offset: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the decoded tensor."""
+        return prod(self.shape) * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class Directory:
+    """All that stands before the records.
+
+    Attributes:
+        metadata: the checkpoint's.
+        entries: one for each tensor, in order.
+        nbytes: bytes of the header, the directory and its checksum; the first record starts there.
+    """
+
+    metadata: dict[str, str]
+    entries: list[Entry]
+    nbytes: int
+
+
+def write_header(
+    metadata: Mapping[str, str], tensors: Sequence[tuple[str, np.dtype, tuple[int, ...], int, int]]
+) -> bytes:
+    """Everything before the records.
+
+    Args:
+        metadata: the checkpoint's.
+        tensors: name, dtype, shape, record size and record checksum of each, in order.
+    """
+    parts = [varint(len(metadata))]
+    parts += [string(text) for pair in metadata.items() for text in pair]
+    parts.append(varint(len(tensors)))
+    for name, dtype, shape, size, checksum in tensors:
+        number = DTYPE_NUMBERS[dtypes.NAME_OF[dtype]]
+        parts += [string(name), bytes([number, len(shape)]), *map(varint, shape), varint(size)]
+        parts.append(checksum.to_bytes(4, "little"))
+    directory = b"".join(parts)
+    compressed = zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(directory)
+    flags = DIRECTORY_COMPRESSED if len(compressed) < len(directory) else 0
+    stored = compressed if flags else directory
+    header = MAGIC + bytes([VERSION, flags]) + varint(len(stored)) + stored
+    return header + crc32(header).to_bytes(4, "little")
+
+
+def read_header(data: memoryview) -> Directory:
+    """Read everything before the records and check it against the length of the file.
+
+    Raises:
+        ContainerError: it breaks the format.
+        ChecksumError: it is not what was written.
+    """
+    cursor = Cursor(data, "the header")
+    if bytes(data[: len(MAGIC)]) != MAGIC:
+        raise ContainerError("not a dcz container")
+    cursor.take(len(MAGIC))
+    if (version := cursor.byte()) != VERSION:
+        raise ContainerError(f"the container has version {version}; this dcomp reads version {VERSION}")
+    flags = cursor.byte()
+    stored = cursor.take(cursor.varint(MAX_DIRECTORY_BYTES, "directory size"))
+    checked = cursor.offset
+    if crc32(data[:checked]) != cursor.u32():
+        raise ChecksumError("the directory's checksum does not match: the file is damaged")
+    if flags & ~DIRECTORY_COMPRESSED:
+        raise ContainerError(f"reserved bits are set in the header's flags {flags:#04x}")
+    directory = Cursor(_decompressed(stored) if flags else stored, "the directory")
+    metadata = _read_metadata(directory)
+    entries = _read_entries(directory, cursor.offset)
+    directory.finish()
+    end = entries[-1].offset + entries[-1].size if entries else cursor.offset
+    if end != len(data):
+        # "The last record must end where the file ends."
+        raise ContainerError(f"the container should have {end} bytes and has {len(data)}")
+    return Directory(metadata, entries, cursor.offset)
+
+
+def _decompressed(stored: memoryview) -> bytes:
+    try:
+        size = zstandard.frame_content_size(stored)
+        if not 0 <= size <= MAX_DIRECTORY_BYTES:
+            raise ContainerError("the directory is a Zstandard frame without a content size, or too large")
+        return zstandard.ZstdDecompressor().decompress(stored, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise ContainerError(f"the directory is no Zstandard frame: {error}") from error
+
+
+def _read_metadata(cursor: Cursor) -> dict[str, str]:
+    metadata: dict[str, str] = {}
+    for _ in range(cursor.varint(cursor.remaining, "metadata count")):
+        key = cursor.string("a metadata key")
+        if key in metadata:
+            raise ContainerError(f"metadata key {key!r} occurs twice")
+        metadata[key] = cursor.string(f"metadata {key!r}")
+    return metadata
+
+
+def _read_entries(cursor: Cursor, offset: int) -> list[Entry]:
+    entries: dict[str, Entry] = {}
+    for _ in range(cursor.varint(cursor.remaining, "tensor count")):
+        name = cursor.string("a tensor's name")
+        if name in entries:
+            raise ContainerError(f"tensor {name!r} occurs twice")
+        number, rank = cursor.byte(), cursor.byte()
+        if number >= len(DTYPE_NAMES):
+            raise ContainerError(f"tensor {name!r} has the unknown dtype number {number}")
+        if rank > MAX_RANK:
+            raise ContainerError(f"tensor {name!r} has {rank} dimensions")
+        shape = tuple(cursor.varint(MAX_ELEMENTS, f"a dimension of {name!r}") for _ in range(rank))
+        if prod(shape) > MAX_ELEMENTS:
+            raise ContainerError(f"tensor {name!r} has {prod(shape)} elements")
+        size = cursor.varint(1 << 62, f"record size of {name!r}")
+        dtype = dtypes.BY_NAME[DTYPE_NAMES[number]]
+        entries[name] = Entry(name, dtype, shape, size, cursor.u32(), offset)
+        offset += size
+    return list(entries.values())

@@ -1,0 +1,28 @@
+"""Checkpoint -> .dcz file."""
+
+from typing import BinaryIO
+from zlib import crc32
+
+from dcomp import dtypes
+from dcomp.checkpoint import Checkpoint
+from dcomp.coding import tensor
+from dcomp.container import layout
+from dcomp.errors import CheckpointError
+
+
+def write(checkpoint: Checkpoint, stream: BinaryIO) -> None:
+    """Encode a checkpoint; the same checkpoint gives the same bytes.
+
+    Raises:
+        CheckpointError: a dtype that safetensors does not know.
+    """
+    entries, records = [], []
+    for name, array in checkpoint.tensors.items():
+        if array.dtype not in dtypes.NAME_OF:
+            raise CheckpointError(f"tensor {name!r} has dtype {array.dtype}, which safetensors does not know")
+        record = tensor.encode(array).record
+        entries.append((name, array.dtype, array.shape, len(record), crc32(record)))
+        records.append(record)
+    stream.write(layout.write_header(checkpoint.metadata, entries))
+    for record in records:
+        stream.write(record)
