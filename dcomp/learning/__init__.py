@@ -1,0 +1,1 @@
+"""Networks, data and training: the only rooms that import torch."""

@@ -1,0 +1,135 @@
+"""Pruned and shared weights that stay so while the network trains.
+
+Each constraint is a `torch.nn.utils.parametrize` parametrization: the module computes its weight from
+something smaller at every use. The optimizer sees only that, so no training loop knows about it:
+
+- `Mask`       weight = original * mask
+- `Codebook`   weight = centroids[codes], zero elsewhere; the trained parameter is the centroids alone, and
+               autograd gives each the sum of its members' gradients (paper, section 3.3, equation 3)
+
+`release` computes the weights a last time and leaves a plain model.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from dcomp import dtypes
+from dcomp.layers import kind_of
+from dcomp.learning.tensors import to_numpy
+
+
+class Mask(nn.Module):
+    """Holds pruned weights at zero. The mask is a buffer, so it travels with the model's state."""
+
+    mask: Tensor
+
+    def __init__(self, mask: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mask", mask)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Weight -> masked weight, both of the layer's shape."""
+        return torch.where(self.mask, weight, 0)
+
+
+class Codebook(nn.Module):
+    """Holds weights at shared values; the layer's parameter becomes the centroids, shape (k,)."""
+
+    positions: Tensor
+    codes: Tensor
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        flat = weight.detach().reshape(-1)
+        positions = flat.nonzero().squeeze(1)
+        centroids, codes = flat[positions].unique(return_inverse=True)
+        self.shape = weight.shape
+        self._initial = centroids
+        self.register_buffer("positions", positions)
+        self.register_buffer("codes", codes)
+
+    def forward(self, centroids: Tensor) -> Tensor:
+        """Centroids (k,) -> weight of the layer's shape. A centroid at zero is moved off it, or it would prune."""
+        tiny = torch.finfo(centroids.dtype).tiny
+        centroids = torch.where(centroids == 0, tiny, centroids)
+        flat = centroids.new_zeros(self.shape.numel())
+        return flat.index_copy(0, self.positions, centroids.index_select(0, self.codes)).reshape(self.shape)
+
+    def right_inverse(self, _: Tensor) -> Tensor:
+        """The centroids found in the weight that the constraint was made from."""
+        return self._initial
+
+
+def weight_names(model: nn.Module) -> list[str]:
+    """Names of the parameters that are convolution kernels or fully connected matrices."""
+    return [name for name, parameter in model.named_parameters() if kind_of(to_numpy(parameter)) in ("conv", "linear")]
+
+
+def mask(model: nn.Module, name: str, kept: np.ndarray) -> None:
+    """Set the mask of the parameter `name`, which may be under one already. What was pruned stays pruned.
+
+    Args:
+        model: holds the parameter.
+        name: as in the model's state before any constraint, like `conv1.weight`.
+        kept: bool, of the parameter's shape.
+    """
+    module, attribute = _locate(model, name)
+    held = _constraint(module, attribute)
+    kept_tensor = torch.from_numpy(kept).to(getattr(module, attribute).device)
+    if isinstance(held, Mask):
+        held.mask &= kept_tensor
+    else:
+        parametrize.register_parametrization(module, attribute, Mask(kept_tensor))
+
+
+def share(model: nn.Module, name: str) -> None:
+    """Hold the parameter `name` at the distinct values it has now, and its zeros at zero."""
+    module, attribute = _locate(model, name)
+    parametrize.register_parametrization(module, attribute, Codebook(getattr(module, attribute)))
+
+
+def hold(model: nn.Module, names: list[str]) -> None:
+    """Hold what a checkpoint's weights already are: shared ones shared, pruned ones pruned."""
+    for name in names:
+        module, attribute = _locate(model, name)
+        if _constraint(module, attribute) is not None:
+            continue
+        weight = to_numpy(getattr(module, attribute))
+        if is_shared(weight):
+            share(model, name)
+        elif np.any(weight == 0):
+            mask(model, name, weight != 0)
+
+
+def is_shared(weight: np.ndarray) -> bool:
+    """Whether few enough values stand for the kept weights to be a codebook: 256, and a quarter of them."""
+    kept = weight[weight != 0]
+    distinct = np.unique(dtypes.bit_patterns(kept)).size
+    return 0 < distinct <= min(256, kept.size // 4)
+
+
+def effective(model: nn.Module, name: str) -> np.ndarray:
+    """The parameter `name` as the network uses it, constraints applied."""
+    module, attribute = _locate(model, name)
+    with torch.no_grad():
+        return to_numpy(getattr(module, attribute))
+
+
+def release(model: nn.Module) -> None:
+    """Write every constrained weight out and take the constraints off: a plain model is left."""
+    for module in model.modules():
+        for attribute in list(getattr(module, "parametrizations", ())):
+            parametrize.remove_parametrizations(module, attribute, leave_parametrized=True)
+
+
+def _locate(model: nn.Module, name: str) -> tuple[nn.Module, str]:
+    path, _, attribute = name.rpartition(".")
+    return model.get_submodule(path), attribute
+
+
+def _constraint(module: nn.Module, attribute: str) -> nn.Module | None:
+    if not parametrize.is_parametrized(module, attribute):
+        return None
+    return module.parametrizations[attribute][0]  # type: ignore[index,return-value]  # a ParametrizationList

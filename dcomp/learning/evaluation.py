@@ -1,0 +1,39 @@
+"""How often a network is wrong."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from dcomp.learning.datasets import Split
+
+BATCH = 1000
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Errors in percent, mean cross-entropy in nats, over `count` examples."""
+
+    top1_error: float
+    top5_error: float
+    loss: float
+    count: int
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, split: Split) -> Evaluation:
+    """Run the model over a split, which is on its device, in evaluation mode."""
+    model.eval()
+    top1 = top5 = 0
+    loss = 0.0
+    for begin in range(0, len(split), BATCH):
+        images, labels = split.batch(slice(begin, begin + BATCH))
+        logits = model(images)
+        loss += F.cross_entropy(logits, labels, reduction="sum").item()
+        ranked = logits.topk(min(5, logits.shape[1])).indices
+        hits = ranked == labels.unsqueeze(1)
+        top1 += int(hits[:, 0].sum())
+        top5 += int(hits.sum())
+    count = len(split)
+    return Evaluation(100 * (1 - top1 / count), 100 * (1 - top5 / count), loss / count, count)

@@ -1,0 +1,56 @@
+"""Arrays <-> tensors, bit for bit, for every dtype that both sides have."""
+
+import numpy as np
+import torch
+
+from dcomp import dtypes
+from dcomp.errors import CheckpointError
+
+TORCH_DTYPE: dict[str, torch.dtype] = {
+    "BOOL": torch.bool,
+    "U8": torch.uint8,
+    "I8": torch.int8,
+    "U16": torch.uint16,
+    "I16": torch.int16,
+    "U32": torch.uint32,
+    "I32": torch.int32,
+    "U64": torch.uint64,
+    "I64": torch.int64,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F32": torch.float32,
+    "F64": torch.float64,
+    "C64": torch.complex64,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "F8_E4M3FNUZ": torch.float8_e4m3fnuz,
+    "F8_E5M2FNUZ": torch.float8_e5m2fnuz,
+} | ({"F8_E8M0": torch.float8_e8m0fnu} if hasattr(torch, "float8_e8m0fnu") else {})  # since torch 2.7
+
+NAME_OF = {dtype: name for name, dtype in TORCH_DTYPE.items()}
+
+
+def to_torch(array: np.ndarray) -> torch.Tensor:
+    """A tensor with the array's bits, in memory of its own.
+
+    Raises:
+        CheckpointError: this torch has no such dtype.
+    """
+    name = dtypes.NAME_OF.get(array.dtype, str(array.dtype))
+    if name not in TORCH_DTYPE:
+        raise CheckpointError(f"torch {torch.__version__} has no dtype {name}")
+    raw = np.array(array, order="C").reshape(-1).view(np.uint8)
+    return torch.from_numpy(raw).view(TORCH_DTYPE[name]).reshape(array.shape)
+
+
+def to_numpy(tensor: torch.Tensor) -> np.ndarray:
+    """An array with the tensor's bits, in memory of its own.
+
+    Raises:
+        CheckpointError: safetensors has no such dtype.
+    """
+    if tensor.dtype not in NAME_OF:
+        raise CheckpointError(f"safetensors has no dtype {tensor.dtype}")
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    raw = flat.view(torch.uint8).numpy().copy()
+    return raw.view(dtypes.BY_NAME[NAME_OF[tensor.dtype]]).reshape(tuple(tensor.shape))
