@@ -1,0 +1,1 @@
+"""Where the bytes of a container go, and how that is shown."""

@@ -1,0 +1,118 @@
+"""A size report as a table for the terminal, Markdown or CSV."""
+
+import csv
+import io
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from dcomp.reporting.sizes import Row, SizeReport
+
+FILE_WIDTH = 160
+"""Columns of a table that does not go to a terminal; nothing is cut there."""
+
+COLUMNS = (
+    "layer",
+    "weights",
+    "kept %",
+    "weight bits P+Q",
+    "weight bits P+Q+H",
+    "index bits P+Q",
+    "index bits P+Q+H",
+    "fillers",
+    "bytes",
+    "ratio",
+)
+
+
+def cells(report: SizeReport) -> list[list[str]]:
+    """The report's lines: one for each tensor, the overhead, and the whole file."""
+    lines = [_cells(row) for row in report.rows]
+    lines.append(["header and metadata", *[""] * 7, f"{report.overhead:,}", ""])
+    total = _cells(report.total)
+    lines.append(["whole file", *total[1:-2], f"{report.file_bytes:,}", f"{report.ratio:.2f}x"])
+    return lines
+
+
+def _cells(row: Row) -> list[str]:
+    index = [f"{row.index_bits:.3g}", f"{row.index_bits_coded:.2f}"] if row.index_bits is not None else ["", ""]
+    return [
+        row.name,
+        f"{row.weights:,}",
+        f"{row.kept_percent:.2f}",
+        f"{row.weight_bits:.3g}",
+        f"{row.weight_bits_coded:.2f}",
+        *index,
+        f"{row.fillers:,}",
+        f"{row.bytes:,}",
+        f"{row.ratio:.2f}x",
+    ]
+
+
+def as_table(report: SizeReport) -> Table:
+    """A rich table; the last line is the whole file."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in COLUMNS:
+        table.add_column(column, justify="left" if column == "layer" else "right", overflow="fold")
+    lines = cells(report)
+    for line in lines[:-1]:
+        table.add_row(*line, end_section=line is lines[-2])
+    table.add_row(*lines[-1], style="bold")
+    return table
+
+
+def show(table: Table) -> None:
+    """Print a table on standard output."""
+    Console(width=None if sys.stdout.isatty() else FILE_WIDTH).print(table)
+
+
+def summary_table(stages: Sequence[Mapping[str, Any]], dense_bytes: int) -> Table:
+    """A line for each stage of a run: its file, how large it is, and how often the network is wrong.
+
+    Args:
+        stages: the `stages` of a run's summary.
+        dense_bytes: of the tensors, against which ratios count.
+    """
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("stage")
+    table.add_column("file", overflow="fold")
+    for column in ("bytes", "ratio", "kept %", "top-1 error %", "seconds"):
+        table.add_column(column, justify="right")
+    for stage in stages:
+        error = stage["top1_error"]
+        table.add_row(
+            stage["stage"],
+            stage["file"],
+            f"{stage['bytes']:,}",
+            f"{dense_bytes / stage['bytes']:.2f}x",
+            f"{100 * (1 - stage['sparsity']):.2f}",
+            "" if error is None else f"{error:.2f}",
+            f"{stage['seconds']:.1f}",
+        )
+    return table
+
+
+def as_markdown(report: SizeReport) -> str:
+    """A table in Markdown."""
+    lines = [COLUMNS, ["---", *["---:"] * (len(COLUMNS) - 1)], *cells(report)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def as_csv(report: SizeReport) -> str:
+    """Lines of plain numbers under the attributes' names; overhead and file are lines of their own."""
+    buffer = io.StringIO()
+    rows = report.as_dict()["tensors"]
+    assert isinstance(rows, list)
+    fields = list(rows[0]) if rows else ["name", "bytes"]
+    writer = csv.DictWriter(buffer, fields, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    writer.writerow({"name": "header and metadata", "bytes": report.overhead})
+    total = report.as_dict()["total"]
+    assert isinstance(total, dict)
+    whole = {"name": "whole file", "bytes": report.file_bytes, "ratio": report.ratio}
+    writer.writerow({key: value for key, value in {**total, **whole}.items() if key in fields})
+    return buffer.getvalue().rstrip("\n")
