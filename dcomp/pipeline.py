@@ -1,0 +1,219 @@
+"""A recipe from start to end: every stage's checkpoint in one folder, and a summary of what each came to.
+
+Beside the checkpoints stands `stages.json`: for each stage done, a fingerprint of its settings and of all before
+it, and the digest of the file it wrote. A rerun skips the stages whose fingerprints and files are unchanged.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from dcomp import checkpoint as safetensors_file
+from dcomp import layers, sources, stages
+from dcomp.checkpoint import Checkpoint
+from dcomp.container.reader import Container
+from dcomp.dtypes import bit_patterns
+from dcomp.errors import DcompError, OutputError
+from dcomp.files import replacing
+from dcomp.observer import Observer, Silent
+from dcomp.pruning.budget import sparsity_of
+from dcomp.recipe import Recipe
+from dcomp.reporting.sizes import SizeReport
+from dcomp.settings import Settings
+
+CONTAINER = "model.dcz"
+SUMMARY = "summary.json"
+STATE = "stages.json"
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage came to. Errors in percent on the test examples, None where the recipe has no section eval."""
+
+    stage: str
+    file: str
+    bytes: int
+    sparsity: float
+    top1_error: float | None
+    top5_error: float | None
+    loss: float | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A run: its stages in order, and where the bytes of its container go."""
+
+    name: str
+    results: list[StageResult]
+    sizes: SizeReport
+
+    def as_dict(self) -> dict[str, Any]:
+        """The summary as plain data."""
+        results = [asdict(result) for result in self.results]
+        return {"name": self.name, "ratio": self.sizes.ratio, "stages": results, "sizes": self.sizes.as_dict()}
+
+
+class Run:
+    """A recipe's run in a folder."""
+
+    def __init__(self, recipe: Recipe, folder: Path, observer: Observer | None = None, *, force: bool = False) -> None:
+        """Make the folder and read which stages are done; with `force` none are.
+
+        Raises:
+            OutputError: the folder cannot be made.
+        """
+        self._recipe = recipe
+        self._folder = folder
+        self._observer = observer or Silent()
+        self._fingerprint = ""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot make the folder {folder}: {error.strerror}") from error
+        self._done: dict[str, dict[str, Any]] = {} if force else self._read_state()
+
+    def run(self) -> Summary:
+        """Run what is not done yet and write summary.json.
+
+        Raises:
+            DcompError: a stage failed; the stages before it are kept.
+        """
+        recipe = self._recipe
+        results = []
+        if recipe.train is not None:
+            settings = recipe.train
+            current, result = self._stage("train", settings, lambda: stages.train(settings, self._observer))
+            results.append(result)
+        else:
+            assert recipe.checkpoint is not None  # the recipe has checked it
+            current = sources.load_checkpoint(recipe.checkpoint)
+            self._fingerprint = _digest(recipe.checkpoint)
+        if recipe.prune is not None:
+            pruning, dense = recipe.prune, current
+            current, result = self._stage("prune", pruning, lambda: stages.prune(dense, pruning, self._observer))
+            results.append(result)
+        if recipe.quantize is not None:
+            sharing, pruned = recipe.quantize, current
+            current, result = self._stage("quantize", sharing, lambda: stages.quantize(pruned, sharing, self._observer))
+            results.append(result)
+        results.append(self._encode(current))
+        sizes = stages.report(Container.open(self._folder / CONTAINER))
+        summary = Summary(recipe.name, results, sizes)
+        text = json.dumps(summary.as_dict(), indent=2) + "\n"
+        self._write(SUMMARY, lambda file: file.write(text.encode()))
+        return summary
+
+    def check_bounds(self, summary: Summary) -> None:
+        """Hold a summary against the recipe's `report.min_ratio` and `eval.max_error`.
+
+        Raises:
+            GateError: one of them is missed.
+        """
+        stages.check_ratio(summary.sizes, self._recipe.report)
+        error = summary.results[-1].top1_error
+        if self._recipe.eval is not None and error is not None:
+            stages.check_error(error, self._recipe.eval)
+
+    def _stage(self, stage: str, settings: Settings, work: Callable[[], Checkpoint]) -> tuple[Checkpoint, StageResult]:
+        """Do a stage that makes a checkpoint, or take it up from its file."""
+        name = f"{stage}.safetensors"
+        path = self._folder / name
+        if self._is_done(stage, name, settings):
+            self._observer.note(f"{stage}: done before, {path} is taken up")
+            return safetensors_file.load_file(path), StageResult(**self._done[stage]["result"])
+        self._observer.note(f"{stage}: running")
+        started = time.perf_counter()
+        made = work()
+        self._write(name, lambda file: safetensors_file.save(made, file))
+        return made, self._finish(stage, name, made, time.perf_counter() - started)
+
+    def _encode(self, checkpoint: Checkpoint) -> StageResult:
+        """Encode, decode again and compare; errors are those of what was decoded."""
+        if self._is_done("encode", CONTAINER, self._recipe.encode):
+            self._observer.note(f"encode: done before, {self._folder / CONTAINER} is taken up")
+            return StageResult(**self._done["encode"]["result"])
+        self._observer.note("encode: running")
+        started = time.perf_counter()
+        self._write(CONTAINER, lambda file: stages.encode(checkpoint, file))
+        seconds = time.perf_counter() - started
+        decoded = Container.open(self._folder / CONTAINER).checkpoint()
+        if not identical(decoded, checkpoint):
+            raise DcompError("decoding did not give the encoded checkpoint back; please report this")
+        return self._finish("encode", CONTAINER, decoded, seconds)
+
+    def _finish(self, stage: str, name: str, made: Checkpoint, seconds: float) -> StageResult:
+        measured = stages.evaluate(made, self._recipe.eval) if self._recipe.eval is not None else None
+        weights = layers.select(made.tensors, ("conv", "linear"))
+        result = StageResult(
+            stage=stage,
+            file=name,
+            bytes=(self._folder / name).stat().st_size,
+            sparsity=round(sparsity_of(made.tensors, weights), 6),
+            top1_error=round(measured.top1_error, 4) if measured else None,
+            top5_error=round(measured.top5_error, 4) if measured else None,
+            loss=round(measured.loss, 6) if measured else None,
+            seconds=round(seconds, 3),
+        )
+        self._done[stage] = {
+            "fingerprint": self._fingerprint,
+            "digest": _digest(self._folder / name),
+            "result": asdict(result),
+        }
+        state = json.dumps(self._done, indent=2) + "\n"
+        self._write(STATE, lambda file: file.write(state.encode()))
+        return result
+
+    def _is_done(self, stage: str, name: str, settings: Settings) -> bool:
+        """Extend the fingerprint by this stage, and see whether its file was made under the same one."""
+        own = settings.model_dump(mode="json", exclude={"data_dir", "device"})
+        judged = self._recipe.eval.data if self._recipe.eval else None
+        text = json.dumps([self._fingerprint, stage, own, judged], sort_keys=True)
+        self._fingerprint = hashlib.sha256(text.encode()).hexdigest()
+        known = self._done.get(stage)
+        path = self._folder / name
+        return (
+            known is not None
+            and known["fingerprint"] == self._fingerprint
+            and path.is_file()
+            and _digest(path) == known["digest"]
+        )
+
+    def _read_state(self) -> dict[str, dict[str, Any]]:
+        path = self._folder / STATE
+        if not path.exists():
+            return {}
+        try:
+            state = json.loads(path.read_text())
+            for entry in state.values():
+                StageResult(**entry["result"])
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise OutputError(f"{path} is damaged; --force runs every stage again") from error
+        return dict(state)
+
+    def _write(self, name: str, write: Callable[[BinaryIO], object]) -> None:
+        with replacing(self._folder / name, force=True) as file:
+            write(file)
+
+
+def identical(one: Checkpoint, other: Checkpoint) -> bool:
+    """Whether two checkpoints agree in names, order, dtypes, shapes, metadata and every bit."""
+    return (
+        list(one.tensors) == list(other.tensors)
+        and one.metadata == other.metadata
+        and all(
+            a.dtype == b.dtype and a.shape == b.shape and np.array_equal(bit_patterns(a), bit_patterns(b))
+            for a, b in zip(one.tensors.values(), other.tensors.values(), strict=True)
+        )
+    )
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

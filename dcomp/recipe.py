@@ -1,0 +1,118 @@
+"""A recipe: a YAML file that names a whole run. Its sections are the settings of the stages.
+
+::
+
+    name: lenet5-mnist
+    data: mnist                # data, data_dir, device and seed hold for every section that knows them
+    train: {architecture: lenet5, epochs: 20}
+    prune: {sparsity: 0.92, epochs: 16}
+    quantize: {conv_bits: 8, fc_bits: 5, epochs: 3}
+    eval: {max_error: 0.9}
+    report: {min_ratio: 39}
+
+`train` may be replaced by `checkpoint: FILE`; `encode` always runs; the other sections may be left out.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from dcomp.errors import RecipeError
+from dcomp.settings import (
+    EncodeSettings,
+    EvalSettings,
+    PruneSettings,
+    QuantizeSettings,
+    ReportSettings,
+    Settings,
+    TrainSettings,
+    mistakes,
+)
+
+SHARED_KEYS = ("data", "data_dir", "device", "seed")
+
+
+class Recipe(Settings):
+    """A validated recipe; a section that is None is a stage that does not run."""
+
+    name: str = Field(min_length=1, pattern=r"^[\w.+-]+$")
+    data: str | None = None
+    data_dir: Path | None = None
+    device: str = "auto"
+    seed: int = Field(0, ge=0)
+    checkpoint: Path | None = None
+    train: TrainSettings | None = None
+    prune: PruneSettings | None = None
+    quantize: QuantizeSettings | None = None
+    encode: EncodeSettings = EncodeSettings()
+    eval: EvalSettings | None = None
+    report: ReportSettings = ReportSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _share_keys(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        merged = dict(given)
+        for section, field in cls.model_fields.items():
+            value = merged.get(section, ...)
+            settings = _settings_class(field.annotation)
+            if settings is None or value is ... or not (value is None or isinstance(value, dict)):
+                continue
+            shared = {key: given[key] for key in SHARED_KEYS if key in given and key in settings.model_fields}
+            merged[section] = shared | (value or {})  # a section without keys is a stage with defaults
+        return merged
+
+    @model_validator(mode="after")
+    def _one_start(self) -> Self:
+        if (self.train is None) == (self.checkpoint is None):
+            raise ValueError("give either a section train or a checkpoint to start from")
+        return self
+
+
+def _settings_class(annotation: Any) -> type[Settings] | None:
+    options = [annotation, *getattr(annotation, "__args__", ())]
+    return next((kind for kind in options if isinstance(kind, type) and issubclass(kind, Settings)), None)
+
+
+def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
+    """Read a recipe; `overrides` are `key=value`, with dots between section and key.
+
+    Raises:
+        RecipeError: not readable, or mistakes, all of them in one message.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RecipeError(f"cannot read the recipe {path}: {error}") from error
+    if not isinstance(content, dict):
+        raise RecipeError(f"the recipe {path} is not a mapping of keys to values")
+    for override in overrides:
+        _override(content, override)
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        found = mistakes(error)
+        lines = "".join(f"\n  {key}: {what}" if key else f"\n  {what}" for key, what in found)
+        raise RecipeError(f"the recipe {path} has {len(found)} mistake{'s' * (len(found) > 1)}:{lines}") from error
+
+
+def _override(content: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator:
+        raise RecipeError(f"--set {override}: write it as key=value, as in prune.sparsity=0.97")
+    *sections, last = key.split(".")
+    place = content
+    for section in sections:
+        if place.get(section) is None:
+            place[section] = {}
+        place = place[section]
+        if not isinstance(place, dict):
+            raise RecipeError(f"--set {override}: {section} is no section")
+    try:
+        place[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--set {override}: {text!r} is not a YAML value") from error

@@ -1,0 +1,256 @@
+"""One function per command: settings and a checkpoint in, a checkpoint or a result out.
+
+What needs torch is imported inside the functions that learn, so that the others run without it.
+"""
+
+import json
+import re
+from collections import deque
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+
+from dcomp import layers
+from dcomp.checkpoint import Checkpoint
+from dcomp.container import writer
+from dcomp.container.reader import DEFAULT_MAX_MEMORY, Container
+from dcomp.errors import CheckpointError, GateError, UsageError
+from dcomp.observer import EpochRecord, Observer, Silent
+from dcomp.pruning import budget, criteria
+from dcomp.quantization import kmeans
+from dcomp.reporting.sizes import SizeReport, measure
+from dcomp.settings import (
+    EvalSettings,
+    LearningSettings,
+    PruneSettings,
+    QuantizeSettings,
+    ReportSettings,
+    Settings,
+    TrainSettings,
+)
+
+if TYPE_CHECKING:
+    from dcomp.learning.evaluation import Evaluation
+    from dcomp.learning.session import Session
+
+HISTORY_KEY = "dcomp.history"
+SILENT = Silent()
+
+
+def train(settings: TrainSettings, observer: Observer = SILENT, *, resume: Checkpoint | None = None) -> Checkpoint:
+    """Train a network from scratch, or on from a checkpoint.
+
+    Returns:
+        the best epoch by validation error, with architecture, arguments and history as metadata.
+    """
+    from dcomp.learning.session import Session
+
+    session = Session(settings.architecture, resume, settings)
+    history = session.fit(observer)
+    metadata = resume.metadata if resume else {}
+    return Checkpoint(session.tensors(), {**metadata, **session.metadata(), **_provenance("train", settings, history)})
+
+
+def prune(
+    checkpoint: Checkpoint, settings: PruneSettings, observer: Observer = SILENT, *, architecture: str | None = None
+) -> Checkpoint:
+    """Set weights to zero until the sparsity asked for is the sparsity found.
+
+    Without epochs in one shot, in numpy; with epochs while the network retrains (paper, section 2).
+
+    Raises:
+        UsageError: no such layers.
+        CheckpointError: weights that are not finite.
+    """
+    weights = _weights(checkpoint, settings.kinds)
+    groups = _pruning_groups(weights, settings)
+    score = _score_function(weights, settings)
+    if settings.epochs:
+        checkpoint = _prune_and_retrain(checkpoint, settings, groups, score, observer, architecture)
+    else:
+        masks = budget.masks(weights, groups, score)
+        pruned = {name: np.where(mask, weights[name], weights[name].dtype.type(0)) for name, mask in masks.items()}
+        checkpoint = checkpoint.replaced(pruned, _provenance("prune", settings))
+    for group in groups:
+        found = budget.sparsity_of(checkpoint.tensors, group.names)
+        kept = sum(np.count_nonzero(checkpoint.tensors[name]) for name in group.names)
+        total = sum(weights[name].size for name in group.names)
+        observer.note(f"{', '.join(group.names)}: sparsity {found:.4f}, {kept:,} of {total:,} weights kept")
+        if kept < criteria.kept_count(total, group.sparsity):
+            observer.note(f"sparsity {group.sparsity:g} was asked for, but more weights than that were zero already")
+    return checkpoint
+
+
+def quantize(
+    checkpoint: Checkpoint, settings: QuantizeSettings, observer: Observer = SILENT, *, architecture: str | None = None
+) -> Checkpoint:
+    """Let the kept weights of each tensor share at most 2^bits values (paper, section 3).
+
+    With epochs the shared values then train, while zeros and sharing hold.
+
+    Raises:
+        UsageError: no such layers.
+        CheckpointError: weights that are not finite.
+    """
+    shared: dict[str, np.ndarray] = {}
+    rng = np.random.default_rng(settings.seed)
+    for name, bits in _bits_of_tensors(checkpoint, settings).items():
+        weights = checkpoint.tensors[name]
+        kept = weights[weights != 0]
+        codebook, codes = kmeans.share(kept, bits, settings.init, rng)
+        shared[name] = np.zeros_like(weights)
+        shared[name][weights != 0] = codebook[codes]
+        if codebook.size < 2**bits:
+            observer.note(f"{name}: {codebook.size} values, fewer than the {2**bits} that {bits} bits allow")
+    checkpoint = checkpoint.replaced(shared, _provenance("quantize", settings))
+    if settings.epochs:
+        session = _session(checkpoint, settings, architecture)
+        session.hold(layers.select(checkpoint.tensors, ("conv", "linear")), shared)
+        history = session.fit(observer)
+        checkpoint = checkpoint.replaced(session.tensors(), _provenance("quantize", settings, history))
+    return checkpoint
+
+
+def encode(checkpoint: Checkpoint, stream: BinaryIO) -> None:
+    """Write a checkpoint as a .dcz container: lossless, in the fewest bytes that dcomp knows (paper, section 4).
+
+    Raises:
+        CheckpointError: a dtype that safetensors does not know.
+    """
+    writer.write(checkpoint, stream)
+
+
+def decode(container: Container, pattern: str | None = None, *, max_memory: int = DEFAULT_MAX_MEMORY) -> Checkpoint:
+    """Restore the checkpoint that was encoded; with a pattern, only the tensors whose names it finds.
+
+    Raises:
+        UsageError: the pattern is no regular expression, or finds nothing.
+        ContainerError: the container is damaged, or needs more memory than `max_memory` bytes.
+    """
+    if pattern is None:
+        return container.checkpoint(max_memory=max_memory)
+    try:
+        names = [name for name in container.names if re.search(pattern, name)]
+    except re.error as error:
+        raise UsageError(f"--tensor {pattern!r} is not a regular expression: {error}") from error
+    if not names:
+        raise UsageError(f"no tensor matches {pattern!r}; there are {', '.join(container.names)}")
+    return Checkpoint(container.decode(names, max_memory=max_memory), container.metadata)
+
+
+def evaluate(checkpoint: Checkpoint, settings: EvalSettings, *, architecture: str | None = None) -> "Evaluation":
+    """Measure a checkpoint's errors on the test examples of a data set.
+
+    Raises:
+        ArchitectureError: no such network, or the checkpoint does not fit it.
+        DataError: the data set cannot be had.
+    """
+    from dcomp.learning.architectures import architecture_of
+    from dcomp.learning.session import evaluate_checkpoint
+
+    return evaluate_checkpoint(checkpoint, architecture_of(checkpoint, architecture), settings)
+
+
+def report(container: Container, dense: Checkpoint | None = None) -> SizeReport:
+    """Account for every byte of a container, against its own dense size or that of another checkpoint.
+
+    Raises:
+        ContainerError: a damaged record.
+    """
+    return measure(container, {name: array.nbytes for name, array in dense.tensors.items()} if dense else None)
+
+
+def check_error(top1_error: float, settings: EvalSettings) -> None:
+    """Raise GateError if the top-1 error, in percent, is above the one allowed."""
+    if settings.max_error is not None and top1_error > settings.max_error:
+        raise GateError(f"top-1 error {top1_error:.2f} % is above the {settings.max_error:g} % allowed")
+
+
+def check_ratio(sizes: SizeReport, settings: ReportSettings) -> None:
+    """Raise GateError if the file's ratio is below the one asked for."""
+    if settings.min_ratio is not None and sizes.ratio < settings.min_ratio:
+        raise GateError(f"ratio {sizes.ratio:.2f} is below the {settings.min_ratio:g} asked for")
+
+
+def _prune_and_retrain(
+    checkpoint: Checkpoint,
+    settings: PruneSettings,
+    groups: list[budget.Group],
+    score: budget.Score,
+    observer: Observer,
+    architecture: str | None,
+) -> Checkpoint:
+    session = _session(checkpoint, settings, architecture)
+    names = [name for group in groups for name in group.names]
+    session.mask({name: checkpoint.tensors[name] != 0 for name in names})
+    schedule = settings.mask_schedule()
+    initial = {group: budget.sparsity_of(checkpoint.tensors, group.names) for group in groups}
+    moves = deque(schedule.moves())
+
+    def move_masks(time: float) -> None:
+        while moves and time >= moves[0]:
+            due = moves.popleft()
+            now = [
+                budget.Group(group.names, schedule.sparsity(due, initial[group], group.sparsity)) for group in groups
+            ]
+            session.mask(budget.masks({name: session.weights(name) for name in names}, now, score))
+
+    history = session.fit(observer, before_step=move_masks, eligible_after=moves[-1])
+    return checkpoint.replaced(session.tensors(), _provenance("prune", settings, history))
+
+
+def _pruning_groups(weights: Mapping[str, np.ndarray], settings: PruneSettings) -> list[budget.Group]:
+    if settings.criterion == "std":
+        assert settings.threshold is not None  # the settings have checked it
+        return budget.by_deviation(weights, settings.threshold, settings.rules)
+    return budget.by_sparsity(weights, settings.sparsity, together=settings.scope == "global", rules=settings.rules)
+
+
+def _score_function(weights: Mapping[str, np.ndarray], settings: PruneSettings) -> budget.Score:
+    if settings.criterion != "random":
+        return lambda name, array: criteria.magnitude(array)
+    rng = np.random.default_rng(settings.seed)
+    chance = {name: criteria.random(array, rng) for name, array in weights.items()}  # drawn once, so masks only shrink
+    return lambda name, array: np.where(array != 0, chance[name], 0)
+
+
+def _bits_of_tensors(checkpoint: Checkpoint, settings: QuantizeSettings) -> dict[str, int]:
+    candidates = _weights(checkpoint, layers.KINDS)
+    by_kind = settings.bits_of_kind
+    bits = {name: by_kind[kind] for name, array in candidates.items() if (kind := layers.kind_of(array)) in by_kind}
+    for kind in by_kind:
+        if not layers.select(candidates, (kind,)):
+            raise UsageError(f"the checkpoint has no {kind} tensor to quantize")
+    bits |= {name: int(value) for name, value in layers.apply_rules(list(candidates), settings.rules).items()}
+    return {name: bits[name] for name in candidates if name in bits}
+
+
+def _weights(checkpoint: Checkpoint, kinds: tuple[layers.Kind, ...]) -> dict[str, np.ndarray]:
+    weights = {name: checkpoint.tensors[name] for name in layers.select(checkpoint.tensors, kinds)}
+    if not weights:
+        raise UsageError(f"the checkpoint has no {' or '.join(kinds)} weights")
+    for name, array in weights.items():
+        if not np.isfinite(array).all():
+            raise CheckpointError(f"{name} holds infinities or NaNs, which cannot be pruned or shared")
+    return weights
+
+
+def _session(checkpoint: Checkpoint, settings: LearningSettings, architecture: str | None) -> "Session":
+    from dcomp.learning.architectures import architecture_of
+    from dcomp.learning.session import Session
+
+    return Session(architecture_of(checkpoint, architecture), checkpoint, settings)
+
+
+def _provenance(stage: str, settings: Settings, history: list[EpochRecord] | None = None) -> dict[str, str]:
+    """Metadata that tells how a stage was run; the history is that of the latest stage that trained."""
+    arguments = settings.model_dump(mode="json", exclude_defaults=True, exclude={"data_dir", "device"})
+    metadata = {f"dcomp.{stage}": _compact(arguments)}
+    if history:
+        metadata[HISTORY_KEY] = _compact([record.rounded() for record in history])
+    return metadata
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))
