@@ -1,0 +1,53 @@
+"""The command line: parse, call one stage, print. `main` is the `dcomp` program."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from dcomp.errors import DcompError
+
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and exit: 0, 1 for what went wrong, 2 for wrong usage; errors are one `error: ...` line.
+
+    With `DCOMP_DEBUG` set, errors show their traceback.
+    """
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command and return its exit code."""
+    from dcomp.cli.app import command
+
+    try:
+        result = command().main(list(arguments), prog_name="dcomp", standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; no output was written", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        if os.environ.get("DCOMP_DEBUG"):
+            raise
+        message, code = _explain(error)
+        print(f"error: {message}", file=sys.stderr)
+        return code
+
+
+def _explain(error: Exception) -> tuple[str, int]:
+    if isinstance(error, DcompError):
+        return str(error), error.exit_code
+    if hasattr(error, "format_message"):  # the parser's usage errors, whichever library Typer takes them from
+        context = getattr(error, "ctx", None)
+        hint = f" (see {context.command_path} --help)" if context else ""
+        return f"{error.format_message().rstrip('.')}{hint}", 2
+    if isinstance(error, OSError):
+        return f"{error.filename or 'input or output'}: {error.strerror or error}", 1
+    if isinstance(error, MemoryError):
+        return "not enough memory", 1
+    return f"{type(error).__name__}: {error} (this is a defect; DCOMP_DEBUG=1 shows where)", 1

@@ -1,0 +1,48 @@
+"""The commands of `dcomp`."""
+
+from typing import Annotated, Any
+
+import typer
+import typer.main
+
+import dcomp
+from dcomp.cli import codec, learning, measure, runs
+
+EPILOG = "DCOMP_DATA names the folder of data sets; DCOMP_DEBUG=1 shows the traceback of an error."
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=EPILOG,
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dcomp {dcomp.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def dcomp_(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Deep Compression on checkpoint files: prune, share, Huffman-code, and write the real file.
+
+    Every command reads a checkpoint and writes one, so they compose:
+
+    [bold]dcomp prune A.safetensors --sparsity 0.9 -o - | dcomp quantize --fc-bits 5 | dcomp encode -o A.dcz[/bold]
+    """
+
+
+for _module in (learning, codec, measure, runs):
+    _module.register(app)
+
+
+def command() -> Any:
+    """The command that parses the command line."""
+    return typer.main.get_command(app)

@@ -1,0 +1,65 @@
+"""What a person sees while a command works: notes and a progress bar, on standard error."""
+
+import sys
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from dcomp.observer import EpochRecord, Silent
+
+
+class Terminal:
+    """An observer that shows notes and, where standard error is a terminal, a bar; elsewhere a line an epoch."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._progress: Progress | None = None
+        self._task = TaskID(0)
+        self._error = ""
+
+    def note(self, text: str) -> None:
+        """Print a line."""
+        self._console.print(text, markup=False)
+
+    def started(self, steps: int) -> None:
+        """Show the bar."""
+        self._error = ""
+        if self._console.is_terminal:
+            self._progress = Progress(
+                BarColumn(),
+                TextColumn("{task.percentage:3.0f} %  {task.fields[figures]}"),
+                TimeRemainingColumn(),
+                console=self._console,
+                transient=True,
+            )
+            self._task = self._progress.add_task("", total=steps, figures="")
+            self._progress.start()
+
+    def stepped(self, done: int, loss: float, accuracy: float) -> None:
+        """Move the bar."""
+        if self._progress is not None:
+            figures = f"loss {loss:.3f}  accuracy {100 * accuracy:.1f} %{self._error}"
+            self._progress.update(self._task, completed=done, figures=figures)
+
+    def finished_epoch(self, record: EpochRecord) -> None:
+        """Remember the validation error for the bar, or print the epoch."""
+        self._error = f"  validation error {record.val_error:.2f} %"
+        if self._progress is None:
+            validation = f"validation loss {record.val_loss:.4f}, error {record.val_error:.2f} %"
+            self.note(f"epoch {record.epoch}: loss {record.train_loss:.4f}, {validation}")
+
+    def finished(self) -> None:
+        """Take the bar away."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+
+def observer(quiet: bool) -> Terminal | Silent:
+    """Who watches a command."""
+    return Silent() if quiet else Terminal()
+
+
+def say(text: str) -> None:
+    """Print a result on standard output, as it is."""
+    sys.stdout.write(f"{text}\n")

@@ -1,0 +1,92 @@
+"""Inputs and outputs of a command: files, pipes, and the names that outputs get by themselves."""
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from dcomp.cli.console import say
+from dcomp.errors import OutputError, UsageError
+from dcomp.files import check_replaceable, replacing
+
+PIPE = Path("-")
+STAGE_SUFFIXES = (".pruned", ".quantized", ".decoded")
+
+
+@contextmanager
+def opened(source: Path | None) -> Iterator[Path]:
+    """A file to read: the one named, or standard input in a temporary file.
+
+    Raises:
+        UsageError: nothing was named and standard input is a terminal.
+    """
+    if not _is_pipe(source):
+        assert source is not None
+        yield source
+        return
+    if sys.stdin.isatty():
+        raise UsageError("no input: name a file, or pipe one in")
+    with tempfile.NamedTemporaryFile(prefix="dcomp-") as spooled:
+        shutil.copyfileobj(sys.stdin.buffer, spooled)
+        spooled.flush()
+        if spooled.tell() == 0:
+            raise UsageError("standard input is empty: the command before in the pipe wrote nothing")
+        yield Path(spooled.name)
+
+
+class Destination:
+    """Where a command's output goes; made, and so checked, before the work begins."""
+
+    def __init__(self, output: Path | None, source: Path | None, suffix: str, *, force: bool) -> None:
+        """Choose the output.
+
+        Args:
+            output: what the user asked for; `-` is standard output, None leaves the choice here: standard output for
+                standard input, a sibling for a file.
+            source: the input.
+            suffix: of the sibling, like `.pruned.safetensors`.
+            force: whether an existing file may be replaced.
+
+        Raises:
+            OutputError: the file exists and may not be replaced, or binary would go to a terminal.
+        """
+        if output is None:
+            output = PIPE if _is_pipe(source) else _sibling(source, suffix)
+        self._path = output
+        self._force = force
+        if output != PIPE:
+            check_replaceable(output, force=force)
+            if source is not None and not _is_pipe(source) and output.exists() and output.samefile(source):
+                raise OutputError(f"{output} is the input; name another output with -o")
+        elif sys.stdout.isatty():
+            raise OutputError("the output is binary and would go to the terminal; name a file with -o, or pipe it on")
+
+    def write(self, write: Callable[[BinaryIO], object]) -> None:
+        """Write the output, whole or not at all; a file's path is then the last line on standard output."""
+        if self._path == PIPE:
+            write(sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+            return
+        with replacing(self._path, force=self._force) as file:
+            write(file)
+        say(str(self._path))
+
+    @property
+    def bytes(self) -> int | None:
+        """Size of the file written; None for standard output."""
+        return None if self._path == PIPE else self._path.stat().st_size
+
+
+def _is_pipe(source: Path | None) -> bool:
+    return source is None or source == PIPE
+
+
+def _sibling(source: Path | None, suffix: str) -> Path:
+    assert source is not None
+    stem = source.with_suffix("")
+    if stem.suffix in STAGE_SUFFIXES:
+        stem = stem.with_suffix("")
+    return stem.with_name(stem.name + suffix)

@@ -1,0 +1,74 @@
+"""Options made from the settings of a stage, and those that every command has."""
+
+import inspect
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import typer
+
+from dcomp.settings import LearningSettings, Settings
+
+Input = Annotated[Path | None, typer.Argument(metavar="INPUT", help="File to read; - or absent: standard input.")]
+Output = Annotated[Path | None, typer.Option("-o", "--output", help="File to write; -: standard output.")]
+Force = Annotated[bool, typer.Option("-f", "--force", help="Replace the output if it exists.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress and no notes on standard error.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Architecture = Annotated[
+    str | None, typer.Option("--arch", help="Network of the checkpoint, if it does not say, or package.module:factory.")
+]
+MaxMemory = Annotated[float, typer.Option("--max-memory", min=0, help="Limit of the decoded tensors, in GiB.")]
+
+METAVARS = {"layer": "REGEX=VALUE", "bits": "REGEX=N", "data": "NAME", "data_dir": "DIR", "kinds": "KIND,..."}
+
+
+def options_of(settings: type[Settings], *, leave_out: tuple[str, ...] = ()) -> Callable[[Any], Any]:
+    """Give a command an option for each field of `settings`, and pass it the validated settings.
+
+    The command takes them as `settings`; fields in `leave_out` are parameters of its own, validated with the rest.
+    """
+    fields = {name: field for name, field in settings.model_fields.items() if name not in leave_out}
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(**given: Any) -> Any:
+            chosen = {name: given.pop(name) for name in fields}
+            chosen |= {name: given.pop(name) for name in leave_out}
+            return command(settings=settings.from_options(**chosen), **given)
+
+        own = [p for name, p in inspect.signature(command).parameters.items() if name != "settings"]
+        made = [_parameter(settings, name) for name in fields]
+        signature = inspect.Signature([p.replace(kind=p.KEYWORD_ONLY) for p in [*own, *made]])
+        wrapped.__signature__ = signature  # type: ignore[attr-defined]  # what Typer reads
+        wrapped.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
+        wrapped.__name__, wrapped.__doc__ = command.__name__, command.__doc__
+        return wrapped
+
+    return decorate
+
+
+def _parameter(settings: type[Settings], name: str) -> inspect.Parameter:
+    field = settings.model_fields[name]
+    default = None if field.is_required() else field.get_default()
+    if isinstance(default, tuple):
+        default = ",".join(default) or None
+    trains = issubclass(settings, LearningSettings) and name in LearningSettings.model_fields
+    option = typer.Option(
+        f"--{name.replace('_', '-')}",
+        help=field.description,
+        metavar=METAVARS.get(name),
+        rich_help_panel="Training" if trains else None,
+    )
+    annotation = Annotated[_option_type(field.annotation) | None, option]  # type: ignore[valid-type]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _option_type(annotation: Any) -> Any:
+    """The type that Typer parses: without constraints and None; commas separate kinds, rules repeat the option."""
+    if get_origin(annotation) is Annotated:
+        return _option_type(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, types.UnionType):
+        return _option_type(next(part for part in get_args(annotation) if part is not type(None)))
+    if get_origin(annotation) is tuple:
+        return str if get_origin(get_args(annotation)[0]) is Literal else list[str]
+    return annotation

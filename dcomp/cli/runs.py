@@ -1,0 +1,75 @@
+"""run, demo: whole pipelines."""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dcomp.cli.console import observer, say
+from dcomp.cli.options import Json, Quiet
+
+if TYPE_CHECKING:
+    from dcomp.pipeline import Summary
+
+
+def run(
+    recipe: Annotated[Path, typer.Argument(help="YAML file that names the run.")],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a key, as in prune.sparsity=0.97.")
+    ] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder that holds data sets.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for all outputs; runs/NAME unless given.")] = None,
+    force: Annotated[bool, typer.Option("-f", "--force", help="Run stages that are done again.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run a recipe: train, prune, quantize, encode, eval and report, each stage's checkpoint kept.
+
+    A rerun goes on from the stages that are done. The summary is printed and written to summary.json.
+
+    Example: [bold]dcomp run sample_configs/lenet5-mnist.yaml --set prune.sparsity=0.95[/bold]
+    """
+    from dcomp.pipeline import Run
+    from dcomp.recipe import load
+
+    overrides = [*(overrides or []), *([f"data_dir={json.dumps(str(data_dir))}"] if data_dir else [])]
+    settings = load(recipe, overrides)
+    work = Run(settings, out or Path("runs") / settings.name, observer(quiet), force=force)
+    summary = work.run()
+    if as_json:
+        say(json.dumps(summary.as_dict(), indent=2))
+    else:
+        _show(summary)
+    work.check_bounds(summary)
+
+
+def demo(
+    out: Annotated[Path | None, typer.Option(help="Folder to keep the outputs in.")] = None, quiet: Quiet = False
+) -> None:
+    """See the whole pipeline on scikit-learn's handwritten digits: offline, in about a minute.
+
+    Example: [bold]dcomp demo[/bold]
+    """
+    from dcomp import demonstration
+
+    with tempfile.TemporaryDirectory(prefix="dcomp-demo-") as temporary:
+        folder = out or Path(temporary)
+        summary = demonstration.run(folder, observer(quiet))
+    _show(summary)
+    say(f"decoded again: every bit equal; {summary.sizes.ratio:.1f}x smaller as a whole file")
+
+
+def _show(summary: "Summary") -> None:
+    from dcomp.reporting import render
+
+    render.show(render.as_table(summary.sizes))
+    say("")
+    render.show(render.summary_table(summary.as_dict()["stages"], summary.sizes.total.dense_bytes))
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    for command in (run, demo):
+        app.command()(command)
