@@ -66,7 +66,8 @@ def decoding_table(lengths: np.ndarray) -> np.ndarray:
     """Entry for each string of as many bits as the longest code has: the letter it begins with, and its length."""
     order = _canonical_order(lengths)
     ordered = lengths[order].astype(np.int64)
-    entries = (order << LENGTH_BITS | ordered).astype(np.uint16 if order[-1] < 1 << 11 else np.uint32)
+    narrow = lengths.size << LENGTH_BITS <= 1 << 16
+    entries = (order << LENGTH_BITS | ordered).astype(np.uint16 if narrow else np.uint32)
     return np.repeat(entries, 1 << (ordered[-1] - ordered))
 
 

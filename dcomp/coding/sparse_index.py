@@ -9,17 +9,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dcomp.coding import huffman
+from dcomp.coding import huffman, prefix_code
 from dcomp.coding.huffman import Stream
 from dcomp.coding.limits import MAX_GAP_WIDTH
 from dcomp.coding.wire import Cursor, varint
 from dcomp.errors import ContainerError
 
-WIDEST_TRIED = 12
-"""The encoder tries alphabets of up to 2^12 letters: beyond, the code lengths outweigh the fillers."""
+CODE_LENGTH_BITS = 2
+"""About what the length of a letter's code takes in the file; it decides which widths are looked at closely."""
 
-TABLE_BITS_PER_LETTER = 2
-"""About what a letter's code length takes; only the choice of the width rests on it."""
+WIDTHS_TRIED = 3
+"""Widths that look best by estimate, of which the best is found by making their codes."""
 
 
 @dataclass(frozen=True)
@@ -63,27 +63,43 @@ class SparseIndex:
 
 @dataclass(frozen=True)
 class GapPlan:
-    """A width for a tensor's gaps, how often each letter would occur, and roughly how many bits that takes."""
+    """A width for a tensor's gaps, how often each letter occurs then, the code's lengths, and the bits of it all."""
 
     width: int
     counts: np.ndarray
-    bits: float
+    lengths: np.ndarray
+    bits: int
+
+    @classmethod
+    def make(cls, width: int, counts: np.ndarray) -> "GapPlan":
+        """Find the code for letters that occur so often."""
+        lengths = huffman.code_lengths(counts)
+        table_bits = 8 * len(prefix_code.write_lengths(lengths))
+        return cls(width, counts, lengths, int(counts @ lengths.astype(np.int64)) + table_bits)
 
 
 def plan(gaps: np.ndarray) -> GapPlan:
     """The width at which the gaps, shape (kept,), come out smallest; from their histogram alone."""
     lengths, occurrences = np.unique(gaps, return_counts=True)
-    widest = min(WIDEST_TRIED, int(lengths[-1] + 1).bit_length())
-    return min((_plan(lengths, occurrences, width) for width in range(1, widest + 1)), key=lambda plan: plan.bits)
+    widest = min(MAX_GAP_WIDTH, int(lengths[-1] + 1).bit_length())
+    counts_at = {width: letter_counts(lengths, occurrences, width) for width in range(1, widest + 1)}
+    promising = sorted(counts_at, key=lambda width: _estimated_bits(counts_at[width]))[:WIDTHS_TRIED]
+    return min((GapPlan.make(width, counts_at[width]) for width in promising), key=lambda made: made.bits)
 
 
-def _plan(lengths: np.ndarray, occurrences: np.ndarray, width: int) -> GapPlan:
+def letter_counts(gaps: np.ndarray, occurrences: np.ndarray, width: int) -> np.ndarray:
+    """How often each letter of 2^width occurs if each of `gaps` does so often."""
     filler = (1 << width) - 1
-    counts = np.bincount(lengths % filler, weights=occurrences, minlength=filler + 1).astype(np.int64)
-    counts[filler] = (lengths // filler * occurrences).sum()
+    counts = np.bincount(gaps % filler, weights=occurrences, minlength=filler + 1).astype(np.int64)
+    counts[filler] = (gaps // filler * occurrences).sum()
+    return counts
+
+
+def _estimated_bits(counts: np.ndarray) -> float:
+    """Entropy, but no letter takes less than a bit, and each takes a code length."""
     present = counts[counts > 0]
-    entropy = float((present * np.log2(present.sum() / present)).sum())
-    return GapPlan(width, counts, max(entropy, present.sum()) + TABLE_BITS_PER_LETTER * present.size)
+    ideal = np.maximum(np.log2(present.sum() / present), 1)
+    return float(present @ ideal) + CODE_LENGTH_BITS * present.size
 
 
 def gaps_of(positions: np.ndarray) -> np.ndarray:
@@ -101,7 +117,7 @@ def encode(gaps: np.ndarray, planned: GapPlan) -> SparseIndex:
         runs, letters = np.divmod(gaps, filler)
         symbols = np.full(gaps.size + fillers, filler)
         symbols[np.cumsum(runs + 1) - 1] = letters
-    stream = huffman.encode(symbols, huffman.code_lengths(planned.counts))
+    stream = huffman.encode(symbols, planned.lengths)
     return SparseIndex(gaps.size, planned.width, fillers, stream)
 
 

@@ -211,9 +211,11 @@ def find_codebook(patterns: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     A sample usually holds all values of a codebook; what it misses is added afterwards, without sorting everything.
 
     Args:
-        patterns: shape (n,), n > 0.
+        patterns: shape (n,).
     """
     most = min(MAX_CODEBOOK_SIZE, patterns.size // 2)
+    if most == 0:
+        return None
     codebook = np.unique(patterns[:: -(-patterns.size // SAMPLE)])
     while codebook.size <= most:
         codes = np.searchsorted(codebook, patterns).astype(np.uint32)

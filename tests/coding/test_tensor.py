@@ -1,0 +1,144 @@
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from dcomp import dtypes
+from dcomp.coding import tensor
+from dcomp.coding.tensor import EncodedTensor, Plain, Shared
+from dcomp.errors import ContainerError
+
+
+def round_trip(array):
+    encoded = tensor.encode(array)
+    parsed = EncodedTensor.parse(encoded.record, array.dtype, array.shape, "it")
+    (decoded,) = tensor.decode([parsed])
+    assert decoded.dtype == array.dtype
+    assert decoded.shape == array.shape
+    assert decoded.tobytes() == array.tobytes()
+    return encoded
+
+
+@st.composite
+def any_array(draw):
+    dtype = dtypes.BY_NAME[draw(st.sampled_from(list(dtypes.BY_NAME)))]
+    shape = draw(array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=9))
+    patterns = np.dtype(f"u{dtype.itemsize}")
+    few = draw(st.lists(st.integers(0, 2 ** (8 * dtype.itemsize) - 1), min_size=1, max_size=4))
+    elements = draw(st.sampled_from([st.integers(0, 2 ** (8 * dtype.itemsize) - 1), st.sampled_from([0, *few])]))
+    return draw(arrays(patterns, shape, elements=elements, fill=st.just(0))).view(dtype)
+
+
+@settings(deadline=None, max_examples=300)
+@given(any_array())
+def test_every_bit_of_every_dtype_and_shape_comes_back(array):
+    round_trip(array)
+
+
+def sparse(rng, size, density, values):
+    array = np.zeros(size, np.float32)
+    kept = rng.random(size) < density
+    array[kept] = rng.choice(np.asarray(values, np.float32), kept.sum())
+    return array
+
+
+def test_pruned_and_shared_weights_are_stored_as_gaps_and_codes(rng):
+    encoded = round_trip(sparse(rng, 10_000, 0.05, [-1, 2, 3]))
+    assert isinstance(encoded.values, Shared)
+    assert encoded.index is not None
+
+
+def test_shared_weights_with_few_zeros_are_stored_as_codes_without_positions(rng):
+    encoded = round_trip(sparse(rng, 10_000, 0.99, [-1, 2, 3, 4]))
+    assert isinstance(encoded.values, Shared)
+    assert encoded.index is None
+
+
+def test_pruned_weights_that_are_not_shared_keep_their_floats(rng):
+    array = np.where(rng.random(10_000) < 0.05, rng.normal(size=10_000), 0).astype(np.float32)
+    encoded = round_trip(array)
+    assert isinstance(encoded.values, Plain)
+    assert encoded.index is not None
+    assert len(encoded.record) < 4.8 * np.count_nonzero(array)
+
+
+def test_random_bytes_are_stored_as_they_are(rng):
+    encoded = round_trip(rng.integers(0, 2**63, 1000))
+    assert len(encoded.record) == 8001
+
+
+def test_structure_without_zeros_or_sharing_is_left_to_zstandard():
+    encoded = round_trip(np.arange(5000, dtype=np.int32))
+    assert isinstance(encoded.values, Plain)
+    assert encoded.values.compressed
+
+
+@pytest.mark.parametrize("value", [0, 1.5, -0.0, np.nan])
+def test_a_million_equal_values_take_a_few_bytes(value):
+    assert len(round_trip(np.full((1000, 1000), value, np.float32)).record) < 20
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((0,), np.float32),
+        np.zeros((3, 0, 2), np.float16),
+        np.array(3.5, np.float64),
+        np.array(0, np.int8),
+        np.zeros((2, 2), ml_dtypes.bfloat16),
+    ],
+)
+def test_scalars_and_empty_and_all_zero_tensors_come_back(array):
+    round_trip(array)
+
+
+def test_zeros_of_both_signs_and_all_nans_keep_their_bits(rng):
+    patterns = rng.choice(np.array([0, 0x80000000, 0x7FC00000, 0x7FC00001, 0xFFC00000, 1, 0x80000001], np.uint32), 5000)
+    round_trip(patterns.view(np.float32))
+
+
+def test_a_tensor_with_one_kept_weight_comes_back():
+    for position in (0, 1, 499_999, 999_999):
+        array = np.zeros(1_000_000, np.float32)
+        array[position] = 2.5
+        assert len(round_trip(array).record) < 40
+
+
+def test_65536_distinct_values_come_back(rng):
+    array = rng.permutation(np.repeat(np.arange(1, 65537, dtype=np.float32), 8))
+    encoded = round_trip(array)
+    assert isinstance(encoded.values, Shared)
+    assert encoded.values.codebook.size == 65536
+
+
+def test_a_codebook_ascends_by_value(rng):
+    encoded = round_trip(sparse(rng, 10_000, 0.5, [-3, -1, 2, 4]))
+    assert encoded.values.codebook.view(np.float32).tolist() == [-3, -1, 2, 4]
+
+
+def test_an_array_that_is_not_contiguous_comes_back(rng):
+    array = rng.integers(0, 3, (40, 50)).astype(np.float32)
+    for view in (array.T, array[::2, ::-3]):
+        round_trip(view)
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        (b"", "cut short"),
+        (b"\x08", "reserved bits"),
+        (b"\x06", "reserved bits"),
+        (b"\x00abc", "3 bytes of values, 16 expected"),
+        (b"\x02abc", "not a Zstandard frame"),
+        (b"\x04\x00", "an empty codebook"),
+        (b"\x05\x00\x01", "shared values where there are none"),
+        (b"\x03\x00", "compressed values where there are none"),
+        (b"\x01\x00x", "1 bytes of values, 0 expected"),
+        (b"\x04\x01aaaa\xe0x", "1 bytes too many"),
+    ],
+)
+def test_a_record_that_breaks_the_format_is_refused(record, message):
+    with pytest.raises(ContainerError, match=message):
+        EncodedTensor.parse(record, np.dtype(np.float32), (2, 2), "it")

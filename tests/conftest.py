@@ -1,0 +1,57 @@
+"""What tests share: small checkpoints, the real MNIST where it is, and the command line run in this process."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dcomp import checkpoint as safetensors_file
+from dcomp.checkpoint import Checkpoint
+from dcomp.cli import run
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def lenet_like(rng: np.random.Generator) -> Checkpoint:
+    """A dense checkpoint with the names and shapes of lenet300, and its metadata."""
+    shapes = {"fc1": (300, 784), "fc2": (100, 300), "fc3": (10, 100)}
+    tensors = {}
+    for name, shape in shapes.items():
+        tensors[f"{name}.weight"] = rng.normal(size=shape).astype(np.float32)
+        tensors[f"{name}.bias"] = rng.normal(size=shape[0]).astype(np.float32)
+    return Checkpoint(tensors, {"dcomp.architecture": "lenet300"})
+
+
+@pytest.fixture
+def dense_file(tmp_path: Path, lenet_like: Checkpoint) -> Path:
+    path = tmp_path / "lenet300.safetensors"
+    with path.open("wb") as file:
+        safetensors_file.save(lenet_like, file)
+    return path
+
+
+@pytest.fixture
+def dcomp(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run a command line; gives the exit code, standard output and standard error."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        capfd.readouterr()
+        code = run([str(argument) for argument in arguments])
+        return code, *capfd.readouterr()
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def mnist_dir() -> Path:
+    """The folder that holds the real MNIST; tests that need it are skipped where it is not."""
+    for folder in (os.environ.get("DCOMP_DATA"), Path(__file__).parents[2] / "shared" / "data"):
+        if folder and (Path(folder) / "MNIST" / "raw" / "t10k-images-idx3-ubyte").exists():
+            return Path(folder)
+    pytest.skip("MNIST is neither in $DCOMP_DATA nor in ../shared/data")

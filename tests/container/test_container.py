@@ -1,0 +1,63 @@
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import dcomp
+from dcomp.checkpoint import Checkpoint
+from dcomp.container import writer
+from dcomp.container.reader import Container
+from dcomp.errors import LimitError
+
+
+def written(checkpoint: Checkpoint) -> bytes:
+    buffer = io.BytesIO()
+    writer.write(checkpoint, buffer)
+    return buffer.getvalue()
+
+
+@settings(deadline=None)
+@given(
+    st.dictionaries(st.text(), st.lists(st.sampled_from([0.0, 0.0, 0.0, 1.5, -2.0]), max_size=50), max_size=5),
+    st.dictionaries(st.text(), st.text(), max_size=3),
+)
+def test_names_order_and_metadata_come_back(tensors, metadata):
+    checkpoint = Checkpoint({name: np.array(values, np.float32) for name, values in tensors.items()}, metadata)
+    decoded = Container(written(checkpoint)).checkpoint()
+    assert list(decoded.tensors) == list(tensors)
+    assert list(decoded.metadata.items()) == list(metadata.items())
+    assert all(decoded.tensors[name].tolist() == values for name, values in tensors.items())
+
+
+def test_encoding_twice_gives_the_same_bytes(lenet_like):
+    assert written(lenet_like) == written(lenet_like)
+
+
+def test_the_records_and_the_header_make_up_the_file(lenet_like):
+    data = written(lenet_like)
+    directory = Container(data).directory
+    assert directory.nbytes + sum(entry.size for entry in directory.entries) == len(data)
+
+
+def test_one_tensor_is_read_while_the_others_are_damaged(lenet_like):
+    data = bytearray(written(lenet_like))
+    first = Container(data).directory.entries[0]
+    data[first.offset + 10] ^= 1
+    container = Container(bytes(data))
+    assert np.array_equal(container.decode(["fc3.weight"])["fc3.weight"], lenet_like.tensors["fc3.weight"])
+
+
+def test_memory_is_limited_before_it_is_taken():
+    data = dcomp.save({"huge": np.broadcast_to(np.zeros(1, np.float32), (1 << 20,))})
+    assert len(data) < 60
+    with pytest.raises(LimitError, match="take 4,194,304 bytes, more than the limit of 1,000"):
+        Container(data).decode(max_memory=1000)
+
+
+def test_ten_thousand_tensors_come_back():
+    tensors = {f"layer.{i}.weight": np.full(3, i, np.float32) for i in range(10_000)}
+    decoded = dcomp.load(dcomp.save(tensors))
+    assert list(decoded) == list(tensors)
+    assert decoded["layer.4321.weight"].tolist() == [4321] * 3

@@ -1,0 +1,29 @@
+import re
+from pathlib import Path
+
+import pytest
+
+import dcomp.container
+from dcomp import dtypes
+from dcomp.coding import limits
+from dcomp.container import layout
+
+FORMAT = (Path(dcomp.container.__file__).parent / "FORMAT.md").read_text()
+
+
+def test_the_limits_of_the_format_and_of_the_code_agree():
+    written = {name: int(value) for name, value in re.findall(r"^\| (MAX_\w+) \| (\d+) \|", FORMAT, re.MULTILINE)}
+    assert written == {name: value for name, value in vars(limits).items() if name.startswith("MAX_")}
+
+
+def test_the_dtype_numbers_of_the_format_and_of_the_code_agree():
+    rows = re.findall(r"\| (\d+) \| (\w+) \| (\d) (?=\|)", FORMAT.partition("## 7")[2])
+    written = {name: (int(number), int(size)) for number, name, size in rows}
+    assert written == {name: (number, dtypes.BY_NAME[name].itemsize) for name, number in layout.DTYPE_NUMBERS.items()}
+
+
+@pytest.mark.parametrize("field", ["magic", "version"])
+def test_the_header_of_the_format_and_of_the_code_agree(field):
+    row = next(line for line in FORMAT.splitlines() if line.startswith(f"| {field} |"))
+    assert {"magic": "89 44 43 5A", "version": "| 1 |"}[field] in row
+    assert (layout.MAGIC.hex(" ").upper(), layout.VERSION) == ("89 44 43 5A", 1)

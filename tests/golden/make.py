@@ -1,0 +1,41 @@
+"""Writes the golden files that are missing; `python tests/golden/make.py`. One that exists is never replaced."""
+
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+
+import dcomp
+
+
+def tensors_of() -> dict[str, dict[str, np.ndarray]]:
+    """What each golden file holds."""
+    rng = np.random.default_rng(1510_00149)
+    pruned = np.zeros(5000, np.float32)
+    kept = rng.random(5000) < 0.08
+    pruned[kept] = rng.choice(np.array([-0.5, -0.25, 0.25, 0.75], np.float32), kept.sum())
+    floats = rng.normal(size=400).astype(np.float32)
+    return {
+        "format-example": {"w": np.array([0, 0, 1.5, 0, 0, 0, -2, 1.5, 0, 0, 0, 0, 1.5, 0], np.float32)},
+        "forms": {
+            "raw": floats,
+            "zstd": np.arange(1000, dtype=np.int32),
+            "shared": rng.choice(np.array([1, 2, 3], np.float16), (20, 30)),
+            "pruned": np.where(rng.random(400) < 0.1, floats, np.float32(0)),
+            "pruned and shared": pruned.reshape(50, 100),
+            "all zero": np.zeros((7, 11), ml_dtypes.bfloat16),
+            "one value": np.full(1000, np.nan, np.float64),
+            "empty": np.zeros((3, 0), np.int8),
+            "scalar": np.array(-0.0, np.float32),
+        },
+    }
+
+
+METADATA = {"dcomp.architecture": "lenet300", "ключ": "wert"}
+
+if __name__ == "__main__":
+    for name, tensors in tensors_of().items():
+        path = Path(__file__).parent / f"{name}.dcz"
+        if not path.exists():
+            dcomp.save_file(tensors, path, METADATA if name == "forms" else None)
+            print(path)

@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from dcomp.learning import constraints
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(4 * 36, 5))
+
+
+def train(model: nn.Module, steps: int = 20) -> None:
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=0.01)
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(steps):
+        loss = F.cross_entropy(
+            model(torch.randn(16, 1, 8, 8, generator=generator)), torch.randint(0, 5, (16,), generator=generator)
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+def test_a_mask_holds_while_the_rest_trains(model):
+    kept = np.random.default_rng(0).random((5, 144)) < 0.3
+    constraints.mask(model, "2.weight", kept)
+    before = constraints.effective(model, "2.weight")
+    train(model)
+    after = constraints.effective(model, "2.weight")
+    assert np.array_equal(after != 0, kept)
+    assert (after[kept] != before[kept]).all()
+
+
+def test_what_was_pruned_stays_pruned_when_a_mask_is_set_again(model):
+    kept = np.zeros((5, 144), bool)
+    kept[:2] = True
+    constraints.mask(model, "2.weight", kept)
+    constraints.mask(model, "2.weight", ~kept | (np.arange(144) < 7))
+    assert np.count_nonzero(constraints.effective(model, "2.weight")) == 14
+
+
+def shared_model(model: nn.Module) -> np.ndarray:
+    codes = np.random.default_rng(0).integers(0, 4, (5, 144))
+    weight = np.array([0, -0.5, 0.25, 0.75], np.float32)[codes]
+    with torch.no_grad():
+        model[2].weight.copy_(torch.from_numpy(weight))
+    constraints.share(model, "2.weight")
+    return codes
+
+
+def test_shared_weights_stay_shared_and_zeros_stay_zero_while_centroids_train(model):
+    codes = shared_model(model)
+    assert np.array_equal(constraints.effective(model, "2.weight")[codes == 3], np.full((codes == 3).sum(), 0.75))
+    train(model)
+    after = constraints.effective(model, "2.weight")
+    for code in range(4):
+        assert np.unique(after[codes == code]).size == 1
+    assert (after[codes == 0] == 0).all()
+    assert not {-0.5, 0.25, 0.75} & set(np.unique(after).tolist())
+
+
+def test_the_gradient_of_a_centroid_is_the_sum_over_its_members(model):
+    codes = shared_model(model)
+    images = torch.randn(4, 1, 8, 8)
+    plain = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(4 * 36, 5))
+    plain[0].load_state_dict(model[0].state_dict())
+    with torch.no_grad():
+        plain[2].weight.copy_(model[2].weight)
+        plain[2].bias.copy_(model[2].bias)
+    for network in (model, plain):
+        network(images).square().sum().backward()
+    gradient = plain[2].weight.grad.numpy()
+    expected = [gradient[codes == code].sum() for code in (1, 2, 3)]
+    assert model[2].parametrizations.weight.original.grad.numpy() == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_centroid_never_becomes_zero(model):
+    shared_model(model)
+    with torch.no_grad():
+        model[2].parametrizations.weight.original.zero_()
+    constraints.release(model)
+    assert np.count_nonzero(model[2].weight.detach().numpy()) > 400
+
+
+def test_release_leaves_a_plain_model_with_the_weights_it_used(model):
+    shared_model(model)
+    constraints.mask(model, "0.weight", np.random.default_rng(0).random((4, 1, 3, 3)) < 0.5)
+    train(model)
+    used = [constraints.effective(model, name) for name in ("0.weight", "2.weight")]
+    constraints.release(model)
+    assert sorted(model.state_dict()) == ["0.bias", "0.weight", "2.bias", "2.weight"]
+    assert np.array_equal(model[0].weight.detach().numpy(), used[0])
+    assert np.array_equal(model[2].weight.detach().numpy(), used[1])
+
+
+def test_hold_recognizes_shared_and_pruned_weights(model):
+    with torch.no_grad():
+        model[2].weight.copy_(torch.randint(-2, 3, (5, 144)) / 4)
+        model[0].weight[:2] = 0
+    constraints.hold(model, ["0.weight", "2.weight"])
+    held = [type(module.parametrizations.weight[0]) for module in (model[0], model[2])]
+    assert held == [constraints.Mask, constraints.Codebook]

@@ -1,0 +1,112 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from dcomp.errors import DcompError, UsageError
+from dcomp.learning import training
+from dcomp.learning.datasets import Split
+from dcomp.learning.evaluation import evaluate
+from dcomp.observer import Silent
+from dcomp.settings import TrainSettings
+
+
+def blobs(count: int, seed: int) -> Split:
+    """Images whose label is the brightest of four pixels."""
+    images = torch.randint(0, 256, (count, 1, 2, 2), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+    return Split(images, images.flatten(1).argmax(1), 0.5, 0.3)
+
+
+def settings(**changes):
+    return TrainSettings(architecture="x", data="x", **{"epochs": 6, "lr": 0.1, "weight_decay": 0, **changes})
+
+
+def linear() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(4, 4))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("schedule", ["constant", "step", "cosine"])
+def test_a_network_learns_with_every_optimizer_and_schedule(optimizer, schedule):
+    model = linear()
+    history = training.fit(
+        model, blobs(2000, 0), blobs(200, 1), settings(optimizer=optimizer, lr_schedule=schedule), Silent()
+    )
+    assert [record.epoch for record in history] == [1, 2, 3, 4, 5, 6]
+    assert evaluate(model, blobs(500, 2)).top1_error < 15
+
+
+def test_the_best_epoch_by_validation_error_is_left_in_the_model():
+    model = linear()
+    validation = blobs(300, 1)
+    history = training.fit(model, blobs(1000, 0), validation, settings(lr=2.0, lr_schedule="constant"), Silent())
+    errors = [record.val_error for record in history]
+    assert evaluate(model, validation).top1_error == min(errors)
+    assert errors[-1] != min(errors)
+
+
+def test_epochs_that_are_not_eligible_are_not_candidates():
+    model = linear()
+    validation = blobs(300, 1)
+    run = settings(lr=2.0, lr_schedule="constant")
+    history = training.fit(model, blobs(1000, 0), validation, run, Silent(), eligible_after=5)
+    assert evaluate(model, validation).top1_error == history[-1].val_error
+
+
+def test_the_same_seed_gives_the_same_weights():
+    models = [linear(), linear()]
+    for model in models:
+        training.fit(model, blobs(500, 0), blobs(50, 1), settings(augment="shift"), Silent())
+    assert torch.equal(models[0][1].weight, models[1][1].weight)
+
+
+def test_a_loss_that_is_no_number_is_an_error():
+    with pytest.raises(DcompError, match="smaller --lr may help"):
+        training.fit(linear(), blobs(500, 0), blobs(50, 1), settings(lr=1e38, momentum=0), Silent())
+
+
+def test_an_observer_is_told_of_every_epoch_and_of_the_last_step():
+    told: dict[str, list] = {"started": [], "stepped": [], "epochs": []}
+
+    class Watching(Silent):
+        def started(self, steps):
+            told["started"].append(steps)
+
+        def stepped(self, done, loss, accuracy):
+            told["stepped"].append(done)
+            assert math.isfinite(loss)
+            assert 0 <= accuracy <= 1
+
+        def finished_epoch(self, record):
+            told["epochs"].append(record.epoch)
+
+    training.fit(linear(), blobs(100, 0), blobs(10, 1), settings(epochs=2, batch_size=10), Watching())
+    assert told == {"started": [20], "stepped": [20], "epochs": [1, 2]}
+
+
+def test_shift_moves_images_by_at_most_a_pixel():
+    image = torch.zeros(500, 1, 7, 7)
+    image[:, :, 3, 3] = 1
+    moved = training.augmented(image, "shift", torch.Generator().manual_seed(0))
+    rows, columns = moved.squeeze(1).nonzero()[:, 1:].T
+    assert moved.sum() == 500
+    assert {(r, c) for r, c in zip(rows.tolist(), columns.tolist(), strict=True)} == {
+        (r, c) for r in (2, 3, 4) for c in (2, 3, 4)
+    }
+
+
+def test_a_device_that_is_not_there_is_a_usage_error():
+    assert training.choose_device("cpu") == torch.device("cpu")
+    with pytest.raises(UsageError, match="try auto or cpu"):
+        training.choose_device("abacus")
+
+
+def test_evaluation_counts_what_is_wrong():
+    split = blobs(100, 3)
+    model = nn.Flatten()
+    result = evaluate(model, split)
+    assert (result.top1_error, result.top5_error, result.count) == (0, 0, 100)
+    wrong = evaluate(model, Split(split.images, (split.labels + 1) % 4, 0.5, 0.3))
+    assert (wrong.top1_error, wrong.top5_error) == (100, 0)

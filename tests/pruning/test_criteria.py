@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from dcomp.pruning import criteria
+
+finite = st.floats(-4, 4, width=32)
+
+
+@given(arrays(np.float32, st.integers(1, 60), elements=finite), st.data())
+def test_exactly_the_count_asked_for_is_kept_and_nothing_larger_is_pruned(weights, data):
+    count = data.draw(st.integers(0, weights.size))
+    scores = criteria.magnitude(weights)
+    (mask,) = criteria.keep_largest([scores], count)
+    assert mask.sum() == count
+    if 0 < count < weights.size:
+        assert scores[mask].min() >= scores[~mask].max()
+
+
+def test_of_equal_scores_the_first_are_kept():
+    (mask,) = criteria.keep_largest([np.ones(5, np.float32)], 2)
+    assert mask.tolist() == [True, True, False, False, False]
+
+
+def test_a_group_shares_one_budget():
+    small, large = np.full((2, 2), 0.1, np.float32), np.full(3, 9, np.float32)
+    masks = criteria.keep_largest([small, large], 4)
+    assert [mask.sum() for mask in masks] == [1, 3]
+    assert [mask.shape for mask in masks] == [(2, 2), (3,)]
+
+
+def test_a_count_beyond_the_weights_is_refused():
+    with pytest.raises(ValueError, match="cannot keep 6 of 5"):
+        criteria.keep_largest([np.ones(5)], 6)
+
+
+def test_random_scores_leave_zeros_last(rng):
+    weights = np.array([0, 1, 0, 2, 3], np.float32)
+    scores = criteria.random(weights, rng)
+    assert (scores[weights == 0] == 0).all()
+    assert (scores[weights != 0] > 0).all()
+
+
+def test_the_papers_threshold_is_a_multiple_of_the_deviation(rng):
+    weights = rng.normal(0, 2, 100_000)
+    assert criteria.above_deviation(weights, 1.0).mean() == pytest.approx(0.3173, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("size", "sparsity", "kept"), [(10, 0.9, 1), (430_500, 0.92, 34_440), (3, 1.0, 0), (3, 0.0, 3)]
+)
+def test_kept_count_rounds_to_the_nearest_weight(size, sparsity, kept):
+    assert criteria.kept_count(size, sparsity) == kept

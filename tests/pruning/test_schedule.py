@@ -1,0 +1,31 @@
+import pytest
+
+from dcomp.pruning.schedule import Schedule
+
+
+def test_gradual_is_the_cubic_of_zhu_and_gupta():
+    schedule = Schedule("gradual", start=2, until=10, every=1)
+    times = schedule.moves()
+    assert times == [2, 3, 4, 5, 6, 7, 8, 9, 10]
+    for i, time in enumerate(times):
+        assert schedule.sparsity(time, 0.1, 0.9) == pytest.approx(0.9 + (0.1 - 0.9) * (1 - i / 8) ** 3)
+
+
+def test_iterative_keeps_the_same_fraction_at_each_move():
+    schedule = Schedule("iterative", until=3)
+    kept = [1 - schedule.sparsity(time, 0.0, 0.875) for time in schedule.moves()]
+    assert kept == pytest.approx([1, 0.5, 0.25, 0.125])
+
+
+@pytest.mark.parametrize("name", ["oneshot", "gradual", "iterative"])
+@pytest.mark.parametrize("final", [0.5, 1.0])
+def test_every_schedule_ends_at_the_final_sparsity_exactly(name, final):
+    schedule = Schedule(name, start=1, until=7.5, every=2)
+    times = schedule.moves()
+    found = [schedule.sparsity(time, 0.25, final) for time in times]
+    assert found[-1] == final
+    assert found == sorted(found)
+
+
+def test_oneshot_moves_once_at_its_start():
+    assert Schedule("oneshot", start=3, until=9).moves() == [3]

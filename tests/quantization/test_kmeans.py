@@ -1,0 +1,98 @@
+import itertools
+from typing import get_args
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from dcomp.quantization import Init, kmeans
+from dcomp.quantization.kmeans import Sample
+
+INITS = get_args(Init)
+nonzero = st.floats(-100, 100, width=32).filter(bool)
+
+
+def squared_error(values, codebook, codes):
+    return float(((values.astype(np.float64) - codebook[codes].astype(np.float64)) ** 2).sum())
+
+
+@pytest.mark.parametrize("init", INITS)
+@given(values=arrays(np.float32, st.integers(1, 80), elements=nonzero), bits=st.integers(1, 4))
+def test_a_codebook_is_ascending_without_zero_and_each_value_has_its_nearest_entry(init, values, bits):
+    codebook, codes = kmeans.share(values, bits, init)
+    assert 1 <= codebook.size <= 2**bits
+    assert codebook.dtype == values.dtype
+    assert (np.diff(codebook) > 0).all()
+    assert (codebook != 0).all()
+    distances = np.abs(values[:, None].astype(np.float64) - codebook.astype(np.float64))
+    assert np.array_equal(distances[np.arange(values.size), codes], distances.min(axis=1))
+
+
+@pytest.mark.parametrize("init", INITS)
+def test_few_distinct_values_are_kept_exactly(init):
+    values = np.array([3, -1, 3, 2, -1, 7], np.float32)
+    codebook, codes = kmeans.share(values, 2, init)
+    assert np.array_equal(codebook[codes], values)
+
+
+def test_no_values_make_an_empty_codebook():
+    codebook, codes = kmeans.share(np.zeros(0, np.float32), 5)
+    assert (codebook.size, codes.size) == (0, 0)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float64])
+def test_other_dtypes_share_values_of_their_own_precision(dtype, rng):
+    values = rng.normal(size=500).astype(dtype)
+    codebook, codes = kmeans.share(values[values != 0], 3)
+    assert codebook.dtype == dtype
+    assert codebook.size == 8
+
+
+def test_a_cluster_around_zero_is_not_represented_by_zero():
+    codebook, _ = kmeans.share(np.array([-9, -1e-3, 1e-3, 9] * 5, np.float32) + 0, 1, "linear")
+    assert (codebook != 0).all()
+    assert kmeans.share(np.array([-2, -1, 1, 2], np.float32), 1)[0].tolist() != [0]
+
+
+@given(arrays(np.float64, st.integers(2, 9), elements=st.integers(-20, 20), unique=True), st.integers(1, 5), st.data())
+def test_optimal_clusters_have_the_least_squared_error(values, k, data):
+    values = np.sort(values)
+    k = min(k, values.size)
+    counts = np.array(data.draw(st.lists(st.integers(1, 4), min_size=values.size, max_size=values.size)))
+    centroids = kmeans._optimal(Sample(values, counts), k)
+    found = (counts * ((values[:, None] - centroids) ** 2).min(axis=1)).sum()
+
+    def cost(begin, end):
+        mean = np.average(values[begin:end], weights=counts[begin:end])
+        return (counts[begin:end] * (values[begin:end] - mean) ** 2).sum()
+
+    cuts = itertools.combinations(range(1, values.size), k - 1)
+    best = min(sum(cost(a, b) for a, b in itertools.pairwise((0, *cut, values.size))) for cut in cuts)
+    assert found == pytest.approx(best, abs=1e-9)
+
+
+@pytest.mark.parametrize("init", INITS)
+def test_no_start_beats_the_optimum_and_all_beat_no_clustering(init, rng):
+    values = rng.laplace(size=3000).astype(np.float32)
+    best = squared_error(values, *kmeans.share(values, 3, "optimal"))
+    found = squared_error(values, *kmeans.share(values, 3, init))
+    assert best - 1e-6 <= found < 0.25 * float((values.astype(np.float64) ** 2).sum())
+
+
+def test_linear_centroids_start_evenly_and_density_ones_by_the_distribution(rng):
+    values = np.sort(rng.exponential(size=1000))
+    sample = Sample(values, np.ones(1000, int))
+    linear = kmeans.initial_centroids(sample, 4, "linear", rng)
+    density = kmeans.initial_centroids(sample, 4, "density", rng)
+    assert np.diff(linear) == pytest.approx([(values[-1] - values[0]) / 3] * 3)
+    assert density == pytest.approx(values[[125, 375, 625, 875]], rel=0.02)
+
+
+def test_the_same_seed_gives_the_same_codebook(rng):
+    values = rng.normal(size=1000).astype(np.float32)
+    for init in ("random", "kmeans++"):
+        one, other = (kmeans.share(values, 4, init, np.random.default_rng(5))[0] for _ in range(2))
+        assert np.array_equal(one, other)

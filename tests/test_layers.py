@@ -1,0 +1,47 @@
+import ml_dtypes
+import numpy as np
+import pytest
+
+from dcomp.errors import UsageError
+from dcomp.layers import Rule, apply_rules, kind_of, select
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind"), [((20, 1, 5, 5), "conv"), ((8, 4, 3), "conv"), ((10, 5), "linear"), ((7,), "bias")]
+)
+def test_kind_is_read_from_the_number_of_dimensions(shape, kind):
+    assert kind_of(np.zeros(shape, np.float32)) == kind
+    assert kind_of(np.zeros(shape, ml_dtypes.bfloat16)) == kind
+
+
+@pytest.mark.parametrize("array", [np.zeros((2, 2), np.int64), np.float32(1), np.zeros((0, 3), np.float32)])
+def test_integers_scalars_and_empty_tensors_are_no_weights(array):
+    assert kind_of(np.asarray(array)) is None
+
+
+def test_select_keeps_the_order_of_the_checkpoint():
+    tensors = {"b": np.zeros((2, 2)), "a": np.zeros((2, 2)), "c": np.zeros(2)}
+    assert select(tensors, ("linear",)) == ["b", "a"]
+
+
+def test_the_last_equals_sign_of_a_rule_separates():
+    rule = Rule.parse("a=b=0.5")
+    assert (rule.pattern.pattern, rule.value) == ("a=b", 0.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("fc1", "REGEX=VALUE"), ("=1", "REGEX=VALUE"), ("(=1", "regular expression"), ("a=x", "number")],
+)
+def test_a_rule_that_does_not_parse_says_why(text, message):
+    with pytest.raises(UsageError, match=message):
+        Rule.parse(text)
+
+
+def test_where_two_rules_meet_the_later_one_holds():
+    assert apply_rules(["fc1", "fc2"], [Rule.parse("fc=1"), Rule.parse("fc2=3")]) == {"fc1": 1, "fc2": 3}
+
+
+def test_a_rule_without_a_layer_lists_the_layers_there_are():
+    with pytest.raises(UsageError, match=r"no layer matches 'conv'; there are fc1, fc2"):
+        apply_rules(["fc1", "fc2"], [Rule.parse("conv=1")])

@@ -1,0 +1,200 @@
+import io
+import json
+
+import numpy as np
+import pytest
+
+from dcomp import stages
+from dcomp.checkpoint import Checkpoint
+from dcomp.container.reader import Container
+from dcomp.errors import CheckpointError, GateError, UsageError
+from dcomp.observer import Silent
+from dcomp.settings import EvalSettings, PruneSettings, QuantizeSettings, ReportSettings, TrainSettings
+
+WEIGHTS = ["fc1.weight", "fc2.weight", "fc3.weight"]
+
+
+class Notes(Silent):
+    def __init__(self):
+        self.lines = []
+
+    def note(self, text):
+        self.lines.append(text)
+
+
+def zeros(checkpoint, names=WEIGHTS):
+    return sum(int((checkpoint.tensors[name] == 0).sum()) for name in names)
+
+
+@pytest.mark.parametrize("criterion", ["magnitude", "random"])
+@pytest.mark.parametrize("scope", ["global", "layer"])
+@pytest.mark.parametrize("sparsity", [0.0, 0.123456, 0.9, 1.0])
+def test_the_sparsity_asked_for_is_the_sparsity_found(lenet_like, criterion, scope, sparsity):
+    settings = PruneSettings(sparsity=sparsity, criterion=criterion, scope=scope)
+    pruned = stages.prune(lenet_like, settings)
+    if scope == "global":
+        assert zeros(pruned) == round(266_200 * sparsity)
+    else:
+        sizes = [lenet_like.tensors[name].size for name in WEIGHTS]
+        assert [zeros(pruned, [name]) for name in WEIGHTS] == [round(size * sparsity) for size in sizes]
+
+
+def test_pruning_leaves_biases_and_kept_weights_alone(lenet_like):
+    pruned = stages.prune(lenet_like, PruneSettings(sparsity=0.9))
+    for name, array in lenet_like.tensors.items():
+        kept = pruned.tensors[name] != 0
+        assert np.array_equal(pruned.tensors[name][kept], array[kept])
+        assert kept.all() or name in WEIGHTS
+
+
+def test_the_std_criterion_keeps_what_exceeds_the_threshold(lenet_like):
+    pruned = stages.prune(lenet_like, PruneSettings(criterion="std", threshold=1.0, layer=("fc3=2.0",)))
+    for name, factor in {"fc1.weight": 1.0, "fc3.weight": 2.0}.items():
+        array = lenet_like.tensors[name]
+        assert np.array_equal(pruned.tensors[name] != 0, np.abs(array) >= factor * array.std(dtype=np.float64))
+
+
+def test_pruning_again_to_less_says_that_more_is_zero_already(lenet_like):
+    notes = Notes()
+    once = stages.prune(lenet_like, PruneSettings(sparsity=0.9))
+    again = stages.prune(once, PruneSettings(sparsity=0.5), notes)
+    assert zeros(again) == zeros(once)
+    assert "more weights than that were zero already" in notes.lines[-1]
+
+
+def test_weights_that_are_not_finite_are_refused(lenet_like):
+    lenet_like.tensors["fc2.weight"][0, 0] = np.nan
+    with pytest.raises(CheckpointError, match="fc2.weight holds infinities or NaNs"):
+        stages.prune(lenet_like, PruneSettings(sparsity=0.9))
+
+
+def test_a_kind_that_is_not_there_is_refused(lenet_like):
+    with pytest.raises(UsageError, match="no conv weights"):
+        stages.prune(lenet_like, PruneSettings(sparsity=0.9, kinds="conv"))
+    with pytest.raises(UsageError, match="no conv tensor to quantize"):
+        stages.quantize(lenet_like, QuantizeSettings(conv_bits=8))
+
+
+def test_quantizing_keeps_zeros_and_leaves_at_most_2_to_the_bits_values(lenet_like):
+    pruned = stages.prune(lenet_like, PruneSettings(sparsity=0.9))
+    shared = stages.quantize(pruned, QuantizeSettings(fc_bits=5, bits=("fc3=2",)))
+    for name in WEIGHTS:
+        before, after = pruned.tensors[name], shared.tensors[name]
+        assert np.array_equal(before == 0, after == 0)
+        assert np.unique(after[after != 0]).size <= (4 if name == "fc3.weight" else 32)
+    assert np.array_equal(shared.tensors["fc1.bias"], pruned.tensors["fc1.bias"])
+
+
+def test_biases_are_shared_when_asked(lenet_like):
+    shared = stages.quantize(lenet_like, QuantizeSettings(bias_bits=3))
+    assert np.unique(shared.tensors["fc1.bias"]).size <= 8
+    assert np.array_equal(shared.tensors["fc1.weight"], lenet_like.tensors["fc1.weight"])
+
+
+def test_fewer_values_than_bits_allow_are_fine_and_said(lenet_like):
+    notes = Notes()
+    coarse = lenet_like.replaced({"fc3.weight": np.sign(lenet_like.tensors["fc3.weight"])})
+    shared = stages.quantize(coarse, QuantizeSettings(bits=("fc3.weight=5",)), notes)
+    assert notes.lines == ["fc3.weight: 2 values, fewer than the 32 that 5 bits allow"]
+    assert np.array_equal(shared.tensors["fc3.weight"], coarse.tensors["fc3.weight"])
+
+
+DIGITS = {"data": "digits", "batch_size": 32, "lr": 0.05}
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return stages.train(TrainSettings(architecture="lenet300", epochs=4, **DIGITS))
+
+
+def test_training_writes_architecture_arguments_and_history_as_metadata(trained):
+    assert trained.metadata["dcomp.architecture"] == "lenet300"
+    assert json.loads(trained.metadata["dcomp.train"]) == {"architecture": "lenet300", "epochs": 4, **DIGITS}
+    history = json.loads(trained.metadata["dcomp.history"])
+    assert [set(record) for record in history] == [{"epoch", "train_loss", "val_loss", "val_error"}] * 4
+    assert history[-1]["val_error"] < 25
+
+
+def test_training_goes_on_from_a_checkpoint(trained):
+    settings = TrainSettings(architecture="lenet300", epochs=1, **{**DIGITS, "lr": 0.001})
+    resumed = stages.train(settings, resume=trained)
+    distance = np.abs(resumed.tensors["fc1.weight"] - trained.tensors["fc1.weight"]).max()
+    assert 0 < distance < 0.05
+
+
+@pytest.mark.parametrize("schedule", ["oneshot", "gradual", "iterative"])
+@pytest.mark.parametrize("scope", ["global", "layer"])
+def test_masks_reach_the_sparsity_to_the_weight_while_the_network_retrains(trained, schedule, scope):
+    settings = PruneSettings(sparsity=0.9, epochs=3, until=1, every=0.25, schedule=schedule, scope=scope, **DIGITS)
+    pruned = stages.prune(trained, settings)
+    if scope == "global":
+        assert zeros(pruned) == round(266_200 * 0.9)
+    else:
+        assert zeros(pruned, ["fc3.weight"]) == 900
+    assert not np.array_equal(pruned.tensors["fc1.bias"], trained.tensors["fc1.bias"])
+    assert list(pruned.tensors) == list(trained.tensors)
+
+
+def test_codes_and_zeros_hold_while_centroids_train(trained):
+    pruned = stages.prune(trained, PruneSettings(sparsity=0.9))
+    shared = stages.quantize(pruned, QuantizeSettings(fc_bits=4))
+    tuned = stages.quantize(pruned, QuantizeSettings(fc_bits=4, epochs=2, **{**DIGITS, "lr": 0.001}))
+    for name in WEIGHTS:
+        before, after = shared.tensors[name], tuned.tensors[name]
+        assert np.array_equal(before == 0, after == 0)
+        assert not np.array_equal(before, after)
+        for value in np.unique(before):
+            assert np.unique(after[before == value]).size == 1
+
+
+def test_layers_that_were_shared_before_stay_shared_while_others_train(trained):
+    first = stages.quantize(trained, QuantizeSettings(bits=("fc1=3",)))
+    both = stages.quantize(first, QuantizeSettings(bits=("fc2=3",), epochs=1, **DIGITS))
+    assert np.unique(both.tensors["fc1.weight"]).size == np.unique(first.tensors["fc1.weight"]).size == 8
+
+
+def test_the_same_seed_gives_the_same_bytes(trained):
+    settings = PruneSettings(sparsity=0.8, epochs=1, until=0.5, **DIGITS)
+    one, other = (stages.prune(trained, settings) for _ in range(2))
+    assert all(one.tensors[name].tobytes() == other.tensors[name].tobytes() for name in one.tensors)
+    assert one.metadata == other.metadata
+
+
+def test_other_dtypes_keep_their_dtype_through_retraining(trained):
+    half = Checkpoint({name: a.astype(np.float16) for name, a in trained.tensors.items()}, trained.metadata)
+    pruned = stages.prune(half, PruneSettings(sparsity=0.5, epochs=1, until=0.5, **DIGITS))
+    assert {array.dtype for array in pruned.tensors.values()} == {np.dtype(np.float16)}
+
+
+def test_evaluation_measures_the_test_examples(trained):
+    result = stages.evaluate(trained, EvalSettings(data="digits"))
+    assert result.count == 359
+    assert 0 <= result.top5_error <= result.top1_error < 25
+    with pytest.raises(GateError, match=r"is above the 0 % allowed"):
+        stages.check_error(0.01, EvalSettings(data="digits", max_error=0))
+
+
+def encoded(checkpoint):
+    buffer = io.BytesIO()
+    stages.encode(checkpoint, buffer)
+    return Container(buffer.getvalue())
+
+
+def test_the_rows_of_a_report_and_the_overhead_add_up_to_the_file(lenet_like):
+    pruned = stages.prune(lenet_like, PruneSettings(sparsity=0.9))
+    container = encoded(stages.quantize(pruned, QuantizeSettings(fc_bits=5)))
+    sizes = stages.report(container)
+    assert sum(row.bytes for row in sizes.rows) + sizes.overhead == sizes.file_bytes == container.nbytes
+    assert sizes.ratio == lenet_like.nbytes / container.nbytes
+    row = sizes.rows[0]
+    assert (row.weights, row.weight_bits, row.kept) == (235_200, 5, int((pruned.tensors["fc1.weight"] != 0).sum()))
+    assert row.weight_bits_coded < 5.1
+    assert row.index_bits_coded < row.index_bits
+
+
+def test_a_report_counts_against_another_checkpoint(lenet_like):
+    double = Checkpoint({name: array.astype(np.float64) for name, array in lenet_like.tensors.items()})
+    container = encoded(lenet_like)
+    assert stages.report(container, double).ratio == pytest.approx(2 * stages.report(container).ratio)
+    with pytest.raises(GateError, match="below the 39 asked for"):
+        stages.check_ratio(stages.report(container), ReportSettings(min_ratio=39))
