@@ -11,14 +11,14 @@ from dcomp.errors import OutputError
 
 
 def check_replaceable(path: Path, *, force: bool) -> None:
-    """Refuse an existing `path` unless `force`; called before the work as well as before the write.
+    """Refuse an existing file unless `force`; called before the work as well as before the write.
 
     Raises:
         OutputError: the file exists, is a folder, or its folder does not.
     """
     if path.is_dir():
         raise OutputError(f"{path} is a folder; name a file")
-    if path.exists() and not force:
+    if path.is_file() and not force:
         raise OutputError(f"{path} exists; --force replaces it, -o names another")
     if not path.parent.is_dir():
         raise OutputError(f"{path.parent} is not a folder; create it first")
@@ -35,8 +35,11 @@ def replacing(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
         OutputError: the file exists and `force` is not given, or it cannot be written.
     """
     if path.exists() and not path.is_file() and not path.is_dir():
-        with path.open("wb") as device:
-            yield device
+        try:
+            with path.open("wb") as device:
+                yield device
+        except OSError as error:
+            raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
         return
     check_replaceable(path, force=force)
     path = path.resolve()  # a link stays a link; what it points to is replaced

@@ -95,9 +95,10 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        found = mistakes(error)
-        lines = "".join(f"\n  {key}: {what}" if key else f"\n  {what}" for key, what in found)
-        raise RecipeError(f"the recipe {path} has {len(found)} mistake{'s' * (len(found) > 1)}:{lines}") from error
+        found = [f"{key}: {what}" if key else what for key, what in mistakes(error)]
+        if len(found) == 1:
+            raise RecipeError(f"in the recipe {path}: {found[0]}") from error
+        raise RecipeError("\n  ".join([f"the recipe {path} has {len(found)} mistakes:", *found])) from error
 
 
 def _override(content: dict[str, Any], override: str) -> None:

@@ -64,7 +64,7 @@ def test_pruning_again_to_less_says_that_more_is_zero_already(lenet_like):
 
 def test_weights_that_are_not_finite_are_refused(lenet_like):
     lenet_like.tensors["fc2.weight"][0, 0] = np.nan
-    with pytest.raises(CheckpointError, match="fc2.weight holds infinities or NaNs"):
+    with pytest.raises(CheckpointError, match=r"fc2\.weight holds infinities or NaNs"):
         stages.prune(lenet_like, PruneSettings(sparsity=0.9))
 
 

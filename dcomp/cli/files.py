@@ -51,6 +51,7 @@ class Destination:
             force: whether an existing file may be replaced.
 
         Raises:
+            UsageError: the input is a folder.
             OutputError: the file exists and may not be replaced, or binary would go to a terminal.
         """
         if output is None:
@@ -86,6 +87,8 @@ def _is_pipe(source: Path | None) -> bool:
 
 def _sibling(source: Path | None, suffix: str) -> Path:
     assert source is not None
+    if source.is_dir():
+        raise UsageError(f"{source} is a folder; name a file")
     stem = source.with_suffix("")
     if stem.suffix in STAGE_SUFFIXES:
         stem = stem.with_suffix("")

@@ -26,7 +26,7 @@ def train(
     """
     from dcomp import checkpoint, sources, stages
 
-    name = settings.architecture.rpartition(":")[2]
+    name = architecture.rpartition(":")[2]
     destination = Destination(output or Path(f"{name}.safetensors"), None, "", force=force)
     start = sources.load_checkpoint(resume) if resume else None
     trained = stages.train(settings, observer(quiet), resume=start)

@@ -26,14 +26,15 @@ METAVARS = {"layer": "REGEX=VALUE", "bits": "REGEX=N", "data": "NAME", "data_dir
 def options_of(settings: type[Settings], *, leave_out: tuple[str, ...] = ()) -> Callable[[Any], Any]:
     """Give a command an option for each field of `settings`, and pass it the validated settings.
 
-    The command takes them as `settings`; fields in `leave_out` are parameters of its own, validated with the rest.
+    The command takes them as `settings`; fields in `leave_out` are parameters that it declares itself, validated with
+    the rest.
     """
     fields = {name: field for name, field in settings.model_fields.items() if name not in leave_out}
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         def wrapped(**given: Any) -> Any:
             chosen = {name: given.pop(name) for name in fields}
-            chosen |= {name: given.pop(name) for name in leave_out}
+            chosen |= {name: given[name] for name in leave_out}
             return command(settings=settings.from_options(**chosen), **given)
 
         own = [p for name, p in inspect.signature(command).parameters.items() if name != "settings"]

@@ -1,4 +1,4 @@
-"""Containers that break the format, each with the error it must give. Checksums are mended, so that parsers are reached."""
+"""Containers that break the format, each with its error. Checksums are mended, so that parsers are reached."""
 
 from zlib import crc32
 

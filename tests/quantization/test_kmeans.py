@@ -46,7 +46,7 @@ def test_no_values_make_an_empty_codebook():
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float64])
 def test_other_dtypes_share_values_of_their_own_precision(dtype, rng):
     values = rng.normal(size=500).astype(dtype)
-    codebook, codes = kmeans.share(values[values != 0], 3)
+    codebook, _ = kmeans.share(values[values != 0], 3)
     assert codebook.dtype == dtype
     assert codebook.size == 8
 

@@ -1,0 +1,182 @@
+"""Whatever a person gets wrong: one clear `error:` line, the right exit code, and no file changed."""
+
+import subprocess
+import sys
+from pathlib import PurePosixPath
+
+import numpy as np
+import pytest
+import torch
+
+from dcomp import checkpoint
+from dcomp.checkpoint import Checkpoint
+
+
+def snapshot(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+@pytest.fixture
+def folder(dense_file, dcomp, monkeypatch):
+    """A folder with a checkpoint, a container, and damaged or unsuitable versions of both."""
+    home = dense_file.parent
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("DCOMP_DATA", str(home / "no-data"))
+    assert dcomp("encode", "lenet300.safetensors")[0] == 0
+    whole = (home / "lenet300.dcz").read_bytes()
+    (home / "cut.dcz").write_bytes(whole[: len(whole) // 2])
+    (home / "flipped.dcz").write_bytes(whole[:-100] + bytes([whole[-100] ^ 4]) + whole[-99:])
+    (home / "empty.dcz").write_bytes(b"")
+    (home / "broken.safetensors").write_bytes((80).to_bytes(8, "little") + b"{" * 80)
+    (home / "text.txt").write_text("hello")
+    torch.save({"model": PurePosixPath("x")}, home / "pickle.pt")
+    anonymous = Checkpoint({"w": np.ones((3, 4), np.float32)})
+    with (home / "anonymous.safetensors").open("wb") as file:
+        checkpoint.save(anonymous, file)
+    (home / "five.yaml").write_text(
+        "name: five\ndata: mnist\ntrain: {architecture: lenet5, epochs: 0, lr: fast}\n"
+        "prune: {sparsity: 1.5, colour: red}\nquantize: {conv_bits: 0}\n"
+    )
+    (home / "list.yaml").write_text("- 1\n- 2\n")
+    (home / "broken.yaml").write_text("name: [\n")
+    (home / "nothing.yaml").write_text("name: nothing\n")
+    return home
+
+
+EVAL = ["--data", "digits"]
+
+CASES = {
+    "a missing file": (["encode", "nowhere.safetensors"], 1, "cannot read nowhere.safetensors: No such file"),
+    "a folder as input": (["encode", "."], 2, ". is a folder; name a file"),
+    "an empty container": (["decode", "empty.dcz"], 1, "cannot read empty.dcz"),
+    "a container cut short": (["decode", "cut.dcz"], 1, "cut.dcz: the container should have"),
+    "a flipped bit": (["decode", "flipped.dcz"], 1, "its checksum does not match, the file is damaged"),
+    "a checkpoint to decode": (["decode", "lenet300.safetensors"], 1, "not a dcz container"),
+    "a broken header": (["encode", "broken.safetensors"], 1, "not a readable safetensors file"),
+    "a text file": (["prune", "text.txt", "--sparsity", "0.5"], 1, "not a readable safetensors file"),
+    "a pickle": (["encode", "pickle.pt"], 1, "can run code when read, and is refused"),
+    "no architecture": (["eval", "anonymous.safetensors", *EVAL], 1, "add --arch NAME"),
+    "a wrong architecture": (["eval", "lenet300.dcz", *EVAL, "--arch", "lenet5"], 1, "does not fit lenet5"),
+    "an unknown architecture": (["train", "lenet6", *EVAL], 1, "no architecture 'lenet6'; there are lenet300, lenet5"),
+    "an unknown data set": (["eval", "lenet300.dcz", "--data", "mnits"], 1, "no data set 'mnits'; there are mnist"),
+    "no data set": (["eval", "lenet300.dcz"], 2, "--data: is missing"),
+    "training without data": (["train", "lenet5"], 2, "name a data set, as in --data mnist"),
+    "a sparsity of 1.5": (
+        ["prune", "lenet300.safetensors", "--sparsity", "1.5"],
+        2,
+        "--sparsity: input should be less",
+    ),
+    "a sparsity that is no number": (
+        ["prune", "lenet300.safetensors", "--sparsity", "x"],
+        2,
+        "Invalid value for '--sparsity'",
+    ),
+    "no sparsity": (["prune", "lenet300.safetensors"], 2, "give a sparsity, as in --sparsity 0.9"),
+    "an unknown layer": (
+        ["prune", "lenet300.safetensors", "--sparsity", "0.9", "--layer", "conv=0.5"],
+        2,
+        "no layer matches 'conv'; there are fc1.weight, fc2.weight, fc3.weight",
+    ),
+    "a rule without a value": (
+        ["prune", "lenet300.safetensors", "--sparsity", "0.9", "--layer", "fc1"],
+        2,
+        "--layer: 'fc1' is not of the form REGEX=VALUE",
+    ),
+    "a layer's sparsity of 2": (["prune", "lenet300.safetensors", "--layer", "fc1=2"], 2, "lies between 0 and 1"),
+    "a threshold without std": (["prune", "lenet300.safetensors", "--threshold", "1"], 2, "goes with criterion std"),
+    "an unknown kind": (
+        ["prune", "lenet300.safetensors", "--sparsity", "0.9", "--kinds", "conv,dense"],
+        2,
+        "--kinds: input should be 'conv', 'linear' or 'bias', not 'dense'",
+    ),
+    "masks that move too long": (
+        ["prune", "lenet300.safetensors", "--sparsity", "0.9", "--epochs", "3", "--until", "3", *EVAL],
+        2,
+        "start <= until < epochs must hold, not 0 <= 3 < 3",
+    ),
+    "0 bits": (["quantize", "lenet300.safetensors", "--fc-bits", "0"], 2, "--fc-bits: input should be greater"),
+    "17 bits for a layer": (["quantize", "lenet300.safetensors", "--bits", "fc1=17"], 2, "a whole number from 1 to 16"),
+    "no bits": (["quantize", "lenet300.safetensors"], 2, "say how many bits, as in --conv-bits 8"),
+    "no convolutions": (["quantize", "lenet300.safetensors", "--conv-bits", "8"], 2, "no conv tensor to quantize"),
+    "an output that exists": (["encode", "lenet300.safetensors"], 1, "lenet300.dcz exists; --force replaces it"),
+    "the input as output": (
+        ["prune", "lenet300.safetensors", "--sparsity", "0.9", "-f", "-o", "lenet300.safetensors"],
+        1,
+        "is the input; name another output",
+    ),
+    "a folder as output": (["encode", "lenet300.safetensors", "-o", "."], 1, ". is a folder; name a file"),
+    "an output in no folder": (["encode", "lenet300.safetensors", "-o", "no/x.dcz"], 1, "no is not a folder"),
+    "a tensor that is not there": (["decode", "lenet300.dcz", "--tensor", "conv"], 2, "no tensor matches 'conv'"),
+    "a broken expression": (["decode", "lenet300.dcz", "--tensor", "("], 2, "is not a regular expression"),
+    "too little memory": (["decode", "lenet300.dcz", "--max-memory", "0.0001"], 1, "--max-memory raises it"),
+    "a ratio that is missed": (["report", "lenet300.dcz", "--min-ratio", "39"], 1, "below the 39 asked for"),
+    "two formats at once": (["report", "lenet300.dcz", "--json", "--csv"], 2, "exclude each other"),
+    "an unknown option": (["encode", "lenet300.safetensors", "--fast"], 2, "No such option: --fast"),
+    "an unknown command": (["compress", "lenet300.safetensors"], 2, "No such command 'compress'"),
+    "an unknown device": (["eval", "lenet300.dcz", *EVAL, "--device", "abacus"], 2, "--device abacus: not available"),
+    "a missing recipe": (["run", "none.yaml"], 2, "cannot read the recipe none.yaml"),
+    "a recipe that is no mapping": (["run", "list.yaml"], 2, "not a mapping of keys to values"),
+    "a recipe that is no YAML": (["run", "broken.yaml"], 2, "cannot read the recipe broken.yaml"),
+    "a recipe without a start": (["run", "nothing.yaml"], 2, "give either a section train or a checkpoint"),
+    "an override without a value": (["run", "nothing.yaml", "--set", "seed"], 2, "write it as key=value"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_mistake_is_one_error_and_changes_no_file(folder, dcomp, case):
+    arguments, code, message = CASES[case]
+    before = snapshot(folder)
+    found, out, err = dcomp(*arguments)
+    assert found == code
+    lines = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, err
+    assert message in lines[0]
+    assert "Traceback" not in err
+    assert not out or case in ("a ratio that is missed",)
+    assert snapshot(folder) == before
+
+
+def test_all_mistakes_of_a_recipe_are_told_at_once(folder, dcomp):
+    code, _, err = dcomp("run", "five.yaml")
+    assert code == 2
+    assert err.startswith("error: the recipe five.yaml has 5 mistakes:\n")
+    for key in ("train.epochs", "train.lr", "prune.sparsity", "prune.colour", "quantize.conv_bits"):
+        assert f"\n  {key}: " in err
+
+
+def test_an_error_above_its_bound_fails_after_printing(folder, dcomp):
+    code, out, err = dcomp("eval", "lenet300.dcz", *EVAL, "--max-error", "1")
+    assert code == 1
+    assert "top-1 error" in out
+    assert "is above the 1 % allowed" in err
+
+
+def test_binary_does_not_go_to_a_terminal(folder, dcomp, monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    code, out, err = dcomp("encode", "lenet300.safetensors", "-o", "-")
+    assert (code, out) == (1, "")
+    assert "would go to the terminal" in err
+
+
+def test_a_terminal_as_input_asks_for_a_file(folder, dcomp, monkeypatch):
+    monkeypatch.setattr("sys.stdin", type("Tty", (), {"isatty": lambda self: True})())
+    code, _, err = dcomp("report")
+    assert code == 2
+    assert err == "error: no input: name a file, or pipe one in\n"
+
+
+def test_debug_shows_the_traceback(folder, dcomp, monkeypatch):
+    monkeypatch.setenv("DCOMP_DEBUG", "1")
+    with pytest.raises(Exception, match="cannot read nowhere"):
+        dcomp("encode", "nowhere")
+
+
+def test_an_interrupted_run_leaves_no_half_file(folder):
+    code = "import sys, dcomp.stages as s; from dcomp.cli import run\n"
+    code += "def stop(*_): raise KeyboardInterrupt\n"
+    code += "s.encode = stop; sys.exit(run(['encode', 'lenet300.safetensors', '-f']))"
+    before = snapshot(folder)
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 130
+    assert "Traceback" not in done.stderr
+    assert snapshot(folder) == before

@@ -1,0 +1,76 @@
+import json
+
+import pytest
+
+from dcomp.container.reader import Container
+
+RECIPE = """
+name: tiny
+data: digits
+train: {architecture: lenet300, epochs: 2, batch_size: 64, lr: 0.05}
+prune: {sparsity: 0.9, epochs: 2, until: 1}
+quantize: {fc_bits: 5, epochs: 1}
+eval: {}
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(RECIPE)
+    return path
+
+
+def test_a_run_leaves_every_checkpoint_and_a_summary(recipe, dcomp, tmp_path):
+    out = tmp_path / "out"
+    code, printed, _ = dcomp("run", recipe, "--out", out)
+    assert code == 0
+    files = {path.name for path in out.iterdir()}
+    checkpoints = {"train.safetensors", "prune.safetensors", "quantize.safetensors", "model.dcz"}
+    assert files == {*checkpoints, "summary.json", "stages.json"}
+    summary = json.loads((out / "summary.json").read_text())
+    assert [stage["stage"] for stage in summary["stages"]] == ["train", "prune", "quantize", "encode"]
+    assert summary["sizes"]["file_bytes"] == (out / "model.dcz").stat().st_size
+    assert [round(stage["sparsity"], 2) for stage in summary["stages"]] == [0, 0.9, 0.9, 0.9]
+    assert summary["stages"][2]["top1_error"] == summary["stages"][3]["top1_error"]
+    assert f"{summary['sizes']['file_bytes']:,}" in printed
+    assert Container.open(out / "model.dcz").metadata["dcomp.architecture"] == "lenet300"
+
+
+def test_a_rerun_goes_on_from_the_stages_already_done(recipe, dcomp, tmp_path):
+    out = tmp_path / "out"
+    assert dcomp("run", recipe, "--out", out)[0] == 0
+    first = (out / "model.dcz").read_bytes()
+    _, _, err = dcomp("run", recipe, "--out", out)
+    assert [line.split(":")[0] for line in err.splitlines()] == ["train", "prune", "quantize", "encode"]
+    assert err.count("done before") == 4
+    _, _, err = dcomp("run", recipe, "--out", out, "--set", "quantize.fc_bits=3")
+    assert err.count("done before") == 2
+    assert (out / "model.dcz").stat().st_size < len(first)
+    (out / "prune.safetensors").write_bytes(b"damaged")
+    _, _, err = dcomp("run", recipe, "--out", out)
+    assert err.count("done before") == 1
+    assert (out / "model.dcz").read_bytes() == first
+
+
+def test_force_runs_every_stage_again(recipe, dcomp, tmp_path):
+    out = tmp_path / "out"
+    for arguments in ([], ["--force"]):
+        _, _, err = dcomp("run", recipe, "--out", out, "--set", "train.epochs=1", *arguments)
+    assert "done before" not in err
+
+
+def test_a_missed_bound_fails_after_the_summary_is_written(recipe, dcomp, tmp_path):
+    out = tmp_path / "out"
+    code, printed, err = dcomp("run", recipe, "--out", out, "--set", "report.min_ratio=1000", "--json")
+    assert code == 1
+    assert "below the 1000 asked for" in err
+    assert json.loads(printed) == json.loads((out / "summary.json").read_text())
+
+
+def test_a_run_may_start_from_a_checkpoint(dense_file, dcomp, tmp_path):
+    path = tmp_path / "from.yaml"
+    path.write_text(f"name: from\ncheckpoint: {dense_file}\nprune: {{sparsity: 0.9}}\nquantize: {{fc_bits: 5}}\n")
+    code, printed, _ = dcomp("run", path, "--out", tmp_path / "out")
+    assert code == 0
+    assert "model.dcz" in printed
