@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from dcomp.coding.tensor import EncodedTensor, Shared
+from dcomp.coding.tensor import EncodedTensor
+from dcomp.coding.values import Shared
 from dcomp.container.reader import Container
 
 
@@ -109,7 +110,7 @@ def _row(name: str, encoded: EncodedTensor, dense_bytes: int) -> Row:
         name=name,
         weights=encoded.size,
         kept=kept,
-        weight_bits=(shared.codebook.size - 1).bit_length() if shared is not None else 8 * encoded.dtype.itemsize,
+        weight_bits=(shared.size - 1).bit_length() if shared is not None else 8 * encoded.dtype.itemsize,
         weight_bits_coded=8 * (size - index_size) / kept if kept else 0.0,
         index_bits=float(index.width) if index is not None else None,
         index_bits_coded=8 * index_size / entries if entries else (None if index is None else 0.0),

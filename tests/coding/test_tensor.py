@@ -1,13 +1,15 @@
 import ml_dtypes
 import numpy as np
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from dcomp import dtypes
 from dcomp.coding import tensor
-from dcomp.coding.tensor import EncodedTensor, Plain, Shared
+from dcomp.coding.tensor import EncodedTensor
+from dcomp.coding.values import Planes, Raw, Shared, Zstd
 from dcomp.errors import ContainerError
 
 
@@ -59,20 +61,31 @@ def test_shared_weights_with_few_zeros_are_stored_as_codes_without_positions(rng
 def test_pruned_weights_that_are_not_shared_keep_their_floats(rng):
     array = np.where(rng.random(10_000) < 0.05, rng.normal(size=10_000), 0).astype(np.float32)
     encoded = round_trip(array)
-    assert isinstance(encoded.values, Plain)
+    assert isinstance(encoded.values, Planes)
     assert encoded.index is not None
-    assert len(encoded.record) < 4.8 * np.count_nonzero(array)
+    assert len(encoded.record) < 4.3 * np.count_nonzero(array)
 
 
 def test_random_bytes_are_stored_as_they_are(rng):
-    encoded = round_trip(rng.integers(0, 2**63, 1000))
+    encoded = round_trip(rng.integers(-(2**63), 2**63 - 1, 1000))
+    assert isinstance(encoded.values, Raw)
     assert len(encoded.record) == 8001
 
 
-def test_structure_without_zeros_or_sharing_is_left_to_zstandard():
-    encoded = round_trip(np.arange(5000, dtype=np.int32))
-    assert isinstance(encoded.values, Plain)
-    assert encoded.values.compressed
+@pytest.mark.parametrize(
+    ("dtype", "share"), [(np.float32, 0.88), (np.float64, 0.94), (np.float16, 0.9), (ml_dtypes.bfloat16, 0.78)]
+)
+def test_weights_that_are_neither_pruned_nor_shared_are_stored_in_planes(rng, dtype, share):
+    array = (0.02 * rng.normal(size=20_000)).astype(dtype)
+    assert len(round_trip(array).record) < share * array.nbytes
+
+
+def test_structure_without_zeros_or_sharing_is_found_by_zstandard(rng):
+    assert len(round_trip(np.tile(np.arange(3000, dtype=np.int32), 3)).record) < 1500
+    phrase = rng.integers(1, 256, 2000, np.uint8)
+    encoded = round_trip(np.concatenate([phrase, phrase[:1900]]))
+    assert isinstance(encoded.values, Zstd)
+    assert len(encoded.record) < 1.02 * phrase.nbytes
 
 
 @pytest.mark.parametrize("value", [0, 1.5, -0.0, np.nan])
@@ -110,12 +123,12 @@ def test_65536_distinct_values_come_back(rng):
     array = rng.permutation(np.repeat(np.arange(1, 65537, dtype=np.float32), 8))
     encoded = round_trip(array)
     assert isinstance(encoded.values, Shared)
-    assert encoded.values.codebook.size == 65536
+    assert encoded.values.size == 65536
 
 
 def test_a_codebook_ascends_by_value(rng):
     encoded = round_trip(sparse(rng, 10_000, 0.5, [-3, -1, 2, 4]))
-    assert encoded.values.codebook.view(np.float32).tolist() == [-3, -1, 2, 4]
+    assert encoded.values.codebook.patterns(iter(())).view(np.float32).tolist() == [-3, -1, 2, 4]
 
 
 def test_an_array_that_is_not_contiguous_comes_back(rng):
@@ -129,13 +142,19 @@ def test_an_array_that_is_not_contiguous_comes_back(rng):
     [
         (b"", "cut short"),
         (b"\x08", "reserved bits"),
-        (b"\x06", "reserved bits"),
-        (b"\x00abc", "3 bytes of values, 16 expected"),
-        (b"\x02abc", "not a Zstandard frame"),
+        (b"\x0e", "reserved bits"),
+        (b"\x10", "reserved bits"),
+        (b"\x00abc", "16 bytes expected, 3 left"),
+        (b"\x02\x03abc", "not a Zstandard frame"),
+        (b"\x02\x0b" + zstandard.compress(b"ab"), "a Zstandard frame of 2 bytes, 16 expected"),
+        (b"\x02\x7f", "size of a Zstandard frame is 127"),
+        (b"\x06\x03", "a plane of the reserved form 3"),
+        (b"\x06\x00abcd\x00abcd\x00abcd\x00abc", "cut short"),
         (b"\x04\x00", "an empty codebook"),
         (b"\x05\x00\x01", "shared values where there are none"),
-        (b"\x03\x00", "compressed values where there are none"),
-        (b"\x01\x00x", "1 bytes of values, 0 expected"),
+        (b"\x03\x00", "zstd values where there are none"),
+        (b"\x07\x00", "planes values where there are none"),
+        (b"\x01\x00x", "1 bytes too many"),
         (b"\x04\x01aaaa\xe0x", "1 bytes too many"),
     ],
 )

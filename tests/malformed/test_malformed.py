@@ -80,7 +80,7 @@ CASES = {
         container(entry(record=b"\x10abcd"), records=b"\x10abcd"),
         "tensor 'w': reserved bits are set in its flags 0x10",
     ),
-    "too few values": (container(entry(shape=(2,))), "tensor 'w': 4 bytes of values, 8 expected"),
+    "too few values": (container(entry(shape=(2,))), "tensor 'w' is cut short: 8 bytes expected, 4 left"),
 }
 
 
