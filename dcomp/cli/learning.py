@@ -1,7 +1,9 @@
 """train, prune, quantize: the commands that may train a network."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,6 +11,9 @@ from dcomp.cli.console import observer
 from dcomp.cli.files import Destination, opened
 from dcomp.cli.options import Architecture, Force, Input, Output, Quiet, options_of
 from dcomp.settings import PruneSettings, QuantizeSettings, TrainSettings
+
+if TYPE_CHECKING:
+    from dcomp.checkpoint import Checkpoint
 
 
 @options_of(TrainSettings, leave_out=("architecture",))
@@ -46,12 +51,14 @@ def prune(
 
     Example: [bold]dcomp prune lenet5.safetensors --sparsity 0.92 --epochs 16 --data mnist[/bold]
     """
-    from dcomp import checkpoint, sources, stages
+    from dcomp import stages
 
     destination = Destination(output, input, ".pruned.safetensors", force=force)
-    with opened(input) as path:
-        pruned = stages.prune(sources.load_checkpoint(path), settings, observer(quiet), architecture=architecture)
-        destination.write(lambda file: checkpoint.save(pruned, file))
+    _rewrite(
+        input,
+        destination,
+        partial(stages.prune, settings=settings, observer=observer(quiet), architecture=architecture),
+    )
 
 
 @options_of(QuantizeSettings)
@@ -67,12 +74,23 @@ def quantize(
 
     Example: [bold]dcomp quantize lenet5.pruned.safetensors --conv-bits 8 --fc-bits 5[/bold]
     """
-    from dcomp import checkpoint, sources, stages
+    from dcomp import stages
 
     destination = Destination(output, input, ".quantized.safetensors", force=force)
-    with opened(input) as path:
-        shared = stages.quantize(sources.load_checkpoint(path), settings, observer(quiet), architecture=architecture)
-        destination.write(lambda file: checkpoint.save(shared, file))
+    _rewrite(
+        input,
+        destination,
+        partial(stages.quantize, settings=settings, observer=observer(quiet), architecture=architecture),
+    )
+
+
+def _rewrite(source: Path | None, destination: Destination, stage: "Callable[[Checkpoint], Checkpoint]") -> None:
+    """Read a checkpoint, put it through a stage, and write what comes out."""
+    from dcomp import checkpoint, sources
+
+    with opened(source) as path:
+        made = stage(sources.load_checkpoint(path))
+        destination.write(lambda file: checkpoint.save(made, file))
 
 
 def register(app: typer.Typer) -> None:

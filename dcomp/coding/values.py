@@ -326,8 +326,12 @@ def encode(
         return best
     size = patterns.nbytes
     found = found or find_codebook(patterns)
-    candidates = ([Shared.encode(*found, dtype)] if found else []) + [Planes.encode(patterns, dtype)]
-    for candidate in candidates:
-        if (candidate_size := len(candidate.to_bytes())) < size:
-            best, size = candidate, candidate_size
+    if found is not None:
+        shared = Shared.encode(*found, dtype)
+        if (shared_size := len(shared.to_bytes())) < size:
+            best, size = shared, shared_size
+    if size > patterns.nbytes // 2 or patterns.size <= SAMPLE:  # planes rarely halve anything: worth a try if cheap
+        planes = Planes.encode(patterns, dtype)
+        if (planes_size := len(planes.to_bytes())) < size:
+            best, size = planes, planes_size
     return Zstd.smaller(patterns, size) or best
