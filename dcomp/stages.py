@@ -183,6 +183,8 @@ def _prune_and_retrain(
 ) -> Checkpoint:
     session = _session(checkpoint, settings, architecture)
     names = [name for group in groups for name in group.names]
+    if shared := session.shared(names):
+        observer.note(f"{', '.join(shared)}: weights were shared; retraining gives each its own value, quantize again")
     session.mask({name: checkpoint.tensors[name] != 0 for name in names})
     schedule = settings.mask_schedule()
     initial = {group: budget.sparsity_of(checkpoint.tensors, group.names) for group in groups}

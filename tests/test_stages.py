@@ -153,6 +153,13 @@ def test_layers_that_were_shared_before_stay_shared_while_others_train(trained):
     assert np.unique(both.tensors["fc1.weight"]).size == np.unique(first.tensors["fc1.weight"]).size == 8
 
 
+def test_retraining_shared_weights_says_that_they_part(trained):
+    shared = stages.quantize(trained, QuantizeSettings(bits=("fc1=3",)))
+    notes = Notes()
+    stages.prune(shared, PruneSettings(sparsity=0.5, epochs=1, until=0, **DIGITS), notes)
+    assert notes.lines[0].startswith("fc1.weight: weights were shared")
+
+
 def test_the_same_seed_gives_the_same_bytes(trained):
     settings = PruneSettings(sparsity=0.8, epochs=1, until=0.5, **DIGITS)
     one, other = (stages.prune(trained, settings) for _ in range(2))

@@ -44,6 +44,10 @@ class Session:
             constraints.share(self._model, name)
         constraints.hold(self._model, list(names))
 
+    def shared(self, names: Iterable[str]) -> list[str]:
+        """Those of the tensors whose weights share few values now."""
+        return [name for name in names if constraints.is_shared(self.weights(name))]
+
     def weights(self, name: str) -> np.ndarray:
         """A tensor as the network uses it now."""
         return constraints.effective(self._model, name)
