@@ -9,7 +9,7 @@ import numpy as np
 
 from dcomp.checkpoint import Checkpoint
 from dcomp.container import writer
-from dcomp.container.reader import Container
+from dcomp.container.reader import DEFAULT_MAX_MEMORY, Container
 from dcomp.files import replacing
 
 
@@ -37,15 +37,16 @@ def save_file(
         writer.write(Checkpoint(dict(tensors), dict(metadata or {})), file)
 
 
-def load(data: bytes) -> dict[str, np.ndarray]:
+def load(data: bytes, *, max_memory: int = DEFAULT_MAX_MEMORY) -> dict[str, np.ndarray]:
     """Decode the bytes of a .dcz file; the arrays equal, bit for bit, those saved.
 
     Raises:
+        LimitError: decoding would take more than `max_memory` bytes.
         ContainerError: not a .dcz file, or a damaged one.
     """
-    return Container(data).decode()
+    return Container(data).decode(max_memory=max_memory)
 
 
-def load_file(filename: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+def load_file(filename: str | os.PathLike[str], *, max_memory: int = DEFAULT_MAX_MEMORY) -> dict[str, np.ndarray]:
     """Decode a .dcz file; raises as `load`."""
-    return Container.open(Path(filename)).decode()
+    return Container.open(Path(filename)).decode(max_memory=max_memory)

@@ -65,7 +65,10 @@ def _view(mapped: memoryview, data_start: int, name: str, entry: dict) -> np.nda
         raise CheckpointError(f"tensor {name!r} has dtype {entry['dtype']}, which dcomp does not read")
     begin, end = entry["data_offsets"]
     data = np.frombuffer(mapped[data_start + begin : data_start + end], dtypes.BY_NAME[entry["dtype"]])
-    return data.reshape(entry["shape"])
+    try:
+        return data.reshape(entry["shape"])
+    except ValueError as error:
+        raise CheckpointError(f"tensor {name!r} has a shape that numpy does not take: {error}") from error
 
 
 def save(checkpoint: Checkpoint, stream: BinaryIO) -> None:
@@ -75,12 +78,14 @@ def save(checkpoint: Checkpoint, stream: BinaryIO) -> None:
     byte for byte.
 
     Raises:
-        CheckpointError: a tensor's dtype is unknown to safetensors.
+        CheckpointError: a tensor's name or dtype is impossible in a safetensors file.
     """
     layout = []
     for name, array in checkpoint.tensors.items():
         if array.dtype not in dtypes.NAME_OF:
             raise CheckpointError(f"tensor {name!r} has dtype {array.dtype}, which safetensors does not know")
+        if name == METADATA_KEY:
+            raise CheckpointError(f"{METADATA_KEY!r} cannot be a tensor's name in a safetensors file")
         layout.append((name, array.dtype, array.shape))
     stream.write(header_bytes(layout, checkpoint.metadata))
     for array in checkpoint.tensors.values():

@@ -8,7 +8,7 @@
     ├── CheckpointError     a file that is not a readable checkpoint
     ├── ContainerError      a .dcz file that breaks container/FORMAT.md
     │   ├── ChecksumError   bytes that changed since they were written
-    │   └── LimitError      sizes beyond the format's or the caller's limits
+    │   └── LimitError      more memory than the caller allows
     ├── ArchitectureError   a model that is unknown, or does not fit the checkpoint
     ├── DataError           a data set that cannot be had
     ├── OutputError         a file that cannot be written, or must not be overwritten
@@ -45,7 +45,7 @@ class ChecksumError(ContainerError):
 
 
 class LimitError(ContainerError):
-    """Sizes that the format or the caller does not allow."""
+    """A container that needs more memory than the caller allows."""
 
 
 class ArchitectureError(DcompError):

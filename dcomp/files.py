@@ -14,8 +14,14 @@ def check_replaceable(path: Path, *, force: bool) -> None:
     """Refuse an existing file unless `force`; called before the work as well as before the write.
 
     Raises:
-        OutputError: the file exists, is a folder, or its folder does not.
+        OutputError: the file exists, is a folder, or its folder does not exist.
     """
+    try:
+        path.stat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error
     if path.is_dir():
         raise OutputError(f"{path} is a folder; name a file")
     if path.is_file() and not force:
@@ -34,17 +40,17 @@ def replacing(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
     Raises:
         OutputError: the file exists and `force` is not given, or it cannot be written.
     """
-    if path.exists() and not path.is_file() and not path.is_dir():
+    check_replaceable(path, force=force)
+    if path.exists() and not path.is_file():
         try:
             with path.open("wb") as device:
                 yield device
         except OSError as error:
             raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
         return
-    check_replaceable(path, force=force)
     path = path.resolve()  # a link stays a link; what it points to is replaced
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        handle, temporary = tempfile.mkstemp(prefix=".dcomp-", suffix=".part", dir=path.parent)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}") from error
     try:

@@ -70,7 +70,7 @@ def prune(
         checkpoint = _prune_and_retrain(checkpoint, settings, groups, score, observer, architecture)
     else:
         masks = budget.masks(weights, groups, score)
-        pruned = {name: np.where(mask, weights[name], weights[name].dtype.type(0)) for name, mask in masks.items()}
+        pruned = {name: np.where(mask & (weights[name] != 0), weights[name], 0) for name, mask in masks.items()}
         checkpoint = checkpoint.replaced(pruned, _provenance("prune", settings))
     for group in groups:
         found = budget.sparsity_of(checkpoint.tensors, group.names)

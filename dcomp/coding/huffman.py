@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dcomp.coding import bits, prefix_code
-from dcomp.coding.limits import MAX_BLOCK_EXPONENT, MAX_INDEX_WIDTH
+from dcomp.coding.limits import MAX_BLOCK_EXPONENT, MAX_INDEX_WIDTH, MIN_BLOCK_EXPONENT
 from dcomp.coding.wire import Cursor, varint
 from dcomp.errors import ContainerError
 
@@ -59,7 +59,7 @@ class Stream:
         if np.count_nonzero(lengths) == 1:
             return cls(count, lengths, 0, np.zeros(0, np.int64), b"")
         exponent = cursor.byte()
-        if exponent > MAX_BLOCK_EXPONENT:
+        if not MIN_BLOCK_EXPONENT <= exponent <= MAX_BLOCK_EXPONENT:
             raise ContainerError(f"{cursor.what}: blocks of 2^{exponent} symbols")
         blocks = -(-count >> exponent)
         # no symbol takes less than a bit: what is declared cannot be much larger than what is there
@@ -140,7 +140,8 @@ def decode(streams: Sequence[Stream]) -> list[np.ndarray]:
     batches: dict[int, list[int]] = {}
     for i, stream in enumerate(streams):
         if stream.block_bits.size == 0:
-            decoded[i] = np.full(stream.count, np.flatnonzero(stream.lengths)[0], np.uint16)
+            letter = np.flatnonzero(stream.lengths)[0].astype(np.uint16)
+            decoded[i] = np.broadcast_to(letter, stream.count)  # its memory is one symbol, whatever its count
         else:  # streams whose blocks are about as long go in one batch
             batches.setdefault(min(stream.count, 1 << stream.exponent).bit_length(), []).append(i)
     for members in batches.values():

@@ -57,7 +57,8 @@ class SparseIndex:
         width = cursor.byte()
         if not 1 <= width <= MAX_GAP_WIDTH:
             raise ContainerError(f"{cursor.what}: gaps of {width} bits")
-        fillers = cursor.varint(elements, "fillers")
+        # "Fillers and kept elements must not stand for more than n elements."
+        fillers = cursor.varint((elements - kept) // ((1 << width) - 1), "fillers")
         return cls(kept, width, fillers, Stream.parse(cursor, kept + fillers, 1 << width))
 
 
@@ -132,13 +133,13 @@ def decode(index: SparseIndex, symbols: np.ndarray, elements: int) -> np.ndarray
     if index.fillers:
         is_kept = symbols != filler
         steps += is_kept
-        ends = np.cumsum(steps)[is_kept]
+        ends = np.cumsum(steps, out=steps)[is_kept]
         # "The symbols that are not fillers must number kept, and the last symbol must not be a filler."
         if ends.size != index.kept or not is_kept[-1]:
             raise ContainerError(f"{ends.size} kept elements where {index.kept} were declared, or a filler at the end")
     else:
         steps += 1
-        ends = np.cumsum(steps)
+        ends = np.cumsum(steps, out=steps)
         if np.any(symbols == filler):
             raise ContainerError("fillers where none were declared")
     # "All positions must lie below n."

@@ -19,7 +19,7 @@ from dcomp.coding.values import Planes, Raw, Shared, Symbols, Zstd
 from dcomp.coding.wire import Cursor
 from dcomp.errors import ContainerError
 
-FORMS: tuple[type[Raw] | type[Zstd] | type[Shared] | type[Planes], ...] = (Raw, Zstd, Shared, Planes)
+FORMS: tuple[type[values.Form], ...] = (Raw, Zstd, Shared, Planes)
 HAS_POSITIONS = 1
 CODEBOOK_IN_PLANES = 8
 ALL_FLAGS = 15
@@ -32,7 +32,7 @@ class EncodedTensor:
     dtype: np.dtype
     shape: tuple[int, ...]
     index: SparseIndex | None
-    values: Raw | Zstd | Planes | Shared
+    values: values.Form
 
     @property
     def size(self) -> int:
@@ -49,6 +49,12 @@ class EncodedTensor:
         """All streams of the record, in the order in which `assemble` takes their symbols."""
         gaps = self.index.gaps if self.index is not None else None
         return [*([] if gaps is None else [gaps]), *self.values.streams]
+
+    @property
+    def memory(self) -> int:
+        """About how many bytes decoding takes at its peak: the array, its symbols, its positions."""
+        symbols = sum(stream.count for stream in self.streams)
+        return self.size * self.dtype.itemsize + 8 * symbols + 16 * (self.index.kept if self.index else 0)
 
     @cached_property
     def index_bytes(self) -> bytes:
@@ -81,7 +87,7 @@ class EncodedTensor:
         if count == 0 and form is not Raw:
             # "If m is 0, the form must be raw."
             raise ContainerError(f"{what}: {form.__name__.lower()} values where there are none")
-        found: Raw | Zstd | Planes | Shared
+        found: values.Form
         if form is Shared:
             found = Shared.parse(cursor, count, dtype, planes=bool(flags & CODEBOOK_IN_PLANES))
         elif form is Planes:
@@ -104,6 +110,8 @@ class EncodedTensor:
             if gaps is not None:
                 flat[sparse_index.decode(self.index, gaps, self.size)] = patterns
             patterns = flat
+        if not patterns.flags.writeable:  # a view of the container, whose file may change or go away
+            patterns = patterns.copy()
         return patterns.view(self.dtype).reshape(self.shape)
 
 
@@ -124,8 +132,13 @@ def encode(array: np.ndarray) -> EncodedTensor:
     sparse = EncodedTensor(
         array.dtype, array.shape, sparse_index.encode(gaps, planned), values.encode(kept, array.dtype, found)
     )
-    dense = Zstd.smaller(patterns, limit=len(sparse.record) - 1)
-    return sparse if dense is None else EncodedTensor(array.dtype, array.shape, None, dense)
+    if found is None and kept.size > patterns.size // 2:  # a few zeros among floats are hardly worth positions
+        dense: values.Form | None = values.encode(patterns, array.dtype)
+    else:
+        dense = Zstd.smaller(patterns, limit=len(sparse.record) - 1)
+    if dense is None or len(dense.to_bytes()) >= len(sparse.record) - 1:
+        return sparse
+    return EncodedTensor(array.dtype, array.shape, None, dense)
 
 
 def _worth_positions(planned: sparse_index.GapPlan, codebook: np.ndarray, codes: np.ndarray, *, zeros: int) -> bool:

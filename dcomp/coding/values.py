@@ -146,6 +146,7 @@ class Planes:
     """Bytes of the same significance together, most significant first; a float's exponent is made whole before."""
 
     planes: Sequence[Raw | Zstd | Huffman]
+    count: int
     dtype: np.dtype
 
     @property
@@ -160,23 +161,11 @@ class Planes:
     def patterns(self, symbols: Symbols) -> np.ndarray:
         """The planes put together."""
         width = len(self.planes)
-        words = np.empty((self.planes_size, width), np.uint8)
+        words = np.empty((self.count, width), np.uint8)
         for place, plane in enumerate(self.planes):
             words[:, width - 1 - place] = plane.patterns(symbols)
         rotated = words.reshape(-1).view(f"<u{width}")
         return _rotate(rotated, -1) if _has_exponent(self.dtype) else rotated
-
-    @property
-    def planes_size(self) -> int:
-        """Number of bytes of each plane."""
-        plane = self.planes[0]
-        match plane:
-            case Raw(data):
-                return data.size
-            case Zstd(_, count):
-                return count
-            case Huffman(stream):
-                return stream.count
 
     @classmethod
     def encode(cls, patterns: np.ndarray, dtype: np.dtype) -> "Planes":
@@ -184,7 +173,8 @@ class Planes:
         rotated = _rotate(patterns, 1) if _has_exponent(dtype) else patterns
         width = patterns.itemsize
         words = rotated.view(np.uint8).reshape(-1, width)
-        return cls([_smallest_plane(np.ascontiguousarray(words[:, i])) for i in range(width - 1, -1, -1)], dtype)
+        planes = [_smallest_plane(np.ascontiguousarray(words[:, i])) for i in range(width - 1, -1, -1)]
+        return cls(planes, patterns.size, dtype)
 
     @classmethod
     def parse(cls, cursor: Cursor, count: int, dtype: np.dtype) -> "Planes":
@@ -199,7 +189,7 @@ class Planes:
             if form >= len(PLANE_FORMS):
                 raise ContainerError(f"{cursor.what}: a plane of the reserved form {form}")
             planes.append(PLANE_FORMS[form].parse(cursor, count, 1))
-        return cls(planes, dtype)
+        return cls(planes, count, dtype)
 
 
 def _has_exponent(dtype: np.dtype) -> bool:
@@ -279,6 +269,9 @@ class Shared:
         return cls(codebook, size, Stream.parse(cursor, count, size))
 
 
+Form = Raw | Zstd | Shared | Planes
+
+
 def _ascending(codebook: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """Unsigned keys that ascend as the elements do: IEEE 754's total order for floats."""
     sign = codebook.dtype.type(1 << 8 * dtype.itemsize - 1)
@@ -311,9 +304,7 @@ def find_codebook(patterns: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     return None
 
 
-def encode(
-    patterns: np.ndarray, dtype: np.dtype, found: tuple[np.ndarray, np.ndarray] | None = None
-) -> Raw | Zstd | Planes | Shared:
+def encode(patterns: np.ndarray, dtype: np.dtype, found: tuple[np.ndarray, np.ndarray] | None = None) -> Form:
     """The smallest form of the patterns.
 
     Args:
@@ -321,7 +312,7 @@ def encode(
         dtype: of the elements.
         found: what `find_codebook` gave, if it was asked already.
     """
-    best: Raw | Zstd | Planes | Shared = Raw(patterns)
+    best: Form = Raw(patterns)
     if patterns.size == 0:
         return best
     size = patterns.nbytes

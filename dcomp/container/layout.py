@@ -100,7 +100,7 @@ def read_header(data: memoryview) -> Directory:
         raise ContainerError(f"reserved bits are set in the header's flags {flags:#04x}")
     directory = Cursor(_decompressed(stored) if flags else stored, "the directory")
     metadata = _read_metadata(directory)
-    entries = _read_entries(directory, cursor.offset)
+    entries = _read_entries(directory, cursor.offset, len(data))
     directory.finish()
     end = entries[-1].offset + entries[-1].size if entries else cursor.offset
     if end != len(data):
@@ -129,21 +129,31 @@ def _read_metadata(cursor: Cursor) -> dict[str, str]:
     return metadata
 
 
-def _read_entries(cursor: Cursor, offset: int) -> list[Entry]:
+def shape_problem(shape: Sequence[int]) -> str | None:
+    """What is wrong with a shape by the limits of the format; empty tensors count their other dimensions."""
+    if len(shape) > MAX_RANK:
+        return f"has {len(shape)} dimensions, more than {MAX_RANK}"
+    if prod(size or 1 for size in shape) > MAX_ELEMENTS:
+        return f"has the shape {tuple(shape)}, more than {MAX_ELEMENTS} elements"
+    return None
+
+
+def _read_entries(cursor: Cursor, offset: int, file_size: int) -> list[Entry]:
+    """Entries whose records follow each other from `offset` on; a record takes a byte at least."""
     entries: dict[str, Entry] = {}
-    for _ in range(cursor.varint(cursor.remaining, "tensor count")):
+    for _ in range(cursor.varint(file_size - offset, "tensor count")):
         name = cursor.string("a tensor's name")
         if name in entries:
             raise ContainerError(f"tensor {name!r} occurs twice")
         number, rank = cursor.byte(), cursor.byte()
         if number >= len(DTYPE_NAMES):
             raise ContainerError(f"tensor {name!r} has the unknown dtype number {number}")
-        if rank > MAX_RANK:
-            raise ContainerError(f"tensor {name!r} has {rank} dimensions")
         shape = tuple(cursor.varint(MAX_ELEMENTS, f"a dimension of {name!r}") for _ in range(rank))
-        if prod(shape) > MAX_ELEMENTS:
-            raise ContainerError(f"tensor {name!r} has {prod(shape)} elements")
-        size = cursor.varint(1 << 62, f"record size of {name!r}")
+        if problem := shape_problem(shape):
+            raise ContainerError(f"tensor {name!r} {problem}")
+        size = cursor.varint(file_size, f"record size of {name!r}")
+        if size == 0:
+            raise ContainerError(f"tensor {name!r} has an empty record")
         dtype = dtypes.BY_NAME[DTYPE_NAMES[number]]
         entries[name] = Entry(name, dtype, shape, size, cursor.u32(), offset)
         offset += size

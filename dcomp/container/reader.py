@@ -79,17 +79,23 @@ class Container:
         """Decode the tensors named, or all.
 
         Raises:
-            LimitError: they would take more than `max_memory` bytes.
+            LimitError: that would take more than `max_memory` bytes.
             ContainerError: as `encoded`, or damaged streams.
         """
         names = self.names if names is None else names
-        size = sum(self._entry_of[name].nbytes for name in names)
-        if size > max_memory:
-            raise LimitError(
-                f"the tensors take {size:,} bytes, more than the limit of {max_memory:,}; --max-memory raises it"
-            )
-        return dict(zip(names, tensor.decode([self.encoded(name) for name in names]), strict=True))
+        _check_memory(sum(self._entry_of[name].nbytes for name in names), max_memory)
+        tensors = [self.encoded(name) for name in names]
+        _check_memory(sum(encoded.memory for encoded in tensors), max_memory)
+        return dict(zip(names, tensor.decode(tensors), strict=True))
 
     def checkpoint(self, *, max_memory: int = DEFAULT_MAX_MEMORY) -> Checkpoint:
         """The whole checkpoint; raises as `decode`."""
         return Checkpoint(self.decode(max_memory=max_memory), self.metadata)
+
+
+def _check_memory(needed: int, limit: int) -> None:
+    if needed > limit:
+        raise LimitError(
+            f"decoding takes about {needed:,} bytes of memory, more than the limit of {limit:,}; "
+            "max_memory (--max-memory) raises it"
+        )

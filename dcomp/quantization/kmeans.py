@@ -37,9 +37,11 @@ def share(
     distinct, counts = np.unique(values, return_counts=True)
     if distinct.size <= 2**bits:
         return distinct, np.searchsorted(distinct, values).astype(np.uint16)
-    sample = Sample(distinct.astype(np.float64), counts)
+    exact = distinct.astype(np.float64)
+    scale = np.ldexp(1.0, int(np.frexp(np.abs(exact).max())[1]) - 1)  # a power of two, so that squares stay in range
+    sample = Sample(exact / scale, counts)
     centroids = initial_centroids(sample, 2**bits, init, rng or np.random.default_rng(0))
-    codebook = np.unique(lloyd(sample, centroids).astype(values.dtype))
+    codebook = np.unique((lloyd(sample, centroids) * scale).astype(values.dtype))
     if np.any(codebook == 0):  # a cluster around zero: its member nearest to zero stands for it
         codebook[codebook == 0] = distinct[np.argmin(np.abs(distinct))]
         codebook = np.unique(codebook)
@@ -49,7 +51,7 @@ def share(
 def nearest(codebook: np.ndarray, values: np.ndarray) -> np.ndarray:
     """The code of the codebook entry nearest to each value, shape (n,), uint16."""
     exact = codebook.astype(np.float64)
-    borders = (exact[1:] + exact[:-1]) / 2
+    borders = exact[1:] / 2 + exact[:-1] / 2
     if values.dtype == np.float32:  # round the borders down: v > border then decides as in double precision
         rounded = borders.astype(np.float32)
         borders = np.where(rounded > borders, np.nextafter(rounded, np.float32(-np.inf)), rounded)
@@ -119,7 +121,7 @@ def _optimal(sample: Sample, k: int) -> np.ndarray:
 
     The best last border moves right as the end of the sample does, so each of the k rows is solved by
     divide and conquer (Wu 1991; Grønlund et al. 2017, "Fast Exact k-Means ... in 1D"), all
-    subproblems of one depth in one go.
+    subproblems of one depth in one go. Takes 4 k n bytes for n distinct values.
     """
     centered = Sample(sample.values - sample.value_sums[-1] / sample.weight_sums[-1], sample.counts)
     weights, sums = centered.weight_sums, centered.value_sums

@@ -52,7 +52,7 @@ def test_one_tensor_is_read_while_the_others_are_damaged(lenet_like):
 def test_memory_is_limited_before_it_is_taken():
     data = dcomp.save({"huge": np.broadcast_to(np.zeros(1, np.float32), (1 << 20,))})
     assert len(data) < 60
-    with pytest.raises(LimitError, match="take 4,194,304 bytes, more than the limit of 1,000"):
+    with pytest.raises(LimitError, match="takes about 4,194,304 bytes of memory, more than the limit of 1,000"):
         Container(data).decode(max_memory=1000)
 
 

@@ -12,8 +12,8 @@ FORMAT = (Path(dcomp.container.__file__).parent / "FORMAT.md").read_text()
 
 
 def test_the_limits_of_the_format_and_of_the_code_agree():
-    written = {name: int(value) for name, value in re.findall(r"^\| (MAX_\w+) \| (\d+) \|", FORMAT, re.MULTILINE)}
-    assert written == {name: value for name, value in vars(limits).items() if name.startswith("MAX_")}
+    written = {name: int(value) for name, value in re.findall(r"^\| (M\w+) \| (\d+) \|", FORMAT, re.MULTILINE)}
+    assert written == {name: value for name, value in vars(limits).items() if name.startswith(("MAX_", "MIN_"))}
 
 
 def test_the_dtype_numbers_of_the_format_and_of_the_code_agree():

@@ -1,4 +1,7 @@
-"""Writes the golden files that are missing; `python tests/golden/make.py`. One that exists is never replaced."""
+"""Writes golden files that are missing, and what they hold as safetensors; one that exists is never replaced.
+
+Run it as `python tests/golden/make.py`. The tests read its files and never run it.
+"""
 
 from pathlib import Path
 
@@ -6,6 +9,8 @@ import ml_dtypes
 import numpy as np
 
 import dcomp
+from dcomp import checkpoint
+from dcomp.checkpoint import Checkpoint
 
 
 def tensors_of() -> dict[str, dict[str, np.ndarray]]:
@@ -20,11 +25,13 @@ def tensors_of() -> dict[str, dict[str, np.ndarray]]:
         "forms": {
             "raw": floats,
             "zstd": np.arange(1000, dtype=np.int32),
+            "shared in many blocks": rng.integers(0, 3, 9000).astype(np.int8),
             "shared": rng.choice(np.array([1, 2, 3], np.float16), (20, 30)),
             "pruned": np.where(rng.random(400) < 0.1, floats, np.float32(0)),
             "pruned and shared": pruned.reshape(50, 100),
             "all zero": np.zeros((7, 11), ml_dtypes.bfloat16),
             "one value": np.full(1000, np.nan, np.float64),
+            "codebook in planes": rng.choice(floats[:150], 2000),
             "empty": np.zeros((3, 0), np.int8),
             "scalar": np.array(-0.0, np.float32),
         },
@@ -37,5 +44,8 @@ if __name__ == "__main__":
     for name, tensors in tensors_of().items():
         path = Path(__file__).parent / f"{name}.dcz"
         if not path.exists():
-            dcomp.save_file(tensors, path, METADATA if name == "forms" else None)
+            metadata = METADATA if name == "forms" else {}
+            dcomp.save_file(tensors, path, metadata)
+            with path.with_suffix(".safetensors").open("wb") as file:
+                checkpoint.save(Checkpoint(tensors, metadata), file)
             print(path)

@@ -1,5 +1,6 @@
 """Containers that break the format, each with its error. Checksums are mended, so that parsers are reached."""
 
+import tracemalloc
 from zlib import crc32
 
 import numpy as np
@@ -10,7 +11,9 @@ from hypothesis import strategies as st
 
 import dcomp
 from dcomp.coding.wire import string, varint
+from dcomp.container.layout import DTYPE_NUMBERS
 from dcomp.container.reader import Container
+from dcomp.dtypes import NAME_OF
 from dcomp.errors import ChecksumError, ContainerError
 
 WEIGHTS = np.where(np.arange(3000) % 7 == 0, np.float32(1.5), np.float32(0))
@@ -63,7 +66,12 @@ CASES = {
     ),
     "bytes after the directory's last entry": (header(b"\x00\x00\x00"), "the directory has 1 bytes too many"),
     "more tensors than entries": (container(entry(), count=2), "the directory is cut short"),
-    "more tensors than bytes": (container(count=100, records=b""), "tensor count is 100"),
+    "more tensors than bytes": (container(count=100, records=b""), "tensor count is 100, more than 0"),
+    "an empty tensor that numpy cannot shape": (container(entry(shape=(1 << 40, 1 << 40, 0))), "has the shape"),
+    "fillers beyond the tensor": (
+        container(entry(record=b"\x01\x01\x08\x01"), records=b"\x01\x01\x08\x01"),
+        "tensor 'w': fillers is 1, more than 0",
+    ),
     "more metadata than bytes": (container(metadata=b"\x7f"), "metadata count is 127"),
     "metadata that is not UTF-8": (container(entry(), metadata=b"\x01\x01\xff\x00"), "a metadata key is not UTF-8"),
     "a metadata key twice": (container(entry(), metadata=b"\x02" + PAIR + PAIR), "metadata key 'k' occurs twice"),
@@ -71,11 +79,14 @@ CASES = {
     "an unknown dtype": (container(entry(dtype=19)), "unknown dtype number 19"),
     "too many dimensions": (container(entry(shape=(1,) * 65)), "tensor 'w' has 65 dimensions"),
     "a dimension beyond the limit": (container(entry(shape=(1 << 41,))), "a dimension of 'w' is"),
-    "elements beyond the limit": (container(entry(shape=(1 << 30, 1 << 30))), "tensor 'w' has 1152921504606846976"),
+    "elements beyond the limit": (
+        container(entry(shape=(1 << 30, 1 << 30))),
+        "tensor 'w' has the shape (1073741824, 1073741824), more than",
+    ),
     "a record beyond the file": (container(entry(size=6)), "should have 29 bytes and has 28"),
     "bytes after the last record": (container(entry(), records=RAW_RECORD + b"x"), "should have 28 bytes and has 29"),
     "another record": (container(entry(), records=b"\x00abcX"), "tensor 'w': its checksum does not match"),
-    "an empty record": (container(entry(record=b""), records=b""), "tensor 'w' is cut short"),
+    "an empty record": (container(entry(record=b"")), "tensor 'w' has an empty record"),
     "a record that breaks the format": (
         container(entry(record=b"\x10abcd"), records=b"\x10abcd"),
         "tensor 'w': reserved bits are set in its flags 0x10",
@@ -107,17 +118,52 @@ def test_damage_in_a_record_names_the_tensor():
         Container(WHOLE[:-1] + bytes([WHOLE[-1] ^ 1])).decode()
 
 
-@settings(deadline=None, max_examples=500)
-@given(st.data())
-def test_a_damaged_record_with_a_mended_checksum_never_raises_anything_else(data):
-    source = Container(WHOLE)
-    target = source.directory.entries[0]
-    record = bytearray(WHOLE[target.offset : target.offset + target.size])
+RNG = np.random.default_rng(0)
+SEEDS = {  # one for each form of values, with and without positions, one block and many
+    "one value": WEIGHTS,
+    "shared": RNG.integers(1, 5, 3000).astype(np.float32),
+    "many blocks": RNG.integers(0, 3, 9000).astype(np.float32),
+    "planes": RNG.normal(size=500).astype(np.float32),
+    "positions and planes": np.where(RNG.random(3000) < 0.1, RNG.normal(size=3000), 0).astype(np.float32),
+    "a codebook in planes": RNG.choice(RNG.normal(size=200), 3000).astype(np.float32),
+    "zstd": np.frombuffer(bytes(RNG.integers(1, 256, 500, np.uint8)) * 2, np.uint8),
+    "long gaps": np.where(np.arange(3000) % 900 == 899, np.float64(2), np.float64(0)),
+    "raw": RNG.integers(1, 2**63, 40),
+}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@settings(deadline=None, max_examples=150)
+@given(data=st.data())
+def test_a_damaged_record_with_a_mended_checksum_never_raises_anything_else(seed, data):
+    array = SEEDS[seed]
+    whole = dcomp.save({"w": array})
+    (source,) = Container(whole).directory.entries
+    record = bytearray(whole[source.offset :])
     for _ in range(data.draw(st.integers(1, 4))):
         record[data.draw(st.integers(0, len(record) - 1))] = data.draw(st.integers(0, 255))
-    forged = container(entry(shape=(3000,), record=bytes(record)), records=bytes(record))
+    dtype = DTYPE_NUMBERS[NAME_OF[array.dtype]]
+    forged = container(entry(dtype=dtype, shape=array.shape, record=bytes(record)), records=bytes(record))
     try:
-        decoded = Container(forged).decode()["w"]
+        decoded = Container(forged).decode(max_memory=1 << 24)["w"]
     except ContainerError:
         return
-    assert decoded.shape == (3000,)
+    assert decoded.shape == array.shape
+
+
+@pytest.mark.parametrize(
+    ("record", "count"),
+    [
+        (b"\x05" + varint(1 << 24) + b"\x01\x00" + b"\xe0\xf8" + b"\x01\x07" + b"\xe0", 1 << 24),
+        (b"\x05\x01\x10" + varint(1 << 24) + b"\xff\x00\x00\x80" + b"\x01\x07\xe0", 1 << 24),
+    ],
+    ids=["every element kept by a code of no bits", "a filler for every element"],
+)
+def test_a_tiny_record_cannot_take_much_more_memory_than_its_limit(record, count):
+    forged = container(entry(dtype=1, shape=(count,), record=record), records=record)
+    tracemalloc.start()
+    with pytest.raises(ContainerError):
+        Container(forged).decode(max_memory=count)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < count

@@ -52,9 +52,17 @@ def test_other_dtypes_share_values_of_their_own_precision(dtype, rng):
 
 
 def test_a_cluster_around_zero_is_not_represented_by_zero():
-    codebook, _ = kmeans.share(np.array([-9, -1e-3, 1e-3, 9] * 5, np.float32) + 0, 1, "linear")
-    assert (codebook != 0).all()
-    assert kmeans.share(np.array([-2, -1, 1, 2], np.float32), 1)[0].tolist() != [0]
+    codebook, codes = kmeans.share(np.array([-1, 1, 99, 100, 101], np.float32), 1)
+    assert codebook.tolist() == [-1, 100]
+    assert codes.tolist() == [0, 0, 1, 1, 1]
+
+
+@pytest.mark.parametrize("init", INITS)
+@pytest.mark.parametrize("scale", [1e-170, 1.9e307, 1e-310])
+def test_values_of_any_magnitude_are_shared(init, scale):
+    codebook, codes = kmeans.share(np.linspace(1, 9, 20) * scale, 2, init)
+    assert np.isfinite(codebook).all()
+    assert np.abs(codebook[codes] / scale - np.linspace(1, 9, 20)).max() < 3
 
 
 @given(arrays(np.float64, st.integers(2, 9), elements=st.integers(-20, 20), unique=True), st.integers(1, 5), st.data())
