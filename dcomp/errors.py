@@ -62,3 +62,8 @@ class OutputError(DcompError):
 
 class GateError(DcompError):
     """A bound that was asked for and missed."""
+
+
+def first_line(error: Exception) -> str:
+    """What a foreign error says, in one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

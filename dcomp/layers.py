@@ -4,11 +4,12 @@ A checkpoint holds names and arrays, no modules, so a tensor's *kind* is read fr
 
 - `conv`    three or more dimensions: a convolution's kernels
 - `linear`  two dimensions: a fully connected layer's matrix
-- `bias`    one dimension: biases, and the scales, shifts and statistics of normalization layers
+- `bias`    one dimension: biases, and the scales and shifts of normalization layers
 
 A *rule* `REGEX=VALUE` gives a value of its own to each tensor whose name the regular expression finds.
 """
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,13 +23,16 @@ if TYPE_CHECKING:
 FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
 """The dtypes that weights come in: those that `prune` and `quantize` change."""
 
+STATISTICS = ("running_mean", "running_var")
+"""Endings of what batch normalization measures and does not learn."""
+
 Kind = Literal["conv", "linear", "bias"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
-def kind_of(array: "np.ndarray") -> Kind | None:
-    """The kind of a weight tensor; None for what is no weight (integers, scalars, empty tensors)."""
-    if array.dtype.name not in FLOATS or array.ndim == 0 or array.size == 0:
+def kind_of(name: str, array: "np.ndarray") -> Kind | None:
+    """The kind of a weight tensor; None for integers, scalars, empty tensors and running statistics."""
+    if array.dtype.name not in FLOATS or array.ndim == 0 or array.size == 0 or name.endswith(STATISTICS):
         return None
     return {1: "bias", 2: "linear"}.get(array.ndim, "conv")  # type: ignore[return-value]  # the literals are Kinds
 
@@ -36,7 +40,7 @@ def kind_of(array: "np.ndarray") -> Kind | None:
 def select(tensors: "Mapping[str, np.ndarray]", kinds: Iterable[Kind]) -> list[str]:
     """Names of the tensors of the given kinds, in the checkpoint's order."""
     wanted = set(kinds)
-    return [name for name, array in tensors.items() if kind_of(array) in wanted]
+    return [name for name, array in tensors.items() if kind_of(name, array) in wanted]
 
 
 @dataclass(frozen=True)
@@ -57,11 +61,14 @@ class Rule:
         if not separator or not regex:
             raise UsageError(f"{text!r} is not of the form REGEX=VALUE, as in 'fc1=0.95'")
         try:
-            return cls(re.compile(regex), float(value))
+            rule = cls(re.compile(regex), float(value))
         except re.error as error:
             raise UsageError(f"{regex!r} in {text!r} is not a regular expression: {error}") from error
         except ValueError as error:
             raise UsageError(f"{value!r} in {text!r} is not a number") from error
+        if not math.isfinite(rule.value):
+            raise UsageError(f"{value!r} in {text!r} is not a finite number")
+        return rule
 
 
 def apply_rules(names: Sequence[str], rules: Iterable[Rule]) -> dict[str, float]:

@@ -20,7 +20,7 @@ from dcomp.checkpoint import Checkpoint
 from dcomp.container.reader import Container
 from dcomp.dtypes import bit_patterns
 from dcomp.errors import DcompError, OutputError
-from dcomp.files import replacing
+from dcomp.files import check_replaceable, replacing
 from dcomp.observer import Observer, Silent
 from dcomp.pruning.budget import sparsity_of
 from dcomp.recipe import Recipe
@@ -30,6 +30,9 @@ from dcomp.settings import Settings
 CONTAINER = "model.dcz"
 SUMMARY = "summary.json"
 STATE = "stages.json"
+OUTPUTS = ("train.safetensors", "prune.safetensors", "quantize.safetensors", CONTAINER, SUMMARY)
+KEPT = {"fingerprint", "digest", "file", "bytes", "sparsity", "seconds", "errors"}
+"""What stages.json keeps of a stage."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Run:
         """Make the folder and read which stages are done; with `force` none are.
 
         Raises:
-            OutputError: the folder cannot be made.
+            OutputError: the folder cannot be made, or holds files of these names that no run has made.
         """
         self._recipe = recipe
         self._folder = folder
@@ -78,6 +81,9 @@ class Run:
         except OSError as error:
             raise OutputError(f"cannot make the folder {folder}: {error.strerror}") from error
         self._done: dict[str, dict[str, Any]] = {} if force else self._read_state()
+        if not self._done and not force:
+            for name in OUTPUTS:
+                check_replaceable(folder / name, force=False)
 
     def run(self) -> Summary:
         """Run what is not done yet and write summary.json.
@@ -86,6 +92,7 @@ class Run:
             DcompError: a stage failed; the stages before it are kept.
         """
         recipe = self._recipe
+        architecture = recipe.trusted_architecture
         results = []
         if recipe.train is not None:
             settings = recipe.train
@@ -97,11 +104,15 @@ class Run:
             self._fingerprint = _digest(recipe.checkpoint)
         if recipe.prune is not None:
             pruning, dense = recipe.prune, current
-            current, result = self._stage("prune", pruning, lambda: stages.prune(dense, pruning, self._observer))
+            current, result = self._stage(
+                "prune", pruning, lambda: stages.prune(dense, pruning, self._observer, architecture=architecture)
+            )
             results.append(result)
         if recipe.quantize is not None:
             sharing, pruned = recipe.quantize, current
-            current, result = self._stage("quantize", sharing, lambda: stages.quantize(pruned, sharing, self._observer))
+            current, result = self._stage(
+                "quantize", sharing, lambda: stages.quantize(pruned, sharing, self._observer, architecture=architecture)
+            )
             results.append(result)
         results.append(self._encode(current))
         sizes = stages.report(Container.open(self._folder / CONTAINER))
@@ -124,66 +135,73 @@ class Run:
     def _stage(self, stage: str, settings: Settings, work: Callable[[], Checkpoint]) -> tuple[Checkpoint, StageResult]:
         """Do a stage that makes a checkpoint, or take it up from its file."""
         name = f"{stage}.safetensors"
-        path = self._folder / name
         if self._is_done(stage, name, settings):
-            self._observer.note(f"{stage}: done before, {path} is taken up")
-            return safetensors_file.load_file(path), StageResult(**self._done[stage]["result"])
-        self._observer.note(f"{stage}: running")
-        started = time.perf_counter()
-        made = work()
-        self._write(name, lambda file: safetensors_file.save(made, file))
-        return made, self._finish(stage, name, made, time.perf_counter() - started)
+            made = safetensors_file.load_file(self._folder / name)
+        else:
+            started = self._begin(stage)
+            made = work()
+            self._write(name, lambda file: safetensors_file.save(made, file))
+            self._record(stage, name, made, time.perf_counter() - started)
+        return made, self._result(stage, made)
 
     def _encode(self, checkpoint: Checkpoint) -> StageResult:
         """Encode, decode again and compare; errors are those of what was decoded."""
-        if self._is_done("encode", CONTAINER, self._recipe.encode):
-            self._observer.note(f"encode: done before, {self._folder / CONTAINER} is taken up")
-            return StageResult(**self._done["encode"]["result"])
-        self._observer.note("encode: running")
-        started = time.perf_counter()
-        self._write(CONTAINER, lambda file: stages.encode(checkpoint, file))
-        seconds = time.perf_counter() - started
+        done = self._is_done("encode", CONTAINER, self._recipe.encode)
+        if not done:
+            started = self._begin("encode")
+            self._write(CONTAINER, lambda file: stages.encode(checkpoint, file))
+            seconds = time.perf_counter() - started
         decoded = Container.open(self._folder / CONTAINER).checkpoint()
         if not identical(decoded, checkpoint):
             raise DcompError("decoding did not give the encoded checkpoint back; please report this")
-        return self._finish("encode", CONTAINER, decoded, seconds)
+        if not done:
+            self._record("encode", CONTAINER, decoded, seconds)
+        return self._result("encode", decoded)
 
-    def _finish(self, stage: str, name: str, made: Checkpoint, seconds: float) -> StageResult:
-        measured = stages.evaluate(made, self._recipe.eval) if self._recipe.eval is not None else None
+    def _begin(self, stage: str) -> float:
+        """Say that a stage runs; what a summary of an earlier run says is no longer so."""
+        self._observer.note(f"{stage}: running")
+        (self._folder / SUMMARY).unlink(missing_ok=True)
+        return time.perf_counter()
+
+    def _record(self, stage: str, name: str, made: Checkpoint, seconds: float) -> None:
+        """Remember that a stage is done, before anything else can fail."""
         weights = layers.select(made.tensors, ("conv", "linear"))
-        result = StageResult(
-            stage=stage,
-            file=name,
-            bytes=(self._folder / name).stat().st_size,
-            sparsity=round(sparsity_of(made.tensors, weights), 6),
-            top1_error=round(measured.top1_error, 4) if measured else None,
-            top5_error=round(measured.top5_error, 4) if measured else None,
-            loss=round(measured.loss, 6) if measured else None,
-            seconds=round(seconds, 3),
-        )
         self._done[stage] = {
             "fingerprint": self._fingerprint,
             "digest": _digest(self._folder / name),
-            "result": asdict(result),
+            "file": name,
+            "bytes": (self._folder / name).stat().st_size,
+            "sparsity": round(sparsity_of(made.tensors, weights), 6),
+            "seconds": round(seconds, 3),
+            "errors": {},
         }
-        state = json.dumps(self._done, indent=2) + "\n"
-        self._write(STATE, lambda file: file.write(state.encode()))
-        return result
+        self._write_state()
+
+    def _result(self, stage: str, made: Checkpoint) -> StageResult:
+        """What a stage came to; its errors are measured where they are not known for this data set."""
+        entry, judge = self._done[stage], self._recipe.eval
+        errors: dict[str, float | None] = dict.fromkeys(("top1_error", "top5_error", "loss"))
+        if judge is not None:
+            if judge.data not in entry["errors"]:
+                measured = stages.evaluate(made, judge, architecture=self._recipe.trusted_architecture)
+                entry["errors"][judge.data] = {name: round(getattr(measured, name), 6) for name in errors}
+                self._write_state()
+            errors = entry["errors"][judge.data]
+        return StageResult(stage, entry["file"], entry["bytes"], entry["sparsity"], seconds=entry["seconds"], **errors)
 
     def _is_done(self, stage: str, name: str, settings: Settings) -> bool:
         """Extend the fingerprint by this stage, and see whether its file was made under the same one."""
         own = settings.model_dump(mode="json", exclude={"data_dir", "device"})
-        judged = self._recipe.eval.data if self._recipe.eval else None
-        text = json.dumps([self._fingerprint, stage, own, judged], sort_keys=True)
+        text = json.dumps([self._fingerprint, stage, own], sort_keys=True)
         self._fingerprint = hashlib.sha256(text.encode()).hexdigest()
-        known = self._done.get(stage)
-        path = self._folder / name
-        return (
-            known is not None
-            and known["fingerprint"] == self._fingerprint
-            and path.is_file()
-            and _digest(path) == known["digest"]
-        )
+        known, path = self._done.get(stage), self._folder / name
+        if known is None or known["fingerprint"] != self._fingerprint or not path.is_file():
+            return False
+        if _digest(path) != known["digest"]:
+            return False
+        self._observer.note(f"{stage}: done before, {path} is taken up")
+        return True
 
     def _read_state(self) -> dict[str, dict[str, Any]]:
         path = self._folder / STATE
@@ -191,11 +209,15 @@ class Run:
             return {}
         try:
             state = json.loads(path.read_text())
-            for entry in state.values():
-                StageResult(**entry["result"])
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (OSError, ValueError) as error:
             raise OutputError(f"{path} is damaged; --force runs every stage again") from error
-        return dict(state)
+        if not isinstance(state, dict) or not all(isinstance(e, dict) and e.keys() == KEPT for e in state.values()):
+            raise OutputError(f"{path} is damaged; --force runs every stage again")
+        return state
+
+    def _write_state(self) -> None:
+        state = json.dumps(self._done, indent=2) + "\n"
+        self._write(STATE, lambda file: file.write(state.encode()))
 
     def _write(self, name: str, write: Callable[[BinaryIO], object]) -> None:
         with replacing(self._folder / name, force=True) as file:

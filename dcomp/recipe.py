@@ -10,7 +10,8 @@
     eval: {max_error: 0.9}
     report: {min_ratio: 39}
 
-`train` may be replaced by `checkpoint: FILE`; `encode` always runs; the other sections may be left out.
+`train` may be replaced by `checkpoint: FILE`, with the `architecture` of the file if it does not say. `encode` always
+runs; the other sections may be left out, or be null, which is the same. Paths count from the current folder.
 """
 
 from collections.abc import Iterable
@@ -22,6 +23,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from dcomp.errors import RecipeError
 from dcomp.settings import (
+    MAX_SEED,
+    DataName,
     EncodeSettings,
     EvalSettings,
     PruneSettings,
@@ -32,17 +35,18 @@ from dcomp.settings import (
     mistakes,
 )
 
-SHARED_KEYS = ("data", "data_dir", "device", "seed")
+SHARED_KEYS = ("architecture", "data", "data_dir", "device", "seed")
 
 
 class Recipe(Settings):
     """A validated recipe; a section that is None is a stage that does not run."""
 
-    name: str = Field(min_length=1, pattern=r"^[\w.+-]+$")
-    data: str | None = None
+    name: str = Field(min_length=1, pattern=r"^\w[\w.+-]*$")
+    architecture: str | None = None
+    data: DataName | None = None
     data_dir: Path | None = None
     device: str = "auto"
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=MAX_SEED)
     checkpoint: Path | None = None
     train: TrainSettings | None = None
     prune: PruneSettings | None = None
@@ -56,14 +60,12 @@ class Recipe(Settings):
     def _share_keys(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
-        merged = dict(given)
+        merged = {key: value for key, value in given.items() if value is not None}
         for section, field in cls.model_fields.items():
-            value = merged.get(section, ...)
             settings = _settings_class(field.annotation)
-            if settings is None or value is ... or not (value is None or isinstance(value, dict)):
-                continue
-            shared = {key: given[key] for key in SHARED_KEYS if key in given and key in settings.model_fields}
-            merged[section] = shared | (value or {})  # a section without keys is a stage with defaults
+            if settings is not None and isinstance(merged.get(section), dict):
+                shared = {key: merged[key] for key in SHARED_KEYS if key in merged and key in settings.model_fields}
+                merged[section] = shared | merged[section]
         return merged
 
     @model_validator(mode="after")
@@ -72,10 +74,25 @@ class Recipe(Settings):
             raise ValueError("give either a section train or a checkpoint to start from")
         return self
 
+    @property
+    def trusted_architecture(self) -> str | None:
+        """The architecture that the recipe itself names; it may be the user's own code."""
+        return self.train.architecture if self.train is not None else self.architecture
+
 
 def _settings_class(annotation: Any) -> type[Settings] | None:
     options = [annotation, *getattr(annotation, "__args__", ())]
     return next((kind for kind in options if isinstance(kind, type) and issubclass(kind, Settings)), None)
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """The safe loader, which takes the last of two equal keys, made to refuse them."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        if twice := {key for key in keys if keys.count(key) > 1}:
+            raise yaml.constructor.ConstructorError(None, None, f"{', '.join(twice)} occurs twice", node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
@@ -85,9 +102,11 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
         RecipeError: not readable, or mistakes, all of them in one message.
     """
     try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RecipeError(f"cannot read the recipe {path}: {error}") from error
+        content = yaml.load(path.read_text(), _UniqueKeys)
+    except OSError as error:
+        raise RecipeError(f"cannot read the recipe {path}: {error.strerror}") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RecipeError(f"the recipe {path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise RecipeError(f"the recipe {path} is not a mapping of keys to values")
     for override in overrides:
@@ -103,7 +122,7 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
 
 def _override(content: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
-    if not separator:
+    if not separator or not all(key.split(".")):
         raise RecipeError(f"--set {override}: write it as key=value, as in prune.sparsity=0.97")
     *sections, last = key.split(".")
     place = content

@@ -28,9 +28,16 @@ def _split_at_commas(value: object) -> object:
     return tuple(value.split(",")) if isinstance(value, str) else value
 
 
+def _one_or_more(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+MAX_SEED = (1 << 63) - 1
+
 Bits = Annotated[int, Field(ge=1, le=MAX_BITS)]
-Rules = Annotated[tuple[str, ...], AfterValidator(_parses_as_rules)]
+Rules = Annotated[tuple[str, ...], BeforeValidator(_one_or_more), AfterValidator(_parses_as_rules)]
 Kinds = Annotated[tuple[Kind, ...], BeforeValidator(_split_at_commas), Field(min_length=1)]
+DataName = Literal["mnist", "fashion-mnist", "digits"]
 Optimizer = Literal["sgd", "adam", "adamw"]
 LrSchedule = Literal["constant", "step", "cosine"]
 Augment = Literal["none", "shift"]
@@ -41,7 +48,7 @@ Scope = Literal["global", "layer"]
 class Settings(BaseModel):
     """Base of all settings: unknown keys are mistakes, values do not change after validation."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @classmethod
     def from_options(cls, **options: Any) -> Self:
@@ -64,7 +71,9 @@ def mistakes(error: ValidationError) -> list[tuple[str, str]]:
     for detail in error.errors():
         keys = [str(part) for part in detail["loc"] if not isinstance(part, int)]
         what = detail["msg"].removeprefix("Value error, ")
-        if detail["type"] == "extra_forbidden":
+        if detail["type"] in ("model_type", "dict_type"):
+            what = f"should be a section of keys and values, not {detail['input']!r}"
+        elif detail["type"] == "extra_forbidden":
             what = "there is no such key"
         elif detail["type"] == "missing":
             what = "is missing"
@@ -77,7 +86,7 @@ def mistakes(error: ValidationError) -> list[tuple[str, str]]:
 class DataSettings(Settings):
     """Which data set, and where it is kept."""
 
-    data: str | None = Field(None, description="Data set: mnist, fashion-mnist or digits.")
+    data: DataName | None = Field(None, description="Data set.")
     data_dir: Path | None = Field(
         None, description="Folder that holds data sets, as in DIR/MNIST/raw; else $DCOMP_DATA, else a cache folder."
     )
@@ -88,7 +97,7 @@ class LearningSettings(DataSettings):
     """How a network trains, in whatever stage."""
 
     epochs: int = Field(0, ge=0, description="Passes over the training data.")
-    batch_size: int = Field(64, ge=1, description="Examples a step.")
+    batch_size: int = Field(64, ge=1, le=1 << 31, description="Examples a step.")
     lr: float = Field(0.02, gt=0, description="Learning rate at the start.")
     momentum: float = Field(0.9, ge=0, lt=1, description="Nesterov momentum of sgd.")
     weight_decay: float = Field(0.0005, ge=0, description="L2 penalty of the optimizer.")
@@ -98,12 +107,12 @@ class LearningSettings(DataSettings):
     val_split: float = Field(
         0.08, ge=0, lt=1, description="Part of the training data set aside to choose the best epoch by; 0: the last."
     )
-    seed: int = Field(0, ge=0, description="Seed of everything that chance decides.")
+    seed: int = Field(0, ge=0, le=MAX_SEED, description="Seed of everything that chance decides.")
 
     @model_validator(mode="after")
     def _epochs_need_data(self) -> Self:
         if self.epochs and not self.data:
-            raise ValueError("training for epochs needs data: name a data set, as in --data mnist")
+            raise ValueError("training for epochs needs data: name a data set, like mnist")
         return self
 
 
@@ -126,19 +135,21 @@ class PruneSettings(LearningSettings):
     schedule: ScheduleName = Field("gradual", description="How sparsity grows while the network retrains.")
     start: float = Field(0.0, ge=0, description="Epoch of the first move of the masks.")
     until: float | None = Field(None, ge=0, description="Epoch of the last move; half of --epochs unless given.")
-    every: float = Field(1.0, gt=0, description="Epochs between two moves.")
+    every: float = Field(1.0, ge=0.001, description="Epochs between two moves.")
 
     @model_validator(mode="after")
     def _amount_fits_criterion(self) -> Self:
         if self.criterion == "std":
             if self.threshold is None:
-                raise ValueError("criterion std prunes by threshold: give one, as in --threshold 1.0")
+                raise ValueError("criterion std prunes by threshold: give one, like 1.0")
             if self.sparsity is not None:
                 raise ValueError("criterion std takes a threshold and no sparsity")
+            if any(rule.value <= 0 for rule in self.rules):
+                raise ValueError("the threshold of a layer lies above 0")
         elif self.threshold is not None:
             raise ValueError("a threshold goes with criterion std")
         elif self.sparsity is None and not self.layer:
-            raise ValueError("give a sparsity, as in --sparsity 0.9")
+            raise ValueError("give a sparsity, like 0.9")
         elif any(not 0 <= rule.value <= 1 for rule in self.rules):
             raise ValueError("the sparsity of a layer lies between 0 and 1")
         return self
@@ -160,9 +171,9 @@ class PruneSettings(LearningSettings):
         """When masks come to rest."""
         return self.until if self.until is not None else max(self.start, self.epochs / 2)
 
-    def mask_schedule(self) -> Schedule:
-        """The schedule by which masks move while the network retrains."""
-        return Schedule(self.schedule, self.start, self.moves_until, self.every)
+    def mask_schedule(self, last_step: float) -> Schedule:
+        """The schedule by which masks move while the network retrains; they rest at `last_step`, in epochs."""
+        return Schedule(self.schedule, min(self.start, last_step), min(self.moves_until, last_step), self.every)
 
 
 class QuantizeSettings(LearningSettings):
@@ -180,7 +191,7 @@ class QuantizeSettings(LearningSettings):
     @model_validator(mode="after")
     def _some_bits(self) -> Self:
         if not (self.bits_of_kind or self.bits):
-            raise ValueError("say how many bits, as in --conv-bits 8 --fc-bits 5")
+            raise ValueError("say how many bits, like 8 for conv_bits (--conv-bits) and 5 for fc_bits (--fc-bits)")
         if any(rule.value != int(rule.value) or not 1 <= rule.value <= MAX_BITS for rule in self.rules):
             raise ValueError(f"the bits of a layer are a whole number from 1 to {MAX_BITS}")
         return self
@@ -204,7 +215,7 @@ class EncodeSettings(Settings):
 class EvalSettings(DataSettings):
     """`dcomp eval`."""
 
-    data: str = Field(description="Data set: mnist, fashion-mnist or digits.")
+    data: DataName = Field(description="Data set.")
     max_error: float | None = Field(None, ge=0, le=100, description="Exit 1 if the top-1 error in percent is above.")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from dcomp import layers
+from dcomp import __version__, layers
 from dcomp.checkpoint import Checkpoint
 from dcomp.container import writer
 from dcomp.container.reader import DEFAULT_MAX_MEMORY, Container
@@ -34,12 +34,13 @@ if TYPE_CHECKING:
     from dcomp.learning.evaluation import Evaluation
     from dcomp.learning.session import Session
 
+WEIGHTS: tuple[layers.Kind, ...] = ("conv", "linear")
 HISTORY_KEY = "dcomp.history"
 SILENT = Silent()
 
 
 def train(settings: TrainSettings, observer: Observer = SILENT, *, resume: Checkpoint | None = None) -> Checkpoint:
-    """Train a network from scratch, or on from a checkpoint.
+    """Train a network from scratch, or on from a checkpoint, whose zeros and shared values then hold.
 
     Returns:
         the best epoch by validation error, with architecture, arguments and history as metadata.
@@ -47,9 +48,13 @@ def train(settings: TrainSettings, observer: Observer = SILENT, *, resume: Check
     from dcomp.learning.session import Session
 
     session = Session(settings.architecture, resume, settings)
-    history = session.fit(observer)
-    metadata = resume.metadata if resume else {}
-    return Checkpoint(session.tensors(), {**metadata, **session.metadata(), **_provenance("train", settings, history)})
+    if resume is not None and (held := session.hold(layers.select(resume.tensors, WEIGHTS))):
+        observer.note(f"{', '.join(held)}: what is pruned or shared stays so")
+    history = session.fit(observer, start_counts=resume is not None)
+    metadata = resume.metadata if resume is not None else {}
+    return Checkpoint(
+        session.tensors(), {**metadata, **session.metadata(), **_provenance("train", settings, history, metadata)}
+    )
 
 
 def prune(
@@ -95,6 +100,9 @@ def quantize(
     """
     shared: dict[str, np.ndarray] = {}
     rng = np.random.default_rng(settings.seed)
+    for kind in settings.bits_of_kind:
+        if not layers.select(checkpoint.tensors, (kind,)):
+            observer.note(f"the checkpoint has no {kind} tensor to quantize")
     for name, bits in _bits_of_tensors(checkpoint, settings).items():
         weights = checkpoint.tensors[name]
         kept = weights[weights != 0]
@@ -106,9 +114,12 @@ def quantize(
     checkpoint = checkpoint.replaced(shared, _provenance("quantize", settings))
     if settings.epochs:
         session = _session(checkpoint, settings, architecture)
-        session.hold(layers.select(checkpoint.tensors, ("conv", "linear")), shared)
-        history = session.fit(observer)
-        checkpoint = checkpoint.replaced(session.tensors(), _provenance("quantize", settings, history))
+        session.share(shared)
+        session.hold(layers.select(checkpoint.tensors, WEIGHTS))
+        history = session.fit(observer, start_counts=True)
+        checkpoint = checkpoint.replaced(
+            session.tensors(), session.metadata() | _provenance("quantize", settings, history)
+        )
     return checkpoint
 
 
@@ -186,7 +197,8 @@ def _prune_and_retrain(
     if shared := session.shared(names):
         observer.note(f"{', '.join(shared)}: weights were shared; retraining gives each its own value, quantize again")
     session.mask({name: checkpoint.tensors[name] != 0 for name in names})
-    schedule = settings.mask_schedule()
+    session.hold(layers.select(checkpoint.tensors, WEIGHTS))
+    schedule = settings.mask_schedule(session.last_step)
     initial = {group: budget.sparsity_of(checkpoint.tensors, group.names) for group in groups}
     moves = deque(schedule.moves())
 
@@ -199,7 +211,7 @@ def _prune_and_retrain(
             session.mask(budget.masks({name: session.weights(name) for name in names}, now, score))
 
     history = session.fit(observer, before_step=move_masks, eligible_after=moves[-1])
-    return checkpoint.replaced(session.tensors(), _provenance("prune", settings, history))
+    return checkpoint.replaced(session.tensors(), session.metadata() | _provenance("prune", settings, history))
 
 
 def _pruning_groups(weights: Mapping[str, np.ndarray], settings: PruneSettings) -> list[budget.Group]:
@@ -218,24 +230,29 @@ def _score_function(weights: Mapping[str, np.ndarray], settings: PruneSettings) 
 
 
 def _bits_of_tensors(checkpoint: Checkpoint, settings: QuantizeSettings) -> dict[str, int]:
-    candidates = _weights(checkpoint, layers.KINDS)
     by_kind = settings.bits_of_kind
-    bits = {name: by_kind[kind] for name, array in candidates.items() if (kind := layers.kind_of(array)) in by_kind}
-    for kind in by_kind:
-        if not layers.select(candidates, (kind,)):
-            raise UsageError(f"the checkpoint has no {kind} tensor to quantize")
-    bits |= {name: int(value) for name, value in layers.apply_rules(list(candidates), settings.rules).items()}
-    return {name: bits[name] for name in candidates if name in bits}
+    candidates = layers.select(checkpoint.tensors, {*WEIGHTS, *by_kind})
+    kinds = {name: layers.kind_of(name, checkpoint.tensors[name]) for name in candidates}
+    bits = {name: by_kind[kind] for name, kind in kinds.items() if kind in by_kind}
+    bits |= {name: int(value) for name, value in layers.apply_rules(candidates, settings.rules).items()}
+    if not bits:
+        raise UsageError(f"the checkpoint has no {' or '.join(by_kind)} tensor to quantize")
+    _check_finite({name: checkpoint.tensors[name] for name in bits})
+    return bits
 
 
 def _weights(checkpoint: Checkpoint, kinds: tuple[layers.Kind, ...]) -> dict[str, np.ndarray]:
     weights = {name: checkpoint.tensors[name] for name in layers.select(checkpoint.tensors, kinds)}
     if not weights:
         raise UsageError(f"the checkpoint has no {' or '.join(kinds)} weights")
+    _check_finite(weights)
+    return weights
+
+
+def _check_finite(weights: Mapping[str, np.ndarray]) -> None:
     for name, array in weights.items():
         if not np.isfinite(array).all():
             raise CheckpointError(f"{name} holds infinities or NaNs, which cannot be pruned or shared")
-    return weights
 
 
 def _session(checkpoint: Checkpoint, settings: LearningSettings, architecture: str | None) -> "Session":
@@ -245,13 +262,36 @@ def _session(checkpoint: Checkpoint, settings: LearningSettings, architecture: s
     return Session(architecture_of(checkpoint, architecture), checkpoint, settings)
 
 
-def _provenance(stage: str, settings: Settings, history: list[EpochRecord] | None = None) -> dict[str, str]:
-    """Metadata that tells how a stage was run; the history is that of the latest stage that trained."""
+def _provenance(
+    stage: str,
+    settings: Settings,
+    history: list[EpochRecord] | None = None,
+    before: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """Metadata that tells how a stage was run.
+
+    Args:
+        stage: its name.
+        settings: its arguments; defaults are left out, and are those of the version noted.
+        history: its epochs, if it trained.
+        before: metadata whose history this one goes on from.
+    """
     arguments = settings.model_dump(mode="json", exclude_defaults=True, exclude={"data_dir", "device"})
-    metadata = {f"dcomp.{stage}": _compact(arguments)}
+    metadata = {"dcomp.version": __version__, f"dcomp.{stage}": _compact(arguments)}
     if history:
-        metadata[HISTORY_KEY] = _compact([record.rounded() for record in history])
+        earlier = _earlier_history(before or {})
+        epochs = [{**record.rounded(), "epoch": len(earlier) + record.epoch} for record in history]
+        metadata[HISTORY_KEY] = _compact([*earlier, *epochs])
     return metadata
+
+
+def _earlier_history(metadata: Mapping[str, str]) -> list[object]:
+    """The history in a checkpoint's metadata; none if it is not ours."""
+    try:
+        history = json.loads(metadata.get(HISTORY_KEY, "[]"))
+    except ValueError:
+        return []
+    return history if isinstance(history, list) else []
 
 
 def _compact(value: object) -> str:

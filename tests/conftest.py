@@ -1,6 +1,9 @@
 """What tests share: small checkpoints, the real MNIST where it is, and the command line run in this process."""
 
 import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side; torch reads it when it is imported
+
 from collections.abc import Callable
 from pathlib import Path
 

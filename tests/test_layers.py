@@ -10,13 +10,18 @@ from dcomp.layers import Rule, apply_rules, kind_of, select
     ("shape", "kind"), [((20, 1, 5, 5), "conv"), ((8, 4, 3), "conv"), ((10, 5), "linear"), ((7,), "bias")]
 )
 def test_kind_is_read_from_the_number_of_dimensions(shape, kind):
-    assert kind_of(np.zeros(shape, np.float32)) == kind
-    assert kind_of(np.zeros(shape, ml_dtypes.bfloat16)) == kind
+    assert kind_of("w", np.zeros(shape, np.float32)) == kind
+    assert kind_of("w", np.zeros(shape, ml_dtypes.bfloat16)) == kind
 
 
 @pytest.mark.parametrize("array", [np.zeros((2, 2), np.int64), np.float32(1), np.zeros((0, 3), np.float32)])
 def test_integers_scalars_and_empty_tensors_are_no_weights(array):
-    assert kind_of(np.asarray(array)) is None
+    assert kind_of("w", np.asarray(array)) is None
+
+
+def test_running_statistics_are_no_weights():
+    assert kind_of("bn.running_var", np.ones(4, np.float32)) is None
+    assert kind_of("bn.weight", np.ones(4, np.float32)) == "bias"
 
 
 def test_select_keeps_the_order_of_the_checkpoint():
@@ -31,7 +36,14 @@ def test_the_last_equals_sign_of_a_rule_separates():
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("fc1", "REGEX=VALUE"), ("=1", "REGEX=VALUE"), ("(=1", "regular expression"), ("a=x", "number")],
+    [
+        ("fc1", "REGEX=VALUE"),
+        ("=1", "REGEX=VALUE"),
+        ("(=1", "regular expression"),
+        ("a=x", "number"),
+        ("a=nan", "finite"),
+        ("a=inf", "finite"),
+    ],
 )
 def test_a_rule_that_does_not_parse_says_why(text, message):
     with pytest.raises(UsageError, match=message):

@@ -4,6 +4,7 @@ import json
 import numpy as np
 import pytest
 
+import dcomp
 from dcomp import stages
 from dcomp.checkpoint import Checkpoint
 from dcomp.container.reader import Container
@@ -75,6 +76,26 @@ def test_a_kind_that_is_not_there_is_refused(lenet_like):
         stages.quantize(lenet_like, QuantizeSettings(conv_bits=8))
 
 
+def test_bits_for_a_kind_that_is_not_there_are_said_when_others_are(lenet_like):
+    notes = Notes()
+    stages.quantize(lenet_like, QuantizeSettings(conv_bits=8, fc_bits=5), notes)
+    assert notes.lines[0] == "the checkpoint has no conv tensor to quantize"
+
+
+def test_tensors_that_quantize_leaves_alone_may_be_infinite(lenet_like):
+    infinite = lenet_like.replaced({"mask": np.full(3, -np.inf, np.float32)})
+    shared = stages.quantize(infinite, QuantizeSettings(fc_bits=3))
+    assert np.isinf(shared.tensors["mask"]).all()
+
+
+def test_rules_leave_biases_alone_unless_biases_are_asked_for(lenet_like):
+    shared = stages.quantize(lenet_like, QuantizeSettings(bits=("fc1=3",)))
+    assert np.unique(shared.tensors["fc1.weight"]).size == 8
+    assert np.array_equal(shared.tensors["fc1.bias"], lenet_like.tensors["fc1.bias"])
+    both = stages.quantize(lenet_like, QuantizeSettings(bias_bits=4, bits=("fc1=3",)))
+    assert np.unique(both.tensors["fc1.bias"]).size == 8
+
+
 def test_quantizing_keeps_zeros_and_leaves_at_most_2_to_the_bits_values(lenet_like):
     pruned = stages.prune(lenet_like, PruneSettings(sparsity=0.9))
     shared = stages.quantize(pruned, QuantizeSettings(fc_bits=5, bits=("fc3=2",)))
@@ -110,6 +131,7 @@ def trained():
 def test_training_writes_architecture_arguments_and_history_as_metadata(trained):
     assert trained.metadata["dcomp.architecture"] == "lenet300"
     assert json.loads(trained.metadata["dcomp.train"]) == {"architecture": "lenet300", "epochs": 4, **DIGITS}
+    assert trained.metadata["dcomp.version"] == dcomp.__version__
     history = json.loads(trained.metadata["dcomp.history"])
     assert [set(record) for record in history] == [{"epoch", "train_loss", "val_loss", "val_error"}] * 4
     assert history[-1]["val_error"] < 25
@@ -119,7 +141,24 @@ def test_training_goes_on_from_a_checkpoint(trained):
     settings = TrainSettings(architecture="lenet300", epochs=1, **{**DIGITS, "lr": 0.001})
     resumed = stages.train(settings, resume=trained)
     distance = np.abs(resumed.tensors["fc1.weight"] - trained.tensors["fc1.weight"]).max()
-    assert 0 < distance < 0.05
+    assert distance < 0.05
+    assert [record["epoch"] for record in json.loads(resumed.metadata["dcomp.history"])] == [1, 2, 3, 4, 5]
+
+
+def test_training_on_never_ends_worse_than_it_began(trained):
+    worse = TrainSettings(architecture="lenet300", epochs=1, **{**DIGITS, "lr": 5})
+    resumed = stages.train(worse, resume=trained)
+    assert np.array_equal(resumed.tensors["fc1.weight"], trained.tensors["fc1.weight"])
+
+
+def test_training_on_holds_what_is_pruned_and_shared(trained):
+    shared = stages.quantize(stages.prune(trained, PruneSettings(sparsity=0.9)), QuantizeSettings(bits=("fc2=3",)))
+    notes = Notes()
+    settings = TrainSettings(architecture="lenet300", epochs=1, **DIGITS)
+    resumed = stages.train(settings, notes, resume=shared)
+    assert notes.lines == ["fc1.weight, fc2.weight, fc3.weight: what is pruned or shared stays so"]
+    assert zeros(resumed) == zeros(shared)
+    assert np.unique(resumed.tensors["fc2.weight"]).size <= 9
 
 
 @pytest.mark.parametrize("schedule", ["oneshot", "gradual", "iterative"])
@@ -133,6 +172,27 @@ def test_masks_reach_the_sparsity_to_the_weight_while_the_network_retrains(train
         assert zeros(pruned, ["fc3.weight"]) == 900
     assert not np.array_equal(pruned.tensors["fc1.bias"], trained.tensors["fc1.bias"])
     assert list(pruned.tensors) == list(trained.tensors)
+
+
+def test_layers_outside_the_pruning_stay_pruned_and_shared_while_others_retrain(trained):
+    first = stages.prune(trained, PruneSettings(layer=("fc1=0.95",)))
+    first = stages.quantize(first, QuantizeSettings(bits=("fc2=3",)))
+    pruned = stages.prune(first, PruneSettings(layer=("fc3=0.5",), epochs=1, until=0, **DIGITS))
+    assert zeros(pruned, ["fc1.weight"]) == zeros(first, ["fc1.weight"])
+    assert np.unique(pruned.tensors["fc2.weight"]).size == 8
+    assert zeros(pruned, ["fc3.weight"]) == 500
+
+
+def test_the_sparsity_is_met_however_late_masks_move_last(trained):
+    settings = PruneSettings(sparsity=0.9, epochs=2, until=1.9999, **DIGITS)
+    assert zeros(stages.prune(trained, settings)) == round(266_200 * 0.9)
+
+
+def test_the_sparsity_is_met_in_dtypes_whose_small_weights_vanish(trained):
+    tiny = {name: (array * 1e-6).astype(np.float16) for name, array in trained.tensors.items()}
+    tiny = {name: np.where(array == 0, np.float16(1e-7), array) for name, array in tiny.items()}
+    settings = PruneSettings(sparsity=0.5, epochs=1, until=0, **{**DIGITS, "lr": 1e-6})
+    assert zeros(stages.prune(Checkpoint(tiny, trained.metadata), settings)) == round(266_200 * 0.5)
 
 
 def test_codes_and_zeros_hold_while_centroids_train(trained):

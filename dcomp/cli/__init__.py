@@ -1,12 +1,14 @@
 """The command line: parse, call one stage, print. `main` is the `dcomp` program."""
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
 from dcomp.errors import DcompError
 
 INTERRUPTED = 130
+TERMINATED = 143
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -14,6 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     With `DCOMP_DEBUG` set, errors show their traceback.
     """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # temporary files are removed on the way out
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -24,12 +27,14 @@ def run(arguments: Sequence[str]) -> int:
     try:
         result = command().main(list(arguments), prog_name="dcomp", standalone_mode=False)
         sys.stdout.flush()
+        if result == INTERRUPTED:  # some parsers turn Ctrl-C into this code
+            raise KeyboardInterrupt
         return result if isinstance(result, int) else 0
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
-        print("interrupted; no output was written", file=sys.stderr)
+        print("interrupted; no file is half written", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
         if os.environ.get("DCOMP_DEBUG"):

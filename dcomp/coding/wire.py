@@ -3,6 +3,7 @@
 from dcomp.errors import ContainerError
 
 MAX_VARINT_BYTES = 9
+MAX_VARINT = (1 << 7 * MAX_VARINT_BYTES) - 1
 
 
 def varint(value: int) -> bytes:

@@ -10,7 +10,7 @@ import zstandard
 
 from dcomp import dtypes
 from dcomp.coding.limits import MAX_DIRECTORY_BYTES, MAX_ELEMENTS, MAX_RANK
-from dcomp.coding.wire import Cursor, string, varint
+from dcomp.coding.wire import MAX_VARINT, Cursor, string, varint
 from dcomp.errors import ChecksumError, ContainerError
 
 MAGIC = b"\x89DCZ"
@@ -105,7 +105,8 @@ def read_header(data: memoryview) -> Directory:
     end = entries[-1].offset + entries[-1].size if entries else cursor.offset
     if end != len(data):
         # "The last record must end where the file ends."
-        raise ContainerError(f"the container should have {end} bytes and has {len(data)}")
+        what = "it is cut short" if end > len(data) else "something was added to it"
+        raise ContainerError(f"the container should have {end} bytes and has {len(data)}: {what}")
     return Directory(metadata, entries, cursor.offset)
 
 
@@ -151,7 +152,7 @@ def _read_entries(cursor: Cursor, offset: int, file_size: int) -> list[Entry]:
         shape = tuple(cursor.varint(MAX_ELEMENTS, f"a dimension of {name!r}") for _ in range(rank))
         if problem := shape_problem(shape):
             raise ContainerError(f"tensor {name!r} {problem}")
-        size = cursor.varint(file_size, f"record size of {name!r}")
+        size = cursor.varint(MAX_VARINT, f"record size of {name!r}")
         if size == 0:
             raise ContainerError(f"tensor {name!r} has an empty record")
         dtype = dtypes.BY_NAME[DTYPE_NAMES[number]]

@@ -10,13 +10,14 @@ something smaller at every use. The optimizer sees only that, so no training loo
 `release` computes the weights a last time and leaves a plain model.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from dcomp import dtypes
-from dcomp.layers import kind_of
 from dcomp.learning.tensors import to_numpy
 
 
@@ -62,11 +63,6 @@ class Codebook(nn.Module):
         return self._initial
 
 
-def weight_names(model: nn.Module) -> list[str]:
-    """Names of the parameters that are convolution kernels or fully connected matrices."""
-    return [name for name, parameter in model.named_parameters() if kind_of(to_numpy(parameter)) in ("conv", "linear")]
-
-
 def mask(model: nn.Module, name: str, kept: np.ndarray) -> None:
     """Set the mask of the parameter `name`, which may be under one already. What was pruned stays pruned.
 
@@ -90,8 +86,9 @@ def share(model: nn.Module, name: str) -> None:
     parametrize.register_parametrization(module, attribute, Codebook(getattr(module, attribute)))
 
 
-def hold(model: nn.Module, names: list[str]) -> None:
-    """Hold what a checkpoint's weights already are: shared ones shared, pruned ones pruned."""
+def hold(model: nn.Module, names: Iterable[str]) -> list[str]:
+    """Hold what weights already are: shared ones shared, pruned ones pruned; the names of those that are either."""
+    held = []
     for name in names:
         module, attribute = _locate(model, name)
         if _constraint(module, attribute) is not None:
@@ -101,6 +98,10 @@ def hold(model: nn.Module, names: list[str]) -> None:
             share(model, name)
         elif np.any(weight == 0):
             mask(model, name, weight != 0)
+        else:
+            continue
+        held.append(name)
+    return held
 
 
 def is_shared(weight: np.ndarray) -> bool:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dcomp.errors import DataError
+from dcomp.errors import DataError, UsageError, first_line
 
 CACHE = Path("~/.cache/dcomp/data")
 
@@ -52,9 +52,15 @@ class Dataset:
     test: Split
 
     def split_validation(self, fraction: float, seed: int) -> tuple[Split, Split]:
-        """Set a random fraction of the training examples aside: (training, validation)."""
+        """Set a random fraction of the training examples aside: (training, validation).
+
+        Raises:
+            UsageError: nothing is left to train on.
+        """
         order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(seed))
         held_out = round(len(self.train) * fraction)
+        if held_out == len(self.train):
+            raise UsageError(f"--val-split {fraction:g} leaves no example to train on")
         return self.train.subset(order[held_out:]), self.train.subset(order[:held_out])
 
 
@@ -85,17 +91,13 @@ def _torchvision_mnist(class_name: str, mean: float, deviation: float) -> Callab
             except (RuntimeError, OSError, ValueError) as error:
                 names = "{train,t10k}-images-idx3-ubyte and {train,t10k}-labels-idx1-ubyte"
                 raise DataError(
-                    f"{class_name} is not in {raw} and cannot be downloaded ({_first_line(error)}); "
+                    f"{class_name} is not in {raw} and cannot be downloaded ({first_line(error)}); "
                     f"put {names} (or their .gz) there, or name another folder with --data-dir"
                 ) from error
             splits.append(Split(read.data.unsqueeze(1).contiguous(), read.targets.long(), mean, deviation))
         return Dataset(*splits)
 
     return load_from
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _digits(_: Path) -> Dataset:

@@ -1,17 +1,19 @@
 """A network, its data and its constraints, from a checkpoint's tensors and back to them."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 
+import ml_dtypes
 import numpy as np
 import torch
 
 from dcomp.checkpoint import Checkpoint
-from dcomp.errors import UsageError
+from dcomp.errors import ArchitectureError, CheckpointError, first_line
 from dcomp.learning import architectures, constraints, datasets
 from dcomp.learning.evaluation import Evaluation, evaluate
 from dcomp.learning.training import choose_device, fit
 from dcomp.observer import EpochRecord, Observer
-from dcomp.settings import DataSettings, LearningSettings
+from dcomp.settings import EvalSettings, LearningSettings
 
 
 class Session:
@@ -21,7 +23,7 @@ class Session:
         """Build the network, fill it from the checkpoint if there is one, and load the data.
 
         Raises:
-            ArchitectureError: no such network, or the checkpoint does not fit it.
+            ArchitectureError: no such network, or checkpoint or data do not fit it.
             DataError: the data set cannot be had.
         """
         assert settings.data is not None  # the settings have checked it
@@ -31,18 +33,29 @@ class Session:
         self._device = choose_device(settings.device)
         self._model = _filled(architecture, checkpoint).to(self._device)
         self._dtypes = {name: array.dtype for name, array in checkpoint.tensors.items()} if checkpoint else {}
-        self._data = datasets.load(settings.data, settings.data_dir)
+        data = datasets.load(settings.data, settings.data_dir)
+        check_fit(self._model, data.test.to(self._device), architecture)
+        train, validation = data.split_validation(settings.val_split, settings.seed)
+        self._train, self._validation = train.to(self._device), validation.to(self._device)
+
+    @property
+    def last_step(self) -> float:
+        """The time of the last training step, in epochs."""
+        return self._settings.epochs - 1 / math.ceil(len(self._train) / self._settings.batch_size)
 
     def mask(self, masks: Mapping[str, np.ndarray]) -> None:
         """Hold weights at zero where their mask is False; what was pruned stays pruned."""
         for name, kept in masks.items():
             constraints.mask(self._model, name, kept)
 
-    def hold(self, names: Iterable[str], shared: Iterable[str]) -> None:
-        """Hold tensors as they are now: those in `shared`, and others that look it, shared; zeros zero."""
-        for name in shared:
+    def share(self, names: Iterable[str]) -> None:
+        """Hold tensors at the values they have now; those train."""
+        for name in names:
             constraints.share(self._model, name)
-        constraints.hold(self._model, list(names))
+
+    def hold(self, names: Iterable[str]) -> list[str]:
+        """Hold tensors that are pruned or shared now, and are not held yet, so; their names."""
+        return constraints.hold(self._model, names)
 
     def shared(self, names: Iterable[str]) -> list[str]:
         """Those of the tensors whose weights share few values now."""
@@ -58,18 +71,19 @@ class Session:
         *,
         before_step: Callable[[float], None] = lambda time: None,
         eligible_after: float = 0.0,
+        start_counts: bool = False,
     ) -> list[EpochRecord]:
         """Train, and leave the network at its best epoch; see `training.fit`."""
-        train, validation = self._data.split_validation(self._settings.val_split, self._settings.seed)
         try:
             return fit(
                 self._model,
-                train.to(self._device),
-                validation.to(self._device),
+                self._train,
+                self._validation,
                 self._settings,
                 observer,
                 before_step=before_step,
                 eligible_after=eligible_after,
+                start_counts=start_counts,
             )
         finally:
             observer.finished()
@@ -78,26 +92,57 @@ class Session:
         """The network's state without constraints, in the checkpoint's dtypes."""
         constraints.release(self._model)
         state = architectures.tensors_of(self._model)
-        return {name: array.astype(self._dtypes.get(name, array.dtype), copy=False) for name, array in state.items()}
+        return {name: _cast(array, self._dtypes.get(name, array.dtype)) for name, array in state.items()}
 
     def metadata(self) -> dict[str, str]:
         """The metadata entry by which the checkpoint will find its network again."""
         return {architectures.ARCHITECTURE_KEY: self._architecture}
 
 
-def evaluate_checkpoint(checkpoint: Checkpoint, architecture: str, settings: DataSettings) -> Evaluation:
+def evaluate_checkpoint(checkpoint: Checkpoint, architecture: str, settings: EvalSettings) -> Evaluation:
     """Errors of a checkpoint on the test examples of a data set.
 
     Raises:
         ArchitectureError: no such network, or the checkpoint does not fit it.
         DataError: the data set cannot be had.
-        UsageError: no data set was named.
+        CheckpointError: the network's answers are no numbers.
     """
-    if settings.data is None:
-        raise UsageError("--data is missing: name the data set, as in --data mnist")
     device = choose_device(settings.device)
     model = _filled(architecture, checkpoint).to(device)
-    return evaluate(model, datasets.load(settings.data, settings.data_dir).test.to(device))
+    test = datasets.load(settings.data, settings.data_dir).test.to(device)
+    check_fit(model, test, architecture)
+    result = evaluate(model, test)
+    if not math.isfinite(result.loss):
+        raise CheckpointError(f"the network's loss is {result.loss}: its weights hold or make infinities or NaNs")
+    return result
+
+
+def check_fit(model: torch.nn.Module, split: datasets.Split, architecture: str) -> None:
+    """Put one image through a network, to see that it takes images of this data and knows all of its classes.
+
+    Raises:
+        ArchitectureError: it does not.
+    """
+    images, _ = split.batch(slice(0, 1))
+    classes = int(split.labels.max()) + 1
+    try:
+        with torch.no_grad():
+            logits = model.eval()(images)
+    except Exception as error:  # the user's code may raise anything
+        shape = tuple(images.shape[1:])
+        raise ArchitectureError(f"{architecture} does not take images of shape {shape}: {first_line(error)}") from error
+    if logits.ndim != 2 or logits.shape[1] < classes:
+        raise ArchitectureError(f"{architecture} gives {tuple(logits.shape)} for one image, not (1, {classes})")
+
+
+def _cast(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """The array in another dtype; what is not zero stays so, or it would count as pruned."""
+    cast = array.astype(dtype, copy=False)
+    vanished = (cast == 0) & (array != 0)
+    if vanished.any():
+        smallest = np.asarray(ml_dtypes.finfo(dtype).smallest_subnormal, dtype)
+        cast[vanished] = np.where(array[vanished] < 0, -smallest, smallest)
+    return cast
 
 
 def _filled(architecture: str, checkpoint: Checkpoint | None) -> torch.nn.Module:

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from dcomp.checkpoint import Checkpoint
-from dcomp.errors import CheckpointError
+from dcomp.errors import CheckpointError, first_line
 from dcomp.learning.tensors import to_numpy
 
 NESTS = ("state_dict", "model", "model_state")
@@ -26,7 +26,7 @@ def load_file(path: Path) -> Checkpoint:
                 f"{path} holds pickled objects, which can run code when read, and is refused; "
                 "save its state_dict() as safetensors where you trust it"
             ) from error
-        raise CheckpointError(f"{path} is not a readable torch checkpoint: {_first_line(error)}") from error
+        raise CheckpointError(f"{path} is not a readable torch checkpoint: {first_line(error)}") from error
     for nest in NESTS:
         if isinstance(content, dict) and isinstance(content.get(nest), dict):
             content = content[nest]
@@ -36,7 +36,3 @@ def load_file(path: Path) -> Checkpoint:
     if not tensors:
         raise CheckpointError(f"{path} holds no tensors")
     return Checkpoint(tensors)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -15,6 +15,7 @@ from dcomp.observer import EpochRecord, Observer
 from dcomp.settings import Augment, LearningSettings
 
 SHIFT = 1  # pixels, each way
+DEVICES = ("cpu", "cuda", "mps", "xpu")
 NOTIFY_EVERY = 20  # steps; asking a device for its loss at each step would make it wait
 
 
@@ -29,6 +30,8 @@ def choose_device(name: str) -> torch.device:
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
+        if torch.device(name).type not in DEVICES:
+            raise UsageError(f"--device {name}: give one of auto, {', '.join(DEVICES)}")
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
         raise UsageError(f"--device {name}: not available here; try auto or cpu") from error
@@ -43,6 +46,7 @@ def fit(
     *,
     before_step: Callable[[float], None] = lambda time: None,
     eligible_after: float = 0.0,
+    start_counts: bool = False,
 ) -> list[EpochRecord]:
     """Train for `settings.epochs` and leave the model at its best epoch by validation error, then loss.
 
@@ -56,6 +60,7 @@ def fit(
         observer: told of progress.
         before_step: called before each step with the time in epochs; pruning schedules move masks there.
         eligible_after: only epochs that end after this time are candidates for the best.
+        start_counts: whether the network as it comes is a candidate too.
 
     Raises:
         DcompError: the loss is no longer a number.
@@ -69,6 +74,9 @@ def fit(
     observer.started(total_steps)
     history: list[EpochRecord] = []
     best: tuple[tuple[float, float], dict[str, Tensor]] | None = None
+    if start_counts and len(validation):
+        at_start = evaluate(model, validation)
+        best = (at_start.top1_error, at_start.loss), copy.deepcopy(model.state_dict())
     step = 0
     for epoch in range(1, settings.epochs + 1):
         model.train()

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from dcomp.reporting.sizes import Row, SizeReport
@@ -59,7 +60,7 @@ def as_table(report: SizeReport) -> Table:
         table.add_column(column, justify="left" if column == "layer" else "right", overflow="fold")
     lines = cells(report)
     for line in lines[:-1]:
-        table.add_row(*line, end_section=line is lines[-2])
+        table.add_row(escape(line[0]), *line[1:], end_section=line is lines[-2])
     table.add_row(*lines[-1], style="bold")
     return table
 

@@ -16,6 +16,16 @@ def snapshot(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
+def test_a_run_does_not_replace_files_that_no_run_made(tmp_path, dcomp):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "prune.safetensors").write_text("mine")
+    (tmp_path / "r.yaml").write_text("name: r\ntrain: {architecture: lenet300, data: digits, epochs: 1}\n")
+    code, _, err = dcomp("run", tmp_path / "r.yaml", "--out", tmp_path / "out")
+    assert code == 1
+    assert "prune.safetensors exists; --force replaces it" in err
+    assert snapshot(tmp_path / "out") == {"prune.safetensors": b"mine"}
+
+
 @pytest.fixture
 def folder(dense_file, dcomp, monkeypatch):
     """A folder with a checkpoint, a container, and damaged or unsuitable versions of both."""
@@ -37,6 +47,15 @@ def folder(dense_file, dcomp, monkeypatch):
         "name: five\ndata: mnist\ntrain: {architecture: lenet5, epochs: 0, lr: fast}\n"
         "prune: {sparsity: 1.5, colour: red}\nquantize: {conv_bits: 0}\n"
     )
+    (home / "twice.yaml").write_text("name: twice\nprune: {sparsity: 0.5}\nprune: {sparsity: 0.9}\n")
+    (home / "badnet.py").write_text(
+        "from torch import nn\n"
+        "def narrow(): return nn.Linear(3, 10)\n"
+        "def few(): return nn.Sequential(nn.Flatten(), nn.Linear(784, 5))\n"
+    )
+    broken = checkpoint.load_file(home / "lenet300.safetensors")
+    with (home / "nan.safetensors").open("wb") as file:
+        checkpoint.save(broken.replaced({"fc3.bias": np.full(10, np.nan, np.float32)}), file)
     (home / "list.yaml").write_text("- 1\n- 2\n")
     (home / "broken.yaml").write_text("name: [\n")
     (home / "nothing.yaml").write_text("name: nothing\n")
@@ -58,9 +77,9 @@ CASES = {
     "no architecture": (["eval", "anonymous.safetensors", *EVAL], 1, "add --arch NAME"),
     "a wrong architecture": (["eval", "lenet300.dcz", *EVAL, "--arch", "lenet5"], 1, "does not fit lenet5"),
     "an unknown architecture": (["train", "lenet6", *EVAL], 1, "no architecture 'lenet6'; there are lenet300, lenet5"),
-    "an unknown data set": (["eval", "lenet300.dcz", "--data", "mnits"], 1, "no data set 'mnits'; there are mnist"),
+    "an unknown data set": (["eval", "lenet300.dcz", "--data", "mnits"], 2, "Invalid value for '--data'"),
     "no data set": (["eval", "lenet300.dcz"], 2, "--data: is missing"),
-    "training without data": (["train", "lenet5"], 2, "name a data set, as in --data mnist"),
+    "training without data": (["train", "lenet5"], 2, "name a data set, like mnist"),
     "a sparsity of 1.5": (
         ["prune", "lenet300.safetensors", "--sparsity", "1.5"],
         2,
@@ -71,7 +90,7 @@ CASES = {
         2,
         "Invalid value for '--sparsity'",
     ),
-    "no sparsity": (["prune", "lenet300.safetensors"], 2, "give a sparsity, as in --sparsity 0.9"),
+    "no sparsity": (["prune", "lenet300.safetensors"], 2, "give a sparsity, like 0.9"),
     "an unknown layer": (
         ["prune", "lenet300.safetensors", "--sparsity", "0.9", "--layer", "conv=0.5"],
         2,
@@ -96,7 +115,7 @@ CASES = {
     ),
     "0 bits": (["quantize", "lenet300.safetensors", "--fc-bits", "0"], 2, "--fc-bits: input should be greater"),
     "17 bits for a layer": (["quantize", "lenet300.safetensors", "--bits", "fc1=17"], 2, "a whole number from 1 to 16"),
-    "no bits": (["quantize", "lenet300.safetensors"], 2, "say how many bits, as in --conv-bits 8"),
+    "no bits": (["quantize", "lenet300.safetensors"], 2, "say how many bits, like 8 for conv_bits"),
     "no convolutions": (["quantize", "lenet300.safetensors", "--conv-bits", "8"], 2, "no conv tensor to quantize"),
     "an output that exists": (["encode", "lenet300.safetensors"], 1, "lenet300.dcz exists; --force replaces it"),
     "the input as output": (
@@ -108,7 +127,7 @@ CASES = {
     "an output in no folder": (["encode", "lenet300.safetensors", "-o", "no/x.dcz"], 1, "no is not a folder"),
     "a tensor that is not there": (["decode", "lenet300.dcz", "--tensor", "conv"], 2, "no tensor matches 'conv'"),
     "a broken expression": (["decode", "lenet300.dcz", "--tensor", "("], 2, "is not a regular expression"),
-    "too little memory": (["decode", "lenet300.dcz", "--max-memory", "0.0001"], 1, "--max-memory raises it"),
+    "too little memory": (["decode", "lenet300.dcz", "--max-memory", "0.0001"], 1, "(--max-memory) raises it"),
     "a ratio that is missed": (["report", "lenet300.dcz", "--min-ratio", "39"], 1, "below the 39 asked for"),
     "two formats at once": (["report", "lenet300.dcz", "--json", "--csv"], 2, "exclude each other"),
     "an unknown option": (["encode", "lenet300.safetensors", "--fast"], 2, "No such option: --fast"),
@@ -116,7 +135,21 @@ CASES = {
     "an unknown device": (["eval", "lenet300.dcz", *EVAL, "--device", "abacus"], 2, "--device abacus: not available"),
     "a missing recipe": (["run", "none.yaml"], 2, "cannot read the recipe none.yaml"),
     "a recipe that is no mapping": (["run", "list.yaml"], 2, "not a mapping of keys to values"),
-    "a recipe that is no YAML": (["run", "broken.yaml"], 2, "cannot read the recipe broken.yaml"),
+    "a recipe that is no YAML": (["run", "broken.yaml"], 2, "the recipe broken.yaml is not valid YAML"),
+    "a recipe with a section twice": (["run", "twice.yaml"], 2, "prune occurs twice"),
+    "a recipe with a list for a section": (["run", "nothing.yaml", "--set", "train=[1]"], 2, "a section of keys"),
+    "a recipe whose name leads elsewhere": (["run", "nothing.yaml", "--set", "name=.."], 2, "should match pattern"),
+    "an override without a key": (["run", "nothing.yaml", "--set", "=5"], 2, "write it as key=value"),
+    "bits that are no number": (["quantize", "lenet300.safetensors", "--bits", "fc1=nan"], 2, "not a finite number"),
+    "a negative threshold for a layer": (
+        ["prune", "lenet300.safetensors", "--criterion", "std", "--threshold", "1", "--layer", "fc1=-3"],
+        2,
+        "lies above 0",
+    ),
+    "a seed beyond 64 bits": (["train", "lenet5", *EVAL, "--seed", "9" * 23], 2, "--seed: input should be less"),
+    "a network for other images": (["train", "badnet:narrow", *EVAL], 1, "badnet:narrow does not take images of shape"),
+    "a network for fewer classes": (["train", "badnet:few", *EVAL], 1, "gives (1, 5) for one image, not (1, 10)"),
+    "a network that answers NaN": (["eval", "nan.safetensors", *EVAL], 1, "the network's loss is nan"),
     "a recipe without a start": (["run", "nothing.yaml"], 2, "give either a section train or a checkpoint"),
     "an override without a value": (["run", "nothing.yaml", "--set", "seed"], 2, "write it as key=value"),
 }

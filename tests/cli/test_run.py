@@ -53,6 +53,34 @@ def test_a_rerun_goes_on_from_the_stages_already_done(recipe, dcomp, tmp_path):
     assert (out / "model.dcz").read_bytes() == first
 
 
+def test_errors_are_measured_again_without_running_stages_again(recipe, dcomp, tmp_path):
+    out = tmp_path / "out"
+    dcomp("run", recipe, "--out", out, "--set", "eval=null")
+    assert json.loads((out / "summary.json").read_text())["stages"][0]["top1_error"] is None
+    _, _, err = dcomp("run", recipe, "--out", out)
+    assert err.count("done before") == 4
+    assert json.loads((out / "summary.json").read_text())["stages"][0]["top1_error"] > 0
+
+
+def test_a_stage_that_fails_keeps_those_before_it_and_no_stale_summary(recipe, dcomp, tmp_path):
+    out = tmp_path / "out"
+    assert dcomp("run", recipe, "--out", out)[0] == 0
+    code, _, _ = dcomp("run", recipe, "--out", out, "--set", "quantize.lr=1e30")
+    assert code == 1
+    assert not (out / "summary.json").exists()
+    _, _, err = dcomp("run", recipe, "--out", out)
+    assert err.count("done before") == 4
+
+
+def test_a_network_of_ones_own_runs_from_start_to_end(recipe, dcomp, tmp_path, monkeypatch):
+    (tmp_path / "ownnet.py").write_text(
+        "from torch import nn\ndef small(): return nn.Sequential(nn.Flatten(), nn.Linear(784, 10))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    code, _, err = dcomp("run", recipe, "--out", tmp_path / "out", "--set", "train.architecture=ownnet:small")
+    assert code == 0, err
+
+
 def test_force_runs_every_stage_again(recipe, dcomp, tmp_path):
     out = tmp_path / "out"
     for arguments in ([], ["--force"]):

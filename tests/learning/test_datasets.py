@@ -3,7 +3,7 @@ import sys
 import pytest
 import torch
 
-from dcomp.errors import DataError
+from dcomp.errors import DataError, UsageError
 from dcomp.learning import datasets
 from dcomp.learning.datasets import Split
 
@@ -35,6 +35,12 @@ def test_the_validation_split_is_disjoint_and_depends_on_the_seed():
     assert sorted([*train.labels.tolist(), *validation.labels.tolist()]) == list(range(100))
     assert len(validation) == 20
     assert data.split_validation(0.2, seed=2)[1].labels.tolist() != validation.labels.tolist()
+
+
+def test_a_validation_split_must_leave_something_to_train_on():
+    data = datasets.load("digits")
+    with pytest.raises(UsageError, match="leaves no example to train on"):
+        data.split_validation(0.9999, seed=0)
 
 
 def test_an_unknown_data_set_lists_the_known_ones():

@@ -19,7 +19,7 @@ def blobs(count: int, seed: int) -> Split:
 
 
 def settings(**changes):
-    return TrainSettings(architecture="x", data="x", **{"epochs": 6, "lr": 0.1, "weight_decay": 0, **changes})
+    return TrainSettings(architecture="x", data="digits", **{"epochs": 6, "lr": 0.1, "weight_decay": 0, **changes})
 
 
 def linear() -> nn.Module:
@@ -101,6 +101,8 @@ def test_a_device_that_is_not_there_is_a_usage_error():
     assert training.choose_device("cpu") == torch.device("cpu")
     with pytest.raises(UsageError, match="try auto or cpu"):
         training.choose_device("abacus")
+    with pytest.raises(UsageError, match="give one of auto, cpu"):
+        training.choose_device("meta")
 
 
 def test_evaluation_counts_what_is_wrong():
