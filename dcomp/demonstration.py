@@ -9,8 +9,8 @@ from dcomp.recipe import Recipe
 RECIPE = {
     "name": "demo",
     "data": "digits",
-    "train": {"architecture": "lenet5", "epochs": 40, "batch_size": 32},
-    "prune": {"sparsity": 0.95, "epochs": 40, "batch_size": 32},
+    "train": {"architecture": "lenet5", "epochs": 25, "batch_size": 32},
+    "prune": {"sparsity": 0.9, "epochs": 30, "until": 10, "batch_size": 32},
     "quantize": {"conv_bits": 8, "fc_bits": 5, "epochs": 5, "batch_size": 32},
     "eval": {},
 }

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dcomp import recipe
+from dcomp import demonstration, recipe
 from dcomp.cli.app import command
 
 ROOT = Path(__file__).parents[2]
@@ -23,6 +23,13 @@ def test_every_command_has_help_with_an_example_and_a_place_in_the_readme(dcomp,
 @pytest.mark.parametrize("path", sorted((ROOT / "sample_configs").glob("*.yaml")), ids=lambda path: path.name)
 def test_every_shipped_recipe_parses(path):
     assert recipe.load(path).name == path.stem
+
+
+def test_the_demo_runs_the_recipe_for_digits():
+    shipped = recipe.load(ROOT / "sample_configs" / "digits.yaml")
+    embedded = recipe.Recipe.model_validate(demonstration.RECIPE)
+    for stage in ("train", "prune", "quantize"):
+        assert getattr(shipped, stage) == getattr(embedded, stage)
 
 
 def test_the_version_is_printed(dcomp):
