@@ -40,7 +40,8 @@ def run(arguments: Sequence[str]) -> int:
         if os.environ.get("DCOMP_DEBUG"):
             raise
         message, code = _explain(error)
-        print(f"error: {message}", file=sys.stderr)
+        if message:  # without arguments the help is printed, and is answer enough
+            print(f"error: {message}", file=sys.stderr)
         return code
 
 
@@ -48,9 +49,8 @@ def _explain(error: Exception) -> tuple[str, int]:
     if isinstance(error, DcompError):
         return str(error), error.exit_code
     if hasattr(error, "format_message"):  # the parser's usage errors, whichever library Typer takes them from
-        context = getattr(error, "ctx", None)
-        hint = f" (see {context.command_path} --help)" if context else ""
-        return f"{error.format_message().rstrip('.')}{hint}", 2
+        context, message = getattr(error, "ctx", None), error.format_message().rstrip(".")
+        return f"{message} (see {context.command_path} --help)" if message and context else message, 2
     if isinstance(error, OSError):
         return f"{error.filename or 'input or output'}: {error.strerror or error}", 1
     if isinstance(error, MemoryError):

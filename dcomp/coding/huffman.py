@@ -7,6 +7,7 @@ block, not as the stream. Streams decoded together share that loop.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -43,6 +44,10 @@ class Stream:
 
     def to_bytes(self) -> bytes:
         """The stream as FORMAT.md, section 5, lays it out."""
+        return self._bytes
+
+    @cached_property
+    def _bytes(self) -> bytes:
         parts: list[bytes | memoryview] = [prefix_code.write_lengths(self.lengths)]
         if self.block_bits.size:
             parts += [bytes([self.exponent]), varint(int(self.block_bits.sum())), _index(self.block_bits), self.payload]

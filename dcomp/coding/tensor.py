@@ -128,7 +128,11 @@ def encode(array: np.ndarray) -> EncodedTensor:
     planned = sparse_index.plan(gaps)
     found = values.find_codebook(kept)
     if found is not None and not _worth_positions(planned, *found, zeros=patterns.size - kept.size):
-        return EncodedTensor(array.dtype, array.shape, None, values.encode(patterns, array.dtype))
+        codebook, codes = found
+        all_codes = np.full(patterns.size, codebook.size, codes.dtype)
+        all_codes[positions] = codes
+        with_zero = np.append(codebook, codebook.dtype.type(0)), all_codes
+        return EncodedTensor(array.dtype, array.shape, None, values.encode(patterns, array.dtype, with_zero))
     sparse = EncodedTensor(
         array.dtype, array.shape, sparse_index.encode(gaps, planned), values.encode(kept, array.dtype, found)
     )

@@ -1,5 +1,6 @@
 """Checkpoints that torch saved (.pt, .pth, .bin, .ckpt), without running what is in them."""
 
+import warnings
 from pathlib import Path
 
 import torch
@@ -19,7 +20,9 @@ def load_file(path: Path) -> Checkpoint:
             run code to be read, and is refused.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # torch tells the authors of files what they should have done
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever its unpickler meets
         if "weights_only" in str(error) or "Unsupported" in str(error):
             raise CheckpointError(

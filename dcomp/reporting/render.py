@@ -32,7 +32,7 @@ COLUMNS = (
 def cells(report: SizeReport) -> list[list[str]]:
     """The report's lines: one for each tensor, the overhead, and the whole file."""
     lines = [_cells(row) for row in report.rows]
-    lines.append(["header and metadata", *[""] * 7, f"{report.overhead:,}", ""])
+    lines.append(["header, metadata", *[""] * 7, f"{report.overhead:,}", ""])
     total = _cells(report.total)
     lines.append(["whole file", *total[1:-2], f"{report.file_bytes:,}", f"{report.ratio:.2f}x"])
     return lines
@@ -55,10 +55,12 @@ def _cells(row: Row) -> list[str]:
 
 def as_table(report: SizeReport) -> Table:
     """A rich table; the last line is the whole file."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in COLUMNS:
-        table.add_column(column, justify="left" if column == "layer" else "right", overflow="fold")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     lines = cells(report)
+    for place, column in enumerate(COLUMNS):
+        widest = max(len(line[place]) for line in lines)  # in a narrow terminal names are folded, numbers never
+        min_width = None if column == "layer" else widest
+        table.add_column(column, "", justify="right" if min_width else "left", overflow="fold", min_width=min_width)
     for line in lines[:-1]:
         table.add_row(escape(line[0]), *line[1:], end_section=line is lines[-2])
     table.add_row(*lines[-1], style="bold")
@@ -111,7 +113,7 @@ def as_csv(report: SizeReport) -> str:
     writer = csv.DictWriter(buffer, fields, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    writer.writerow({"name": "header and metadata", "bytes": report.overhead})
+    writer.writerow({"name": "header, metadata", "bytes": report.overhead})
     total = report.as_dict()["total"]
     assert isinstance(total, dict)
     whole = {"name": "whole file", "bytes": report.file_bytes, "ratio": report.ratio}

@@ -32,6 +32,12 @@ def test_the_demo_runs_the_recipe_for_digits():
         assert getattr(shipped, stage) == getattr(embedded, stage)
 
 
+def test_without_arguments_the_help_is_printed_and_no_error(dcomp):
+    code, out, err = dcomp()
+    assert (code, err) == (2, "")
+    assert "Every command reads a checkpoint" in out
+
+
 def test_the_version_is_printed(dcomp):
     code, out, _ = dcomp("--version")
     assert (code, out) == (0, "dcomp 0.1.0\n")
