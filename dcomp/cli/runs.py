@@ -48,7 +48,7 @@ def run(
 def demo(
     out: Annotated[Path | None, typer.Option(help="Folder to keep the outputs in.")] = None, quiet: Quiet = False
 ) -> None:
-    """See the whole pipeline on scikit-learn's handwritten digits: offline, in about a minute.
+    """See the whole pipeline on scikit-learn's handwritten digits: offline, in less than a minute.
 
     Example: [bold]dcomp demo[/bold]
     """
