@@ -14,6 +14,7 @@ import numpy as np
 from dcomp import dtypes
 from dcomp.coding import huffman, sparse_index, values
 from dcomp.coding.huffman import Stream
+from dcomp.coding.limits import MAX_CODEBOOK_SIZE
 from dcomp.coding.sparse_index import SparseIndex
 from dcomp.coding.values import Planes, Raw, Shared, Symbols, Zstd
 from dcomp.coding.wire import Cursor
@@ -147,6 +148,8 @@ def encode(array: np.ndarray) -> EncodedTensor:
 
 def _worth_positions(planned: sparse_index.GapPlan, codebook: np.ndarray, codes: np.ndarray, *, zeros: int) -> bool:
     """Whether positions and codes take fewer bits than codes among which zero is one."""
+    if codebook.size == MAX_CODEBOOK_SIZE:  # no letter is left for zero
+        return True
     counts = np.bincount(codes, minlength=codebook.size)
     element_bits = 8 * codebook.itemsize
     return planned.bits + _coded_bits(counts) < _coded_bits(np.append(counts, zeros)) + element_bits

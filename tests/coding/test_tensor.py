@@ -126,6 +126,11 @@ def test_65536_distinct_values_come_back(rng):
     assert encoded.values.size == 65536
 
 
+def test_65536_distinct_values_and_a_zero_come_back(rng):
+    array = rng.permutation(np.repeat(np.arange(65537, dtype=np.float32), 8))
+    round_trip(array)
+
+
 def test_a_codebook_ascends_by_value(rng):
     encoded = round_trip(sparse(rng, 10_000, 0.5, [-3, -1, 2, 4]))
     assert encoded.values.codebook.patterns(iter(())).view(np.float32).tolist() == [-3, -1, 2, 4]

@@ -1,0 +1,344 @@
+"""A decoder of dcz containers in plain Python: slow, laid out as dcomp/container/FORMAT.md, and quoting it.
+
+It shares no code with dcomp. What it cannot decode from that document alone, the document does not say.
+"""
+
+from dataclasses import dataclass
+from math import prod
+from zlib import crc32
+
+import zstandard
+
+
+class RejectedError(Exception):
+    """A file that the format tells a decoder to reject."""
+
+
+def must(condition: bool, sentence: str) -> None:
+    if not condition:
+        raise RejectedError(sentence)
+
+
+# 6. Limits ("A decoder must reject a file beyond any of these.")
+
+MAX_DIRECTORY_BYTES = 67108864
+MAX_RANK = 64
+MAX_ELEMENTS = 1099511627776
+MAX_GAP_WIDTH = 16
+MAX_CODEBOOK_SIZE = 65536
+MAX_CODE_LENGTH = 16
+MIN_BLOCK_EXPONENT = 8
+MAX_BLOCK_EXPONENT = 16
+MAX_INDEX_WIDTH = 32
+
+# 7. Numbers of the dtypes
+
+DTYPES = "BOOL U8 I8 U16 I16 U32 I32 U64 I64 F16 BF16 F32 F64 C64 F8_E4M3 F8_E5M2 F8_E8M0 F8_E4M3FNUZ F8_E5M2FNUZ"
+NAMES = DTYPES.split()
+SIZES = [1, 1, 1, 2, 2, 4, 4, 8, 8, 2, 2, 4, 8, 8, 1, 1, 1, 1, 1]
+ROTATED = {"F16", "BF16", "F32", "F64"}
+
+
+# 1. Conventions
+
+
+class Bytes:
+    """Fields of whole bytes."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.place = 0
+
+    def take(self, size: int) -> bytes:
+        must(self.place + size <= len(self.data), "a field ends within its structure")
+        self.place += size
+        return self.data[self.place - size : self.place]
+
+    def u8(self) -> int:
+        return self.take(1)[0]
+
+    def u32(self) -> int:
+        return int.from_bytes(self.take(4), "little")
+
+    def varint(self) -> int:
+        value = 0
+        for i in range(9):
+            byte = self.u8()
+            value += (byte & 127) << 7 * i
+            if byte < 128:
+                must(byte != 0 or i == 0, "its last byte is not zero unless it is the only one")
+                return value
+        raise RejectedError("it takes at most 9 bytes")
+
+    def string(self) -> str:
+        try:
+            return self.take(self.varint()).decode()
+        except UnicodeDecodeError as error:
+            raise RejectedError("that many bytes of UTF-8; a decoder must reject others") from error
+
+    def rest(self) -> bytes:
+        return self.take(len(self.data) - self.place)
+
+    def end(self, sentence: str) -> None:
+        must(self.place == len(self.data), sentence)
+
+
+class Bits:
+    """ "A bit string fills bytes from the most significant bit down." """
+
+    def __init__(self, data: Bytes) -> None:
+        self.data = data
+        self.left = 0
+        self.byte = 0
+
+    def bit(self) -> int:
+        if self.left == 0:
+            self.byte, self.left = self.data.u8(), 8
+        self.left -= 1
+        return self.byte >> self.left & 1
+
+    def number(self, width: int) -> int:
+        value = 0
+        for _ in range(width):
+            value = 2 * value + self.bit()
+        return value
+
+
+def frame(data: bytes, size: int | None = None) -> bytes:
+    """ "One Zstandard frame that states its content size and needs no dictionary, with nothing after it." """
+    try:
+        stated = zstandard.frame_content_size(data)
+        must(stated >= 0 and (size is None or stated == size), "a frame states its content size")
+        must(stated <= (MAX_DIRECTORY_BYTES if size is None else size), "MAX_DIRECTORY_BYTES")
+        return zstandard.ZstdDecompressor().decompress(data, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise RejectedError("one Zstandard frame") from error
+
+
+# 2. File
+
+
+@dataclass
+class Tensor:
+    dtype: str
+    shape: tuple[int, ...]
+    data: bytes  # the elements, row-major and little-endian
+
+
+def decode(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and the metadata of a container."""
+    file = Bytes(data)
+    must(file.take(4) == b"\x89DCZ", "magic")
+    must(file.u8() == 1, "version")
+    flags = file.u8()
+    must(flags <= 1, "other bits reserved")
+    size = file.varint()
+    must(size <= MAX_DIRECTORY_BYTES, "MAX_DIRECTORY_BYTES")
+    stored = file.take(size)
+    checked = crc32(data[: file.place])
+    must(file.u32() == checked, "CRC-32 of everything before it")
+    metadata, entries = directory(Bytes(frame(stored) if flags else stored))
+    tensors = {}
+    for name, dtype, shape, record_size, checksum in entries:
+        record = file.take(record_size)
+        must(crc32(record) == checksum, "CRC-32 of its record")
+        tensors[name] = Tensor(NAMES[dtype], shape, decode_record(Bytes(record), dtype, prod(shape)))
+    file.end("The last record must end where the file ends.")
+    return tensors, metadata
+
+
+# 3. Directory
+
+
+def directory(data: Bytes) -> tuple[dict[str, str], list[tuple[str, int, tuple[int, ...], int, int]]]:
+    metadata: dict[str, str] = {}
+    for _ in range(data.varint()):
+        key = data.string()
+        must(key not in metadata, "Keys of the metadata must differ from each other")
+        metadata[key] = data.string()
+    entries = []
+    for _ in range(data.varint()):
+        name, dtype, rank = data.string(), data.u8(), data.u8()
+        must(name not in [entry[0] for entry in entries], "and so must names of tensors")
+        must(dtype < len(NAMES), "a number of section 7")
+        must(rank <= MAX_RANK, "MAX_RANK")
+        shape = tuple(data.varint() for _ in range(rank))
+        must(prod(size for size in shape if size) <= MAX_ELEMENTS, "within the limit of elements")
+        size = data.varint()
+        must(size > 0, "bytes of its record, > 0")
+        entries.append((name, dtype, shape, size, data.u32()))
+    data.end("The directory must end with the last entry.")
+    return metadata, entries
+
+
+# 4. Record
+
+
+def decode_record(record: Bytes, dtype: int, n: int) -> bytes:
+    flags = record.u8()
+    form = flags >> 1 & 3
+    must(flags < 16 and (flags < 8 or form == 2), "other bits reserved")
+    positions = decode_positions(record, n) if flags & 1 else range(n)
+    values = decode_values(record, form, bool(flags & 8), dtype, len(positions))
+    record.end("The record must end with its values.")
+    size = SIZES[dtype]
+    elements = bytearray(n * size)  # "every other element is zero"
+    for position, value in zip(positions, values, strict=True):
+        elements[position * size : (position + 1) * size] = value
+    return bytes(elements)
+
+
+# 4.1 Positions
+
+
+def decode_positions(record: Bytes, n: int) -> list[int]:
+    kept = record.varint()
+    must(kept <= n, "number of kept elements, at most n")
+    if kept == 0:
+        return []
+    w = record.u8()
+    must(1 <= w <= MAX_GAP_WIDTH, "w, from 1 to the limit")
+    fillers = record.varint()
+    filler = 2**w - 1
+    must(kept + fillers * filler <= n, "Fillers and kept elements must not stand for more than n elements")
+    positions, place = [], 0
+    symbols = decode_stream(record, kept + fillers, 2**w)
+    for symbol in symbols:
+        place += symbol
+        if symbol != filler:
+            positions.append(place)
+            place += 1
+    must(len(positions) == kept, "The symbols that are not fillers must number kept")
+    must(symbols[-1] != filler, "the last symbol must not be a filler")
+    must(positions[-1] < n, "All positions must lie below n.")
+    return positions
+
+
+# 4.2 Values
+
+
+def decode_values(record: Bytes, form: int, codebook_in_planes: bool, dtype: int, m: int) -> list[bytes]:
+    must(m > 0 or form == 0, "If m is 0, the form must be raw.")
+    size = SIZES[dtype]
+    if form == 0:
+        return split(record.take(m * size), size)
+    if form == 1:
+        return split(frame(record.take(record.varint()), m * size), size)
+    if form == 3:
+        return decode_planes(record, dtype, m)
+    k = record.varint()
+    must(1 <= k <= MAX_CODEBOOK_SIZE, "from 1 to the limit")
+    codebook = decode_planes(record, dtype, k) if codebook_in_planes else split(record.take(k * size), size)
+    return [codebook[code] for code in decode_stream(record, m, k)]
+
+
+def split(data: bytes, size: int) -> list[bytes]:
+    return [data[i : i + size] for i in range(0, len(data), size)]
+
+
+# 4.3 Planes
+
+
+def decode_planes(record: Bytes, dtype: int, m: int) -> list[bytes]:
+    planes = []  # "First the most significant byte of every element, then the next ones"
+    for _ in range(SIZES[dtype]):
+        form = record.u8()
+        must(form <= 2, "others reserved")
+        if form == 0:
+            planes.append(record.take(m))
+        elif form == 1:
+            planes.append(frame(record.take(record.varint()), m))
+        else:
+            planes.append(bytes(decode_stream(record, m, 256)))
+    elements = []
+    bits = 8 * SIZES[dtype]
+    for most_to_least in zip(*planes, strict=True):
+        pattern = int.from_bytes(bytes(most_to_least), "big")
+        if NAMES[dtype] in ROTATED:  # "each pattern is rotated left by one bit before"
+            pattern = pattern >> 1 | (pattern & 1) << bits - 1
+        elements.append(pattern.to_bytes(SIZES[dtype], "little"))
+    return elements
+
+
+# 5. Stream
+
+
+def decode_stream(record: Bytes, s: int, alphabet: int) -> list[int]:
+    lengths = decode_code_lengths(Bits(record), alphabet)
+    letters = [letter for letter in range(alphabet) if lengths[letter]]
+    if len(letters) == 1:
+        return letters * s
+    e = record.u8()
+    must(MIN_BLOCK_EXPONENT <= e <= MAX_BLOCK_EXPONENT, "MIN_BLOCK_EXPONENT, MAX_BLOCK_EXPONENT")
+    total = record.varint()
+    counts = [min(2**e, s - start) for start in range(0, s, 2**e)]
+    block_bits = []
+    if len(counts) > 1:
+        shortest, b = record.varint(), record.u8()
+        must(b <= MAX_INDEX_WIDTH, "MAX_INDEX_WIDTH")
+        index = Bits(record)
+        block_bits = [shortest + index.number(b) for _ in counts[1:]]
+    block_bits.append(total - sum(block_bits))
+    codes = canonical_codes(lengths)
+    payload = Bits(Bytes(record.take((total + 7) // 8)))
+    symbols = []
+    for count, size in zip(counts, block_bits, strict=True):
+        used = 0
+        for _ in range(count):
+            code = length = 0
+            while (length, code) not in codes:
+                code, length = 2 * code + payload.bit(), length + 1
+            symbols.append(codes[length, code])
+            used += length
+        must(used == size, "Each block must end exactly where the next one starts")
+    return symbols
+
+
+# 5.1 Code lengths
+
+
+def decode_code_lengths(bits: Bits, alphabet: int) -> list[int]:
+    lengths: list[int] = []
+    previous = 0
+    while len(lengths) < alphabet:
+        ones = 0
+        while ones < 4 and bits.bit():
+            ones += 1
+        if ones == 4:
+            zeros = 0
+            while not bits.bit():
+                zeros += 1
+                must(zeros < 64, "A run must not go beyond the alphabet")
+            run = 2**zeros + bits.number(zeros)
+            must(len(lengths) + run <= alphabet, "A run must not go beyond the alphabet")
+            lengths += [0] * run
+            continue
+        if ones == 3:
+            previous = bits.number(4) + 1
+        else:
+            must(previous > 0, "The first letter with a code must have its length written as 1110 vvvv")
+            previous += (0, 1, 2)[ones] * (-1 if ones and bits.bit() else 1)
+        must(1 <= previous <= MAX_CODE_LENGTH, "Lengths must lie between 1 and the limit")
+        lengths.append(previous)
+    present = [length for length in lengths if length]
+    must(len(present) > 0, "at least one letter must have a code")
+    if len(present) == 1:
+        must(present == [1], "If exactly one letter has a code, its length must be 1.")
+    else:
+        must(sum(2**16 >> length for length in present) == 2**16, "the code is complete")
+    return lengths
+
+
+# 5.2 Codes
+
+
+def canonical_codes(lengths: list[int]) -> dict[tuple[int, int], int]:
+    """Letters by (length, code): "each next one is the one before plus one, followed by as many zeros ..." """
+    codes = {}
+    code = previous = 0
+    for length, letter in sorted((length, letter) for letter, length in enumerate(lengths) if length):
+        if previous:
+            code = code + 1 << length - previous
+        codes[length, code] = letter
+        previous = length
+    return codes
