@@ -5,11 +5,62 @@ import numpy as np
 WORD = 64
 
 
+class BitWriter:
+    """A bit string of a known size, written from its start on.
+
+    Neighbouring fields are joined, two and two, until a joined field may take up to 64 bits; then every 64-bit
+    word is the union of the fields that start in it and the end of the one before.
+    """
+
+    def __init__(self, size: int) -> None:
+        """Begin a bit string of `size` bits."""
+        self._words = np.zeros(-(-size // WORD) + 2, np.uint64)
+        self._size = size
+        self._at = 0
+
+    def append(self, values: np.ndarray, widths: np.ndarray, widest: int) -> None:
+        """Write each value in its number of bits.
+
+        Args:
+            values: shape (n,), unsigned, each below 2^width.
+            widths: shape (n,), unsigned.
+            widest: no width is larger; at most 32.
+        """
+        if not values.size:
+            return
+        while widest * 2 <= WORD and values.size > 1:
+            if values.size % 2:
+                values, widths = np.append(values, values.dtype.type(0)), np.append(widths, widths.dtype.type(0))
+            dtype = np.dtype(np.uint32 if widest * 2 <= 32 else np.uint64)
+            later = widths[1::2].astype(dtype)
+            joined = values[0::2].astype(dtype)
+            joined <<= later
+            joined |= values[1::2]
+            later += widths[0::2]
+            values, widths = joined, later
+            widest *= 2
+        ends = np.cumsum(widths, dtype=np.uint64)
+        total = int(ends[-1])
+        ends += np.uint64(self._at)
+        ends -= widths
+        starts = ends
+        word = (starts >> np.uint64(6)).view(np.int64)
+        bit = starts & np.uint64(63)
+        left_aligned = values.astype(np.uint64) << (np.uint64(WORD) - widths)
+        first_in_word = np.flatnonzero(word[1:] != word[:-1]) + 1
+        groups = np.concatenate([[0], first_in_word])
+        self._words[word[groups]] |= np.bitwise_or.reduceat(left_aligned >> bit, groups)
+        crossing = np.flatnonzero(bit + widths > WORD)  # at most one field crosses the end of each word
+        self._words[word[crossing] + 1] |= left_aligned[crossing] << (np.uint64(WORD) - bit[crossing])
+        self._at += total
+
+    def to_bytes(self) -> bytes:
+        """The bytes; the last one is filled up with zero bits."""
+        return self._words.astype(">u8").tobytes()[: (self._size + 7) // 8]
+
+
 def pack(values: np.ndarray, widths: np.ndarray) -> bytes:
     """Write each value in its number of bits; the last byte is filled up with zero bits.
-
-    Neighbours are joined, two and two, until a joined field may take up to 64 bits; then every 64-bit
-    word of the output is the union of the fields that start in it and the end of the one before.
 
     Args:
         values: shape (n,), unsigned, each below 2^width.
@@ -17,24 +68,9 @@ def pack(values: np.ndarray, widths: np.ndarray) -> bytes:
     """
     if values.size == 0:
         return b""
-    widest = int(widths.max())
-    values, widths = values.astype(np.uint64), widths.astype(np.uint64)
-    while widest * 2 <= WORD and values.size > 1:
-        if values.size % 2:
-            values, widths = np.append(values, np.uint64(0)), np.append(widths, np.uint64(0))
-        values = (values[0::2] << widths[1::2]) | values[1::2]
-        widths = widths[0::2] + widths[1::2]
-        widest *= 2
-    ends = np.cumsum(widths)
-    starts = ends - widths
-    word, bit = (starts >> np.uint64(6)).astype(np.intp), starts & np.uint64(63)
-    left_aligned = values << (np.uint64(WORD) - widths)
-    first_in_word = np.flatnonzero(np.diff(word, prepend=-1))
-    packed = np.zeros(word[-1] + 2, np.uint64)
-    packed[: word[-1] + 1] = np.bitwise_or.reduceat(left_aligned >> bit, first_in_word)
-    crossing = np.flatnonzero(bit + widths > WORD)  # at most one field crosses the end of each word
-    packed[word[crossing] + 1] |= left_aligned[crossing] << (np.uint64(WORD) - bit[crossing])
-    return packed.astype(">u8").tobytes()[: (int(ends[-1]) + 7) // 8]
+    writer = BitWriter(int(widths.sum()))
+    writer.append(values.astype(np.uint64), widths.astype(np.uint64), int(widths.max()))
+    return writer.to_bytes()
 
 
 def unpack(data: bytes | memoryview, width: int, count: int) -> np.ndarray:

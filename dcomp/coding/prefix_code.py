@@ -10,9 +10,6 @@ from dcomp.coding.limits import MAX_CODE_LENGTH
 from dcomp.coding.wire import Cursor
 from dcomp.errors import ContainerError
 
-LENGTH_BITS = 5
-"""A table entry is `letter << LENGTH_BITS | length`; lengths go up to 16."""
-
 
 def optimal_lengths(counts: np.ndarray, limit: int) -> np.ndarray:
     """Lengths of the shortest code with no length above `limit`; uint8, shape (A,).
@@ -62,76 +59,102 @@ def codes(lengths: np.ndarray) -> np.ndarray:
     return found
 
 
-def decoding_table(lengths: np.ndarray) -> np.ndarray:
-    """Entry for each string of as many bits as the longest code has: the letter it begins with, and its length."""
+def decoding_table(lengths: np.ndarray, entries: np.ndarray, longest: int) -> np.ndarray:
+    """For each string of `longest` bits the entry of the letter whose code it begins with; a lone letter's for all.
+
+    Args:
+        lengths: shape (A,).
+        entries: one for each letter, shape (A,).
+        longest: no code is longer.
+    """
     order = _canonical_order(lengths)
-    ordered = lengths[order].astype(np.int64)
-    narrow = lengths.size << LENGTH_BITS <= 1 << 16
-    entries = (order << LENGTH_BITS | ordered).astype(np.uint16 if narrow else np.uint32)
-    return np.repeat(entries, 1 << (ordered[-1] - ordered))
+    if order.size == 1:
+        return np.repeat(entries[order], 1 << longest)
+    return np.repeat(entries[order], 1 << (longest - lengths[order].astype(np.int64)))
 
 
 def write_lengths(lengths: np.ndarray) -> bytes:
-    """The bit string of FORMAT.md, section 5.1; the inverse of `read_lengths`."""
-    values: list[int] = []
-    widths: list[int] = []
+    """The bit string of FORMAT.md, section 5.1, for codes one after the other; the inverse of `read_lengths`.
 
-    def put(value: int, width: int) -> None:
-        values.append(value)
-        widths.append(width)
-
-    previous = absent = 0
-    for length in [*lengths.tolist(), None]:
-        if length == 0:
-            absent += 1
-            continue
-        if absent:
-            put(0b1111, 4)
-            put(absent, 2 * absent.bit_length() - 1)
-            absent = 0
-        if length is None:
-            break
-        step = length - previous if previous else None
-        put(*_STEPS[step] if step in _STEPS else (0b1110 << 4 | length - 1, 8))
-        previous = length
-    return bits.pack(np.array(values), np.array(widths))
+    Args:
+        lengths: shape (codes, A).
+    """
+    fields = [_length_fields(row) for row in lengths]
+    return bits.pack(np.concatenate([values for values, _ in fields]), np.concatenate([widths for _, widths in fields]))
 
 
-_STEPS: dict[int | None, tuple[int, int]] = {0: (0, 1), 1: (0b100, 3), -1: (0b101, 3), 2: (0b1100, 4), -2: (0b1101, 4)}
+def _length_fields(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Fields of one code: for each letter that has one, the run of letters without before it, then its length."""
+    present = np.flatnonzero(lengths)
+    found = lengths[present].astype(np.int64)
+    step = np.diff(found, prepend=-LARGEST_STEP * 2) + LARGEST_STEP
+    near = (step >= 0) & (step <= 2 * LARGEST_STEP)
+    step[~near] = 0
+    length_values = np.where(near, _STEP_VALUES[step], 0b1110 << 4 | found - 1)
+    length_widths = np.where(near, _STEP_WIDTHS[step], 8)
+    runs = np.diff(present, prepend=-1, append=lengths.size) - 1
+    run_widths = np.where(runs > 0, 2 * np.frexp(runs)[1] - 1, 0)
+    values = np.zeros((runs.size, 3), np.int64)
+    widths = np.zeros((runs.size, 3), np.int64)
+    values[:, 0], widths[:, 0] = 0b1111, np.where(runs > 0, 4, 0)
+    values[:, 1], widths[:, 1] = runs, run_widths
+    values[:-1, 2], widths[:-1, 2] = length_values, length_widths
+    written = widths.reshape(-1) > 0
+    return values.reshape(-1)[written], widths.reshape(-1)[written]
 
 
-def read_lengths(cursor: Cursor, alphabet: int) -> np.ndarray:
-    """Read the code lengths of an alphabet and check that they make a code.
+LARGEST_STEP = 2
+_STEP_VALUES = np.array([0b1101, 0b101, 0, 0b100, 0b1100])
+"""Fields for steps of -2 to 2 from the previous length."""
+
+_STEP_WIDTHS = np.array([4, 3, 1, 3, 4])
+
+
+def read_lengths(cursor: Cursor, codes: int, alphabet: int) -> np.ndarray:
+    """Read the code lengths of some codes over an alphabet and check that they make codes; shape (codes, alphabet).
 
     Raises:
         ContainerError: they do not, or the bytes end before the alphabet does.
     """
-    lengths = np.zeros(alphabet, np.uint8)
     reader = _BitReader(cursor)
+    lengths = np.stack([_read_code(reader, alphabet, cursor.what) for _ in range(codes)])
+    reader.finish()
+    for row in lengths:
+        _check_complete(row, cursor.what)
+    return lengths
+
+
+def _read_code(reader: "_BitReader", alphabet: int, what: str) -> np.ndarray:
+    lengths = np.zeros(alphabet, np.uint8)
+    found: list[int] = []
+    letters: list[int] = []
     letter = previous = 0
     while letter < alphabet:
-        if reader.bit() == 0:
-            length = previous
-        elif reader.bit() == 0:
-            length = previous + (-1 if reader.bit() else 1)
-        elif reader.bit() == 0:
-            length = previous + (-2 if reader.bit() else 2)
-        elif reader.bit() == 0:
-            length = previous = reader.number(4) + 1
-        else:
+        ones = reader.ones(4)
+        if ones == 4:
             letter += reader.gamma(alphabet - letter)
             continue
-        if previous == 0 or not 1 <= length <= MAX_CODE_LENGTH:
-            raise ContainerError(f"{cursor.what}: letter {letter} has a code of {length} bits")
-        lengths[letter] = previous = length
+        if ones == 3:
+            previous = reader.number(4) + 1
+        else:
+            # "The first letter with a code must have its length written as 1110 vvvv."
+            if previous == 0:
+                raise ContainerError(f"{what}: the first code length is relative to none")
+            if ones:
+                previous += -ones if reader.number(1) else ones
+        if not 1 <= previous <= MAX_CODE_LENGTH:
+            raise ContainerError(f"{what}: letter {letter} has a code of {previous} bits")
+        letters.append(letter)
+        found.append(previous)
         letter += 1
-    reader.finish()
-    _check_complete(lengths, cursor.what)
+    lengths[letters] = found
     return lengths
 
 
 def _check_complete(lengths: np.ndarray, what: str) -> None:
     present = lengths[lengths > 0].astype(np.int64)
+    if present.size == 0:
+        raise ContainerError(f"{what}: a code without letters")
     if present.size == 1:
         # "If exactly one letter has a code, its length must be 1."
         if present[0] != 1:
@@ -142,35 +165,41 @@ def _check_complete(lengths: np.ndarray, what: str) -> None:
 
 
 class _BitReader:
-    """Bits of a cursor's bytes, for the few that a table of code lengths takes."""
+    """Bits of a cursor's bytes, for the few that tables of code lengths take."""
 
     def __init__(self, cursor: Cursor) -> None:
         self._cursor = cursor
         self._window = self._left = 0
 
-    def bit(self) -> int:
-        if not self._left:
-            self._window, self._left = self._cursor.byte(), 8
-        self._left -= 1
-        return self._window >> self._left & 1
-
     def number(self, width: int) -> int:
-        value = 0
-        for _ in range(width):
-            value = value << 1 | self.bit()
-        return value
+        """An unsigned integer of `width` bits."""
+        while self._left < width:
+            self._window = (self._window << 8 | self._cursor.byte()) & 0xFFFFFFFFFF
+            self._left += 8
+        self._left -= width
+        return self._window >> self._left & (1 << width) - 1
+
+    def ones(self, most: int) -> int:
+        """How many ones come before a zero, which is read too; at most `most`."""
+        count = 0
+        while count < most and self.number(1):
+            count += 1
+        return count
 
     def gamma(self, limit: int) -> int:
+        """A number in the Elias gamma code.
+
+        Raises:
+            ContainerError: it is larger than `limit`.
+        """
         zeros = 0
-        while self.bit() == 0:
+        while zeros < limit.bit_length() and not self.number(1):
             zeros += 1
-            if zeros >= limit.bit_length():
-                raise ContainerError(f"{self._cursor.what}: a run of letters without code leaves the alphabet")
-        value = 1 << zeros | self.number(zeros)
         # "A run must not go beyond the alphabet"
-        if value > limit:
+        if zeros == limit.bit_length() or (value := 1 << zeros | self.number(zeros)) > limit:
             raise ContainerError(f"{self._cursor.what}: a run of letters without code leaves the alphabet")
         return value
 
     def finish(self) -> None:
+        """Leave the last byte's other bits."""
         self._left = 0

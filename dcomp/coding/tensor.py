@@ -1,7 +1,8 @@
 """Array <-> EncodedTensor: the smallest encoding wins (FORMAT.md, section 4).
 
-An encoding is where the kept elements are (a `SparseIndex`, or nothing if all are kept) and what they are (`Values`,
-in one of their forms). Elements are told apart by their bits, so whatever goes in comes out.
+An encoding is where the kept elements are (`Positions`, or nothing if all are kept) and what they are (`Values`, in
+one of their forms), in row-major order or, of a matrix, columns first. Elements are told apart by their bits, so
+whatever goes in comes out.
 """
 
 from collections.abc import Sequence
@@ -12,28 +13,49 @@ from math import prod
 import numpy as np
 
 from dcomp import dtypes
-from dcomp.coding import huffman, sparse_index, values
+from dcomp.coding import huffman, lockstep, positions, sparse_index, values
 from dcomp.coding.huffman import Stream
+from dcomp.coding.level import DEFAULT, Level
 from dcomp.coding.limits import MAX_CODEBOOK_SIZE
-from dcomp.coding.sparse_index import SparseIndex
-from dcomp.coding.values import Planes, Raw, Shared, Symbols, Zstd
+from dcomp.coding.plain import Raw, Symbols, Zstd, sampled
+from dcomp.coding.planes import Planes
+from dcomp.coding.positions import Plan, Positions, Shape
+from dcomp.coding.values import Codes, Shared
 from dcomp.coding.wire import Cursor
 from dcomp.errors import ContainerError
 
 FORMS: tuple[type[values.Form], ...] = (Raw, Zstd, Shared, Planes)
 HAS_POSITIONS = 1
 CODEBOOK_IN_PLANES = 8
-ALL_FLAGS = 15
+COLUMNS_FIRST = 16
+HAS_CLASSES = 32
+ALL_FLAGS = 63
+
+NEARLY_DENSE = 0.95
+"""A tensor of free values that keeps this part of its elements is not worth positions."""
+
+CLOSE = 1.15
+TRIED_BOTH = 1 << 20
+"""With and without positions are both tried where estimates are closer than this factor, in tensors up to this size."""
 
 
 @dataclass(frozen=True)
 class EncodedTensor:
-    """A tensor's dtype and shape, where its kept elements are, and what they are."""
+    """A tensor's dtype and shape, where its kept elements are, and what they are.
+
+    Attributes:
+        dtype: of the elements.
+        shape: of the tensor.
+        index: positions of the kept elements; None if all are kept.
+        values: of the kept elements.
+        columns_first: whether the elements are those of the transposed matrix.
+    """
 
     dtype: np.dtype
     shape: tuple[int, ...]
-    index: SparseIndex | None
+    index: Positions | None
     values: values.Form
+    columns_first: bool = False
 
     @property
     def size(self) -> int:
@@ -48,24 +70,32 @@ class EncodedTensor:
     @property
     def streams(self) -> list[Stream]:
         """All streams of the record, in the order in which `assemble` takes their symbols."""
-        gaps = self.index.gaps if self.index is not None else None
-        return [*([] if gaps is None else [gaps]), *self.values.streams]
+        return [*(self.index.streams if self.index is not None else []), *self.values.streams]
 
     @property
     def memory(self) -> int:
         """About how many bytes decoding takes at its peak: the array, its symbols, its positions."""
         symbols = sum(stream.count for stream in self.streams)
-        return self.size * self.dtype.itemsize + 8 * symbols + 16 * (self.index.kept if self.index else 0)
+        tables = sum(stream.lengths.size for stream in self.streams)
+        own = self.size * self.dtype.itemsize * (2 if self.columns_first else 1)
+        return own + 8 * (symbols + tables) + 24 * (self.index.kept if self.index else 0)
 
     @cached_property
     def index_bytes(self) -> bytes:
         """The positions as they stand in the record."""
         return b"" if self.index is None else self.index.to_bytes()
 
-    @cached_property
+    @property
+    def nbytes(self) -> int:
+        """Size of the record."""
+        return 1 + len(self.index_bytes) + self.values.nbytes
+
+    @property
     def record(self) -> bytes:
         """The record as FORMAT.md, section 4, lays it out."""
-        flags = FORMS.index(type(self.values)) << 1 | (self.index is not None)
+        flags = FORMS.index(type(self.values)) << 1 | COLUMNS_FIRST * self.columns_first
+        if self.index is not None:
+            flags |= HAS_POSITIONS | HAS_CLASSES * (self.index.classes is not None)
         if isinstance(self.values, Shared) and isinstance(self.values.codebook, Planes):
             flags |= CODEBOOK_IN_PLANES
         return bytes([flags]) + self.index_bytes + self.values.to_bytes()
@@ -80,11 +110,18 @@ class EncodedTensor:
         cursor = Cursor(record, what)
         flags = cursor.byte()
         form = FORMS[flags >> 1 & 3]
-        if flags & ~ALL_FLAGS or (flags & CODEBOOK_IN_PLANES and form is not Shared):
+        columns_first, has_classes = bool(flags & COLUMNS_FIRST), bool(flags & HAS_CLASSES)
+        if (
+            flags & ~ALL_FLAGS
+            or (flags & CODEBOOK_IN_PLANES and form is not Shared)
+            or (has_classes and not flags & HAS_POSITIONS)
+        ):
             raise ContainerError(f"{what}: reserved bits are set in its flags {flags:#04x}")
-        elements = prod(shape)
-        index = SparseIndex.parse(cursor, elements) if flags & HAS_POSITIONS else None
-        count = elements if index is None else index.kept
+        if (columns_first or has_classes) and len(shape) < 2:
+            raise ContainerError(f"{what}: rows and columns in a tensor of {len(shape)} dimensions")
+        matrix = _matrix(shape, columns_first=columns_first)
+        index = Positions.parse(cursor, matrix, classes=has_classes) if flags & HAS_POSITIONS else None
+        count = prod(shape) if index is None else index.kept
         if count == 0 and form is not Raw:
             # "If m is 0, the form must be raw."
             raise ContainerError(f"{what}: {form.__name__.lower()} values where there are none")
@@ -96,7 +133,7 @@ class EncodedTensor:
         else:
             found = (Zstd if form is Zstd else Raw).parse(cursor, count, dtype.itemsize)
         cursor.finish()
-        return cls(dtype, shape, index, found)
+        return cls(dtype, shape, index, found, columns_first)
 
     def assemble(self, symbols: Symbols) -> np.ndarray:
         """The array, from the decoded symbols of `streams`.
@@ -104,59 +141,120 @@ class EncodedTensor:
         Raises:
             ContainerError: they do not fit.
         """
-        gaps = next(symbols) if self.index is not None and self.index.kept else None
+        matrix = _matrix(self.shape, columns_first=self.columns_first)
+        kept_at = None if self.index is None else self.index.decode(matrix, symbols)
         patterns = self.values.patterns(symbols)
-        if self.index is not None:
+        if kept_at is not None:
             flat = np.zeros(self.size, patterns.dtype)
-            if gaps is not None:
-                flat[sparse_index.decode(self.index, gaps, self.size)] = patterns
+            flat[kept_at] = patterns
             patterns = flat
+        if self.columns_first:
+            patterns = np.ascontiguousarray(patterns.reshape(matrix).T)
         if not patterns.flags.writeable:  # a view of the container, whose file may change or go away
             patterns = patterns.copy()
         return patterns.view(self.dtype).reshape(self.shape)
 
 
-def encode(array: np.ndarray) -> EncodedTensor:
-    """Find the zeros and the shared values of an array and code it in the fewest bytes."""
-    patterns = dtypes.bit_patterns(array)
-    positions = np.flatnonzero(patterns)
-    if positions.size == patterns.size:
-        return EncodedTensor(array.dtype, array.shape, None, values.encode(patterns, array.dtype))
-    kept = patterns[positions]
-    if kept.size == 0:
-        return EncodedTensor(array.dtype, array.shape, SparseIndex(0), Raw(kept))
-    gaps = sparse_index.gaps_of(positions)
-    planned = sparse_index.plan(gaps)
-    found = values.find_codebook(kept)
-    if found is not None and not _worth_positions(planned, *found, zeros=patterns.size - kept.size):
-        codebook, codes = found
-        all_codes = np.full(patterns.size, codebook.size, codes.dtype)
-        all_codes[positions] = codes
-        with_zero = np.append(codebook, codebook.dtype.type(0)), all_codes
-        return EncodedTensor(array.dtype, array.shape, None, values.encode(patterns, array.dtype, with_zero))
-    sparse = EncodedTensor(
-        array.dtype, array.shape, sparse_index.encode(gaps, planned), values.encode(kept, array.dtype, found)
-    )
-    if found is None and kept.size > patterns.size // 2:  # a few zeros among floats are hardly worth positions
-        dense: values.Form | None = values.encode(patterns, array.dtype)
-    else:
-        dense = Zstd.smaller(patterns, limit=len(sparse.record) - 1)
-    if dense is None or len(dense.to_bytes()) >= len(sparse.record) - 1:
-        return sparse
-    return EncodedTensor(array.dtype, array.shape, None, dense)
+def _matrix(shape: tuple[int, ...], *, columns_first: bool) -> Shape:
+    """The matrix that a tensor is seen as: its first dimension times the product of the others, or transposed."""
+    rows, columns = (shape[0], prod(shape[1:])) if len(shape) > 1 else (1, prod(shape))
+    return (columns, rows) if columns_first else (rows, columns)
 
 
-def _worth_positions(planned: sparse_index.GapPlan, codebook: np.ndarray, codes: np.ndarray, *, zeros: int) -> bool:
-    """Whether positions and codes take fewer bits than codes among which zero is one."""
-    if codebook.size == MAX_CODEBOOK_SIZE:  # no letter is left for zero
-        return True
-    counts = np.bincount(codes, minlength=codebook.size)
-    element_bits = 8 * codebook.itemsize
-    return planned.bits + _coded_bits(counts) < _coded_bits(np.append(counts, zeros)) + element_bits
+def encode(array: np.ndarray, level: Level = DEFAULT) -> EncodedTensor:
+    """Find the zeros and the shared values of an array and code it in few bytes."""
+    work = _Work(array.dtype, array.shape, level)
+    return work.encode(dtypes.bit_patterns(array))
 
 
-def _coded_bits(counts: np.ndarray) -> int:
-    return int(counts @ huffman.code_lengths(counts).astype(np.int64)) if np.count_nonzero(counts) > 1 else 0
+@dataclass(frozen=True)
+class _Work:
+    """What is the same for all ways to encode an array."""
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    level: Level
+
+    def encode(self, patterns: np.ndarray) -> EncodedTensor:
+        """The smallest of the ways that are worth a try."""
+        if sampled(patterns).all() and patterns.all():
+            return self._dense(patterns, values.find_codes(patterns, self.dtype))
+        gaps, kept = sparse_index.scan(patterns)
+        if not kept.size:
+            return EncodedTensor(self.dtype, self.shape, Positions(None, [sparse_index.GapIndex(0)]), Raw(kept))
+        found = values.find_codes(kept, self.dtype)
+        if found is None and kept.size > NEARLY_DENSE * patterns.size and not self.level.exhaustive:
+            del gaps, kept
+            return self._dense(patterns, None)
+        matrix = _matrix(self.shape, columns_first=False)
+        planned = positions.plan(gaps, matrix, self.level)
+        made = self._best(patterns, planned, kept, found)
+        if made.index is None and not self.level.exhaustive:
+            return made
+        if self.level.orders and min(matrix) > 1:
+            if self.level.exhaustive or positions.columns_first_pays(gaps, matrix):
+                del gaps, kept, found, planned
+                made = min(made, self._turned(patterns, matrix), key=lambda made: made.nbytes)
+        return made
+
+    def _turned(self, patterns: np.ndarray, matrix: Shape) -> EncodedTensor:
+        """The best way with columns first."""
+        patterns = np.ascontiguousarray(patterns.reshape(matrix).T).reshape(-1)
+        gaps, kept = sparse_index.scan(patterns)
+        planned = positions.plan(gaps, matrix[::-1], self.level)
+        made = self._best(patterns, planned, kept, values.find_codes(kept, self.dtype))
+        return EncodedTensor(made.dtype, made.shape, made.index, made.values, columns_first=True)
+
+    def _dense(self, patterns: np.ndarray, found: Codes | None) -> EncodedTensor:
+        """Every element has a value."""
+        return EncodedTensor(
+            self.dtype, self.shape, None, values.encode(patterns, self.dtype, self.level, found)
+        )
+
+    def _sparse(self, planned: Plan, kept: np.ndarray, found: Codes | None) -> EncodedTensor:
+        """Positions and values."""
+        if found is not None:
+            found = Codes(found.codebook, planned.ordered(found.codes))
+        index = planned.encode()
+        coded = values.encode(planned.ordered(kept), self.dtype, self.level, found)
+        return EncodedTensor(self.dtype, self.shape, index, coded)
+
+    def _best(self, patterns: np.ndarray, planned: Plan, kept: np.ndarray, found: Codes | None) -> EncodedTensor:
+        """With positions or without, whichever is smaller."""
+        if found is None:
+            made = self._sparse(planned, kept, None)
+            if kept.size > patterns.size // 2:  # a few zeros among floats are hardly worth positions
+                return min(made, self._dense(patterns, None), key=lambda made: made.nbytes)
+            return self._or_zstd(made, patterns)
+        counts = huffman.histogram(found.codes, found.codebook.size)
+        with_positions = planned.bits + huffman.estimated_bits(counts)
+        zeros = patterns.size - kept.size
+        without = huffman.estimated_bits(np.append(counts, zeros)) + 8 * kept.itemsize
+        with_zero = found.codebook.size < MAX_CODEBOOK_SIZE  # else no letter is left for zero
+        close = max(with_positions, without) < CLOSE * min(with_positions, without) and patterns.size <= TRIED_BOTH
+        if with_zero and (close or self.level.exhaustive):
+            return min(
+                self._or_zstd(self._sparse(planned, kept, found), patterns),
+                self._dense(patterns, _with_zero(patterns, found)),
+                key=lambda made: made.nbytes,
+            )
+        if with_zero and without < with_positions:
+            return self._dense(patterns, _with_zero(patterns, found))
+        return self._or_zstd(self._sparse(planned, kept, found), patterns)
+
+    def _or_zstd(self, made: EncodedTensor, patterns: np.ndarray) -> EncodedTensor:
+        """A Zstandard frame of all elements if that is smaller."""
+        limit = made.nbytes - 1
+        frame = Zstd.smaller(patterns, limit, self.level.zstd, exhaustive=self.level.exhaustive)
+        return made if frame is None else EncodedTensor(self.dtype, self.shape, None, frame)
+
+
+def _with_zero(patterns: np.ndarray, found: Codes) -> Codes:
+    """Codes of all elements, among which zero has one of its own; `found` are those of the others."""
+    size = found.codebook.size
+    codes = np.full(patterns.size, size, np.uint8 if size < 256 else np.uint16)
+    codes[patterns != 0] = found.codes
+    return Codes(np.append(found.codebook, found.codebook.dtype.type(0)), codes)
 
 
 def decode(tensors: Sequence[EncodedTensor]) -> list[np.ndarray]:
@@ -165,5 +263,5 @@ def decode(tensors: Sequence[EncodedTensor]) -> list[np.ndarray]:
     Raises:
         ContainerError: damaged streams.
     """
-    symbols = iter(huffman.decode([stream for tensor in tensors for stream in tensor.streams]))
+    symbols = iter(lockstep.decode([stream for tensor in tensors for stream in tensor.streams]))
     return [tensor.assemble(symbols) for tensor in tensors]

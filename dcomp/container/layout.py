@@ -14,7 +14,7 @@ from dcomp.coding.wire import MAX_VARINT, Cursor, string, varint
 from dcomp.errors import ChecksumError, ContainerError
 
 MAGIC = b"\x89DCZ"
-VERSION = 1
+VERSION = 2
 DIRECTORY_COMPRESSED = 1
 ZSTD_LEVEL = 19
 

@@ -101,7 +101,7 @@ def measure(container: Container, dense_bytes: Mapping[str, int] | None = None) 
 
 
 def _row(name: str, encoded: EncodedTensor, dense_bytes: int) -> Row:
-    kept, size = encoded.kept, len(encoded.record)
+    kept, size = encoded.kept, encoded.nbytes
     index = encoded.index
     index_size = len(encoded.index_bytes)
     entries = kept + index.fillers if index is not None else 0
@@ -112,7 +112,7 @@ def _row(name: str, encoded: EncodedTensor, dense_bytes: int) -> Row:
         kept=kept,
         weight_bits=(shared.size - 1).bit_length() if shared is not None else 8 * encoded.dtype.itemsize,
         weight_bits_coded=8 * (size - index_size) / kept if kept else 0.0,
-        index_bits=float(index.width) if index is not None else None,
+        index_bits=index.width if index is not None else None,
         index_bits_coded=8 * index_size / entries if entries else (None if index is None else 0.0),
         fillers=index.fillers if index is not None else 0,
         dense_bytes=dense_bytes,

@@ -1,0 +1,46 @@
+"""How hard `encode` tries; what it writes is in the same format at every level, and decodes alike."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from dcomp.errors import UsageError
+
+LevelName = Literal["fast", "default", "max"]
+
+
+@dataclass(frozen=True)
+class Level:
+    """What is tried for each tensor.
+
+    Attributes:
+        chains: whether codes may depend on the code before.
+        orders: whether the other scan order is tried where a sample promises something.
+        classes: numbers of density classes that are tried; none if empty.
+        exhaustive: whether all that applies is tried in full, rather than where a sample promises something.
+        zstd: compression level of Zstandard frames.
+    """
+
+    chains: bool
+    orders: bool
+    classes: tuple[int, ...]
+    exhaustive: bool
+    zstd: int
+
+
+LEVELS: dict[str, Level] = {
+    "fast": Level(chains=False, orders=False, classes=(), exhaustive=False, zstd=3),
+    "default": Level(chains=True, orders=True, classes=(2, 3, 4), exhaustive=False, zstd=9),
+    "max": Level(chains=True, orders=True, classes=(2, 3, 4, 6, 8), exhaustive=True, zstd=19),
+}
+DEFAULT = LEVELS["default"]
+
+
+def level_of(name: str) -> Level:
+    """The level of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in LEVELS:
+        raise UsageError(f"there is no level {name!r}; there are {', '.join(get_args(LevelName))}")
+    return LEVELS[name]

@@ -1,0 +1,128 @@
+"""Elements stored as they are, or as a Zstandard frame (FORMAT.md, sections 4.2 and 4.3)."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import zstandard
+
+from dcomp.coding.huffman import Stream
+from dcomp.coding.wire import Cursor, varint
+from dcomp.errors import ContainerError
+
+SAMPLE_PARTS = 8
+SAMPLE = 1 << 15
+"""Elements or bytes that are looked at, in parts, before all of them are."""
+
+Symbols = Iterator[np.ndarray]
+
+
+class Values(Protocol):
+    """Elements in one of their forms."""
+
+    @property
+    def streams(self) -> Sequence[Stream]:
+        """The streams whose symbols `patterns` takes, in order."""
+
+    @property
+    def nbytes(self) -> int:
+        """Size in the file."""
+
+    def to_bytes(self) -> bytes:
+        """The elements as FORMAT.md lays them out."""
+
+    def patterns(self, symbols: Symbols) -> np.ndarray:
+        """The patterns, shape (m,).
+
+        Raises:
+            ContainerError: damaged data.
+        """
+
+
+@dataclass(frozen=True)
+class Raw:
+    """Patterns as they are."""
+
+    data: np.ndarray
+    streams: Sequence[Stream] = ()
+
+    @property
+    def nbytes(self) -> int:
+        """Size in the file."""
+        return self.data.nbytes
+
+    def to_bytes(self) -> bytes:
+        """The elements, little-endian."""
+        return self.data.tobytes()
+
+    def patterns(self, symbols: Symbols) -> np.ndarray:
+        """The patterns; nothing is copied."""
+        return self.data
+
+    @classmethod
+    def parse(cls, cursor: Cursor, count: int, itemsize: int) -> "Raw":
+        """Read `count` elements."""
+        return cls(np.frombuffer(cursor.take(count * itemsize), f"<u{itemsize}"))
+
+
+@dataclass(frozen=True)
+class Zstd:
+    """A Zstandard frame of the patterns' bytes."""
+
+    frame: bytes | memoryview
+    count: int
+    itemsize: int
+    streams: Sequence[Stream] = ()
+
+    @property
+    def nbytes(self) -> int:
+        """Size in the file."""
+        return len(varint(len(self.frame))) + len(self.frame)
+
+    def to_bytes(self) -> bytes:
+        """The size of the frame, and the frame."""
+        return varint(len(self.frame)) + bytes(self.frame)
+
+    def patterns(self, symbols: Symbols) -> np.ndarray:
+        """The patterns, decompressed."""
+        try:
+            data = zstandard.ZstdDecompressor().decompress(self.frame, allow_extra_data=False)
+        except zstandard.ZstdError as error:
+            raise ContainerError(f"damaged Zstandard frame: {error}") from error
+        return np.frombuffer(data, f"<u{self.itemsize}")
+
+    @classmethod
+    def parse(cls, cursor: Cursor, count: int, itemsize: int) -> "Zstd":
+        """Read a frame that holds `count` elements.
+
+        Raises:
+            ContainerError: no frame, or of another content size.
+        """
+        frame = cursor.take(cursor.varint(cursor.remaining, "size of a Zstandard frame"))
+        try:
+            size = zstandard.frame_content_size(frame)
+        except zstandard.ZstdError as error:
+            raise ContainerError(f"{cursor.what}: not a Zstandard frame") from error
+        if size != count * itemsize:
+            raise ContainerError(f"{cursor.what}: a Zstandard frame of {size} bytes, {count * itemsize} expected")
+        return cls(frame, count, itemsize)
+
+    @classmethod
+    def smaller(cls, patterns: np.ndarray, limit: int, level: int, *, exhaustive: bool = False) -> "Zstd | None":
+        """A frame of the patterns if it takes fewer bytes than `limit`; of many bytes, some are tried first."""
+        data = patterns.view(np.uint8)
+        if not exhaustive and data.size > 2 * SAMPLE:
+            sample = sampled(data)
+            if len(zstandard.ZstdCompressor(level=1).compress(sample.data)) * data.size > 1.1 * limit * sample.size:
+                return None
+        made = cls(zstandard.ZstdCompressor(level=level).compress(data.data), patterns.size, patterns.itemsize)
+        return made if made.nbytes < limit else None
+
+
+def sampled(elements: np.ndarray) -> np.ndarray:
+    """Some elements, in a few runs from all over; all if they are few."""
+    if elements.size <= SAMPLE:
+        return elements
+    starts = np.linspace(0, elements.size - SAMPLE // SAMPLE_PARTS, SAMPLE_PARTS).astype(np.int64).tolist()
+    return np.concatenate([elements[start : start + SAMPLE // SAMPLE_PARTS] for start in starts])

@@ -1,0 +1,151 @@
+"""Elements as planes: their bytes of the same significance together, each plane in its smallest form (FORMAT.md, 4.3).
+
+In floats the sign is moved to the end, so that the first plane holds the exponent: of trained weights it takes less
+than three bits, and the planes after it are noise.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dcomp.coding import huffman
+from dcomp.coding.huffman import Stream
+from dcomp.coding.level import Level
+from dcomp.coding.plain import SAMPLE, Raw, Symbols, Zstd, sampled
+from dcomp.coding.wire import Cursor
+from dcomp.errors import ContainerError
+
+CHUNK = 1 << 16
+"""Elements that are taken apart, or put together, at a time; they stay in the second cache."""
+
+NOISE = 7.95
+"""A sample of a plane with more bits a byte than this is not worth a code."""
+
+
+@dataclass(frozen=True)
+class Huffman:
+    """A plane of bytes as a stream."""
+
+    stream: Stream
+
+    @property
+    def streams(self) -> Sequence[Stream]:
+        """The stream."""
+        return (self.stream,)
+
+    @property
+    def nbytes(self) -> int:
+        """Size in the file."""
+        return self.stream.nbytes
+
+    def to_bytes(self) -> bytes:
+        """The stream."""
+        return self.stream.to_bytes()
+
+    def patterns(self, symbols: Symbols) -> np.ndarray:
+        """The stream's symbols."""
+        return next(symbols)
+
+    @classmethod
+    def parse(cls, cursor: Cursor, count: int, itemsize: int) -> "Huffman":
+        """Read a stream of `count` bytes."""
+        return cls(Stream.parse(cursor, count, 1 << 8 * itemsize))
+
+
+PLANE_FORMS: tuple[type[Raw] | type[Zstd] | type[Huffman], ...] = (Raw, Zstd, Huffman)
+
+
+@dataclass(frozen=True)
+class Planes:
+    """Planes of `count` elements, the most significant first."""
+
+    planes: Sequence[Raw | Zstd | Huffman]
+    count: int
+    dtype: np.dtype
+
+    @property
+    def streams(self) -> Sequence[Stream]:
+        """The streams of all planes."""
+        return [stream for plane in self.planes for stream in plane.streams]
+
+    @property
+    def nbytes(self) -> int:
+        """Size in the file."""
+        return sum(1 + plane.nbytes for plane in self.planes)
+
+    def to_bytes(self) -> bytes:
+        """For each plane its form and its bytes."""
+        return b"".join(bytes([PLANE_FORMS.index(type(plane))]) + plane.to_bytes() for plane in self.planes)
+
+    def patterns(self, symbols: Symbols) -> np.ndarray:
+        """The planes put together."""
+        planes = [plane.patterns(symbols) for plane in self.planes]
+        together = np.empty(self.count, f"<u{len(planes)}")
+        for begin in range(0, self.count, CHUNK):
+            part = together[begin : begin + CHUNK]
+            part[:] = _joined([plane[begin : begin + CHUNK] for plane in planes])
+            if has_exponent(self.dtype):
+                sign = part << part.dtype.type(8 * len(planes) - 1)
+                part >>= part.dtype.type(1)
+                part |= sign
+        return together
+
+    @classmethod
+    def encode(cls, patterns: np.ndarray, dtype: np.dtype, level: Level) -> "Planes":
+        """Code each plane in the smallest of its forms."""
+        width = patterns.itemsize
+        planes = np.empty((width, patterns.size), np.uint8)
+        for begin in range(0, patterns.size, CHUNK):
+            part = patterns[begin : begin + CHUNK]
+            if has_exponent(dtype):
+                part = part << part.dtype.type(1) | part >> part.dtype.type(8 * width - 1)
+            words = part.view(np.uint8).reshape(-1, width)
+            for place in range(width):
+                planes[place, begin : begin + part.size] = words[:, width - 1 - place]
+        return cls([_smallest_plane(plane, level) for plane in planes], patterns.size, dtype)
+
+    @classmethod
+    def parse(cls, cursor: Cursor, count: int, dtype: np.dtype) -> "Planes":
+        """Read `count` elements.
+
+        Raises:
+            ContainerError: they break the format.
+        """
+        planes: list[Raw | Zstd | Huffman] = []
+        for _ in range(dtype.itemsize):
+            form = cursor.byte()
+            if form >= len(PLANE_FORMS):
+                raise ContainerError(f"{cursor.what}: a plane of the reserved form {form}")
+            planes.append(PLANE_FORMS[form].parse(cursor, count, 1))
+        return cls(planes, count, dtype)
+
+
+def _joined(planes: list[np.ndarray]) -> np.ndarray:
+    """One plane of wider words from all, the most significant first: neighbours are joined, two and two."""
+    while len(planes) > 1:
+        bits = 8 * planes[0].itemsize
+        wider = np.dtype(f"<u{2 * planes[0].itemsize}")
+        high = [plane.astype(wider) for plane in planes[::2]]
+        for word, low in zip(high, planes[1::2], strict=True):
+            word <<= wider.type(bits)
+            word |= low
+        planes = high
+    return planes[0]
+
+
+def has_exponent(dtype: np.dtype) -> bool:
+    """Whether elements are single floats of more than a byte: F16, BF16, F32, F64."""
+    return dtype.itemsize > 1 and dtype.name in ("float16", "bfloat16", "float32", "float64")
+
+
+def _smallest_plane(plane: np.ndarray, level: Level) -> Raw | Zstd | Huffman:
+    best: Raw | Zstd | Huffman = Raw(plane)
+    size = plane.size
+    sample = sampled(plane)
+    noise = sample.size == SAMPLE and huffman.entropy_bits(np.bincount(sample)) > NOISE * SAMPLE
+    if not noise or level.exhaustive:
+        coded = Huffman(huffman.encode(plane, 256))
+        if coded.nbytes < size:
+            best, size = coded, coded.nbytes
+    return Zstd.smaller(plane, size, level.zstd, exhaustive=level.exhaustive) or best
