@@ -3,6 +3,7 @@
 It shares no code with dcomp. What it cannot decode from that document alone, the document does not say.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from zlib import crc32
@@ -24,8 +25,14 @@ def must(condition: bool, sentence: str) -> None:
 MAX_DIRECTORY_BYTES = 67108864
 MAX_RANK = 64
 MAX_ELEMENTS = 1099511627776
+MAX_DENSITY_CLASSES = 16
 MAX_GAP_WIDTH = 16
+MAX_GOLOMB_DIVISOR = 4096
+MAX_GOLOMB_QUOTIENTS = 8
 MAX_CODEBOOK_SIZE = 65536
+MAX_PAIRED_ALPHABET = 256
+MAX_CHAINED_ALPHABET = 1024
+MAX_CHAINED_CODES = 16
 MAX_CODE_LENGTH = 16
 MIN_BLOCK_EXPONENT = 8
 MAX_BLOCK_EXPONENT = 16
@@ -129,7 +136,7 @@ def decode(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors and the metadata of a container."""
     file = Bytes(data)
     must(file.take(4) == b"\x89DCZ", "magic")
-    must(file.u8() == 1, "version")
+    must(file.u8() == 2, "version")
     flags = file.u8()
     must(flags <= 1, "other bits reserved")
     size = file.varint()
@@ -142,7 +149,7 @@ def decode(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
     for name, dtype, shape, record_size, checksum in entries:
         record = file.take(record_size)
         must(crc32(record) == checksum, "CRC-32 of its record")
-        tensors[name] = Tensor(NAMES[dtype], shape, decode_record(Bytes(record), dtype, prod(shape)))
+        tensors[name] = Tensor(NAMES[dtype], shape, decode_record(Bytes(record), dtype, shape))
     file.end("The last record must end where the file ends.")
     return tensors, metadata
 
@@ -174,16 +181,29 @@ def directory(data: Bytes) -> tuple[dict[str, str], list[tuple[str, int, tuple[i
 # 4. Record
 
 
-def decode_record(record: Bytes, dtype: int, n: int) -> bytes:
+def decode_record(record: Bytes, dtype: int, shape: tuple[int, ...]) -> bytes:
     flags = record.u8()
     form = flags >> 1 & 3
-    must(flags < 16 and (flags < 8 or form == 2), "other bits reserved")
-    positions = decode_positions(record, n) if flags & 1 else range(n)
-    values = decode_values(record, form, bool(flags & 8), dtype, len(positions))
+    has_positions, in_planes = bool(flags & 1), bool(flags & 8)
+    columns_first, has_classes = bool(flags & 16), bool(flags & 32)
+    must(flags < 64 and (form == 2 or not in_planes), "other bits reserved")
+    must(has_positions or not has_classes, "density classes, only with positions")
+    must(len(shape) > 1 or not (columns_first or has_classes), "bits 4 and 5 must be 0 then")
+    n = prod(shape)
+    rows, columns = (shape[0], prod(shape[1:])) if len(shape) > 1 else (1, n)
+    if columns_first:
+        rows, columns = columns, rows
+    apart = None
+    positions: Sequence[int] = range(n)
+    if has_positions:
+        positions, apart = decode_positions(record, rows, columns, has_classes)
+    values = decode_values(record, form, in_planes, dtype, len(positions), apart)
     record.end("The record must end with its values.")
     size = SIZES[dtype]
     elements = bytearray(n * size)  # "every other element is zero"
     for position, value in zip(positions, values, strict=True):
+        if columns_first:  # "the matrix is transposed before all that follows"
+            position = position % columns * rows + position // columns
         elements[position * size : (position + 1) * size] = value
     return bytes(elements)
 
@@ -191,33 +211,86 @@ def decode_record(record: Bytes, dtype: int, n: int) -> bytes:
 # 4.1 Positions
 
 
-def decode_positions(record: Bytes, n: int) -> list[int]:
+def decode_positions(record: Bytes, rows: int, columns: int, has_classes: bool) -> tuple[list[int], list[bool]]:
+    """Positions in the matrix, and whether the gap before each is not 0."""
+    cells: list[Sequence[int]] = [range(rows * columns)]
+    if has_classes:
+        cells = decode_classes(record, rows, columns)
+    left = rows * columns
+    positions, apart = [], []
+    for cell in cells:
+        for place, gap in decode_cell(record, left, len(cell)):
+            positions.append(cell[place])
+            apart.append(gap > 0)
+            left -= 1
+    return positions, apart
+
+
+def decode_classes(record: Bytes, rows: int, columns: int) -> list[Sequence[int]]:
+    """For each cell its elements: their positions in the matrix."""
+    r, c = record.u8(), record.u8()
+    must(1 <= r <= MAX_DENSITY_CLASSES and 1 <= c <= MAX_DENSITY_CLASSES, "from 1 to the limit")
+    must((r, c) != (1, 1), "not both may be 1")
+    must(rows > 0 and columns > 0, "A matrix with classes must have at least one row and one column")
+    class_of_row = decode_stream(record, rows, r) if r > 1 else [0] * rows
+    class_of_column = decode_stream(record, columns, c) if c > 1 else [0] * columns
+    return [
+        [
+            row * columns + column
+            for row in range(rows)
+            if class_of_row[row] == i
+            for column in range(columns)
+            if class_of_column[column] == j
+        ]
+        for i in range(r)
+        for j in range(c)
+    ]
+
+
+def decode_cell(record: Bytes, e: int, elements: int) -> list[tuple[int, int]]:
+    """Positions in the cell, each with its gap."""
     kept = record.varint()
-    must(kept <= n, "number of kept elements, at most n")
+    must(kept <= e, "kept must be at most e")
     if kept == 0:
         return []
     w = record.u8()
-    must(1 <= w <= MAX_GAP_WIDTH, "w, from 1 to the limit")
+    must(w <= MAX_GAP_WIDTH, "w, at most the limit")
+    filler, lengths = 2**w - 1, None
+    if w == 0:
+        d = record.varint()
+        must(1 <= d <= MAX_GOLOMB_DIVISOR, "d, from 1 to the limit")
+        lengths = golomb_code(d)
+        filler = len(lengths) - 1
     fillers = record.varint()
-    filler = 2**w - 1
-    must(kept + fillers * filler <= n, "Fillers and kept elements must not stand for more than n elements")
-    positions, place = [], 0
-    symbols = decode_stream(record, kept + fillers, 2**w)
+    must(kept + fillers * filler <= e, "and kept + fillers x F too")
+    symbols = decode_stream(record, kept + fillers, filler + 1, known=lengths)
+    found, place, gap = [], 0, 0
     for symbol in symbols:
-        place += symbol
+        place, gap = place + symbol, gap + symbol
         if symbol != filler:
-            positions.append(place)
-            place += 1
-    must(len(positions) == kept, "The symbols that are not fillers must number kept")
+            found.append((place, gap))
+            place, gap = place + 1, 0
+    must(len(found) == kept, "The symbols that are not fillers must number kept")
     must(symbols[-1] != filler, "the last symbol must not be a filler")
-    must(positions[-1] < n, "All positions must lie below n.")
-    return positions
+    must(found[-1][0] < elements, "All positions must lie in their cell.")
+    return found
+
+
+def golomb_code(d: int) -> list[int]:
+    b = 0  # "the smallest number for which d <= 2^b"
+    while d > 2**b:
+        b += 1
+    quotients = min(MAX_GOLOMB_QUOTIENTS, 16 - b)
+    lengths = [g // d + (b if g % d < 2**b - d else b + 1) for g in range(quotients * d)]
+    return [*lengths, quotients]  # "The filler has a code of Q bits."
 
 
 # 4.2 Values
 
 
-def decode_values(record: Bytes, form: int, codebook_in_planes: bool, dtype: int, m: int) -> list[bytes]:
+def decode_values(
+    record: Bytes, form: int, codebook_in_planes: bool, dtype: int, m: int, apart: list[bool] | None
+) -> list[bytes]:
     must(m > 0 or form == 0, "If m is 0, the form must be raw.")
     size = SIZES[dtype]
     if form == 0:
@@ -229,7 +302,7 @@ def decode_values(record: Bytes, form: int, codebook_in_planes: bool, dtype: int
     k = record.varint()
     must(1 <= k <= MAX_CODEBOOK_SIZE, "from 1 to the limit")
     codebook = decode_planes(record, dtype, k) if codebook_in_planes else split(record.take(k * size), size)
-    return [codebook[code] for code in decode_stream(record, m, k)]
+    return [codebook[code] for code in decode_stream(record, m, k, apart=apart)]
 
 
 def split(data: bytes, size: int) -> list[bytes]:
@@ -263,15 +336,36 @@ def decode_planes(record: Bytes, dtype: int, m: int) -> list[bytes]:
 # 5. Stream
 
 
-def decode_stream(record: Bytes, s: int, alphabet: int) -> list[int]:
-    lengths = decode_code_lengths(Bits(record), alphabet)
-    letters = [letter for letter in range(alphabet) if lengths[letter]]
-    if len(letters) == 1:
-        return letters * s
-    e = record.u8()
-    must(MIN_BLOCK_EXPONENT <= e <= MAX_BLOCK_EXPONENT, "MIN_BLOCK_EXPONENT, MAX_BLOCK_EXPONENT")
+def decode_stream(
+    record: Bytes, s: int, alphabet: int, known: list[int] | None = None, apart: list[bool] | None = None
+) -> list[int]:
+    head = record.u8()
+    block_size, model = head & 15, head >> 4
+    must(model <= 2 and (model == 0 or known is None), "0 plain, 1 pairs, 2 chain; others reserved")
+    count, letters, chained = s, alphabet, model == 2
+    if model == 1:
+        must(alphabet <= MAX_PAIRED_ALPHABET, "A must be within the limit of paired alphabets")
+        count, letters = (s + 1) // 2, alphabet**2
+    c = 1
+    if chained:
+        must(alphabet <= MAX_CHAINED_ALPHABET, "A must be within the limit of chained alphabets")
+        c = record.u8()
+        must(2 <= c <= MAX_CHAINED_CODES, "c, from 2 to the limit; only in a chain")
+    bits = Bits(record)
+    tables = [known if known is not None else decode_code_lengths(bits, letters) for _ in range(c)]
+    lone = [[letter for letter in range(letters) if table[letter]] for table in tables]
+    if not chained and len(lone[0]) == 1:
+        must(block_size == 0, "and block size must be 0")
+        return unpaired(lone[0] * count, alphabet, model, s)
     total = record.varint()
-    counts = [min(2**e, s - start) for start in range(0, s, 2**e)]
+    must(chained or total >= count, "payload bits must be at least L")
+    must(block_size <= 9, "it must be from 1 to 9")
+    if block_size == 0:
+        must(count <= 2**MAX_BLOCK_EXPONENT, "L must be at most 2^16")
+        counts = [count]
+    else:
+        counts = [min(2 ** (block_size + 7), count - start) for start in range(0, count, 2 ** (block_size + 7))]
+        must(len(counts) > 1, "there must be at least two")
     block_bits = []
     if len(counts) > 1:
         shortest, b = record.varint(), record.u8()
@@ -279,19 +373,38 @@ def decode_stream(record: Bytes, s: int, alphabet: int) -> list[int]:
         index = Bits(record)
         block_bits = [shortest + index.number(b) for _ in counts[1:]]
     block_bits.append(total - sum(block_bits))
-    codes = canonical_codes(lengths)
+    codes = [canonical_codes(table) for table in tables]
     payload = Bits(Bytes(record.take((total + 7) // 8)))
-    symbols = []
+    symbols: list[int] = []
     for count, size in zip(counts, block_bits, strict=True):
         used = 0
-        for _ in range(count):
+        for place in range(count):
+            chosen = 0
+            if chained and place > 0:
+                chosen = chain_code(symbols[-1], alphabet, c, None if apart is None else apart[len(symbols)])
+            if chained and len(lone[chosen]) == 1:  # "In a chain a letter that alone has a code takes no bits."
+                symbols.append(lone[chosen][0])
+                continue
             code = length = 0
-            while (length, code) not in codes:
+            while (length, code) not in codes[chosen]:
                 code, length = 2 * code + payload.bit(), length + 1
-            symbols.append(codes[length, code])
+            symbols.append(codes[chosen][length, code])
             used += length
         must(used == size, "Each block must end exactly where the next one starts")
-    return symbols
+    return unpaired(symbols, alphabet, model, s)
+
+
+def unpaired(letters: list[int], alphabet: int, model: int, s: int) -> list[int]:
+    """ "The letter x + A x y stands for the symbols x and then y." """
+    if model != 1:
+        return letters
+    return [symbol for letter in letters for symbol in (letter % alphabet, letter // alphabet)][:s]
+
+
+def chain_code(x: int, alphabet: int, c: int, apart: bool | None) -> int:
+    if apart is None:
+        return x * c // alphabet
+    return 0 if apart else 1 + x * (c - 1) // alphabet
 
 
 # 5.1 Code lengths

@@ -12,8 +12,8 @@ from functools import cached_property
 import numpy as np
 
 from dcomp.coding import huffman
-from dcomp.coding.huffman import Stream
 from dcomp.coding.limits import MAX_DENSITY_CLASSES
+from dcomp.coding.stream import Stream
 from dcomp.coding.wire import Cursor
 from dcomp.errors import ContainerError
 
@@ -128,6 +128,9 @@ class CodedClasses:
         counts = cursor.byte(), cursor.byte()
         if not all(1 <= count <= MAX_DENSITY_CLASSES for count in counts) or counts == (1, 1):
             raise ContainerError(f"{cursor.what}: {counts[0]} classes of rows and {counts[1]} of columns")
+        # "A matrix with classes must have at least one row and one column."
+        if 0 in shape:
+            raise ContainerError(f"{cursor.what}: classes of a matrix of {shape[0]} x {shape[1]}")
         rows, columns = (
             Stream.parse(cursor, size, count) if count > 1 else None for size, count in zip(shape, counts, strict=True)
         )
@@ -171,7 +174,9 @@ def classified(kept: np.ndarray, size: int, classes: int) -> np.ndarray:
     total = np.concatenate([[0], np.cumsum(kept[order])])[cuts]
     lines = cuts[None, :] - cuts[:, None]
     cost = np.where(
-        lines > 0, entropy_of_density(np.maximum(total[None, :] - total[:, None], 0), np.maximum(lines, 0) * size), np.inf
+        lines > 0,
+        entropy_of_density(np.maximum(total[None, :] - total[:, None], 0), np.maximum(lines, 0) * size),
+        np.inf,
     )
     best, choices = cost[0], []
     for _ in range(min(classes, cuts.size - 1) - 1):

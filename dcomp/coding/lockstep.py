@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from dcomp.coding import prefix_code
-from dcomp.coding.huffman import CHUNK, Model, Stream, chain_classes, widths_of
+from dcomp.coding.huffman import CHUNK
+from dcomp.coding.stream import Model, Stream, next_codes, widths_of
 from dcomp.errors import ContainerError
 
 LENGTH_BITS = 5
@@ -30,8 +31,12 @@ MATRIX = 1 << 23
 """Letters that are decoded at a time."""
 
 
-def decode(streams: Sequence[Stream]) -> list[np.ndarray]:
+def decode(streams: Sequence[Stream], follows: Sequence[np.ndarray | None] | None = None) -> list[np.ndarray]:
     """Decode streams together; for each its symbols, shape (count,), uint8 where the alphabet allows, else uint16.
+
+    Args:
+        streams: in any order.
+        follows: for each stream that keeps symbols apart, which of them are neighbours of the one before.
 
     Raises:
         ContainerError: a block does not end where the next one starts.
@@ -45,7 +50,8 @@ def decode(streams: Sequence[Stream]) -> list[np.ndarray]:
             alone = i + 1 if stream.letters >= ALONE else 0
             batches.setdefault((alone, _block_size(stream).bit_length()), []).append(i)
     for members in batches.values():
-        for i, symbols in zip(members, _decode_batch([streams[i] for i in members]), strict=True):
+        apart = [follows[i] if follows is not None and streams[i].apart else None for i in members]
+        for i, symbols in zip(members, _decode_batch([streams[i] for i in members], apart), strict=True):
             decoded[i] = symbols
     return decoded
 
@@ -64,7 +70,7 @@ def _block_size(stream: Stream) -> int:
     return min(stream.letters, 1 << stream.exponent) if stream.exponent else stream.letters
 
 
-def _decode_batch(streams: Sequence[Stream]) -> list[np.ndarray]:
+def _decode_batch(streams: Sequence[Stream], follows: Sequence[np.ndarray | None]) -> list[np.ndarray]:
     """Lock-step decoding of streams that have payloads."""
     tables = _Tables.of(streams)
     payload = b"".join([*(stream.payload for stream in streams), bytes(16)])
@@ -76,6 +82,7 @@ def _decode_batch(streams: Sequence[Stream]) -> list[np.ndarray]:
     table_starts = np.repeat(tables.starts, lanes) if len(streams) > 1 else None
 
     order = np.argsort(-counts, kind="stable")  # lanes that are done are always the last ones
+    apart = _apart(streams, follows, int(counts.max())) if any(own is not None for own in follows) else None
     per_part = max(1, MATRIX // int(counts.max()))
     parts = []
     for begin in range(0, order.size, per_part):
@@ -84,12 +91,34 @@ def _decode_batch(streams: Sequence[Stream]) -> list[np.ndarray]:
         last_byte = int(ends[own].max()) // 8 + 16
         windows = _windows(payload[first_byte:last_byte])
         positions = starts[own] - 8 * first_byte
-        matrix = _run(positions, counts[own], windows, tables, None if table_starts is None else table_starts[own])
+        matrix = _run(
+            positions,
+            counts[own],
+            windows,
+            tables,
+            None if table_starts is None else table_starts[own],
+            None if apart is None else np.ascontiguousarray(apart[own].T),
+        )
         if not np.array_equal(positions + 8 * first_byte, ends[own]):
             raise ContainerError("a block of a stream does not end where the next one starts")
         parts.append(matrix)
     columns = np.split(np.argsort(order), np.cumsum(lanes)[:-1])
     return [_symbols(stream, parts, own, tables.shift) for stream, own in zip(streams, columns, strict=True)]
+
+
+def _apart(streams: Sequence[Stream], follows: Sequence[np.ndarray | None], steps: int) -> np.ndarray:
+    """Which symbols do not depend on the one before; shape (lanes, steps)."""
+    lanes = sum(stream.block_bits.size for stream in streams)
+    apart = np.zeros((lanes, steps), bool)
+    lane = 0
+    for stream, own in zip(streams, follows, strict=True):
+        blocks, size = stream.block_bits.size, _block_size(stream)
+        if own is not None:
+            padded = np.zeros(blocks * size, bool)
+            np.logical_not(own, out=padded[: own.size])
+            apart[lane : lane + blocks, :size] = padded.reshape(blocks, size)
+        lane += blocks
+    return apart
 
 
 def _symbols(stream: Stream, parts: list[np.ndarray], own: np.ndarray, shift: int) -> np.ndarray:
@@ -165,13 +194,13 @@ class _Tables:
 
 def _table(stream: Stream, index_bits: int, chained: bool) -> np.ndarray:
     widths = widths_of(stream.lengths)
-    letters = np.arange(widths.shape[1], dtype=np.uint32)
+    letters: np.ndarray = np.arange(widths.shape[1], dtype=np.uint32)
     if stream.model is Model.PAIRS:
         letters = letters % stream.alphabet | letters // stream.alphabet << 8
     if chained:
         letters <<= CHAIN_BITS
         if stream.model is Model.CHAINED:
-            letters |= chain_classes(stream.alphabet, len(widths)).astype(np.uint32)
+            letters |= next_codes(stream.alphabet, len(widths), apart=stream.apart).astype(np.uint32)
     entries = letters << LENGTH_BITS | widths
     return np.concatenate(
         [prefix_code.decoding_table(*row, index_bits) for row in zip(stream.lengths, entries, strict=True)]
@@ -179,9 +208,14 @@ def _table(stream: Stream, index_bits: int, chained: bool) -> np.ndarray:
 
 
 def _run(
-    positions: np.ndarray, counts: np.ndarray, windows: np.ndarray, tables: _Tables, table_starts: np.ndarray | None
+    positions: np.ndarray,
+    counts: np.ndarray,
+    windows: np.ndarray,
+    tables: _Tables,
+    table_starts: np.ndarray | None,
+    apart: np.ndarray | None,
 ) -> np.ndarray:
-    """Advance every lane by its count of letters, descending; `positions` move in place. Entries, shape (steps, lanes)."""
+    """Advance every lane by its count of letters, descending; `positions` move in place. Shape (steps, lanes)."""
     matrix = np.empty((int(counts[0]), counts.size), tables.entries.dtype)
     refill_after = WINDOW_BITS // tables.index_bits
     shift = np.uint64(64 - tables.index_bits)
@@ -202,6 +236,8 @@ def _run(
             if start is not None:
                 np.add(place, start, out=place)
             if tables.chained:
+                if apart is not None:
+                    lane_chain[apart[step, :lanes]] = 0
                 np.add(place, lane_chain, out=place)
             row = matrix[step, :lanes]
             tables.entries.take(place, out=row, mode="clip")

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 import zstandard
 
-from dcomp.coding.huffman import Stream
+from dcomp.coding.stream import Stream
 from dcomp.coding.wire import Cursor, varint
 from dcomp.errors import ContainerError
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from dcomp.coding import huffman
-from dcomp.coding.huffman import Stream
 from dcomp.coding.level import Level
 from dcomp.coding.plain import SAMPLE, Raw, Symbols, Zstd, sampled
+from dcomp.coding.stream import Stream
 from dcomp.coding.wire import Cursor
 from dcomp.errors import ContainerError
 

@@ -1,4 +1,4 @@
-"""Where a tensor's kept elements are <-> bytes: one index, or one for each cell of a matrix (FORMAT.md, section 4.1)."""
+"""Where a tensor's kept elements are <-> bytes: an index for the whole, or one for each cell (FORMAT.md, 4.1)."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ import numpy as np
 
 from dcomp.coding import density, sparse_index
 from dcomp.coding.density import Classes, CodedClasses
-from dcomp.coding.huffman import Stream
 from dcomp.coding.level import Level
 from dcomp.coding.plain import sampled
 from dcomp.coding.sparse_index import GapIndex, GapPlan
+from dcomp.coding.stream import Stream
 from dcomp.coding.wire import Cursor
 
 Shape = tuple[int, int]
@@ -18,7 +18,7 @@ Shape = tuple[int, int]
 WORTH_CLASSES = 1 << 9
 """Kept elements below which classes cost more than they save."""
 
-CELL_BITS = 96
+CELL_BITS = 64
 """About what a cell takes besides the entropy of its positions."""
 
 PROPOSALS = 2
@@ -60,7 +60,8 @@ class Positions:
     def width(self) -> float:
         """Bits of a gap before Huffman coding, the mean over kept elements and fillers."""
         entries = self.kept + self.fillers
-        return sum(cell.width * (cell.kept + cell.fillers) for cell in self.cells) / entries if entries else 0.0
+        widths = [cell.letters.bits * (cell.kept + cell.fillers) for cell in self.cells if cell.letters is not None]
+        return sum(widths) / entries if entries else 0.0
 
     @property
     def streams(self) -> list[Stream]:
@@ -87,18 +88,31 @@ class Positions:
             left -= cells[-1].kept
         return cls(coded, cells)
 
-    def decode(self, shape: Shape, symbols: Iterator[np.ndarray]) -> np.ndarray:
-        """The positions in the matrix, cell after cell, from the decoded symbols of `streams`; int64, shape (kept,).
+    def decode(self, shape: Shape, symbols: Iterator[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Decode the positions from the symbols of `streams`.
+
+        Returns:
+            the positions in the matrix, cell after cell, and whether the gap before each is 0; shape (kept,).
 
         Raises:
             ContainerError: the symbols do not fit.
         """
         if self.classes is None:
-            return _decoded(self.cells[0], symbols, shape[0] * shape[1])
+            found = _decoded(self.cells[0], symbols, shape[0] * shape[1])
+            return found, follows(found)
         classes = self.classes.decode(shape, symbols)
         sizes = classes.sizes()
-        found = [_decoded(cell, symbols, size) for cell, size in zip(self.cells, sizes, strict=True)]
-        return np.concatenate([classes.outside(number, own) for number, own in enumerate(found) if own.size] or found)
+        inside = [_decoded(cell, symbols, size) for cell, size in zip(self.cells, sizes, strict=True)]
+        outside = [classes.outside(number, own) for number, own in enumerate(inside)]
+        return np.concatenate(outside), np.concatenate([follows(own) for own in inside])
+
+
+def follows(positions: np.ndarray) -> np.ndarray:
+    """Whether the gap before each position of a cell is 0."""
+    adjacent = np.empty(positions.size, bool)
+    adjacent[:1] = positions[:1] == 0
+    np.equal(positions[1:] - positions[:-1], 1, out=adjacent[1:])
+    return adjacent
 
 
 def _decoded(index: GapIndex, symbols: Iterator[np.ndarray], elements: int) -> np.ndarray:
@@ -132,6 +146,10 @@ class Plan:
             for gaps, plan in zip(self.gaps, self.plans, strict=True)
         ]
         return Positions(None if self.classes is None else CodedClasses.encode(self.classes), cells)
+
+    def follows(self) -> np.ndarray:
+        """Whether the gap before each kept element is 0, in the order in which positions are coded."""
+        return np.concatenate([gaps == 0 for gaps in self.gaps])
 
     def ordered(self, values: np.ndarray) -> np.ndarray:
         """Values of the kept elements, in the order in which their positions are coded."""

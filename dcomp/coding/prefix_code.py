@@ -6,7 +6,7 @@
 import numpy as np
 
 from dcomp.coding import bits
-from dcomp.coding.limits import MAX_CODE_LENGTH
+from dcomp.coding.limits import MAX_CODE_LENGTH, MAX_GOLOMB_QUOTIENTS
 from dcomp.coding.wire import Cursor
 from dcomp.errors import ContainerError
 
@@ -40,6 +40,20 @@ def optimal_lengths(counts: np.ndarray, limit: int) -> np.ndarray:
         wanted = 2 * (wanted - taken)
     lengths[letters[:wanted]] += 1
     return lengths
+
+
+def golomb_lengths(divisor: int) -> np.ndarray:
+    """Code lengths of the Golomb code of that divisor, cut off at a filler; uint8 (Golomb 1966; FORMAT.md, 4.1).
+
+    A letter is its quotient in unary, then its remainder in as few bits as `divisor` remainders need, the smaller ones
+    in one bit less; the last letter stands for a quotient beyond all others.
+    """
+    remainder_bits = (divisor - 1).bit_length()
+    quotients = min(MAX_GOLOMB_QUOTIENTS, MAX_CODE_LENGTH - remainder_bits)
+    short = (1 << remainder_bits) - divisor
+    remainders = np.where(np.arange(divisor) < short, remainder_bits - 1, remainder_bits)
+    lengths = np.arange(1, quotients + 1)[:, None] + remainders
+    return np.append(lengths.reshape(-1), quotients).astype(np.uint8)
 
 
 def _canonical_order(lengths: np.ndarray) -> np.ndarray:

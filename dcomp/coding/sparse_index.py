@@ -6,17 +6,21 @@ number and keeps nothing, so that a gap of any length can be written.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from dcomp.coding import huffman, prefix_code
-from dcomp.coding.huffman import Stream
-from dcomp.coding.limits import MAX_GAP_WIDTH
+from dcomp.coding.limits import MAX_GAP_WIDTH, MAX_GOLOMB_DIVISOR
+from dcomp.coding.stream import Stream
 from dcomp.coding.wire import Cursor, varint
 from dcomp.errors import ContainerError
 
 WIDTHS_TRIED = 3
-"""Widths that look best by estimate, of which the best is found by making their codes."""
+"""Alphabets that look best by estimate, of which the best is found by making their codes."""
+
+FEW_GAPS = 1 << 12
+"""Gaps up to which a Golomb code may beat another with its table."""
 
 FILLER_COST = 0.25
 """Bits that a filler should save, because it takes time."""
@@ -32,26 +36,55 @@ SHORT_HISTOGRAM = 1 << 16
 
 
 @dataclass(frozen=True)
+class Letters:
+    """An alphabet of gaps: of 2^width letters, with a code in the stream, or that of a Golomb code, which needs none.
+
+    Attributes:
+        width: bits of a letter; 0 for a Golomb code.
+        divisor: of the Golomb code, else 0.
+    """
+
+    width: int
+    divisor: int = 0
+
+    @cached_property
+    def lengths(self) -> np.ndarray | None:
+        """The Golomb code's lengths."""
+        return prefix_code.golomb_lengths(self.divisor) if self.divisor else None
+
+    @property
+    def filler(self) -> int:
+        """The last letter, and the zeros that it stands for."""
+        return (1 << self.width) - 1 if self.lengths is None else self.lengths.size - 1
+
+    @property
+    def bits(self) -> int:
+        """Bits that a letter would take in a field of fixed width."""
+        return self.filler.bit_length()
+
+
+@dataclass(frozen=True)
 class GapIndex:
     """Coded positions.
 
     Attributes:
         kept: number of positions.
-        width: gaps are letters of this many bits, before Huffman coding; 0 if nothing is kept.
+        letters: the alphabet of the gaps; None if nothing is kept.
         fillers: number of fillers among the gaps.
         gaps: kept + fillers symbols; None if nothing is kept.
     """
 
     kept: int
-    width: int = 0
+    letters: Letters | None = None
     fillers: int = 0
     gaps: Stream | None = None
 
     def to_bytes(self) -> bytes:
         """The positions as FORMAT.md, section 4.1, lays them out."""
-        if self.gaps is None:
+        if self.gaps is None or self.letters is None:
             return varint(0)
-        return varint(self.kept) + bytes([self.width]) + varint(self.fillers) + self.gaps.to_bytes()
+        alphabet = bytes([self.letters.width]) + (varint(self.letters.divisor) if self.letters.divisor else b"")
+        return varint(self.kept) + alphabet + varint(self.fillers) + self.gaps.to_bytes()
 
     @classmethod
     def parse(cls, cursor: Cursor, elements: int) -> "GapIndex":
@@ -64,18 +97,23 @@ class GapIndex:
         if kept == 0:
             return cls(0)
         width = cursor.byte()
-        if not 1 <= width <= MAX_GAP_WIDTH:
+        if width > MAX_GAP_WIDTH:
             raise ContainerError(f"{cursor.what}: gaps of {width} bits")
+        divisor = 0 if width else cursor.varint(MAX_GOLOMB_DIVISOR, "Golomb divisor")
+        if not width and not divisor:
+            raise ContainerError(f"{cursor.what}: a Golomb code of divisor 0")
+        letters = Letters(width, divisor)
         # "Fillers and kept elements must not stand for more than n elements."
-        fillers = cursor.varint((elements - kept) // ((1 << width) - 1), "fillers")
-        return cls(kept, width, fillers, Stream.parse(cursor, kept + fillers, 1 << width))
+        fillers = cursor.varint((elements - kept) // letters.filler, "fillers")
+        gaps = Stream.parse(cursor, kept + fillers, letters.filler + 1, known=letters.lengths)
+        return cls(kept, letters, fillers, gaps)
 
 
 @dataclass(frozen=True)
 class GapPlan:
-    """A width for gaps, how often each letter occurs then, and about how many bits they take with their table."""
+    """An alphabet for gaps, how often each letter occurs then, and about how many bits they take with their table."""
 
-    width: int
+    letters: Letters
     counts: np.ndarray
     bits: float
 
@@ -86,16 +124,40 @@ class GapPlan:
 
 
 def plan(gaps: np.ndarray) -> GapPlan:
-    """The width at which the gaps, shape (kept,), kept > 0, come out smallest; from their histogram alone."""
+    """The alphabet in which the gaps, shape (kept,), kept > 0, come out smallest; from their histogram alone."""
     lengths, occurrences = occurrences_of(gaps)
     widest = min(MAX_GAP_WIDTH, int(lengths[-1] + 1).bit_length())
-    counts_at = {width: letter_counts(lengths, occurrences, width) for width in range(1, widest + 1)}
+    counts_at = {width: letter_counts(lengths, occurrences, (1 << width) - 1) for width in range(1, widest + 1)}
     useful = {width: counts for width, counts in counts_at.items() if counts[-1] <= gaps.size or width == widest}
-    plans = [GapPlan(width, counts, huffman.estimated_bits(counts)) for width, counts in useful.items()]
+    plans = [GapPlan(Letters(width), counts, huffman.estimated_bits(counts)) for width, counts in useful.items()]
     if gaps.size >= MANY_GAPS:
         return min(plans, key=lambda made: made.bits + FILLER_COST * made.fillers)
     promising = sorted(plans, key=lambda made: made.bits)[:WIDTHS_TRIED]
-    return min((_exact(made) for made in promising), key=lambda made: made.bits)
+    exact = [_exact(made) for made in promising]
+    if gaps.size <= FEW_GAPS:
+        exact += _golomb_plans(lengths, occurrences)
+    return min(exact, key=lambda made: made.bits)
+
+
+def _exact(planned: GapPlan) -> GapPlan:
+    """A plan with the bits of a plain code."""
+    lengths = huffman.code_lengths(planned.counts)[None]
+    table = 8 * len(prefix_code.write_lengths(lengths))
+    return GapPlan(planned.letters, planned.counts, huffman.coded_bits(planned.counts) + table)
+
+
+def _golomb_plans(gaps: np.ndarray, occurrences: np.ndarray) -> list[GapPlan]:
+    """Golomb codes about the one that would be best if gaps were as likely as in a random place."""
+    mean = float(gaps @ occurrences) / int(occurrences.sum())
+    likeliest = max(1, round((mean + 1) * np.log(2)))
+    plans = []
+    for divisor in {max(1, likeliest - 1), likeliest, likeliest + 1}:
+        if divisor <= MAX_GOLOMB_DIVISOR:
+            letters = Letters(0, divisor)
+            counts = letter_counts(gaps, occurrences, letters.filler)
+            assert letters.lengths is not None
+            plans.append(GapPlan(letters, counts, float(counts @ letters.lengths.astype(np.int64))))
+    return plans
 
 
 def occurrences_of(gaps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -108,19 +170,11 @@ def occurrences_of(gaps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return present, counts[present]
 
 
-def letter_counts(gaps: np.ndarray, occurrences: np.ndarray, width: int) -> np.ndarray:
-    """How often each letter of 2^width occurs if each of `gaps` does so often."""
-    filler = (1 << width) - 1
+def letter_counts(gaps: np.ndarray, occurrences: np.ndarray, filler: int) -> np.ndarray:
+    """How often each letter up to `filler` occurs if each of `gaps` does so often; shape (filler + 1,)."""
     counts = np.bincount(gaps % filler, weights=occurrences, minlength=filler + 1).astype(np.int64)
     counts[filler] = (gaps // filler * occurrences).sum()
     return counts
-
-
-def _exact(planned: GapPlan) -> GapPlan:
-    """A plan with the bits of a plain code."""
-    lengths = huffman.code_lengths(planned.counts)[None]
-    table = 8 * len(prefix_code.write_lengths(lengths))
-    return GapPlan(planned.width, planned.counts, huffman.coded_bits(planned.counts) + table)
 
 
 def gaps_of(positions: np.ndarray) -> np.ndarray:
@@ -142,7 +196,8 @@ def positions_of(gaps: np.ndarray) -> np.ndarray:
 def scan(patterns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The gaps and the patterns of the elements that are not zero, each of shape (kept,).
 
-    Gaps are uint32, or int64 where positions may need it. The elements are looked at in chunks, so that their positions never leave the second cache.
+    Gaps are uint32, or int64 where positions may need it. The elements are looked at in chunks, so that their
+    positions never leave the second cache.
 
     Args:
         patterns: shape (n,).
@@ -165,9 +220,9 @@ def scan(patterns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def encode(gaps: np.ndarray, planned: GapPlan) -> GapIndex:
-    """Code gaps, shape (kept,), kept > 0, at the width planned."""
-    filler = (1 << planned.width) - 1
-    letter = np.dtype(np.uint8 if planned.width <= 8 else np.uint16)
+    """Code gaps, shape (kept,), kept > 0, in the alphabet planned."""
+    filler = planned.letters.filler
+    letter = np.dtype(np.uint8 if filler < 256 else np.uint16)
     if planned.fillers == 0:
         symbols = gaps.astype(letter)
     else:
@@ -176,7 +231,8 @@ def encode(gaps: np.ndarray, planned: GapPlan) -> GapIndex:
         letters = gaps.astype(letter)
         letters[long] = rest
         symbols = np.insert(letters, np.repeat(long, runs), filler)
-    return GapIndex(gaps.size, planned.width, planned.fillers, huffman.encode(symbols, 1 << planned.width))
+    stream = huffman.encode(symbols, filler + 1, known=planned.letters.lengths)
+    return GapIndex(gaps.size, planned.letters, planned.fillers, stream)
 
 
 def decode(index: GapIndex, symbols: np.ndarray, elements: int) -> np.ndarray:
@@ -185,7 +241,8 @@ def decode(index: GapIndex, symbols: np.ndarray, elements: int) -> np.ndarray:
     Raises:
         ContainerError: the symbols do not fit the counts, or lead beyond the elements.
     """
-    filler = (1 << index.width) - 1
+    assert index.letters is not None
+    filler = index.letters.filler
     is_kept = symbols != filler
     # "The symbols that are not fillers must number kept, and the last symbol must not be a filler."
     if np.count_nonzero(is_kept) != index.kept or not is_kept[-1]:

@@ -5,7 +5,7 @@ one of their forms), in row-major order or, of a matrix, columns first. Elements
 whatever goes in comes out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -14,12 +14,12 @@ import numpy as np
 
 from dcomp import dtypes
 from dcomp.coding import huffman, lockstep, positions, sparse_index, values
-from dcomp.coding.huffman import Stream
 from dcomp.coding.level import DEFAULT, Level
 from dcomp.coding.limits import MAX_CODEBOOK_SIZE
 from dcomp.coding.plain import Raw, Symbols, Zstd, sampled
 from dcomp.coding.planes import Planes
 from dcomp.coding.positions import Plan, Positions, Shape
+from dcomp.coding.stream import Stream
 from dcomp.coding.values import Codes, Shared
 from dcomp.coding.wire import Cursor
 from dcomp.errors import ContainerError
@@ -69,7 +69,7 @@ class EncodedTensor:
 
     @property
     def streams(self) -> list[Stream]:
-        """All streams of the record, in the order in which `assemble` takes their symbols."""
+        """All streams of the record: of the positions, then of the values."""
         return [*(self.index.streams if self.index is not None else []), *self.values.streams]
 
     @property
@@ -127,7 +127,7 @@ class EncodedTensor:
             raise ContainerError(f"{what}: {form.__name__.lower()} values where there are none")
         found: values.Form
         if form is Shared:
-            found = Shared.parse(cursor, count, dtype, planes=bool(flags & CODEBOOK_IN_PLANES))
+            found = Shared.parse(cursor, count, dtype, planes=bool(flags & CODEBOOK_IN_PLANES), apart=index is not None)
         elif form is Planes:
             found = Planes.parse(cursor, count, dtype)
         else:
@@ -135,21 +135,29 @@ class EncodedTensor:
         cursor.finish()
         return cls(dtype, shape, index, found, columns_first)
 
-    def assemble(self, symbols: Symbols) -> np.ndarray:
-        """The array, from the decoded symbols of `streams`.
+    def positions(self, symbols: Symbols) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Where the kept elements are, and which follow their neighbour, from the decoded symbols of the positions.
 
         Raises:
             ContainerError: they do not fit.
         """
-        matrix = _matrix(self.shape, columns_first=self.columns_first)
-        kept_at = None if self.index is None else self.index.decode(matrix, symbols)
+        if self.index is None:
+            return None, None
+        return self.index.decode(_matrix(self.shape, columns_first=self.columns_first), symbols)
+
+    def assemble(self, kept_at: np.ndarray | None, symbols: Symbols) -> np.ndarray:
+        """The array, from the positions of the kept elements and the decoded symbols of their values.
+
+        Raises:
+            ContainerError: they do not fit.
+        """
         patterns = self.values.patterns(symbols)
         if kept_at is not None:
             flat = np.zeros(self.size, patterns.dtype)
             flat[kept_at] = patterns
             patterns = flat
         if self.columns_first:
-            patterns = np.ascontiguousarray(patterns.reshape(matrix).T)
+            patterns = np.ascontiguousarray(patterns.reshape(_matrix(self.shape, columns_first=True)).T)
         if not patterns.flags.writeable:  # a view of the container, whose file may change or go away
             patterns = patterns.copy()
         return patterns.view(self.dtype).reshape(self.shape)
@@ -178,11 +186,11 @@ class _Work:
     def encode(self, patterns: np.ndarray) -> EncodedTensor:
         """The smallest of the ways that are worth a try."""
         if sampled(patterns).all() and patterns.all():
-            return self._dense(patterns, values.find_codes(patterns, self.dtype))
+            return self._dense(patterns, values.find_codes(patterns, self.dtype, self.level))
         gaps, kept = sparse_index.scan(patterns)
         if not kept.size:
             return EncodedTensor(self.dtype, self.shape, Positions(None, [sparse_index.GapIndex(0)]), Raw(kept))
-        found = values.find_codes(kept, self.dtype)
+        found = values.find_codes(kept, self.dtype, self.level)
         if found is None and kept.size > NEARLY_DENSE * patterns.size and not self.level.exhaustive:
             del gaps, kept
             return self._dense(patterns, None)
@@ -191,10 +199,11 @@ class _Work:
         made = self._best(patterns, planned, kept, found)
         if made.index is None and not self.level.exhaustive:
             return made
-        if self.level.orders and min(matrix) > 1:
-            if self.level.exhaustive or positions.columns_first_pays(gaps, matrix):
-                del gaps, kept, found, planned
-                made = min(made, self._turned(patterns, matrix), key=lambda made: made.nbytes)
+        if not self.level.orders or min(matrix) == 1:
+            return made
+        if self.level.exhaustive or positions.columns_first_pays(gaps, matrix):
+            del gaps, kept, found, planned
+            made = min(made, self._turned(patterns, matrix), key=lambda made: made.nbytes)
         return made
 
     def _turned(self, patterns: np.ndarray, matrix: Shape) -> EncodedTensor:
@@ -202,21 +211,19 @@ class _Work:
         patterns = np.ascontiguousarray(patterns.reshape(matrix).T).reshape(-1)
         gaps, kept = sparse_index.scan(patterns)
         planned = positions.plan(gaps, matrix[::-1], self.level)
-        made = self._best(patterns, planned, kept, values.find_codes(kept, self.dtype))
+        made = self._best(patterns, planned, kept, values.find_codes(kept, self.dtype, self.level))
         return EncodedTensor(made.dtype, made.shape, made.index, made.values, columns_first=True)
 
     def _dense(self, patterns: np.ndarray, found: Codes | None) -> EncodedTensor:
         """Every element has a value."""
-        return EncodedTensor(
-            self.dtype, self.shape, None, values.encode(patterns, self.dtype, self.level, found)
-        )
+        return EncodedTensor(self.dtype, self.shape, None, values.encode(patterns, self.dtype, self.level, found))
 
     def _sparse(self, planned: Plan, kept: np.ndarray, found: Codes | None) -> EncodedTensor:
         """Positions and values."""
         if found is not None:
             found = Codes(found.codebook, planned.ordered(found.codes))
         index = planned.encode()
-        coded = values.encode(planned.ordered(kept), self.dtype, self.level, found)
+        coded = values.encode(planned.ordered(kept), self.dtype, self.level, found, planned.follows())
         return EncodedTensor(self.dtype, self.shape, index, coded)
 
     def _best(self, patterns: np.ndarray, planned: Plan, kept: np.ndarray, found: Codes | None) -> EncodedTensor:
@@ -263,5 +270,24 @@ def decode(tensors: Sequence[EncodedTensor]) -> list[np.ndarray]:
     Raises:
         ContainerError: damaged streams.
     """
-    symbols = iter(lockstep.decode([stream for tensor in tensors for stream in tensor.streams]))
-    return [tensor.assemble(symbols) for tensor in tensors]
+    return [
+        tensor.assemble(kept_at, symbols) for tensor, (kept_at, symbols) in zip(tensors, _symbols(tensors), strict=True)
+    ]
+
+
+def _symbols(tensors: Sequence[EncodedTensor]) -> Iterator[tuple[np.ndarray | None, Symbols]]:
+    """For each tensor where its kept elements are and the symbols of its values.
+
+    Codes that depend on their neighbours wait for the positions; all other streams are decoded together.
+    """
+    streams = [stream for tensor in tensors for stream in tensor.streams]
+    first = iter(lockstep.decode([stream for stream in streams if not stream.apart]))
+    found, waiting = [], []
+    for tensor in tensors:
+        kept_at, follows = tensor.positions(first)
+        own = [None if stream.apart else next(first) for stream in tensor.values.streams]
+        waiting += [(stream, follows) for stream in tensor.values.streams if stream.apart]
+        found.append((kept_at, own))
+    last = iter(lockstep.decode([stream for stream, _ in waiting], [follows for _, follows in waiting]))
+    for kept_at, own in found:
+        yield kept_at, iter([next(last) if symbols is None else symbols for symbols in own])

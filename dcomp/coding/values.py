@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from dcomp.coding import huffman
-from dcomp.coding.huffman import Stream
 from dcomp.coding.level import Level
 from dcomp.coding.limits import MAX_CODEBOOK_SIZE
 from dcomp.coding.plain import SAMPLE, Raw, Symbols, Zstd, sampled
 from dcomp.coding.planes import Planes, has_exponent
+from dcomp.coding.stream import Stream
 from dcomp.coding.wire import Cursor, varint
 from dcomp.errors import ContainerError
 
@@ -64,20 +64,20 @@ class Shared:
         return codebook.take(next(symbols))
 
     @classmethod
-    def encode(cls, found: "Codes", dtype: np.dtype, level: Level) -> "Shared":
+    def encode(cls, found: "Codes", dtype: np.dtype, level: Level, follows: np.ndarray | None = None) -> "Shared":
         """Code values that a codebook was found for; it ascends in the file as `dtype` orders its elements."""
         order = np.argsort(_ascending(found.codebook, dtype))
         codebook = found.codebook[order]
         rank = np.empty(order.size, np.uint8 if order.size <= 256 else np.uint16)
         rank[order] = np.arange(order.size)
-        stream = huffman.encode(rank.take(found.codes), codebook.size, chain=level.chains)
+        stream = huffman.encode(rank.take(found.codes), codebook.size, chain=level.chains, follows=follows)
         raw, planes = Raw(codebook), Planes.encode(codebook, dtype, level)
         smaller = planes if planes.nbytes < raw.nbytes else raw
         return cls(smaller, codebook.size, stream)
 
     @classmethod
-    def parse(cls, cursor: Cursor, count: int, dtype: np.dtype, *, planes: bool) -> "Shared":
-        """Read `count` elements whose codebook is in planes, or raw.
+    def parse(cls, cursor: Cursor, count: int, dtype: np.dtype, *, planes: bool, apart: bool) -> "Shared":
+        """Read `count` elements whose codebook is in planes, or raw, and that stand apart where positions say so.
 
         Raises:
             ContainerError: they break the format.
@@ -86,7 +86,7 @@ class Shared:
         if size == 0:
             raise ContainerError(f"{cursor.what}: an empty codebook")
         codebook = Planes.parse(cursor, size, dtype) if planes else Raw.parse(cursor, size, dtype.itemsize)
-        return cls(codebook, size, Stream.parse(cursor, count, size))
+        return cls(codebook, size, Stream.parse(cursor, count, size, apart=apart))
 
 
 Form = Raw | Zstd | Shared | Planes
@@ -114,7 +114,7 @@ def _ascending(codebook: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return np.where(codebook & sign, ~codebook, codebook | sign)
 
 
-def find_codes(patterns: np.ndarray, dtype: np.dtype) -> Codes | None:
+def find_codes(patterns: np.ndarray, dtype: np.dtype, level: Level) -> Codes | None:
     """The distinct patterns and the code of each value; None if there are too many to share.
 
     A sample usually holds all values of a codebook; what it misses is added afterwards, without sorting everything.
@@ -122,13 +122,14 @@ def find_codes(patterns: np.ndarray, dtype: np.dtype) -> Codes | None:
     Args:
         patterns: shape (m,).
         dtype: of the elements.
+        level: how hard to try.
     """
     most = min(MAX_CODEBOOK_SIZE, patterns.size // 2)
     if most == 0:
         return None
     if patterns.itemsize <= 2:
         return _counted_codes(patterns, dtype, most)
-    if patterns.size > 4 * SMALL_SAMPLE:
+    if patterns.size > 4 * SMALL_SAMPLE and not level.exhaustive:
         few = np.unique(sampled(patterns)[:: SAMPLE // SMALL_SAMPLE])
         if few.size > DISTINCT * SMALL_SAMPLE:
             return None
@@ -160,7 +161,7 @@ def _planes_do(counts: np.ndarray, dtype: np.dtype) -> bool:
     turned = planes.reshape(256, 256)
     in_planes = huffman.entropy_bits(turned.sum(axis=1)) + huffman.entropy_bits(turned.sum(axis=0))
     tables = (huffman.TABLE_BITS + 16) * np.count_nonzero(counts)
-    return huffman.entropy_bits(counts) + tables > PLANES_INSTEAD * in_planes
+    return bool(huffman.entropy_bits(counts) + tables > PLANES_INSTEAD * in_planes)
 
 
 def _looked_up(patterns: np.ndarray, codebook: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -197,7 +198,13 @@ def _hashed(codebook: np.ndarray) -> Callable[[np.ndarray], np.ndarray] | None:
     return None
 
 
-def encode(patterns: np.ndarray, dtype: np.dtype, level: Level, found: Codes | None = None) -> Form:
+def encode(
+    patterns: np.ndarray,
+    dtype: np.dtype,
+    level: Level,
+    found: Codes | None = None,
+    follows: np.ndarray | None = None,
+) -> Form:
     """The smallest form of the patterns.
 
     Args:
@@ -205,13 +212,14 @@ def encode(patterns: np.ndarray, dtype: np.dtype, level: Level, found: Codes | N
         dtype: of the elements.
         level: how hard to try.
         found: what `find_codes` gave.
+        follows: whether each value is the neighbour of the one before; all are if absent. Shape (m,).
     """
     best: Form = Raw(patterns)
     if patterns.size == 0:
         return best
     size = patterns.nbytes
     if found is not None:
-        shared = Shared.encode(found, dtype, level)
+        shared = Shared.encode(found, dtype, level, follows)
         if shared.nbytes < size:
             best, size = shared, shared.nbytes
     if size > patterns.nbytes // 2 or patterns.size <= SAMPLE or level.exhaustive:  # planes rarely halve anything

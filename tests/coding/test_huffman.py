@@ -1,21 +1,23 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dcomp.coding import huffman
-from dcomp.coding.huffman import Stream
+from dcomp.coding import huffman, lockstep, prefix_code
+from dcomp.coding.stream import Model, Stream
 from dcomp.coding.wire import Cursor
 from dcomp.errors import ContainerError
 
 
-def coded(symbols, alphabet):
-    return huffman.encode(symbols, huffman.code_lengths(np.bincount(symbols, minlength=alphabet)))
+def coded(symbols, alphabet, **how):
+    return huffman.encode(symbols.astype(np.uint8 if alphabet <= 256 else np.uint16), alphabet, **how)
 
 
-def reparsed(stream, alphabet):
+def reparsed(stream):
     cursor = Cursor(stream.to_bytes(), "it")
-    parsed = Stream.parse(cursor, stream.count, alphabet)
+    parsed = Stream.parse(cursor, stream.count, stream.alphabet, apart=stream.apart)
     cursor.finish()
     return parsed
 
@@ -32,31 +34,31 @@ def symbol_arrays(draw):
 @settings(deadline=None)
 @given(st.lists(symbol_arrays(), min_size=1, max_size=4))
 def test_streams_decoded_together_give_their_symbols_back(drawn):
-    streams = [reparsed(coded(symbols, alphabet), alphabet) for symbols, alphabet in drawn]
-    for decoded, (symbols, _) in zip(huffman.decode(streams), drawn, strict=True):
+    streams = [reparsed(coded(symbols, alphabet)) for symbols, alphabet in drawn]
+    for decoded, (symbols, _) in zip(lockstep.decode(streams), drawn, strict=True):
         assert np.array_equal(decoded, symbols)
 
 
 def test_one_symbol_takes_no_payload():
     stream = coded(np.full(1000, 7), 16)
-    assert len(stream.to_bytes()) < 5
-    assert huffman.decode([reparsed(stream, 16)])[0].tolist() == [7] * 1000
+    assert stream.nbytes <= 5
+    assert lockstep.decode([reparsed(stream)])[0].tolist() == [7] * 1000
 
 
 def test_two_symbols_take_a_bit_each(rng):
-    stream = coded(rng.integers(0, 2, 8000), 2)
-    assert len(stream.payload) == 1000
+    stream = coded(rng.integers(0, 2, 900), 2)
+    assert len(stream.payload) == 113
 
 
 def test_65536_letters_survive(rng):
     symbols = rng.permutation(65536)
-    assert np.array_equal(huffman.decode([reparsed(coded(symbols, 65536), 65536)])[0], symbols)
+    assert np.array_equal(lockstep.decode([reparsed(coded(symbols, 65536))])[0], symbols)
 
 
 def test_the_block_index_stays_below_one_percent(rng):
     stream = coded(np.minimum(rng.geometric(0.1, 300_000), 255), 256)
     assert stream.block_bits.size > 100
-    assert len(huffman._index(stream.block_bits)) < 0.01 * len(stream.payload)
+    assert stream.nbytes - len(prefix_code.write_lengths(stream.lengths)) < 1.01 * len(stream.payload)
 
 
 def test_a_stream_is_not_much_longer_than_its_entropy(rng):
@@ -64,12 +66,58 @@ def test_a_stream_is_not_much_longer_than_its_entropy(rng):
     shares = np.bincount(symbols) / symbols.size
     shares = shares[shares > 0]
     entropy = -(shares * np.log2(shares)).sum() * symbols.size / 8
-    assert entropy <= len(coded(symbols, 256).to_bytes()) < 1.015 * entropy
+    assert entropy <= coded(symbols, 256).nbytes < 1.015 * entropy
+
+
+def walk(rng, size, alphabet):
+    """Symbols that are near the one before."""
+    return np.abs(np.cumsum(rng.integers(-2, 3, size)) % (2 * alphabet - 2) - alphabet + 1)
+
+
+@pytest.mark.parametrize("size", [2047, 5000, 70_000, 140_001])
+def test_pairs_code_symbols_that_a_bit_each_would_waste(rng, size):
+    symbols = (rng.random(size) < 0.1).astype(np.uint8)
+    stream = reparsed(coded(symbols, 2))
+    assert stream.model is Model.PAIRS
+    assert np.array_equal(lockstep.decode([stream])[0], symbols)
+
+
+@pytest.mark.parametrize("size", [2048, 5000, 70_000, 140_001])
+def test_a_chain_codes_symbols_that_tell_of_the_next(rng, size):
+    symbols = walk(rng, size, 60)
+    stream = reparsed(coded(symbols, 60, chain=True))
+    assert stream.model is Model.CHAINED
+    assert np.array_equal(lockstep.decode([stream])[0], symbols)
+    assert stream.nbytes < 0.8 * coded(symbols, 60).nbytes
+
+
+def test_a_chain_keeps_symbols_apart_that_have_no_neighbour(rng):
+    symbols, follows = walk(rng, 30_000, 60), rng.random(30_000) < 0.7
+    symbols[~follows] = rng.integers(0, 60, np.count_nonzero(~follows))
+    stream = reparsed(coded(symbols, 60, chain=True, follows=follows))
+    assert stream.apart
+    assert np.array_equal(lockstep.decode([stream], [follows])[0], symbols)
+    assert stream.nbytes < coded(symbols, 60, chain=True).nbytes
+
+
+def test_chains_where_each_symbol_is_certain_take_no_bits():
+    symbols = np.arange(5000) % 20
+    stream = coded(symbols, 20, chain=True)
+    assert np.array_equal(lockstep.decode([reparsed(stream)])[0], symbols)
+    assert stream.nbytes < 1200
+
+
+def test_a_known_code_takes_no_table(rng):
+    lengths = prefix_code.golomb_lengths(5)
+    symbols = np.minimum(rng.geometric(0.13, 500) - 1, lengths.size - 1)
+    stream = coded(symbols, lengths.size, known=lengths)
+    parsed = Stream.parse(Cursor(stream.to_bytes(), "it"), 500, lengths.size, known=lengths)
+    assert np.array_equal(lockstep.decode([parsed])[0], symbols)
+    assert stream.nbytes < len(stream.payload) + 6
 
 
 def damaged(stream, **changes):
-    fields = {name: getattr(stream, name) for name in ("count", "lengths", "exponent", "block_bits", "payload")}
-    return Stream(**{**fields, **changes})
+    return replace(stream, **changes)
 
 
 def test_a_block_that_ends_elsewhere_is_refused(rng):
@@ -79,18 +127,20 @@ def test_a_block_that_ends_elsewhere_is_refused(rng):
     shifted[1] -= 1
     for broken in (damaged(stream, block_bits=shifted), damaged(stream, payload=bytes(len(stream.payload)))):
         with pytest.raises(ContainerError, match="does not end where the next one starts"):
-            huffman.decode([broken])
+            lockstep.decode([broken])
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"exponent": 17}, "2\\^17 symbols"),
-        ({"block_bits": np.array([10, 10])}, "symbols in 20 bits"),
+        ({"exponent": 17}, "reserved value"),
+        ({"exponent": 12}, "1000 letters in blocks of 2\\^12"),
+        ({"block_bits": np.array([20])}, "1000 letters in 20 bits"),
         ({"payload": b""}, "cut short|more than"),
     ],
 )
 def test_a_stream_that_breaks_the_format_is_refused(rng, changes, message):
-    stream = damaged(coded(rng.integers(0, 5, 1000), 5), **changes)
+    whole = coded(rng.integers(0, 5, 1000), 5)
+    stream = damaged(whole, **changes)
     with pytest.raises(ContainerError, match=message):
         Stream.parse(Cursor(stream.to_bytes(), "it"), 1000, 5)

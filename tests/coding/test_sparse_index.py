@@ -3,26 +3,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcomp.coding import huffman, sparse_index
-from dcomp.coding.sparse_index import SparseIndex
+from dcomp.coding import huffman, lockstep, sparse_index
+from dcomp.coding.sparse_index import GapIndex, GapPlan, Letters
 from dcomp.coding.wire import Cursor
 from dcomp.errors import ContainerError
 
 
-def coded(positions, width=None):
+def coded(positions, width=None, divisor=0):
     gaps = sparse_index.gaps_of(np.asarray(positions))
     if width is None:
         return sparse_index.encode(gaps, sparse_index.plan(gaps))
-    return sparse_index.encode(
-        gaps, sparse_index.GapPlan.make(width, sparse_index.letter_counts(*np.unique(gaps, return_counts=True), width))
-    )
+    letters = Letters(width, divisor)
+    counts = sparse_index.letter_counts(*np.unique(gaps, return_counts=True), letters.filler)
+    return sparse_index.encode(gaps, GapPlan(letters, counts, 0))
 
 
 def decoded(index, elements):
     cursor = Cursor(index.to_bytes(), "it")
-    parsed = SparseIndex.parse(cursor, elements)
+    parsed = GapIndex.parse(cursor, elements)
     cursor.finish()
-    return sparse_index.decode(parsed, *huffman.decode([parsed.gaps]), elements).tolist()
+    return sparse_index.decode(parsed, *lockstep.decode([parsed.gaps]), elements).tolist()
 
 
 @given(st.sets(st.integers(0, 3000), min_size=1), st.integers(1, 12))
@@ -30,21 +30,33 @@ def test_positions_come_back_at_every_width(positions, width):
     assert decoded(coded(sorted(positions), width), 3001) == sorted(positions)
 
 
+@given(st.sets(st.integers(0, 3000), min_size=1), st.sampled_from([1, 2, 3, 5, 8, 100, 4096]))
+def test_positions_come_back_in_every_golomb_code(positions, divisor):
+    assert decoded(coded(sorted(positions), 0, divisor), 3001) == sorted(positions)
+
+
+def test_few_positions_in_chance_places_take_a_golomb_code(rng):
+    positions = np.flatnonzero(rng.random(20_000) < 0.01)
+    index = coded(positions)
+    assert index.letters.divisor
+    assert len(index.to_bytes()) < min(len(coded(positions, width).to_bytes()) for width in range(1, 13))
+
+
 def test_the_example_of_the_format_holds():
-    index = coded([2, 6, 7, 12], width=2)
+    index = coded([2, 6, 7, 12], 2)
     assert (index.kept, index.fillers) == (4, 2)
-    assert huffman.decode([index.gaps])[0].tolist() == [2, 3, 0, 0, 3, 1]
+    assert lockstep.decode([index.gaps])[0].tolist() == [2, 3, 0, 0, 3, 1]
 
 
 @pytest.mark.parametrize("gap", [6, 7, 8, 14, 15, 700])
 def test_a_gap_around_the_end_of_the_alphabet_comes_back(gap):
-    index = coded([gap, 2 * gap + 1], width=3)
+    index = coded([gap, 2 * gap + 1], 3)
     assert index.fillers == 2 * (gap // 7)
     assert decoded(index, 2 * gap + 2) == [gap, 2 * gap + 1]
 
 
 def test_a_first_gap_far_beyond_the_alphabet_comes_back():
-    assert decoded(coded([1_000_000], width=4), 1_000_001) == [1_000_000]
+    assert decoded(coded([1_000_000], 4), 1_000_001) == [1_000_000]
 
 
 def test_any_number_of_zeros_may_follow_the_last_position():
@@ -58,8 +70,7 @@ def test_the_width_chosen_is_close_to_the_best_one(rng):
 
 
 def forged(symbols, width, kept, fillers):
-    stream = huffman.encode(np.array(symbols), huffman.code_lengths(np.bincount(symbols, minlength=1 << width)))
-    return SparseIndex(kept, width, fillers, stream)
+    return GapIndex(kept, Letters(width), fillers, huffman.encode(np.array(symbols, np.uint8), 1 << width))
 
 
 @pytest.mark.parametrize(
@@ -68,8 +79,8 @@ def forged(symbols, width, kept, fillers):
         ([0, 3, 1], 2, 1, 5, "position 5 in a tensor of 5"),
         ([0, 2], 2, 0, 3, "position 3 in a tensor of 3"),
         ([0, 1, 3], 2, 1, 100, "filler at the end"),
-        ([0, 1, 1], 2, 1, 100, "3 kept elements where 2 were declared"),
-        ([0, 3], 2, 0, 100, "fillers where none were declared"),
+        ([0, 1, 1], 2, 1, 100, "2 kept elements were declared, and others found"),
+        ([0, 3], 2, 0, 100, "2 kept elements were declared, and others found"),
     ],
 )
 def test_symbols_that_do_not_fit_are_refused(symbols, kept, fillers, elements, message):
@@ -78,8 +89,14 @@ def test_symbols_that_do_not_fit_are_refused(symbols, kept, fillers, elements, m
 
 
 @pytest.mark.parametrize(
-    ("data", "message"), [(b"\x05", "kept is 5"), (b"\x01\x00", "0 bits"), (b"\x01\x11", "17 bits")]
+    ("data", "message"),
+    [
+        (b"\x05", "kept is 5"),
+        (b"\x01\x11", "17 bits"),
+        (b"\x01\x00\x00", "divisor 0"),
+        (b"\x01\x00\x81\x20", "Golomb divisor is 4097, more than 4096"),
+    ],
 )
 def test_fields_beyond_their_limits_are_refused(data, message):
     with pytest.raises(ContainerError, match=message):
-        SparseIndex.parse(Cursor(data, "it"), 4)
+        GapIndex.parse(Cursor(data, "it"), 4)

@@ -8,13 +8,16 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from dcomp import dtypes
 from dcomp.coding import tensor
+from dcomp.coding.level import LEVELS
+from dcomp.coding.plain import Raw, Zstd
+from dcomp.coding.planes import Planes
 from dcomp.coding.tensor import EncodedTensor
-from dcomp.coding.values import Planes, Raw, Shared, Zstd
+from dcomp.coding.values import Shared
 from dcomp.errors import ContainerError
 
 
-def round_trip(array):
-    encoded = tensor.encode(array)
+def round_trip(array, level="default"):
+    encoded = tensor.encode(array, LEVELS[level])
     parsed = EncodedTensor.parse(encoded.record, array.dtype, array.shape, "it")
     (decoded,) = tensor.decode([parsed])
     assert decoded.dtype == array.dtype
@@ -34,9 +37,9 @@ def any_array(draw):
 
 
 @settings(deadline=None, max_examples=300)
-@given(any_array())
-def test_every_bit_of_every_dtype_and_shape_comes_back(array):
-    round_trip(array)
+@given(any_array(), st.sampled_from(list(LEVELS)))
+def test_every_bit_of_every_dtype_and_shape_comes_back(array, level):
+    round_trip(array, level)
 
 
 def sparse(rng, size, density, values):
@@ -121,9 +124,10 @@ def test_a_tensor_with_one_kept_weight_comes_back():
 
 def test_65536_distinct_values_come_back(rng):
     array = rng.permutation(np.repeat(np.arange(1, 65537, dtype=np.float32), 8))
-    encoded = round_trip(array)
+    encoded = round_trip(array, "max")
     assert isinstance(encoded.values, Shared)
     assert encoded.values.size == 65536
+    round_trip(array)
 
 
 def test_65536_distinct_values_and_a_zero_come_back(rng):
@@ -132,7 +136,7 @@ def test_65536_distinct_values_and_a_zero_come_back(rng):
 
 
 def test_a_codebook_ascends_by_value(rng):
-    encoded = round_trip(sparse(rng, 10_000, 0.5, [-3, -1, 2, 4]))
+    encoded = round_trip(sparse(rng, 10_000, 0.1, [-3, -1, 2, 4]))
     assert encoded.values.codebook.patterns(iter(())).view(np.float32).tolist() == [-3, -1, 2, 4]
 
 
@@ -148,7 +152,8 @@ def test_an_array_that_is_not_contiguous_comes_back(rng):
         (b"", "cut short"),
         (b"\x08", "reserved bits"),
         (b"\x0e", "reserved bits"),
-        (b"\x10", "reserved bits"),
+        (b"\x40", "reserved bits"),
+        (b"\x20", "reserved bits"),
         (b"\x00abc", "16 bytes expected, 3 left"),
         (b"\x02\x03abc", "not a Zstandard frame"),
         (b"\x02\x0b" + zstandard.compress(b"ab"), "a Zstandard frame of 2 bytes, 16 expected"),
@@ -160,9 +165,62 @@ def test_an_array_that_is_not_contiguous_comes_back(rng):
         (b"\x03\x00", "zstd values where there are none"),
         (b"\x07\x00", "planes values where there are none"),
         (b"\x01\x00x", "1 bytes too many"),
-        (b"\x04\x01aaaa\xe0x", "1 bytes too many"),
+        (b"\x04\x01aaaa\x00\xe0x", "1 bytes too many"),
+        (b"\x21\x01\x01", "1 classes of rows and 1 of columns"),
+        (b"\x21\x11\x01", "17 classes of rows and 1 of columns"),
     ],
 )
 def test_a_record_that_breaks_the_format_is_refused(record, message):
     with pytest.raises(ContainerError, match=message):
         EncodedTensor.parse(record, np.dtype(np.float32), (2, 2), "it")
+
+
+@pytest.mark.parametrize("flags", [b"\x10", b"\x21"])
+def test_rows_and_columns_of_a_vector_are_refused(flags):
+    with pytest.raises(ContainerError, match="rows and columns in a tensor of 1 dimensions"):
+        EncodedTensor.parse(flags, np.dtype(np.float32), (4,), "it")
+
+
+def test_classes_of_an_empty_matrix_are_refused():
+    with pytest.raises(ContainerError, match="classes of a matrix of 4 x 0"):
+        EncodedTensor.parse(b"\x21\x02\x01", np.dtype(np.float32), (4, 0), "it")
+
+
+def test_rows_and_columns_of_different_density_are_coded_in_classes(rng):
+    density = np.outer(rng.choice([0.02, 0.5], 200), rng.choice([0.1, 1], 300))
+    array = np.where(rng.random(density.shape) < density, rng.choice([-1, 1, 2], density.shape), 0).astype(np.float32)
+    encoded = round_trip(array)
+    assert encoded.index.classes is not None
+    assert encoded.nbytes < 0.95 * round_trip(array, "fast").nbytes
+
+
+def test_columns_come_first_where_neighbours_are_below_each_other(rng):
+    runs = np.repeat(rng.random((20, 300)) < 0.2, 10, axis=0)
+    array = np.where(runs, rng.choice([-1, 1, 2], runs.shape), 0).astype(np.float32)
+    encoded = round_trip(array)
+    assert encoded.columns_first
+    assert encoded.nbytes < 0.7 * round_trip(array, "fast").nbytes
+    assert round_trip(np.ascontiguousarray(array.T)).columns_first is False
+
+
+def test_codes_of_neighbours_that_resemble_each_other_are_chained(rng):
+    walk = np.cumsum(rng.integers(-1, 2, (40, 500)), axis=1) % 50 + 1
+    runs = np.repeat(rng.random((40, 50)) < 0.3, 10, axis=1)
+    array = np.where(runs, walk, 0).astype(np.float32)
+    encoded = round_trip(array)
+    assert encoded.values.codes.apart
+    assert encoded.nbytes < 0.97 * round_trip(array, "fast").nbytes
+    assert round_trip(walk.astype(np.float32)).nbytes < 0.8 * round_trip(walk.astype(np.float32), "fast").nbytes
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_no_level_changes_what_comes_back(rng, level):
+    array = np.where(rng.random((60, 90)) < 0.2, rng.choice([-1, 1, 2], (60, 90)), 0).astype(np.float32)
+    round_trip(array, level)
+
+
+def test_no_higher_level_takes_more_bytes(rng):
+    density = np.outer(rng.choice([0.02, 0.5], 100), rng.choice([0.1, 1], 80))
+    array = np.where(rng.random(density.shape) < density, rng.choice([-1, 1, 2], density.shape), 0).astype(np.float32)
+    fast, default, most = (tensor.encode(array, LEVELS[level]).nbytes for level in ("fast", "default", "max"))
+    assert most <= default <= fast

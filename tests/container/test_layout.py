@@ -25,5 +25,5 @@ def test_the_dtype_numbers_of_the_format_and_of_the_code_agree():
 @pytest.mark.parametrize("field", ["magic", "version"])
 def test_the_header_of_the_format_and_of_the_code_agree(field):
     row = next(line for line in FORMAT.splitlines() if line.startswith(f"| {field} |"))
-    assert {"magic": "89 44 43 5A", "version": "| 1 |"}[field] in row
-    assert (layout.MAGIC.hex(" ").upper(), layout.VERSION) == ("89 44 43 5A", 1)
+    assert {"magic": "89 44 43 5A", "version": "| 2 |"}[field] in row
+    assert (layout.MAGIC.hex(" ").upper(), layout.VERSION) == ("89 44 43 5A", 2)

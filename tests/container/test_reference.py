@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 import dcomp
 from dcomp import dtypes
+from dcomp.coding import tensor
+from dcomp.coding.level import LEVELS
 from dcomp.coding.wire import string, varint
 from dcomp.container.layout import DTYPE_NUMBERS
 from dcomp.container.reader import Container
@@ -34,10 +36,10 @@ def agree(data: bytes) -> None:
     tensors, metadata = reference.decode(data)
     assert list(tensors) == list(ours.tensors)
     assert list(metadata.items()) == list(ours.metadata.items())
-    for name, tensor in tensors.items():
+    for name, found in tensors.items():
         array = ours.tensors[name]
-        assert (dtypes.NAME_OF[array.dtype], array.shape) == (tensor.dtype, tensor.shape)
-        assert array.tobytes() == tensor.data
+        assert (dtypes.NAME_OF[array.dtype], array.shape) == (found.dtype, found.shape)
+        assert array.tobytes() == found.data
 
 
 @pytest.mark.parametrize("path", sorted((TESTS / "golden").glob("*.dcz")), ids=lambda path: path.name)
@@ -49,11 +51,29 @@ def test_golden_files_decode_alike(path):
 def any_tensor(draw):
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     dtype = dtypes.BY_NAME[draw(st.sampled_from(list(dtypes.BY_NAME)))]
-    size = draw(st.sampled_from([0, 1, 2, 30, 700]))
+    size = draw(st.sampled_from([0, 1, 2, 30, 700, 4000]))
     palette = rng.integers(0, 256, (draw(st.sampled_from([1, 2, 20, 400])), dtype.itemsize), np.uint8)
     elements = palette[rng.integers(0, len(palette), size)]
     elements[rng.random(size) < draw(st.sampled_from([0, 0.05, 0.5, 0.95, 1]))] = 0
-    return np.ascontiguousarray(elements).reshape(-1).view(dtype)
+    array = np.ascontiguousarray(elements).reshape(-1).view(dtype)
+    return array.reshape(draw(st.sampled_from([(-1,), (10, -1)]))) if size and size % 10 == 0 else array
+
+
+@st.composite
+def weights(draw):
+    """What `structured` makes."""
+    rows, columns = draw(st.sampled_from([(40, 120), (150, 30), (64, 64)]))
+    dtype = draw(st.sampled_from([np.float32, np.int8]))
+    matrix = structured(draw(st.integers(0, 2**32)), rows, columns, draw(st.sampled_from([0.05, 0.4, 1]))).astype(dtype)
+    return np.ascontiguousarray(matrix.T) if draw(st.booleans()) else matrix
+
+
+def structured(seed, rows, columns, most):
+    """A matrix whose rows and columns differ in density, and whose neighbours along the rows resemble each other."""
+    rng = np.random.default_rng(seed)
+    walk = np.cumsum(rng.integers(-2, 3, rows * columns)).reshape(rows, columns) % 37 + 1
+    density = most * np.outer(rng.choice([0.1, 1, 1], rows), rng.choice([0.3, 1, 1], columns))
+    return np.where(rng.random(walk.shape) < density, walk, 0).astype(np.float32)
 
 
 @settings(deadline=None, max_examples=150)
@@ -64,16 +84,46 @@ def test_random_containers_decode_alike(tensors, metadata):
     agree(dcomp.save(tensors, metadata))
 
 
+@settings(deadline=None, max_examples=60)
+@given(weights(), st.sampled_from(list(LEVELS.values())))
+def test_structured_weights_decode_alike_at_every_level(matrix, level):
+    encoded = tensor.encode(matrix, level)
+    data = forged(encoded.record, matrix)
+    agree(data)
+    assert Container(data).decode()["w"].tobytes() == matrix.tobytes()
+
+
+def test_structured_weights_take_every_model():
+    """The strategy above is not in vain."""
+    seen = set()
+    for most in (0.05, 0.4, 0.95):
+        matrix = structured(0, 80, 100, most)
+        for array in (matrix, np.ascontiguousarray(matrix.T)):
+            encoded = tensor.encode(array, LEVELS["max"])
+            seen |= {stream.model.name for stream in tensor.encode(array, LEVELS["fast"]).streams}
+            seen |= {stream.model.name for stream in encoded.streams}
+            seen |= {"golomb" for stream in encoded.streams if stream.known}
+            seen |= {"apart" for stream in encoded.streams if stream.apart}
+            seen |= {"columns first"} if encoded.columns_first else set()
+            seen |= {"classes"} if encoded.index and encoded.index.classes else set()
+    assert seen == {"PLAIN", "PAIRS", "CHAINED", "golomb", "apart", "columns first", "classes"}
+
+
 @settings(deadline=None, max_examples=400)
-@given(any_tensor(), st.data())
+@given(st.one_of(any_tensor(), weights()), st.data())
 def test_damaged_records_with_mended_checksums_are_judged_alike(array, data):
     whole = dcomp.save({"w": array})
     (source,) = Container(whole).directory.entries
     record = bytearray(whole[source.offset :])
     for _ in range(data.draw(st.integers(1, 3))):
         record[data.draw(st.integers(0, len(record) - 1))] = data.draw(st.integers(0, 255))
-    number = bytes([DTYPE_NUMBERS[dtypes.NAME_OF[array.dtype]]])
-    entry = string("w") + number + b"\x01" + varint(array.size) + varint(len(record))
+    agree(forged(bytes(record), array))
+
+
+def forged(record, array):
+    """A container of one tensor with that record, and right checksums."""
+    number = bytes([DTYPE_NUMBERS[dtypes.NAME_OF[array.dtype]], array.ndim])
+    entry = string("w") + number + b"".join(map(varint, array.shape)) + varint(len(record))
     directory = b"\x00\x01" + entry + crc32(record).to_bytes(4, "little")
-    header = b"\x89DCZ\x01\x00" + varint(len(directory)) + directory
-    agree(header + crc32(header).to_bytes(4, "little") + bytes(record))
+    header = b"\x89DCZ\x02\x00" + varint(len(directory)) + directory
+    return header + crc32(header).to_bytes(4, "little") + record

@@ -22,7 +22,7 @@ WHOLE = dcomp.save({"w": WEIGHTS, "b": np.linspace(0, 1, 50, dtype=np.float32)},
 RAW_RECORD = b"\x00abcd"
 
 
-def header(directory: bytes, *, flags: int = 0, version: int = 1, magic: bytes = b"\x89DCZ") -> bytes:
+def header(directory: bytes, *, flags: int = 0, version: int = 2, magic: bytes = b"\x89DCZ") -> bytes:
     start = magic + bytes([version, flags]) + varint(len(directory)) + directory
     return start + crc32(start).to_bytes(4, "little")
 
@@ -55,10 +55,10 @@ CASES = {
     "empty": (b"", "not a dcz container"),
     "another magic": (b"\x89PNG\r\n", "not a dcz container"),
     "magic alone": (b"\x89DCZ", "the header is cut short"),
-    "a later version": (header(b"\x00\x00", version=2), "the container has version 2"),
+    "a later version": (header(b"\x00\x00", version=3), "the container has version 3"),
     "reserved header flags": (header(b"\x00\x00", flags=2), "reserved bits are set in the header's flags 0x02"),
-    "a directory beyond the file": (b"\x89DCZ\x01\x00\x70", "the header is cut short"),
-    "a directory beyond its limit": (b"\x89DCZ\x01\x00" + varint(1 << 40), "directory size is 1099511627776"),
+    "a directory beyond the file": (b"\x89DCZ\x02\x00\x70", "the header is cut short"),
+    "a directory beyond its limit": (b"\x89DCZ\x02\x00" + varint(1 << 40), "directory size is 1099511627776"),
     "a directory that is no frame": (header(b"junk", flags=1), "the directory is no Zstandard frame"),
     "a directory frame without its size": (
         header(zstandard.ZstdCompressor(write_content_size=False).compress(b"\x00\x00"), flags=1),
@@ -88,8 +88,8 @@ CASES = {
     "another record": (container(entry(), records=b"\x00abcX"), "tensor 'w': its checksum does not match"),
     "an empty record": (container(entry(record=b"")), "tensor 'w' has an empty record"),
     "a record that breaks the format": (
-        container(entry(record=b"\x10abcd"), records=b"\x10abcd"),
-        "tensor 'w': reserved bits are set in its flags 0x10",
+        container(entry(record=b"\x40abcd"), records=b"\x40abcd"),
+        "tensor 'w': reserved bits are set in its flags 0x40",
     ),
     "too few values": (container(entry(shape=(2,))), "tensor 'w' is cut short: 8 bytes expected, 4 left"),
 }
@@ -154,8 +154,8 @@ def test_a_damaged_record_with_a_mended_checksum_never_raises_anything_else(seed
 @pytest.mark.parametrize(
     ("record", "count"),
     [
-        (b"\x05" + varint(1 << 24) + b"\x01\x00" + b"\xe0\xf8" + b"\x01\x07" + b"\xe0", 1 << 24),
-        (b"\x05\x01\x10" + varint(1 << 24) + b"\xff\x00\x00\x80" + b"\x01\x07\xe0", 1 << 24),
+        (b"\x05" + varint(1 << 24) + b"\x01\x00\x00\xe0\xf8\x01\x07\x00\xe0", 1 << 24),
+        (b"\x05\x01\x01" + varint((1 << 24) - 1) + b"\x00\xff\x00\x01\x07\x00\xe0", 1 << 24),
     ],
     ids=["every element kept by a code of no bits", "a filler for every element"],
 )

@@ -1,0 +1,181 @@
+"""A Huffman-coded sequence of symbols <-> bytes (FORMAT.md, section 5).
+
+*Symbols* are unsigned integers below the size of their alphabet. What is coded are *letters*: the symbols themselves,
+or pairs of them, or symbols whose code the symbol before chooses. `huffman` makes streams, `lockstep` decodes them.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cached_property
+
+import numpy as np
+
+from dcomp.coding import bits, prefix_code
+from dcomp.coding.limits import (
+    MAX_BLOCK_EXPONENT,
+    MAX_CHAINED_ALPHABET,
+    MAX_CHAINED_CODES,
+    MAX_INDEX_WIDTH,
+    MAX_PAIRED_ALPHABET,
+    MIN_BLOCK_EXPONENT,
+)
+from dcomp.coding.wire import Cursor, varint
+from dcomp.errors import ContainerError
+
+
+class Model(IntEnum):
+    """What a stream's letters are (FORMAT.md, section 5)."""
+
+    PLAIN = 0
+    PAIRS = 1
+    CHAINED = 2
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A coded sequence of symbols.
+
+    Attributes:
+        count: number of symbols, > 0.
+        alphabet: number of different symbols there might be, A.
+        model: what its letters are.
+        lengths: code length of each letter, shape (codes, letters): one code over A letters, one over A^2 pairs, or
+            several over A letters.
+        exponent: blocks have 2^exponent letters, the last one what is left; 0 if there is one block.
+        block_bits: size of each block in bits, shape (blocks,); empty where a lone letter needs none.
+        payload: the blocks, one after the other.
+        known: whether the code is known from elsewhere, and not in the stream.
+        apart: of a chain, whether its first code is that of symbols that have no neighbour before them.
+    """
+
+    count: int
+    alphabet: int
+    model: Model
+    lengths: np.ndarray
+    exponent: int
+    block_bits: np.ndarray
+    payload: bytes | memoryview
+    known: bool = False
+    apart: bool = False
+
+    @property
+    def letters(self) -> int:
+        """Number of letters that are coded."""
+        return _letter_count(self.count, self.model)
+
+    @property
+    def nbytes(self) -> int:
+        """Size in the file."""
+        return len(self._bytes)
+
+    def to_bytes(self) -> bytes:
+        """The stream as FORMAT.md, section 5, lays it out."""
+        return self._bytes
+
+    @cached_property
+    def _bytes(self) -> bytes:
+        blocks = self.exponent - MIN_BLOCK_EXPONENT + 1 if self.exponent else 0
+        parts: list[bytes | memoryview] = [bytes([blocks | self.model << 4])]
+        if self.model is Model.CHAINED:
+            parts.append(bytes([len(self.lengths)]))
+        if not self.known:
+            parts.append(prefix_code.write_lengths(self.lengths))
+        if self.block_bits.size:
+            parts += [varint(int(self.block_bits.sum())), _index(self.block_bits), self.payload]
+        return b"".join(parts)
+
+    @classmethod
+    def parse(
+        cls, cursor: Cursor, count: int, alphabet: int, *, known: np.ndarray | None = None, apart: bool = False
+    ) -> "Stream":
+        """Read a stream of `count` symbols.
+
+        Args:
+            cursor: at its first byte.
+            count: number of symbols.
+            alphabet: number of different symbols there might be.
+            known: its code lengths, where they are not in the stream.
+            apart: whether, if it is a chain, its first code is that of symbols without a neighbour before them.
+
+        Raises:
+            ContainerError: it breaks the format.
+        """
+        head = cursor.byte()
+        blocks_field, model_number = head & 15, head >> 4
+        exponent = blocks_field + MIN_BLOCK_EXPONENT - 1 if blocks_field else 0
+        if exponent > MAX_BLOCK_EXPONENT or model_number > (Model.CHAINED if known is None else Model.PLAIN):
+            raise ContainerError(f"{cursor.what}: a stream begins with the reserved value {head:#04x}")
+        model = Model(model_number)
+        codes, letters = 1, alphabet
+        if model is Model.PAIRS:
+            if alphabet > MAX_PAIRED_ALPHABET:
+                raise ContainerError(f"{cursor.what}: pairs over an alphabet of {alphabet} letters")
+            letters = alphabet * alphabet
+        elif model is Model.CHAINED:
+            codes = cursor.byte()
+            if not 2 <= codes <= MAX_CHAINED_CODES or alphabet > MAX_CHAINED_ALPHABET:
+                raise ContainerError(f"{cursor.what}: a chain of {codes} codes over {alphabet} letters")
+        lengths = prefix_code.read_lengths(cursor, codes, letters) if known is None else known[None]
+        coded = _letter_count(count, model)
+        blocks = -(-coded >> exponent) if exponent else 1
+        if (blocks == 1) != (exponent == 0):
+            raise ContainerError(f"{cursor.what}: {coded} letters in blocks of 2^{exponent}")
+        if model is not Model.CHAINED and np.count_nonzero(lengths) == 1:
+            if exponent:
+                raise ContainerError(f"{cursor.what}: blocks where letters take no bits")
+            return cls(count, alphabet, model, lengths, 0, np.zeros(0, np.int64), b"")  # never of a known code
+        if not exponent and coded > 1 << MAX_BLOCK_EXPONENT:
+            raise ContainerError(f"{cursor.what}: {coded} letters in one block")
+        total = cursor.varint(8 * cursor.remaining, "payload bits")
+        if total < coded and model is not Model.CHAINED:
+            # no letter takes less than a bit: what is declared cannot be much larger than what is there
+            raise ContainerError(f"{cursor.what}: {coded} letters in {total} bits")
+        block_bits = np.full(blocks, total)
+        if blocks > 1:
+            shortest = cursor.varint(total, "shortest block")
+            width = cursor.byte()
+            if width > MAX_INDEX_WIDTH:
+                raise ContainerError(f"{cursor.what}: index entries of {width} bits")
+            index = cursor.take(((blocks - 1) * width + 7) // 8)
+            block_bits[:-1] = bits.unpack(index, width, blocks - 1) + shortest
+            block_bits[-1] -= block_bits[:-1].sum()
+            if block_bits[-1] < 0:
+                raise ContainerError(f"{cursor.what}: the blocks are longer than the payload")
+        payload = cursor.take((total + 7) // 8)
+        apart = apart and model is Model.CHAINED
+        return cls(count, alphabet, model, lengths, exponent, block_bits, payload, known is not None, apart)
+
+
+def _letter_count(symbols: int, model: Model) -> int:
+    return (symbols + 1) // 2 if model is Model.PAIRS else symbols
+
+
+def _index(block_bits: np.ndarray) -> bytes:
+    """The fields `shortest`, `index width` and `index`."""
+    if block_bits.size == 1:
+        return b""
+    shortest, width = index_shape(block_bits)
+    entries = block_bits[:-1] - shortest
+    packed = bits.pack(entries, np.full(entries.size, width)) if width else b""
+    return varint(shortest) + bytes([width]) + packed
+
+
+def index_shape(block_bits: np.ndarray) -> tuple[int, int]:
+    """The size in bits of the shortest block but the last, and the bits that an entry of the index needs."""
+    shortest = int(block_bits[:-1].min())
+    return shortest, (int(block_bits[:-1].max()) - shortest).bit_length()
+
+
+def widths_of(lengths: np.ndarray) -> np.ndarray:
+    """Bits that each letter takes: its code's, and none where a code has one letter; uint32, shape (codes, letters)."""
+    widths = lengths.astype(np.uint32)
+    widths[np.count_nonzero(widths, axis=1) == 1] = 0
+    return widths
+
+
+def next_codes(alphabet: int, codes: int, *, apart: bool) -> np.ndarray:
+    """The code after each symbol, by its class; shape (alphabet,).
+
+    There are as many classes as codes, or one less where the first code is for symbols apart.
+    """
+    return np.arange(alphabet) * (codes - apart) // alphabet + apart
