@@ -8,7 +8,8 @@ needs all tensors at once: the same checkpoint must give the same bytes, one ten
 
 import json
 import mmap
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -16,32 +17,36 @@ from typing import BinaryIO
 import numpy as np
 import safetensors
 
-from dcomp import dtypes
+from dcomp import dtypes, tensors
 from dcomp.errors import CheckpointError
+from dcomp.tensors import Spec, Tensors
 
 HEADER_ALIGNMENT = 8
 METADATA_KEY = "__metadata__"
+
+MAPPED = 1 << 20
+"""Tensors from so many bytes on are mapped into memory; smaller ones are read, since a process may map only so many."""
 
 
 @dataclass
 class Checkpoint:
     """Named tensors and string metadata; both keep the order of their file."""
 
-    tensors: dict[str, np.ndarray]
+    tensors: Mapping[str, np.ndarray]
     metadata: dict[str, str] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
         """Bytes of the dense tensors: the numerator of every compression ratio."""
-        return sum(array.nbytes for array in self.tensors.values())
+        return sum(spec.nbytes for spec in tensors.specs_of(self.tensors).values())
 
-    def replaced(self, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> "Checkpoint":
+    def replaced(self, changed: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> "Checkpoint":
         """A copy with some tensors and metadata entries replaced; the rest is shared, not copied."""
-        return Checkpoint({**self.tensors, **tensors}, {**self.metadata, **(metadata or {})})
+        return Checkpoint({**self.tensors, **changed}, {**self.metadata, **(metadata or {})})
 
 
 def load_file(path: Path) -> Checkpoint:
-    """Read a safetensors file; the arrays are read-only views of the memory-mapped file.
+    """Open a safetensors file; a tensor is read, and is read-only, when it is asked for.
 
     Raises:
         CheckpointError: not a safetensors file, or a dtype that numpy and ml_dtypes do not have.
@@ -49,56 +54,73 @@ def load_file(path: Path) -> Checkpoint:
     try:
         with safetensors.safe_open(path, framework="numpy"):  # checks sizes, overlaps and coverage
             pass
-        with path.open("rb") as file:
-            mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        file = path.open("rb")
+        data_start = 8 + int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(data_start - 8))
     except (OSError, safetensors.SafetensorError, ValueError) as error:
         raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
-    data_start = 8 + int.from_bytes(mapped[:8], "little")
-    header = json.loads(bytes(mapped[8:data_start]))
     metadata = header.pop(METADATA_KEY, None) or {}
     entries = sorted(header.items(), key=lambda item: item[1]["data_offsets"])
-    return Checkpoint({name: _view(mapped, data_start, name, entry) for name, entry in entries}, metadata)
+    specs, offsets = {}, {}
+    for name, entry in entries:
+        if entry["dtype"] not in dtypes.BY_NAME:
+            raise CheckpointError(f"tensor {name!r} has dtype {entry['dtype']}, which dcomp does not read")
+        specs[name] = Spec(dtypes.BY_NAME[entry["dtype"]], tuple(entry["shape"]))
+        offsets[name] = data_start + entry["data_offsets"][0]
+
+    def read(names: Sequence[str]) -> list[np.ndarray]:
+        return [_read(file, offsets[name], specs[name], name) for name in names]
+
+    return Checkpoint(Tensors(specs, read), metadata)
 
 
-def _view(mapped: memoryview, data_start: int, name: str, entry: dict) -> np.ndarray:  # type: ignore[type-arg]  # JSON
-    if entry["dtype"] not in dtypes.BY_NAME:
-        raise CheckpointError(f"tensor {name!r} has dtype {entry['dtype']}, which dcomp does not read")
-    begin, end = entry["data_offsets"]
-    data = np.frombuffer(mapped[data_start + begin : data_start + end], dtypes.BY_NAME[entry["dtype"]])
+def _read(file: BinaryIO, offset: int, spec: Spec, name: str) -> np.ndarray:
+    data: bytes | memoryview
+    if spec.nbytes < MAPPED:
+        data = os.pread(file.fileno(), spec.nbytes, offset)
+    else:
+        page = offset // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
+        mapped = mmap.mmap(file.fileno(), offset - page + spec.nbytes, access=mmap.ACCESS_READ, offset=page)
+        data = memoryview(mapped)[offset - page :]
     try:
-        return data.reshape(entry["shape"])
+        return np.frombuffer(data, spec.dtype).reshape(spec.shape)
     except ValueError as error:
         raise CheckpointError(f"tensor {name!r} has a shape that numpy does not take: {error}") from error
 
 
-def save(checkpoint: Checkpoint, stream: BinaryIO) -> None:
+def save(checkpoint: Checkpoint, stream: BinaryIO, on_tensor: Callable[[int], object] = lambda nbytes: None) -> None:
     """Write a safetensors file to `stream`; the same checkpoint gives the same bytes.
 
     Tensors stand in the checkpoint's order, so a file that the safetensors library wrote comes back
-    byte for byte.
+    byte for byte. They are read one after the other.
+
+    Args:
+        checkpoint: what to write.
+        stream: where to.
+        on_tensor: told the bytes of each tensor when it is written.
 
     Raises:
         CheckpointError: a tensor's name or dtype is impossible in a safetensors file.
     """
-    layout = []
-    for name, array in checkpoint.tensors.items():
-        if array.dtype not in dtypes.NAME_OF:
-            raise CheckpointError(f"tensor {name!r} has dtype {array.dtype}, which safetensors does not know")
+    specs = tensors.specs_of(checkpoint.tensors)
+    for name, spec in specs.items():
+        if spec.dtype not in dtypes.NAME_OF:
+            raise CheckpointError(f"tensor {name!r} has dtype {spec.dtype}, which safetensors does not know")
         if name == METADATA_KEY:
             raise CheckpointError(f"{METADATA_KEY!r} cannot be a tensor's name in a safetensors file")
-        layout.append((name, array.dtype, array.shape))
-    stream.write(header_bytes(layout, checkpoint.metadata))
-    for array in checkpoint.tensors.values():
+    stream.write(header_bytes(specs, checkpoint.metadata))
+    for _, array in tensors.stream(checkpoint.tensors):
         stream.write(dtypes.bit_patterns(array).data)
+        on_tensor(array.nbytes)
 
 
-def header_bytes(layout: Iterable[tuple[str, np.dtype, tuple[int, ...]]], metadata: Mapping[str, str]) -> bytes:
+def header_bytes(specs: Mapping[str, Spec], metadata: Mapping[str, str]) -> bytes:
     """The size field and JSON header of a safetensors file whose tensors follow in the order given."""
     header: dict[str, object] = {METADATA_KEY: dict(metadata)} if metadata else {}
     offset = 0
-    for name, dtype, shape in layout:
-        end = offset + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-        header[name] = {"dtype": dtypes.NAME_OF[dtype], "shape": list(shape), "data_offsets": [offset, end]}
+    for name, spec in specs.items():
+        end = offset + spec.nbytes
+        header[name] = {"dtype": dtypes.NAME_OF[spec.dtype], "shape": list(spec.shape), "data_offsets": [offset, end]}
         offset = end
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % HEADER_ALIGNMENT)

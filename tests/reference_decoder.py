@@ -145,11 +145,17 @@ def decode(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
     checked = crc32(data[: file.place])
     must(file.u32() == checked, "CRC-32 of everything before it")
     metadata, entries = directory(Bytes(frame(stored) if flags else stored))
-    tensors = {}
-    for name, dtype, shape, record_size, checksum in entries:
-        record = file.take(record_size)
-        must(crc32(record) == checksum, "CRC-32 of its record")
-        tensors[name] = Tensor(NAMES[dtype], shape, decode_record(Bytes(record), dtype, shape))
+    tensors: dict[str, Tensor] = {}
+    for name, dtype, shape, record_size, last in entries:
+        if record_size:
+            record = file.take(record_size)
+            must(crc32(record) == last, "CRC-32 of its record")
+            tensors[name] = Tensor(NAMES[dtype], shape, decode_record(Bytes(record), dtype, shape))
+        else:  # "A tied tensor has no record"
+            must(last < len(tensors) and entries[last][3] > 0, "an entry before this one, that has a record")
+            same = list(tensors.values())[last].data
+            must(len(same) == prod(shape) * SIZES[dtype], "of a tensor of as many bytes")
+            tensors[name] = Tensor(NAMES[dtype], shape, same)
     file.end("The last record must end where the file ends.")
     return tensors, metadata
 
@@ -172,8 +178,7 @@ def directory(data: Bytes) -> tuple[dict[str, str], list[tuple[str, int, tuple[i
         shape = tuple(data.varint() for _ in range(rank))
         must(prod(size for size in shape if size) <= MAX_ELEMENTS, "within the limit of elements")
         size = data.varint()
-        must(size > 0, "bytes of its record, > 0")
-        entries.append((name, dtype, shape, size, data.u32()))
+        entries.append((name, dtype, shape, size, data.u32() if size else data.varint()))
     data.end("The directory must end with the last entry.")
     return metadata, entries
 

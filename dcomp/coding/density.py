@@ -88,7 +88,7 @@ class Classes:
         flat = own_rows[row]
         flat *= self.columns.size
         flat += own_columns[column]
-        return flat
+        return flat.astype(positions.dtype, copy=False)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ SAMPLE = 1 << 15
 """Elements or bytes that are looked at, in parts, before all of them are."""
 
 Symbols = Iterator[np.ndarray]
+Buffer = bytes | memoryview
 
 
 class Values(Protocol):
@@ -29,8 +30,8 @@ class Values(Protocol):
     def nbytes(self) -> int:
         """Size in the file."""
 
-    def to_bytes(self) -> bytes:
-        """The elements as FORMAT.md lays them out."""
+    def parts(self) -> Iterator[Buffer]:
+        """The elements as FORMAT.md lays them out, in pieces that are not copied."""
 
     def patterns(self, symbols: Symbols) -> np.ndarray:
         """The patterns, shape (m,).
@@ -52,9 +53,9 @@ class Raw:
         """Size in the file."""
         return self.data.nbytes
 
-    def to_bytes(self) -> bytes:
+    def parts(self) -> Iterator[Buffer]:
         """The elements, little-endian."""
-        return self.data.tobytes()
+        yield self.data.view(np.uint8).data
 
     def patterns(self, symbols: Symbols) -> np.ndarray:
         """The patterns; nothing is copied."""
@@ -80,9 +81,10 @@ class Zstd:
         """Size in the file."""
         return len(varint(len(self.frame))) + len(self.frame)
 
-    def to_bytes(self) -> bytes:
+    def parts(self) -> Iterator[Buffer]:
         """The size of the frame, and the frame."""
-        return varint(len(self.frame)) + bytes(self.frame)
+        yield varint(len(self.frame))
+        yield self.frame
 
     def patterns(self, symbols: Symbols) -> np.ndarray:
         """The patterns, decompressed."""

@@ -4,14 +4,14 @@ In floats the sign is moved to the end, so that the first plane holds the expone
 than three bits, and the planes after it are noise.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from dcomp.coding import huffman
 from dcomp.coding.level import Level
-from dcomp.coding.plain import SAMPLE, Raw, Symbols, Zstd, sampled
+from dcomp.coding.plain import SAMPLE, Buffer, Raw, Symbols, Zstd, sampled
 from dcomp.coding.stream import Stream
 from dcomp.coding.wire import Cursor
 from dcomp.errors import ContainerError
@@ -39,9 +39,9 @@ class Huffman:
         """Size in the file."""
         return self.stream.nbytes
 
-    def to_bytes(self) -> bytes:
+    def parts(self) -> Iterator[Buffer]:
         """The stream."""
-        return self.stream.to_bytes()
+        yield self.stream.to_bytes()
 
     def patterns(self, symbols: Symbols) -> np.ndarray:
         """The stream's symbols."""
@@ -74,9 +74,11 @@ class Planes:
         """Size in the file."""
         return sum(1 + plane.nbytes for plane in self.planes)
 
-    def to_bytes(self) -> bytes:
+    def parts(self) -> Iterator[Buffer]:
         """For each plane its form and its bytes."""
-        return b"".join(bytes([PLANE_FORMS.index(type(plane))]) + plane.to_bytes() for plane in self.planes)
+        for plane in self.planes:
+            yield bytes([PLANE_FORMS.index(type(plane))])
+            yield from plane.parts()
 
     def patterns(self, symbols: Symbols) -> np.ndarray:
         """The planes put together."""

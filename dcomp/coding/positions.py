@@ -88,30 +88,34 @@ class Positions:
             left -= cells[-1].kept
         return cls(coded, cells)
 
-    def decode(self, shape: Shape, symbols: Iterator[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    def decode(self, shape: Shape, symbols: Iterator[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
         """Decode the positions from the symbols of `streams`.
 
         Returns:
-            the positions in the matrix, cell after cell, and whether the gap before each is 0; shape (kept,).
+            the positions in the matrix, cell after cell, shape (kept,); and those of each cell in it.
 
         Raises:
             ContainerError: the symbols do not fit.
         """
         if self.classes is None:
             found = _decoded(self.cells[0], symbols, shape[0] * shape[1])
-            return found, follows(found)
+            return found, [found]
         classes = self.classes.decode(shape, symbols)
         sizes = classes.sizes()
         inside = [_decoded(cell, symbols, size) for cell, size in zip(self.cells, sizes, strict=True)]
         outside = [classes.outside(number, own) for number, own in enumerate(inside)]
-        return np.concatenate(outside), np.concatenate([follows(own) for own in inside])
+        return np.concatenate(outside), inside
 
 
-def follows(positions: np.ndarray) -> np.ndarray:
-    """Whether the gap before each position of a cell is 0."""
-    adjacent = np.empty(positions.size, bool)
-    adjacent[:1] = positions[:1] == 0
-    np.equal(positions[1:] - positions[:-1], 1, out=adjacent[1:])
+def follows(cells: Sequence[np.ndarray]) -> np.ndarray:
+    """Whether the gap before each position of some cells is 0; shape (kept,)."""
+    adjacent = np.empty(sum(positions.size for positions in cells), bool)
+    begin = 0
+    for positions in cells:
+        own = adjacent[begin : begin + positions.size]
+        own[:1] = positions[:1] == 0
+        np.equal(positions[1:] - positions[:-1], 1, out=own[1:])
+        begin += own.size
     return adjacent
 
 

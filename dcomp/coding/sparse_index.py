@@ -236,7 +236,7 @@ def encode(gaps: np.ndarray, planned: GapPlan) -> GapIndex:
 
 
 def decode(index: GapIndex, symbols: np.ndarray, elements: int) -> np.ndarray:
-    """The positions, ascending and below `elements`, from the decoded symbols of the gaps; int64, shape (kept,).
+    """The positions, ascending and below `elements`, from the decoded symbols of the gaps; shape (kept,).
 
     Raises:
         ContainerError: the symbols do not fit the counts, or lead beyond the elements.
@@ -247,10 +247,11 @@ def decode(index: GapIndex, symbols: np.ndarray, elements: int) -> np.ndarray:
     # "The symbols that are not fillers must number kept, and the last symbol must not be a filler."
     if np.count_nonzero(is_kept) != index.kept or not is_kept[-1]:
         raise ContainerError(f"{index.kept} kept elements were declared, and others found, or a filler at the end")
+    # "All positions must lie in their cell."
+    last = int(symbols.sum(dtype=np.int64)) + index.kept - 1
+    if last >= elements:
+        raise ContainerError(f"position {last} among {elements} elements")
     # a filler stands for as many zeros as its number, another letter for its zeros and what is kept
-    ends = np.cumsum(symbols + is_kept, dtype=np.int64)
-    # "All positions must lie below n."
-    if ends[-1] > elements:
-        raise ContainerError(f"position {ends[-1] - 1} in a tensor of {elements} elements")
-    ends -= 1
+    ends: np.ndarray = np.cumsum(symbols + is_kept, dtype=np.uint32 if elements < 1 << 32 else np.int64)
+    ends -= ends.dtype.type(1)
     return ends[is_kept] if index.fillers else ends

@@ -16,7 +16,7 @@ from dcomp import dtypes
 from dcomp.coding import huffman, lockstep, positions, sparse_index, values
 from dcomp.coding.level import DEFAULT, Level
 from dcomp.coding.limits import MAX_CODEBOOK_SIZE
-from dcomp.coding.plain import Raw, Symbols, Zstd, sampled
+from dcomp.coding.plain import Buffer, Raw, Symbols, Zstd, sampled
 from dcomp.coding.planes import Planes
 from dcomp.coding.positions import Plan, Positions, Shape
 from dcomp.coding.stream import Stream
@@ -33,6 +33,9 @@ ALL_FLAGS = 63
 
 NEARLY_DENSE = 0.95
 """A tensor of free values that keeps this part of its elements is not worth positions."""
+
+SCATTERED = 1 << 18
+"""Kept elements that are put in their places at a time."""
 
 CLOSE = 1.15
 TRIED_BOTH = 1 << 20
@@ -93,12 +96,17 @@ class EncodedTensor:
     @property
     def record(self) -> bytes:
         """The record as FORMAT.md, section 4, lays it out."""
+        return b"".join(self.parts())
+
+    def parts(self) -> Iterator[Buffer]:
+        """The record in pieces, of which the large ones are not copied."""
         flags = FORMS.index(type(self.values)) << 1 | COLUMNS_FIRST * self.columns_first
         if self.index is not None:
             flags |= HAS_POSITIONS | HAS_CLASSES * (self.index.classes is not None)
         if isinstance(self.values, Shared) and isinstance(self.values.codebook, Planes):
             flags |= CODEBOOK_IN_PLANES
-        return bytes([flags]) + self.index_bytes + self.values.to_bytes()
+        yield bytes([flags]) + self.index_bytes
+        yield from self.values.parts()
 
     @classmethod
     def parse(cls, record: bytes | memoryview, dtype: np.dtype, shape: tuple[int, ...], what: str) -> "EncodedTensor":
@@ -143,7 +151,9 @@ class EncodedTensor:
         """
         if self.index is None:
             return None, None
-        return self.index.decode(_matrix(self.shape, columns_first=self.columns_first), symbols)
+        found, cells = self.index.decode(_matrix(self.shape, columns_first=self.columns_first), symbols)
+        apart = any(stream.apart for stream in self.values.streams)
+        return found, positions.follows(cells) if apart else None
 
     def assemble(self, kept_at: np.ndarray | None, symbols: Symbols) -> np.ndarray:
         """The array, from the positions of the kept elements and the decoded symbols of their values.
@@ -154,7 +164,8 @@ class EncodedTensor:
         patterns = self.values.patterns(symbols)
         if kept_at is not None:
             flat = np.zeros(self.size, patterns.dtype)
-            flat[kept_at] = patterns
+            for begin in range(0, kept_at.size, SCATTERED):
+                flat[kept_at[begin : begin + SCATTERED]] = patterns[begin : begin + SCATTERED]
             patterns = flat
         if self.columns_first:
             patterns = np.ascontiguousarray(patterns.reshape(_matrix(self.shape, columns_first=True)).T)

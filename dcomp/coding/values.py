@@ -5,7 +5,7 @@ which Huffman streams it holds, so that those of many tensors can be decoded in 
 their symbols.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from dcomp.coding import huffman
 from dcomp.coding.level import Level
 from dcomp.coding.limits import MAX_CODEBOOK_SIZE
-from dcomp.coding.plain import SAMPLE, Raw, Symbols, Zstd, sampled
+from dcomp.coding.plain import SAMPLE, Buffer, Raw, Symbols, Zstd, sampled
 from dcomp.coding.planes import Planes, has_exponent
 from dcomp.coding.stream import Stream
 from dcomp.coding.wire import Cursor, varint
@@ -54,9 +54,11 @@ class Shared:
         """Size in the file."""
         return len(varint(self.size)) + self.codebook.nbytes + self.codes.nbytes
 
-    def to_bytes(self) -> bytes:
+    def parts(self) -> Iterator[Buffer]:
         """The size of the codebook, the codebook, and the codes."""
-        return varint(self.size) + self.codebook.to_bytes() + self.codes.to_bytes()
+        yield varint(self.size)
+        yield from self.codebook.parts()
+        yield self.codes.to_bytes()
 
     def patterns(self, symbols: Symbols) -> np.ndarray:
         """The codebook's entry for each code."""

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from math import prod
 from zlib import crc32
 
-import numpy as np
 import zstandard
 
 from dcomp import dtypes
 from dcomp.coding.limits import MAX_DIRECTORY_BYTES, MAX_ELEMENTS, MAX_RANK
 from dcomp.coding.wire import MAX_VARINT, Cursor, string, varint
 from dcomp.errors import ChecksumError, ContainerError
+from dcomp.tensors import Spec
 
 MAGIC = b"\x89DCZ"
 VERSION = 2
@@ -24,19 +24,23 @@ DTYPE_NAMES = list(dtypes.BY_NAME)
 
 @dataclass(frozen=True)
 class Entry:
-    """What the directory says about one tensor; `offset` counts from the start of the file."""
+    """What the directory says about one tensor.
+
+    Attributes:
+        name: of the tensor.
+        spec: its dtype and shape.
+        size: bytes of its record; 0 if it is tied.
+        checksum: of its record.
+        offset: of its record from the start of the file.
+        tied_to: name of the entry before that has the same bytes, and a record; None if it has its own.
+    """
 
     name: str
-    dtype: np.dtype
-    shape: tuple[int, ...]
+    spec: Spec
     size: int
-    checksum: int
-    offset: int
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the decoded tensor."""
-        return prod(self.shape) * self.dtype.itemsize
+    checksum: int = 0
+    offset: int = 0
+    tied_to: str | None = None
 
 
 @dataclass(frozen=True)
@@ -54,22 +58,16 @@ class Directory:
     nbytes: int
 
 
-def write_header(
-    metadata: Mapping[str, str], tensors: Sequence[tuple[str, np.dtype, tuple[int, ...], int, int]]
-) -> bytes:
-    """Everything before the records.
-
-    Args:
-        metadata: the checkpoint's.
-        tensors: name, dtype, shape, record size and record checksum of each, in order.
-    """
+def write_header(metadata: Mapping[str, str], entries: Sequence[Entry]) -> bytes:
+    """Everything before the records; the offsets of the entries do not matter."""
     parts = [varint(len(metadata))]
     parts += [string(text) for pair in metadata.items() for text in pair]
-    parts.append(varint(len(tensors)))
-    for name, dtype, shape, size, checksum in tensors:
-        number = DTYPE_NUMBERS[dtypes.NAME_OF[dtype]]
-        parts += [string(name), bytes([number, len(shape)]), *map(varint, shape), varint(size)]
-        parts.append(checksum.to_bytes(4, "little"))
+    parts.append(varint(len(entries)))
+    places = {entry.name: place for place, entry in enumerate(entries)}
+    for entry in entries:
+        number, shape = DTYPE_NUMBERS[dtypes.NAME_OF[entry.spec.dtype]], entry.spec.shape
+        parts += [string(entry.name), bytes([number, len(shape)]), *map(varint, shape), varint(entry.size)]
+        parts.append(varint(places[entry.tied_to]) if entry.tied_to else entry.checksum.to_bytes(4, "little"))
     directory = b"".join(parts)
     compressed = zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(directory)
     flags = DIRECTORY_COMPRESSED if len(compressed) < len(directory) else 0
@@ -100,9 +98,9 @@ def read_header(data: memoryview) -> Directory:
         raise ContainerError(f"reserved bits are set in the header's flags {flags:#04x}")
     directory = Cursor(_decompressed(stored) if flags else stored, "the directory")
     metadata = _read_metadata(directory)
-    entries = _read_entries(directory, cursor.offset, len(data))
+    entries = _read_entries(directory, cursor.offset)
     directory.finish()
-    end = entries[-1].offset + entries[-1].size if entries else cursor.offset
+    end = cursor.offset + sum(entry.size for entry in entries)
     if end != len(data):
         # "The last record must end where the file ends."
         what = "it is cut short" if end > len(data) else "something was added to it"
@@ -139,10 +137,11 @@ def shape_problem(shape: Sequence[int]) -> str | None:
     return None
 
 
-def _read_entries(cursor: Cursor, offset: int, file_size: int) -> list[Entry]:
-    """Entries whose records follow each other from `offset` on; a record takes a byte at least."""
+def _read_entries(cursor: Cursor, offset: int) -> list[Entry]:
+    """Entries whose records follow each other from `offset` on."""
     entries: dict[str, Entry] = {}
-    for _ in range(cursor.varint(file_size - offset, "tensor count")):
+    in_order: list[Entry] = []
+    for _ in range(cursor.varint(cursor.remaining, "tensor count")):
         name = cursor.string("a tensor's name")
         if name in entries:
             raise ContainerError(f"tensor {name!r} occurs twice")
@@ -152,10 +151,23 @@ def _read_entries(cursor: Cursor, offset: int, file_size: int) -> list[Entry]:
         shape = tuple(cursor.varint(MAX_ELEMENTS, f"a dimension of {name!r}") for _ in range(rank))
         if problem := shape_problem(shape):
             raise ContainerError(f"tensor {name!r} {problem}")
+        spec = Spec(dtypes.BY_NAME[DTYPE_NAMES[number]], shape)
         size = cursor.varint(MAX_VARINT, f"record size of {name!r}")
-        if size == 0:
-            raise ContainerError(f"tensor {name!r} has an empty record")
-        dtype = dtypes.BY_NAME[DTYPE_NAMES[number]]
-        entries[name] = Entry(name, dtype, shape, size, cursor.u32(), offset)
+        if size:
+            entries[name] = Entry(name, spec, size, cursor.u32(), offset)
+        else:
+            entries[name] = _tied(name, spec, cursor, in_order)
+        in_order.append(entries[name])
         offset += size
-    return list(entries.values())
+    return in_order
+
+
+def _tied(name: str, spec: Spec, cursor: Cursor, before: Sequence[Entry]) -> Entry:
+    """An entry without a record, whose bytes are those of one before it."""
+    place = cursor.varint(MAX_VARINT, f"the tensor that {name!r} is tied to")
+    # "It must be an entry before this one that has a record, of a tensor of as many bytes."
+    if place >= len(before) or not before[place].size:
+        raise ContainerError(f"tensor {name!r} is tied to entry {place}, which is none before it with a record")
+    if before[place].spec.nbytes != spec.nbytes:
+        raise ContainerError(f"tensor {name!r} is tied to {before[place].name!r}, which has another number of bytes")
+    return Entry(name, spec, 0, tied_to=before[place].name)

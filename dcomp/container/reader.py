@@ -14,6 +14,7 @@ from dcomp.coding.tensor import EncodedTensor
 from dcomp.container import layout
 from dcomp.container.layout import Entry
 from dcomp.errors import ChecksumError, ContainerError, LimitError
+from dcomp.tensors import Tensors
 
 DEFAULT_MAX_MEMORY = 8 << 30
 
@@ -21,12 +22,13 @@ DEFAULT_MAX_MEMORY = 8 << 30
 class Container:
     """A .dcz file's directory, read and checked, and its records, read when asked for."""
 
-    def __init__(self, data: bytes | memoryview) -> None:
+    def __init__(self, data: bytes | memoryview | mmap.mmap) -> None:
         """Read the header and directory of `data`.
 
         Raises:
             ContainerError: they break the format.
         """
+        self._mapped = data if isinstance(data, mmap.mmap) else None
         self._data = memoryview(data)
         self.directory = layout.read_header(self._data)
         self.nbytes = len(self._data)
@@ -41,56 +43,86 @@ class Container:
         try:
             with path.open("rb") as file:
                 mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            return cls(memoryview(mapped))
+            return cls(mapped)
         except (OSError, ValueError) as error:  # an empty file cannot be mapped
             raise ContainerError(f"cannot read {path}: {error}") from error
         except ContainerError as error:
             raise type(error)(f"{path}: {error}") from error
 
     @cached_property
-    def _entry_of(self) -> dict[str, Entry]:
+    def entries(self) -> dict[str, Entry]:
+        """The entries of the directory by name, in order."""
         return {entry.name: entry for entry in self.directory.entries}
 
     @property
     def names(self) -> list[str]:
         """Names of the tensors, in order."""
-        return list(self._entry_of)
+        return list(self.entries)
 
     @property
     def metadata(self) -> dict[str, str]:
         """The checkpoint's metadata."""
         return self.directory.metadata
 
+    def record(self, name: str) -> memoryview:
+        """The record of a tensor, or of the one that it is tied to, as it stands in the file."""
+        entry = self._entry_with_record(name)
+        return self._data[entry.offset : entry.offset + entry.size]
+
     def encoded(self, name: str) -> EncodedTensor:
-        """The record of a tensor, checked and parsed, not decoded.
+        """The record of a tensor, or of the one that it is tied to, checked and parsed, not decoded.
 
         Raises:
             ChecksumError, ContainerError: it is damaged, or breaks the format.
         """
-        entry = self._entry_of[name]
-        record = self._data[entry.offset : entry.offset + entry.size]
+        entry, record = self._entry_with_record(name), self.record(name)
         if crc32(record) != entry.checksum:
             raise ChecksumError(f"tensor {name!r}: its checksum does not match, the file is damaged")
-        return EncodedTensor.parse(record, entry.dtype, entry.shape, f"tensor {name!r}")
+        return EncodedTensor.parse(record, entry.spec.dtype, entry.spec.shape, f"tensor {name!r}")
+
+    def _entry_with_record(self, name: str) -> Entry:
+        entry = self.entries[name]
+        return self.entries[entry.tied_to] if entry.tied_to else entry
 
     def decode(
         self, names: Sequence[str] | None = None, *, max_memory: int = DEFAULT_MAX_MEMORY
     ) -> dict[str, np.ndarray]:
-        """Decode the tensors named, or all.
+        """Decode the tensors named, or all, together.
 
         Raises:
             LimitError: that would take more than `max_memory` bytes.
             ContainerError: as `encoded`, or damaged streams.
         """
         names = self.names if names is None else names
-        _check_memory(sum(self._entry_of[name].nbytes for name in names), max_memory)
-        tensors = [self.encoded(name) for name in names]
-        _check_memory(sum(encoded.memory for encoded in tensors), max_memory)
-        return dict(zip(names, tensor.decode(tensors), strict=True))
+        _check_memory(sum(self.entries[name].spec.nbytes for name in names), max_memory)
+        encoded = [self.encoded(name) for name in names]
+        _check_memory(sum(own.memory for own in encoded), max_memory)
+        decoded = dict(zip(names, tensor.decode(encoded), strict=True))
+        self._release(names)
+        for name in names:
+            if self.entries[name].tied_to:  # the same bytes, of a dtype and shape of its own
+                spec = self.entries[name].spec
+                decoded[name] = decoded[name].reshape(-1).view(np.uint8).view(spec.dtype).reshape(spec.shape)
+        return decoded
+
+    def _release(self, names: Sequence[str]) -> None:
+        """Give back the memory that the records of these tensors, one after the other, took when they were read."""
+        if self._mapped is None or not names:
+            return
+        offsets = [self._entry_with_record(name) for name in names]
+        begin = min(entry.offset for entry in offsets) // mmap.PAGESIZE * mmap.PAGESIZE
+        end = max(entry.offset + entry.size for entry in offsets)
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self._mapped.madvise(mmap.MADV_DONTNEED, begin, end - begin)
+
+    def tensors(self, names: Sequence[str] | None = None, *, max_memory: int = DEFAULT_MAX_MEMORY) -> Tensors:
+        """The tensors named, or all, each decoded when it is asked for; then raises as `decode`."""
+        specs = {name: self.entries[name].spec for name in (self.names if names is None else names)}
+        return Tensors(specs, lambda some: list(self.decode(some, max_memory=max_memory).values()))
 
     def checkpoint(self, *, max_memory: int = DEFAULT_MAX_MEMORY) -> Checkpoint:
-        """The whole checkpoint; raises as `decode`."""
-        return Checkpoint(self.decode(max_memory=max_memory), self.metadata)
+        """The whole checkpoint, each tensor decoded when it is asked for."""
+        return Checkpoint(self.tensors(max_memory=max_memory), self.metadata)
 
 
 def _check_memory(needed: int, limit: int) -> None:

@@ -1,33 +1,98 @@
-"""Checkpoint -> .dcz file."""
+"""Checkpoint -> .dcz file, one tensor after the other."""
 
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
 from typing import BinaryIO
 from zlib import crc32
 
-from dcomp import dtypes
+import numpy as np
+
+from dcomp import dtypes, tensors
 from dcomp.checkpoint import Checkpoint
 from dcomp.coding import tensor
+from dcomp.coding.level import DEFAULT, Level
 from dcomp.container import layout
+from dcomp.container.layout import Entry
 from dcomp.errors import CheckpointError
+from dcomp.tensors import Spec
+
+SPOOLED_IN_MEMORY = 1 << 25
+"""Bytes of records that wait in memory for the directory, which stands before them; more wait in a temporary file."""
+
+PIECE = 64
+"""Bytes at both ends of a tensor by which candidates for a tie are told apart before they are compared."""
 
 
-def write(checkpoint: Checkpoint, stream: BinaryIO) -> None:
-    """Encode a checkpoint; the same checkpoint gives the same bytes.
+def write(
+    checkpoint: Checkpoint,
+    stream: BinaryIO,
+    level: Level = DEFAULT,
+    on_tensor: Callable[[int], object] = lambda nbytes: None,
+) -> None:
+    """Encode a checkpoint; the same checkpoint gives the same bytes at the same level.
+
+    Args:
+        checkpoint: what to write.
+        stream: where to.
+        level: how hard to try.
+        on_tensor: told the dense bytes of each tensor when it is encoded.
 
     Raises:
         CheckpointError: names, metadata, dtypes or shapes that a container cannot hold.
     """
-    for text in [*checkpoint.tensors, *checkpoint.metadata, *checkpoint.metadata.values()]:
+    specs = tensors.specs_of(checkpoint.tensors)
+    _check(checkpoint.metadata, specs)
+    ties = find_ties(checkpoint.tensors)
+    entries = []
+    with tempfile.SpooledTemporaryFile(SPOOLED_IN_MEMORY) as records:
+        for name, array in tensors.stream(checkpoint.tensors):
+            if name in ties:
+                entries.append(Entry(name, specs[name], 0, tied_to=ties[name]))
+            else:
+                size = checksum = 0
+                for part in tensor.encode(array, level).parts():
+                    size += len(part)
+                    checksum = crc32(part, checksum)
+                    records.write(part)
+                entries.append(Entry(name, specs[name], size, checksum))
+            on_tensor(specs[name].nbytes)
+        stream.write(layout.write_header(checkpoint.metadata, entries))
+        records.seek(0)
+        shutil.copyfileobj(records, stream, 1 << 20)
+
+
+def _check(metadata: Mapping[str, str], specs: Mapping[str, Spec]) -> None:
+    for text in [*specs, *metadata, *metadata.values()]:
         if not isinstance(text, str) or text != text.encode(errors="replace").decode():
             raise CheckpointError(f"{text!r} is a name or metadata, and no string that UTF-8 can hold")
-    entries, records = [], []
-    for name, array in checkpoint.tensors.items():
-        if array.dtype not in dtypes.NAME_OF:
-            raise CheckpointError(f"tensor {name!r} has dtype {array.dtype}, which safetensors does not know")
-        if problem := layout.shape_problem(array.shape):
+    for name, spec in specs.items():
+        if spec.dtype not in dtypes.NAME_OF:
+            raise CheckpointError(f"tensor {name!r} has dtype {spec.dtype}, which safetensors does not know")
+        if problem := layout.shape_problem(spec.shape):
             raise CheckpointError(f"tensor {name!r} {problem}")
-        record = tensor.encode(array).record
-        entries.append((name, array.dtype, array.shape, len(record), crc32(record)))
-        records.append(record)
-    stream.write(layout.write_header(checkpoint.metadata, entries))
-    for record in records:
-        stream.write(record)
+
+
+def find_ties(checkpoint_tensors: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """Tensors with the same bytes as an earlier one, and that one; only those of the same size are looked at."""
+    of_size: dict[int, list[str]] = {}
+    for name, spec in tensors.specs_of(checkpoint_tensors).items():
+        of_size.setdefault(spec.nbytes, []).append(name)
+    ties: dict[str, str] = {}
+    for nbytes, names in of_size.items():
+        if nbytes == 0 or len(names) == 1:
+            continue
+        first_with: dict[bytes, list[str]] = {}
+        for name in names:
+            data = _bytes(checkpoint_tensors[name])
+            earlier = first_with.setdefault(data[:PIECE].tobytes() + data[-PIECE:].tobytes(), [])
+            same = next((other for other in earlier if np.array_equal(_bytes(checkpoint_tensors[other]), data)), None)
+            if same is None:
+                earlier.append(name)
+            else:
+                ties[name] = same
+    return ties
+
+
+def _bytes(array: np.ndarray) -> np.ndarray:
+    return dtypes.bit_patterns(array).view(np.uint8)

@@ -1,7 +1,7 @@
 """The paper's tables 2 to 5, read from a real file: every byte of a container, in the row it belongs to."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from dcomp.coding.tensor import EncodedTensor
 from dcomp.coding.values import Shared
@@ -94,8 +94,11 @@ def measure(container: Container, dense_bytes: Mapping[str, int] | None = None) 
     """
     rows = []
     for entry in container.directory.entries:
-        own = dense_bytes.get(entry.name, 0) if dense_bytes is not None else entry.nbytes
-        rows.append(_row(entry.name, container.encoded(entry.name), own))
+        own = dense_bytes.get(entry.name, 0) if dense_bytes is not None else entry.spec.nbytes
+        row = _row(entry.name, container.encoded(entry.name), own)
+        rows.append(
+            row if entry.tied_to is None else replace(row, weight_bits_coded=0.0, index_bits_coded=None, bytes=0)
+        )
     total = _total(rows, sum(dense_bytes.values()) if dense_bytes is not None else None)
     return SizeReport(rows, total, container.directory.nbytes, container.nbytes)
 

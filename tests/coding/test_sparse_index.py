@@ -76,8 +76,8 @@ def forged(symbols, width, kept, fillers):
 @pytest.mark.parametrize(
     ("symbols", "kept", "fillers", "elements", "message"),
     [
-        ([0, 3, 1], 2, 1, 5, "position 5 in a tensor of 5"),
-        ([0, 2], 2, 0, 3, "position 3 in a tensor of 3"),
+        ([0, 3, 1], 2, 1, 5, "position 5 among 5 elements"),
+        ([0, 2], 2, 0, 3, "position 3 among 3 elements"),
         ([0, 1, 3], 2, 1, 100, "filler at the end"),
         ([0, 1, 1], 2, 1, 100, "2 kept elements were declared, and others found"),
         ([0, 3], 2, 0, 100, "2 kept elements were declared, and others found"),

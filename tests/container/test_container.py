@@ -61,3 +61,24 @@ def test_ten_thousand_tensors_come_back():
     decoded = dcomp.load(dcomp.save(tensors))
     assert list(decoded) == list(tensors)
     assert decoded["layer.4321.weight"].tolist() == [4321] * 3
+
+
+def test_tied_tensors_are_stored_once_and_come_back_each(rng):
+    weights = rng.normal(size=(100, 50)).astype(np.float32)
+    other = weights.copy()
+    other[50, 20] += 1
+    tensors = {"a": weights, "other": other, "b": weights.copy(), "bytes": weights.view(np.uint8)}
+    data = dcomp.save(tensors)
+    assert len(data) < 2.1 * weights.nbytes
+    container = Container(data)
+    assert [entry.tied_to for entry in container.directory.entries] == [None, None, "a", "a"]
+    for name, array in [*container.decode().items(), *container.tensors().stream()]:
+        assert (array.dtype, array.shape) == (tensors[name].dtype, tensors[name].shape)
+        assert array.tobytes() == tensors[name].tobytes()
+
+
+def test_a_tied_tensor_can_be_changed_alone(rng):
+    weights = rng.normal(size=100).astype(np.float32)
+    decoded = dcomp.load(dcomp.save({"a": weights, "b": weights}))
+    decoded["b"][:] = 0
+    assert np.array_equal(decoded["a"], weights)

@@ -34,6 +34,10 @@ def entry(name="w", dtype=11, shape=(1,), record=RAW_RECORD, size=None) -> bytes
     return fields + crc32(record).to_bytes(4, "little")
 
 
+def tied(name, to, shape=(1,)) -> bytes:
+    return string(name) + bytes([11, len(shape)]) + b"".join(map(varint, shape)) + varint(0) + varint(to)
+
+
 def container(*entries: bytes, metadata: bytes = b"\x00", records: bytes = RAW_RECORD, count=None) -> bytes:
     count = len(entries) if count is None else count
     return header(metadata + varint(count) + b"".join(entries)) + records
@@ -66,7 +70,7 @@ CASES = {
     ),
     "bytes after the directory's last entry": (header(b"\x00\x00\x00"), "the directory has 1 bytes too many"),
     "more tensors than entries": (container(entry(), count=2), "the directory is cut short"),
-    "more tensors than bytes": (container(count=100, records=b""), "tensor count is 100, more than 0"),
+    "more tensors than bytes": (container(count=100, records=b""), "tensor count is 100, more than 1"),
     "an empty tensor that numpy cannot shape": (container(entry(shape=(1 << 40, 1 << 40, 0))), "has the shape"),
     "fillers beyond the tensor": (
         container(entry(record=b"\x01\x01\x08\x01"), records=b"\x01\x01\x08\x01"),
@@ -86,7 +90,10 @@ CASES = {
     "a record beyond the file": (container(entry(size=6)), "should have 29 bytes and has 28"),
     "bytes after the last record": (container(entry(), records=RAW_RECORD + b"x"), "should have 28 bytes and has 29"),
     "another record": (container(entry(), records=b"\x00abcX"), "tensor 'w': its checksum does not match"),
-    "an empty record": (container(entry(record=b"")), "tensor 'w' has an empty record"),
+    "tied to itself": (container(entry(), tied("v", 1)), "tensor 'v' is tied to entry 1, which is none before it"),
+    "tied to a tied one": (container(entry(), tied("v", 0), tied("u", 1)), "tensor 'u' is tied to entry 1, which is"),
+    "tied to one of another size": (container(entry(), tied("v", 0, shape=(2,))), "which has another number of bytes"),
+    "tied though it is the first": (container(tied("w", 0)), "tensor 'w' is tied to entry 0, which is none before it"),
     "a record that breaks the format": (
         container(entry(record=b"\x40abcd"), records=b"\x40abcd"),
         "tensor 'w': reserved bits are set in its flags 0x40",
