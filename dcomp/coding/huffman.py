@@ -3,12 +3,14 @@
 Symbols have shape (n,); of several models, the one with the fewest bits is taken. `lockstep` decodes.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from dcomp.coding import bits, prefix_code
 from dcomp.coding.limits import MAX_BLOCK_EXPONENT, MAX_CHAINED_ALPHABET, MAX_CODE_LENGTH, MAX_PAIRED_ALPHABET
+from dcomp.coding.lookup import CHUNK
 from dcomp.coding.stream import Model, Stream, index_shape, next_codes, widths_of
 
 SMALLEST_BLOCK_EXPONENT = 9
@@ -21,9 +23,6 @@ LONGEST_CODE = 12
 
 LONGEST_PAIR = 16
 """Bits that it allows for pairs, most of which are rare."""
-
-CHUNK = 1 << 16
-"""Letters that are coded at a time; what is made of them stays in the second cache."""
 
 COUNTED = 1 << 19
 """Letters that are counted at a time."""
@@ -227,51 +226,38 @@ def _merged(joint: np.ndarray, classes: int, *, apart: bool) -> np.ndarray:
 def _code(
     count: int, alphabet: int, chosen: _Candidate, *, follows: np.ndarray | None = None, known: bool = False
 ) -> Stream:
-    """Write the payload, chunk by chunk, and cut it into blocks."""
+    """Cut the letters into blocks and write them, chunk by chunk; no more than a chunk's codes are held."""
     widths = widths_of(chosen.lengths)
     entries = np.stack([prefix_code.codes(row) for row in chosen.lengths]) << ENTRY_BITS | widths
-    letters = chosen.letters
-    chained = chosen.model is Model.CHAINED
-    if chained:
-        exponent, block_bits, spans = _chained_entries(letters, entries, alphabet, follows)
-    else:
-        spans = [entries[0].take(letters[i : i + CHUNK]) for i in range(0, letters.size, CHUNK)]
-        exponent, block_bits = _cut(_block_bits(spans, SMALLEST_BLOCK_EXPONENT), letters.size)
+    letters, chained = chosen.letters, chosen.model is Model.CHAINED
+    firsts = _first_entries(alphabet, len(entries), apart=follows is not None) if chained else None
+    flat = entries.reshape(-1)
+
+    def chunks(exponent: int) -> Iterator[np.ndarray]:
+        for begin in range(0, letters.size, CHUNK):
+            part = letters[begin : begin + CHUNK]
+            if firsts is not None:
+                index = _chain_index(letters, begin, firsts, follows)
+                index[:: 1 << (exponent or MAX_BLOCK_EXPONENT)] = 0  # a block begins with the first code
+                part = index + part
+            yield flat.take(part)
+
+    exponent, block_bits = _cut(_block_bits(chunks(SMALLEST_BLOCK_EXPONENT), SMALLEST_BLOCK_EXPONENT), letters.size)
+    if chained and exponent != SMALLEST_BLOCK_EXPONENT:
+        block_bits = _block_bits(chunks(exponent), exponent or MAX_BLOCK_EXPONENT)
     writer = bits.BitWriter(int(block_bits.sum()))
-    for span in spans:
-        writer.append(span >> ENTRY_BITS, span & ENTRY_MASK, int(widths.max()))
+    for chunk in chunks(exponent):
+        writer.append(chunk >> ENTRY_BITS, chunk & ENTRY_MASK, int(widths.max()))
     payload = writer.to_bytes()
     apart = chained and follows is not None
     return Stream(count, alphabet, chosen.model, chosen.lengths, exponent, block_bits, payload, known, apart)
 
 
-def _chained_entries(
-    symbols: np.ndarray, entries: np.ndarray, alphabet: int, follows: np.ndarray | None
-) -> tuple[int, np.ndarray, list[np.ndarray]]:
-    """The entries of symbols whose code the one before chooses, and the blocks; a block begins with the first code."""
-    firsts = _first_entries(alphabet, len(entries), apart=follows is not None)
-    flat = entries.reshape(-1)
-
-    def spans(exponent: int) -> list[np.ndarray]:
-        made = []
-        for begin in range(0, symbols.size, CHUNK):
-            index = _chain_index(symbols, begin, firsts, follows)
-            index[:: 1 << exponent] = 0
-            made.append(flat.take(index + symbols[begin : begin + CHUNK]))
-        return made
-
-    smallest = spans(SMALLEST_BLOCK_EXPONENT)
-    exponent, block_bits = _cut(_block_bits(smallest, SMALLEST_BLOCK_EXPONENT), symbols.size)
-    if exponent == SMALLEST_BLOCK_EXPONENT:
-        return exponent, block_bits, smallest
-    wanted = spans(exponent or MAX_BLOCK_EXPONENT)
-    return exponent, _block_bits(wanted, exponent or MAX_BLOCK_EXPONENT), wanted
-
-
-def _block_bits(spans: list[np.ndarray], exponent: int) -> np.ndarray:
+def _block_bits(chunks: Iterator[np.ndarray], exponent: int) -> np.ndarray:
     """Sizes in bits of the blocks of 2^exponent letters, whose entries come in chunks."""
+    per_block = 1 << exponent
     sums = [
-        np.add.reduceat(span & ENTRY_MASK, np.arange(0, span.size, 1 << exponent), dtype=np.int64) for span in spans
+        np.add.reduceat(chunk & ENTRY_MASK, np.arange(0, chunk.size, per_block), dtype=np.int64) for chunk in chunks
     ]
     return np.concatenate(sums)
 

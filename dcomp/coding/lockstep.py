@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dcomp.coding import prefix_code
-from dcomp.coding.huffman import CHUNK
+from dcomp.coding.lookup import CHUNK
 from dcomp.coding.stream import Model, Stream, next_codes, widths_of
 from dcomp.errors import ContainerError
 
@@ -82,8 +82,9 @@ def _decode_batch(streams: Sequence[Stream], follows: Sequence[np.ndarray | None
     table_starts = np.repeat(tables.starts, lanes) if len(streams) > 1 else None
 
     order = np.argsort(-counts, kind="stable")  # lanes that are done are always the last ones
-    apart = _apart(streams, follows, int(counts.max())) if any(own is not None for own in follows) else None
-    per_part = max(1, MATRIX // int(counts.max()))
+    steps = int(counts.max())
+    apart = _apart(streams, follows, steps) if any(own is not None for own in follows) else None
+    per_part = max(1, MATRIX // steps)
     parts = []
     for begin in range(0, order.size, per_part):
         own = order[begin : begin + per_part]
@@ -98,6 +99,7 @@ def _decode_batch(streams: Sequence[Stream], follows: Sequence[np.ndarray | None
             tables,
             None if table_starts is None else table_starts[own],
             None if apart is None else np.ascontiguousarray(apart[own].T),
+            steps,
         )
         if not np.array_equal(positions + 8 * first_byte, ends[own]):
             raise ContainerError("a block of a stream does not end where the next one starts")
@@ -214,9 +216,10 @@ def _run(
     tables: _Tables,
     table_starts: np.ndarray | None,
     apart: np.ndarray | None,
+    steps: int,
 ) -> np.ndarray:
     """Advance every lane by its count of letters, descending; `positions` move in place. Shape (steps, lanes)."""
-    matrix = np.empty((int(counts[0]), counts.size), tables.entries.dtype)
+    matrix = np.empty((steps, counts.size), tables.entries.dtype)
     refill_after = WINDOW_BITS // tables.index_bits
     shift = np.uint64(64 - tables.index_bits)
     ahead, index, taken = np.empty((3, counts.size), np.uint64)

@@ -15,6 +15,9 @@ SAMPLE_PARTS = 8
 SAMPLE = 1 << 15
 """Elements or bytes that are looked at, in parts, before all of them are."""
 
+LARGE = 1 << 20
+"""Bytes from which on a sample has to promise a smaller frame, not one that is about as small."""
+
 Symbols = Iterator[np.ndarray]
 Buffer = bytes | memoryview
 
@@ -116,7 +119,8 @@ class Zstd:
         data = patterns.view(np.uint8)
         if not exhaustive and data.size > 2 * SAMPLE:
             sample = sampled(data)
-            if len(zstandard.ZstdCompressor(level=1).compress(sample.data)) * data.size > 1.1 * limit * sample.size:
+            promised = len(zstandard.ZstdCompressor(level=1).compress(sample.data)) / sample.size
+            if promised * data.size > limit * (1.1 if data.size < LARGE else 1.0):
                 return None
         made = cls(zstandard.ZstdCompressor(level=level).compress(data.data), patterns.size, patterns.itemsize)
         return made if made.nbytes < limit else None

@@ -11,13 +11,11 @@ import numpy as np
 
 from dcomp.coding import huffman
 from dcomp.coding.level import Level
+from dcomp.coding.lookup import CHUNK
 from dcomp.coding.plain import SAMPLE, Buffer, Raw, Symbols, Zstd, sampled
 from dcomp.coding.stream import Stream
 from dcomp.coding.wire import Cursor
 from dcomp.errors import ContainerError
-
-CHUNK = 1 << 16
-"""Elements that are taken apart, or put together, at a time; they stay in the second cache."""
 
 NOISE = 7.95
 """A sample of a plane with more bits a byte than this is not worth a code."""

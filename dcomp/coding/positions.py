@@ -193,7 +193,8 @@ def _plan_cells(positions: np.ndarray, classes: Classes) -> Plan:
 
 def _uneven(positions: np.ndarray, shape: Shape) -> bool:
     """Whether rows or columns differ in density by more than chance; columns are judged by a sample."""
-    in_rows = np.diff(np.searchsorted(positions, np.arange(0, shape[0] * shape[1] + 1, shape[1])))
+    starts = np.arange(0, shape[0] * shape[1] + 1, shape[1], dtype=positions.dtype)
+    in_rows = np.diff(np.searchsorted(positions, starts))
     _, column = density.divided(sampled(positions), shape[1])
     in_columns = np.bincount(column, minlength=shape[1])
     return max(density.unevenness(in_rows), density.unevenness(in_columns)) > UNEVEN
@@ -204,7 +205,8 @@ def columns_first_pays(gaps: np.ndarray, shape: Shape) -> bool:
     positions = sparse_index.positions_of(gaps)
     most = max(2, shape[0] * SAMPLED_GAPS // gaps.size)
     first = max(0, shape[0] - most) // 2
-    begin, end = np.searchsorted(positions, [first * shape[1], (first + most) * shape[1]])
+    band = np.array([first, min(first + most, shape[0])]) * shape[1]
+    begin, end = np.searchsorted(positions, band.astype(positions.dtype))
     if end - begin < 2:
         return False
     row, column = density.divided(positions[begin:end] - positions.dtype.type(first * shape[1]), shape[1])

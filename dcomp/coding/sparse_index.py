@@ -188,8 +188,10 @@ def gaps_of(positions: np.ndarray) -> np.ndarray:
 
 def positions_of(gaps: np.ndarray) -> np.ndarray:
     """The positions that have so many zeros before each, in the dtype of the gaps; shape (kept,)."""
-    positions = np.cumsum(gaps, dtype=gaps.dtype)
-    positions += np.arange(gaps.size, dtype=gaps.dtype)
+    positions: np.ndarray = np.cumsum(gaps, dtype=gaps.dtype)
+    for begin in range(0, gaps.size, CHUNK):
+        part = positions[begin : begin + CHUNK]
+        part += np.arange(begin, begin + part.size, dtype=gaps.dtype)
     return positions
 
 
@@ -202,21 +204,21 @@ def scan(patterns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Args:
         patterns: shape (n,).
     """
-    wide = np.dtype(np.uint32 if patterns.size < 1 << 32 else np.int64)
-    gaps, kept = [np.zeros(0, wide)], [patterns[:0]]
-    last = -1
+    count = int(np.count_nonzero(patterns))
+    gaps: np.ndarray = np.empty(count, np.uint32 if patterns.size < 1 << 32 else np.int64)
+    kept = np.empty(count, patterns.dtype)
+    done, last = 0, -1
     for begin in range(0, patterns.size, CHUNK):
         part = patterns[begin : begin + CHUNK]
         found = np.flatnonzero(part != 0)
         if found.size:
-            own = np.empty(found.size, wide)
+            own = gaps[done : done + found.size]
             own[0] = begin + int(found[0]) - last - 1
             np.subtract(found[1:], found[:-1], out=own[1:], casting="unsafe")
-            own[1:] -= own.dtype.type(1)
-            last = begin + int(found[-1])
-            gaps.append(own)
-            kept.append(part[found])
-    return np.concatenate(gaps), np.concatenate(kept)
+            own[1:] -= 1
+            np.take(part, found, out=kept[done : done + found.size], mode="clip")
+            done, last = done + found.size, begin + int(found[-1])
+    return gaps, kept
 
 
 def encode(gaps: np.ndarray, planned: GapPlan) -> GapIndex:

@@ -16,7 +16,7 @@ from dcomp import dtypes
 from dcomp.coding import huffman, lockstep, positions, sparse_index, values
 from dcomp.coding.level import DEFAULT, Level
 from dcomp.coding.limits import MAX_CODEBOOK_SIZE
-from dcomp.coding.plain import Buffer, Raw, Symbols, Zstd, sampled
+from dcomp.coding.plain import Buffer, Raw, Symbols, Zstd
 from dcomp.coding.planes import Planes
 from dcomp.coding.positions import Plan, Positions, Shape
 from dcomp.coding.stream import Stream
@@ -31,8 +31,8 @@ COLUMNS_FIRST = 16
 HAS_CLASSES = 32
 ALL_FLAGS = 63
 
-NEARLY_DENSE = 0.95
-"""A tensor of free values that keeps this part of its elements is not worth positions."""
+NEARLY_DENSE = 0.995
+"""A tensor that keeps this part of its elements is not worth positions."""
 
 SCATTERED = 1 << 18
 """Kept elements that are put in their places at a time."""
@@ -187,6 +187,20 @@ def encode(array: np.ndarray, level: Level = DEFAULT) -> EncodedTensor:
 
 
 @dataclass(frozen=True)
+class _Kept:
+    """What is not zero in a tensor: the gaps before its elements, and the elements or their codes."""
+
+    gaps: np.ndarray
+    values: np.ndarray | Codes
+
+    @classmethod
+    def find(cls, patterns: np.ndarray, dtype: np.dtype, level: Level) -> "_Kept":
+        """Look for zeros, and for a codebook of the others."""
+        gaps, kept = sparse_index.scan(patterns)
+        return cls(gaps, values.find_codes(kept, dtype, level) or kept)
+
+
+@dataclass(frozen=True)
 class _Work:
     """What is the same for all ways to encode an array."""
 
@@ -196,69 +210,71 @@ class _Work:
 
     def encode(self, patterns: np.ndarray) -> EncodedTensor:
         """The smallest of the ways that are worth a try."""
-        if sampled(patterns).all() and patterns.all():
-            return self._dense(patterns, values.find_codes(patterns, self.dtype, self.level))
-        gaps, kept = sparse_index.scan(patterns)
-        if not kept.size:
-            return EncodedTensor(self.dtype, self.shape, Positions(None, [sparse_index.GapIndex(0)]), Raw(kept))
-        found = values.find_codes(kept, self.dtype, self.level)
-        if found is None and kept.size > NEARLY_DENSE * patterns.size and not self.level.exhaustive:
-            del gaps, kept
-            return self._dense(patterns, None)
+        count = int(np.count_nonzero(patterns))
+        if count == patterns.size or (count > NEARLY_DENSE * patterns.size and not self.level.exhaustive):
+            return self._dense(values.find_codes(patterns, self.dtype, self.level) or patterns)
+        kept = _Kept.find(patterns, self.dtype, self.level)
+        if not kept.gaps.size:
+            return EncodedTensor(self.dtype, self.shape, Positions(None, [sparse_index.GapIndex(0)]), Raw(patterns[:0]))
+        if not self.level.exhaustive and self._surely_dense(kept, patterns.size):
+            return self._dense(_with_zero(patterns, kept.values))
         matrix = _matrix(self.shape, columns_first=False)
-        planned = positions.plan(gaps, matrix, self.level)
-        made = self._best(patterns, planned, kept, found)
-        if made.index is None and not self.level.exhaustive:
-            return made
+        made = self._best(patterns, kept, matrix)
         if not self.level.orders or min(matrix) == 1:
             return made
-        if self.level.exhaustive or positions.columns_first_pays(gaps, matrix):
-            del gaps, kept, found, planned
+        if self.level.exhaustive or (made.index and positions.columns_first_pays(kept.gaps, matrix)):
+            del kept
             made = min(made, self._turned(patterns, matrix), key=lambda made: made.nbytes)
         return made
 
     def _turned(self, patterns: np.ndarray, matrix: Shape) -> EncodedTensor:
         """The best way with columns first."""
         patterns = np.ascontiguousarray(patterns.reshape(matrix).T).reshape(-1)
-        gaps, kept = sparse_index.scan(patterns)
-        planned = positions.plan(gaps, matrix[::-1], self.level)
-        made = self._best(patterns, planned, kept, values.find_codes(kept, self.dtype, self.level))
+        made = self._best(patterns, _Kept.find(patterns, self.dtype, self.level), matrix[::-1])
         return EncodedTensor(made.dtype, made.shape, made.index, made.values, columns_first=True)
 
-    def _dense(self, patterns: np.ndarray, found: Codes | None) -> EncodedTensor:
+    def _surely_dense(self, kept: _Kept, size: int) -> bool:
+        """Whether positions are so dear that nothing about them needs to be tried."""
+        if not isinstance(kept.values, Codes) or kept.values.codebook.size == MAX_CODEBOOK_SIZE:
+            return False  # free floats are worth positions, and of so many codes no letter is left for zero
+        with_positions, without = _estimates(kept.values, sparse_index.plan(kept.gaps).bits, size - kept.gaps.size)
+        return without * CLOSE < with_positions
+
+    def _dense(self, all_values: np.ndarray | Codes) -> EncodedTensor:
         """Every element has a value."""
-        return EncodedTensor(self.dtype, self.shape, None, values.encode(patterns, self.dtype, self.level, found))
+        return EncodedTensor(self.dtype, self.shape, None, self._coded(all_values, None))
 
-    def _sparse(self, planned: Plan, kept: np.ndarray, found: Codes | None) -> EncodedTensor:
+    def _sparse(self, planned: Plan, kept: np.ndarray | Codes) -> EncodedTensor:
         """Positions and values."""
-        if found is not None:
-            found = Codes(found.codebook, planned.ordered(found.codes))
         index = planned.encode()
-        coded = values.encode(planned.ordered(kept), self.dtype, self.level, found, planned.follows())
-        return EncodedTensor(self.dtype, self.shape, index, coded)
+        if isinstance(kept, Codes):
+            ordered: np.ndarray | Codes = Codes(kept.codebook, planned.ordered(kept.codes))
+        else:
+            ordered = planned.ordered(kept)
+        return EncodedTensor(self.dtype, self.shape, index, self._coded(ordered, planned.follows()))
 
-    def _best(self, patterns: np.ndarray, planned: Plan, kept: np.ndarray, found: Codes | None) -> EncodedTensor:
-        """With positions or without, whichever is smaller."""
-        if found is None:
-            made = self._sparse(planned, kept, None)
-            if kept.size > patterns.size // 2:  # a few zeros among floats are hardly worth positions
-                return min(made, self._dense(patterns, None), key=lambda made: made.nbytes)
-            return self._or_zstd(made, patterns)
-        counts = huffman.histogram(found.codes, found.codebook.size)
-        with_positions = planned.bits + huffman.estimated_bits(counts)
-        zeros = patterns.size - kept.size
-        without = huffman.estimated_bits(np.append(counts, zeros)) + 8 * kept.itemsize
-        with_zero = found.codebook.size < MAX_CODEBOOK_SIZE  # else no letter is left for zero
-        close = max(with_positions, without) < CLOSE * min(with_positions, without) and patterns.size <= TRIED_BOTH
-        if with_zero and (close or self.level.exhaustive):
-            return min(
-                self._or_zstd(self._sparse(planned, kept, found), patterns),
-                self._dense(patterns, _with_zero(patterns, found)),
-                key=lambda made: made.nbytes,
-            )
-        if with_zero and without < with_positions:
-            return self._dense(patterns, _with_zero(patterns, found))
-        return self._or_zstd(self._sparse(planned, kept, found), patterns)
+    def _coded(self, own: np.ndarray | Codes, follows: np.ndarray | None) -> values.Form:
+        if isinstance(own, Codes):
+            return values.encode_shared(own, self.dtype, self.level, follows)
+        return values.encode(own, self.dtype, self.level)
+
+    def _best(self, patterns: np.ndarray, kept: _Kept, matrix: Shape) -> EncodedTensor:
+        """With positions or without, whichever is smaller; both are tried where that is not clear."""
+        planned = positions.plan(kept.gaps, matrix, self.level)
+        try_both = patterns.size <= TRIED_BOTH or self.level.exhaustive
+        if isinstance(kept.values, Codes):
+            if kept.values.codebook.size == MAX_CODEBOOK_SIZE:
+                return self._or_zstd(self._sparse(planned, kept.values), patterns)
+            zeros = patterns.size - kept.gaps.size
+            with_positions, without = _estimates(kept.values, planned.bits, zeros)
+            near = max(with_positions, without) < CLOSE * min(with_positions, without)
+            try_both = (try_both and near) or self.level.exhaustive
+            if without < with_positions and not try_both:
+                return self._dense(_with_zero(patterns, kept.values))
+        made = self._sparse(planned, kept.values)
+        if try_both:
+            made = min(made, self._dense(_with_zero(patterns, kept.values)), key=lambda made: made.nbytes)
+        return self._or_zstd(made, patterns)
 
     def _or_zstd(self, made: EncodedTensor, patterns: np.ndarray) -> EncodedTensor:
         """A Zstandard frame of all elements if that is smaller."""
@@ -267,12 +283,21 @@ class _Work:
         return made if frame is None else EncodedTensor(self.dtype, self.shape, None, frame)
 
 
-def _with_zero(patterns: np.ndarray, found: Codes) -> Codes:
-    """Codes of all elements, among which zero has one of its own; `found` are those of the others."""
-    size = found.codebook.size
+def _estimates(found: Codes, position_bits: float, zeros: int) -> tuple[float, float]:
+    """About how many bits positions and codes take, and codes among which zero is one."""
+    counts = huffman.histogram(found.codes, found.codebook.size)
+    without = huffman.estimated_bits(np.append(counts, zeros)) + 8 * found.codebook.itemsize
+    return position_bits + huffman.estimated_bits(counts), without
+
+
+def _with_zero(patterns: np.ndarray, kept: np.ndarray | Codes) -> np.ndarray | Codes:
+    """All elements; if those kept have codes, zero gets one of its own."""
+    if not isinstance(kept, Codes):
+        return patterns
+    size = kept.codebook.size
     codes = np.full(patterns.size, size, np.uint8 if size < 256 else np.uint16)
-    codes[patterns != 0] = found.codes
-    return Codes(np.append(found.codebook, found.codebook.dtype.type(0)), codes)
+    codes[patterns != 0] = kept.codes
+    return Codes(np.append(kept.codebook, kept.codebook.dtype.type(0)), codes)
 
 
 def decode(tensors: Sequence[EncodedTensor]) -> list[np.ndarray]:

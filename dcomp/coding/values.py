@@ -13,6 +13,7 @@ import numpy as np
 from dcomp.coding import huffman
 from dcomp.coding.level import Level
 from dcomp.coding.limits import MAX_CODEBOOK_SIZE
+from dcomp.coding.lookup import CHUNK, lookup
 from dcomp.coding.plain import SAMPLE, Buffer, Raw, Symbols, Zstd, sampled
 from dcomp.coding.planes import Planes, has_exponent
 from dcomp.coding.stream import Stream
@@ -32,8 +33,6 @@ HASHED = 1 << 10
 
 MULTIPLIERS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53, 0xD6E8FEB86659FD93)
 """Odd numbers with well-spread bits, the first that keeps a codebook's hashes apart is taken."""
-
-CHUNK = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class Shared:
     def patterns(self, symbols: Symbols) -> np.ndarray:
         """The codebook's entry for each code."""
         codebook = self.codebook.patterns(symbols)
-        return codebook.take(next(symbols))
+        return lookup(codebook, next(symbols))
 
     @classmethod
     def encode(cls, found: "Codes", dtype: np.dtype, level: Level, follows: np.ndarray | None = None) -> "Shared":
@@ -72,7 +71,7 @@ class Shared:
         codebook = found.codebook[order]
         rank = np.empty(order.size, np.uint8 if order.size <= 256 else np.uint16)
         rank[order] = np.arange(order.size)
-        stream = huffman.encode(rank.take(found.codes), codebook.size, chain=level.chains, follows=follows)
+        stream = huffman.encode(lookup(rank, found.codes), codebook.size, chain=level.chains, follows=follows)
         raw, planes = Raw(codebook), Planes.encode(codebook, dtype, level)
         smaller = planes if planes.nbytes < raw.nbytes else raw
         return cls(smaller, codebook.size, stream)
@@ -152,7 +151,7 @@ def _counted_codes(patterns: np.ndarray, dtype: np.dtype, most: int) -> Codes | 
         return None
     code_of = np.zeros(counts.size, np.uint16)
     code_of[codebook] = np.arange(codebook.size)
-    return Codes(codebook, code_of.take(patterns))
+    return Codes(codebook, lookup(code_of, patterns))
 
 
 def _planes_do(counts: np.ndarray, dtype: np.dtype) -> bool:
@@ -200,32 +199,29 @@ def _hashed(codebook: np.ndarray) -> Callable[[np.ndarray], np.ndarray] | None:
     return None
 
 
-def encode(
-    patterns: np.ndarray,
-    dtype: np.dtype,
-    level: Level,
-    found: Codes | None = None,
-    follows: np.ndarray | None = None,
-) -> Form:
-    """The smallest form of the patterns.
+def encode_shared(found: Codes, dtype: np.dtype, level: Level, follows: np.ndarray | None = None) -> Form:
+    """The smallest form of values that share a codebook.
 
     Args:
-        patterns: shape (m,).
+        found: the codes of the values, shape (m,), m > 0.
         dtype: of the elements.
         level: how hard to try.
-        found: what `find_codes` gave.
         follows: whether each value is the neighbour of the one before; all are if absent. Shape (m,).
     """
+    shared = Shared.encode(found, dtype, level, follows)
+    free_bytes = found.codes.size * dtype.itemsize
+    if shared.nbytes < free_bytes // 2 and found.codes.size > SAMPLE and not level.exhaustive:
+        return shared  # planes rarely halve anything
+    free = encode(lookup(found.codebook, found.codes), dtype, level)
+    return shared if shared.nbytes <= free.nbytes else free
+
+
+def encode(patterns: np.ndarray, dtype: np.dtype, level: Level) -> Form:
+    """The smallest form of patterns, shape (m,), that share no codebook."""
     best: Form = Raw(patterns)
     if patterns.size == 0:
         return best
-    size = patterns.nbytes
-    if found is not None:
-        shared = Shared.encode(found, dtype, level, follows)
-        if shared.nbytes < size:
-            best, size = shared, shared.nbytes
-    if size > patterns.nbytes // 2 or patterns.size <= SAMPLE or level.exhaustive:  # planes rarely halve anything
-        planes = Planes.encode(patterns, dtype, level)
-        if planes.nbytes < size:
-            best, size = planes, planes.nbytes
-    return Zstd.smaller(patterns, size, level.zstd, exhaustive=level.exhaustive) or best
+    planes = Planes.encode(patterns, dtype, level)
+    if planes.nbytes < best.nbytes:
+        best = planes
+    return Zstd.smaller(patterns, best.nbytes, level.zstd, exhaustive=level.exhaustive) or best

@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from typing import BinaryIO
+from typing import IO, BinaryIO
 from zlib import crc32
 
 import numpy as np
@@ -50,16 +50,21 @@ def write(
             if name in ties:
                 entries.append(Entry(name, specs[name], 0, tied_to=ties[name]))
             else:
-                size = checksum = 0
-                for part in tensor.encode(array, level).parts():
-                    size += len(part)
-                    checksum = crc32(part, checksum)
-                    records.write(part)
-                entries.append(Entry(name, specs[name], size, checksum))
+                entries.append(Entry(name, specs[name], *_spool(array, level, records)))
             on_tensor(specs[name].nbytes)
         stream.write(layout.write_header(checkpoint.metadata, entries))
         records.seek(0)
         shutil.copyfileobj(records, stream, 1 << 20)
+
+
+def _spool(array: np.ndarray, level: Level, records: IO[bytes]) -> tuple[int, int]:
+    """Encode an array and write its record; the record's size and checksum."""
+    size = checksum = 0
+    for part in tensor.encode(array, level).parts():
+        size += len(part)
+        checksum = crc32(part, checksum)
+        records.write(part)
+    return size, checksum
 
 
 def _check(metadata: Mapping[str, str], specs: Mapping[str, Spec]) -> None:

@@ -144,3 +144,11 @@ def test_a_stream_that_breaks_the_format_is_refused(rng, changes, message):
     stream = damaged(whole, **changes)
     with pytest.raises(ContainerError, match=message):
         Stream.parse(Cursor(stream.to_bytes(), "it"), 1000, 5)
+
+
+def test_streams_decode_in_parts_as_they_do_at_once(rng, monkeypatch):
+    drawn = [rng.integers(0, 7, size) for size in (90_000, 40_001, 700)]
+    streams = [reparsed(coded(symbols, 7)) for symbols in drawn]
+    monkeypatch.setattr(lockstep, "MATRIX", 5000)
+    for decoded, symbols in zip(lockstep.decode(streams), drawn, strict=True):
+        assert np.array_equal(decoded, symbols)
