@@ -1,16 +1,16 @@
 """Deep Compression on checkpoint files: prune, share, Huffman-code, and write the real file.
 
-The four functions below are named as in safetensors and take and give dictionaries of numpy arrays.
+The functions below are named as in safetensors and take and give numpy arrays; `dcomp.torch` has them for tensors.
 They are imported when they are first used, so that the command line starts without numpy.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dcomp.api import load, load_file, save, save_file
+    from dcomp.api import load, load_file, open, save, save_file
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load", "load_file", "save", "save_file"]
+__all__ = ["__version__", "load", "load_file", "open", "save", "save_file"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The four functions of the Python interface, named as in safetensors: dictionaries of arrays <-> .dcz."""
+"""The Python interface, named as in safetensors: dictionaries of arrays <-> .dcz, and a file read tensor by tensor."""
 
 import io
 import os
@@ -10,7 +10,76 @@ import numpy as np
 from dcomp.checkpoint import Checkpoint
 from dcomp.container import writer
 from dcomp.container.reader import DEFAULT_MAX_MEMORY, Container
+from dcomp.errors import CheckpointError, ContainerError
 from dcomp.files import replacing
+
+
+class OpenContainer:
+    """A .dcz file whose tensors are read one by one; made by `open`, and a context manager."""
+
+    def __init__(self, container: Container, max_memory: int) -> None:
+        self._opened: Container | None = container
+        self._max_memory = max_memory
+
+    @property
+    def _container(self) -> Container:
+        if self._opened is None:
+            raise ContainerError("the container is closed")
+        return self._opened
+
+    def keys(self) -> list[str]:
+        """Names of the tensors, in order."""
+        return self._container.names
+
+    def metadata(self) -> dict[str, str]:
+        """The checkpoint's metadata."""
+        return dict(self._container.metadata)
+
+    def get_tensor(self, name: str) -> np.ndarray:
+        """Decode one tensor; no other record is read.
+
+        Raises:
+            CheckpointError: there is no such tensor.
+            LimitError: decoding would take more memory than allowed.
+            ContainerError: the record is damaged.
+        """
+        self._check(name)
+        return self._container.decode([name], max_memory=self._max_memory)[name]
+
+    def get_csr(self, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The kept elements of one tensor, in compressed sparse rows, without making the dense array.
+
+        The rows are those of the tensor's first dimension, the columns all others; a tensor of rank 0 or 1 is one row.
+        `torch.sparse_csr_tensor(crow, columns, values, size)` and `scipy.sparse.csr_matrix((values, columns, crow))`
+        take them.
+
+        Returns:
+            crow, int64, shape (rows + 1,); columns, int64, shape (kept,), ascending in each row; values, shape (kept,).
+
+        Raises:
+            As `get_tensor`.
+        """
+        self._check(name)
+        return self._container.csr(name, max_memory=self._max_memory)
+
+    def _check(self, name: str) -> None:
+        if name not in self._container.entries:
+            raise CheckpointError(f"there is no tensor {name!r}; there are {', '.join(self._container.names)}")
+
+    def __enter__(self) -> "OpenContainer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opened = None
+
+
+def open(filename: str | os.PathLike[str], *, max_memory: int = DEFAULT_MAX_MEMORY) -> OpenContainer:
+    """Open a .dcz file to read single tensors; only its directory is read now.
+
+    Raises:
+        ContainerError: not a .dcz file, or a damaged directory.
+    """
+    return OpenContainer(Container.open(Path(filename)), max_memory)
 
 
 def save(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> bytes:

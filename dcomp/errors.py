@@ -12,6 +12,7 @@
     ├── ArchitectureError   a model that is unknown, or does not fit the checkpoint
     ├── DataError           a data set that cannot be had
     ├── OutputError         a file that cannot be written, or must not be overwritten
+    ├── DifferenceError     a container and a checkpoint that should be equal and are not
     └── GateError           a bound asked for (--max-error, --min-ratio) that was missed
 """
 
@@ -58,6 +59,10 @@ class DataError(DcompError):
 
 class OutputError(DcompError):
     """A file that cannot be written, or must not be overwritten."""
+
+
+class DifferenceError(DcompError):
+    """A container and a checkpoint that should be equal and are not."""
 
 
 class GateError(DcompError):

@@ -1,13 +1,32 @@
 """Files that are whole or not there at all."""
 
+import io
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from dcomp.errors import OutputError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+
+class Counted(io.BytesIO):
+    """A stream that counts the bytes written to it and keeps none."""
+
+    def __init__(self) -> None:
+        """Begin at 0."""
+        super().__init__()
+        self.nbytes = 0
+
+    def write(self, data: "ReadableBuffer") -> int:
+        """Count `data`."""
+        size = memoryview(data).nbytes
+        self.nbytes += size
+        return size
 
 
 def check_replaceable(path: Path, *, force: bool) -> None:

@@ -33,8 +33,14 @@ class Observer(Protocol):
     def finished_epoch(self, record: EpochRecord) -> None:
         """An epoch is over."""
 
+    def started_bytes(self, total: int) -> None:
+        """So many bytes of tensors are about to be encoded, decoded or compared."""
+
+    def advanced(self, nbytes: int) -> None:
+        """So many more of them are done."""
+
     def finished(self) -> None:
-        """Training is over, well or not."""
+        """What was started is over, well or not."""
 
 
 class Silent:
@@ -50,6 +56,12 @@ class Silent:
         """Show nothing."""
 
     def finished_epoch(self, record: EpochRecord) -> None:
+        """Show nothing."""
+
+    def started_bytes(self, total: int) -> None:
+        """Show nothing."""
+
+    def advanced(self, nbytes: int) -> None:
         """Show nothing."""
 
     def finished(self) -> None:

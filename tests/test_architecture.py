@@ -17,7 +17,8 @@ FLOORS = [  # from the ground up; a module imports from its own room, and from f
     ["pruning", "quantization", "checkpoint"],
     ["coding", "settings"],
     ["container"],
-    ["learning", "reporting", "recipe"],
+    ["benchmark", "recipe"],
+    ["learning", "reporting"],
     ["sources"],
     ["stages", "api"],
     ["pipeline"],
@@ -25,7 +26,7 @@ FLOORS = [  # from the ground up; a module imports from its own room, and from f
     ["cli"],
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-ABOVE_ALL = {"__init__", "__main__"}
+ABOVE_ALL = {"__init__", "__main__", "torch"}  # torch is the name under which users import it
 
 
 def room_of(path: Path) -> str:

@@ -4,25 +4,43 @@ from typing import Annotated
 
 import typer
 
-from dcomp.cli.console import observer
+from dcomp.cli.console import observer, say
 from dcomp.cli.files import Destination, opened
-from dcomp.cli.options import Force, Input, MaxMemory, Output, Quiet
+from dcomp.cli.options import Force, Input, Levels, MaxMemory, Output, Quiet
 
 
-def encode(input: Input = None, output: Output = None, force: Force = False, quiet: Quiet = False) -> None:
+def encode(
+    input: Input = None,
+    output: Output = None,
+    level: Levels = "default",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the size and write nothing.")] = False,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
     """Write a checkpoint as a .dcz file, losslessly, in as few bytes as its zeros and shared values allow.
 
     Example: [bold]dcomp encode lenet5.quantized.safetensors[/bold]
     """
     from dcomp import sources, stages
+    from dcomp.coding.level import LEVELS
+    from dcomp.files import Counted
 
-    destination = Destination(output, input, ".dcz", force=force)
+    destination = None if dry_run else Destination(output, input, ".dcz", force=force)
+    watcher = observer(quiet)
     with opened(input) as path:
         checkpoint = sources.load_checkpoint(path)
-        destination.write(lambda file: stages.encode(checkpoint, file))
+        if destination is None:
+            counted = Counted()
+            stages.encode(checkpoint, counted, watcher, level=LEVELS[level])
+            say(_summary(checkpoint.nbytes, counted.nbytes))
+            return
+        destination.write(lambda file: stages.encode(checkpoint, file, watcher, level=LEVELS[level]))
         if destination.bytes:
-            ratio = f"{checkpoint.nbytes / destination.bytes:.2f}x smaller"
-            observer(quiet).note(f"{checkpoint.nbytes:,} bytes of tensors in {destination.bytes:,}: {ratio}")
+            watcher.note(_summary(checkpoint.nbytes, destination.bytes))
+
+
+def _summary(dense_bytes: int, file_bytes: int) -> str:
+    return f"{dense_bytes:,} bytes of tensors in {file_bytes:,}: {dense_bytes / file_bytes:.2f}x smaller"
 
 
 def decode(
@@ -39,14 +57,15 @@ def decode(
 
     Example: [bold]dcomp decode lenet5.dcz -o lenet5.safetensors[/bold]
     """
-    from dcomp import checkpoint, stages
+    from dcomp import stages
     from dcomp.container.reader import Container
 
     destination = Destination(output, input, ".decoded.safetensors", force=force)
+    watcher = observer(quiet)
     with opened(input) as path:
         decoded = stages.decode(Container.open(path), tensor, max_memory=int(max_memory * 2**30))
-        destination.write(lambda file: checkpoint.save(decoded, file))
-        observer(quiet).note(f"{len(decoded.tensors)} tensors, {decoded.nbytes:,} bytes")
+        destination.write(lambda file: stages.save(decoded, file, watcher))
+        watcher.note(f"{len(decoded.tensors)} tensors, {decoded.nbytes:,} bytes")
 
 
 def register(app: typer.Typer) -> None:

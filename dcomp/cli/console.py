@@ -3,7 +3,15 @@
 import sys
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 from dcomp.observer import EpochRecord, Silent
 
@@ -47,6 +55,25 @@ class Terminal:
         if self._progress is None:
             validation = f"validation loss {record.val_loss:.4f}, error {record.val_error:.2f} %"
             self.note(f"epoch {record.epoch}: loss {record.train_loss:.4f}, {validation}")
+
+    def started_bytes(self, total: int) -> None:
+        """Show a bar in bytes."""
+        if self._console.is_terminal:
+            self._progress = Progress(
+                BarColumn(),
+                DownloadColumn(),
+                TransferSpeedColumn(),
+                TimeRemainingColumn(),
+                console=self._console,
+                transient=True,
+            )
+            self._task = self._progress.add_task("", total=total)
+            self._progress.start()
+
+    def advanced(self, nbytes: int) -> None:
+        """Move the bar."""
+        if self._progress is not None:
+            self._progress.update(self._task, advance=nbytes)
 
     def finished(self) -> None:
         """Take the bar away."""

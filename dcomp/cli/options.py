@@ -18,6 +18,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Architecture = Annotated[
     str | None, typer.Option("--arch", help="Network of the checkpoint, if it does not say, or package.module:factory.")
 ]
+Levels = Annotated[
+    Literal["fast", "default", "max"], typer.Option("--level", help="How hard to try; all levels decode alike.")
+]
 MaxMemory = Annotated[float, typer.Option("--max-memory", min=0, help="Limit of the decoded tensors, in GiB.")]
 
 METAVARS = {"layer": "REGEX=VALUE", "bits": "REGEX=N", "data": "NAME", "data_dir": "DIR", "kinds": "KIND,..."}

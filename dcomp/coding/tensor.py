@@ -13,7 +13,7 @@ from math import prod
 import numpy as np
 
 from dcomp import dtypes
-from dcomp.coding import huffman, lockstep, positions, sparse_index, values
+from dcomp.coding import density, huffman, lockstep, positions, sparse_index, values
 from dcomp.coding.level import DEFAULT, Level
 from dcomp.coding.limits import MAX_CODEBOOK_SIZE
 from dcomp.coding.plain import Buffer, Raw, Symbols, Zstd
@@ -182,8 +182,11 @@ def _matrix(shape: tuple[int, ...], *, columns_first: bool) -> Shape:
 
 def encode(array: np.ndarray, level: Level = DEFAULT) -> EncodedTensor:
     """Find the zeros and the shared values of an array and code it in few bytes."""
-    work = _Work(array.dtype, array.shape, level)
-    return work.encode(dtypes.bit_patterns(array))
+    patterns = dtypes.bit_patterns(array)
+    made = _Work(array.dtype, array.shape, level).encode(patterns)
+    if level.exhaustive:  # more tries are not always better ones
+        made = min(made, _Work(array.dtype, array.shape, DEFAULT).encode(patterns), key=lambda made: made.nbytes)
+    return made
 
 
 @dataclass(frozen=True)
@@ -327,3 +330,31 @@ def _symbols(tensors: Sequence[EncodedTensor]) -> Iterator[tuple[np.ndarray | No
     last = iter(lockstep.decode([stream for stream, _ in waiting], [follows for _, follows in waiting]))
     for kept_at, own in found:
         yield kept_at, iter([next(last) if symbols is None else symbols for symbols in own])
+
+
+def csr(tensor: EncodedTensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The kept elements of a tensor in compressed sparse rows, straight from its streams.
+
+    Returns:
+        row starts, int64, shape (rows + 1,); columns, int64, and values, shape (kept,), row by row.
+
+    Raises:
+        ContainerError: damaged streams.
+    """
+    ((kept_at, symbols),) = _symbols([tensor])
+    patterns = tensor.values.patterns(symbols)
+    rows, columns = _matrix(tensor.shape, columns_first=False)
+    if kept_at is None:
+        found = np.flatnonzero(patterns)
+        patterns = patterns[found]
+    else:
+        found = kept_at.astype(np.int64)
+    if tensor.columns_first:
+        column, row = density.divided(found, rows)
+        found = row * columns + column
+    if tensor.columns_first or (tensor.index is not None and tensor.index.classes is not None):
+        order = np.argsort(found, kind="stable")
+        found, patterns = found[order], patterns[order]
+    row, column = density.divided(found, columns) if columns else (found, found)
+    starts = np.searchsorted(row, np.arange(rows + 1))
+    return starts, column, patterns.view(tensor.dtype)

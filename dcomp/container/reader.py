@@ -10,6 +10,7 @@ import numpy as np
 
 from dcomp.checkpoint import Checkpoint
 from dcomp.coding import tensor
+from dcomp.coding.level import LEVELS
 from dcomp.coding.tensor import EncodedTensor
 from dcomp.container import layout
 from dcomp.container.layout import Entry
@@ -17,6 +18,7 @@ from dcomp.errors import ChecksumError, ContainerError, LimitError
 from dcomp.tensors import Tensors
 
 DEFAULT_MAX_MEMORY = 8 << 30
+FAST = LEVELS["fast"]
 
 
 class Container:
@@ -104,6 +106,15 @@ class Container:
                 spec = self.entries[name].spec
                 decoded[name] = decoded[name].reshape(-1).view(np.uint8).view(spec.dtype).reshape(spec.shape)
         return decoded
+
+    def csr(self, name: str, *, max_memory: int = DEFAULT_MAX_MEMORY) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """A tensor's kept elements as row starts, columns and values; raises as `decode`."""
+        entry = self.entries[name]
+        encoded = self.encoded(name)
+        if entry.tied_to and entry.spec != self.entries[entry.tied_to].spec:  # other rows than the record's
+            encoded = tensor.encode(self.decode([name], max_memory=max_memory)[name], FAST)
+        _check_memory(encoded.memory, max_memory)
+        return tensor.csr(encoded)
 
     def _release(self, names: Sequence[str]) -> None:
         """Give back the memory that the records of these tensors, one after the other, took when they were read."""

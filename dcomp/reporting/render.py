@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from dcomp.benchmark import Row as BenchRow
+from dcomp.reporting.outline import Outline
 from dcomp.reporting.sizes import Row, SizeReport
 
 FILE_WIDTH = 160
@@ -64,6 +66,49 @@ def as_table(report: SizeReport) -> Table:
     for line in lines[:-1]:
         table.add_row(escape(line[0]), *line[1:], end_section=line is lines[-2])
     table.add_row(*lines[-1], style="bold")
+    return table
+
+
+def outline_table(outline: Outline) -> Table:
+    """A line for each tensor of a container, its header, and the whole file."""
+    table = _figures(("tensor", "dtype", "shape", "encoding"), ("dense bytes", "bytes", "offset", "CRC-32"))
+    for line in outline.tensors:
+        shape = " x ".join(map(str, line.shape)) or "scalar"
+        figures = [f"{line.dense_bytes:,}", f"{line.bytes:,}", f"{line.offset:,}" if line.bytes else "", line.crc]
+        table.add_row(escape(line.name), line.dtype, shape, escape(line.encoding), *figures)
+    header = f"header, {len(outline.metadata)} metadata entries"
+    table.add_row(header, "", "", "", "", f"{outline.header_bytes:,}", "0", "", end_section=True)
+    dense = sum(line.dense_bytes for line in outline.tensors)
+    table.add_row(
+        "whole file",
+        "",
+        "",
+        f"version {outline.version}",
+        f"{dense:,}",
+        f"{outline.file_bytes:,}",
+        "",
+        "",
+        style="bold",
+    )
+    return table
+
+
+def bench_table(rows: Sequence[BenchRow]) -> Table:
+    """A line for each codec."""
+    table = _figures(("codec",), ("bytes", "ratio", "compress MB/s", "decompress MB/s"))
+    for row in rows:
+        table.add_row(
+            row.codec, f"{row.bytes:,}", f"{row.ratio:.2f}x", f"{row.compress:,.0f}", f"{row.decompress:,.0f}"
+        )
+    return table
+
+
+def _figures(words: Sequence[str], figures: Sequence[str]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for word in words:
+        table.add_column(word, overflow="fold")
+    for figure in figures:
+        table.add_column(figure, justify="right", no_wrap=True)
     return table
 
 
