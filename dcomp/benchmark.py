@@ -41,7 +41,12 @@ Codec = tuple[Callable[[], bytes], Callable[[bytes], dict[str, np.ndarray]]]
 
 
 def measure(
-    checkpoint: Checkpoint, zstd_levels: Sequence[int], seconds: float, note: Callable[[str], None] = lambda text: None
+    checkpoint: Checkpoint,
+    zstd_levels: Sequence[int],
+    seconds: float,
+    note: Callable[[str], None] = lambda text: None,
+    *,
+    workers: int = 1,
 ) -> list[Row]:
     """Measure all codecs, each direction for some seconds; the best time of its runs counts.
 
@@ -50,12 +55,13 @@ def measure(
         zstd_levels: of the compressor that is compared with, on the bytes of the safetensors file.
         seconds: least time for each figure; one run is always made.
         note: told which codec is measured.
+        workers: processes in which this codec compresses.
     """
     arrays = {name: np.array(array) for name, array in tensors.stream(checkpoint.tensors)}
     loaded = Checkpoint(arrays, checkpoint.metadata)
     raw = _safetensors_bytes(loaded)
     codecs: dict[str, Codec] = {
-        "dcz": (lambda: _dcz_bytes(loaded), lambda data: Container(data).decode()),
+        "dcz": (lambda: _dcz_bytes(loaded, workers), lambda data: Container(data).decode()),
         "safetensors": (lambda: _safetensors_bytes(loaded), lambda data: _arrays_of(bytearray(data), arrays)),
     }
     for level in zstd_levels:
@@ -91,9 +97,9 @@ def _best(work: Callable[[], Result], seconds: float) -> tuple[Result, float]:
             return result, best
 
 
-def _dcz_bytes(checkpoint: Checkpoint) -> bytes:
+def _dcz_bytes(checkpoint: Checkpoint, workers: int) -> bytes:
     buffer = io.BytesIO()
-    writer.write(checkpoint, buffer)
+    writer.write(checkpoint, buffer, workers=workers)
     return buffer.getvalue()
 
 

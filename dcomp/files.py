@@ -2,16 +2,33 @@
 
 import io
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from dcomp.errors import OutputError
+from dcomp.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
+
+
+INDEX_SUFFIX = ".safetensors.index.json"
+"""What the name of an index of shards ends in."""
+
+
+def index_in(folder: Path) -> Path:
+    """The one index of shards in a folder.
+
+    Raises:
+        UsageError: there is none, or more than one.
+    """
+    found = sorted(folder.glob(f"*{INDEX_SUFFIX}"))
+    if len(found) != 1:
+        raise UsageError(f"{folder} is a folder with {len(found) or 'no'} *{INDEX_SUFFIX} in it; name a file")
+    return found[0]
 
 
 class Counted(io.BytesIO):
@@ -84,6 +101,39 @@ def replacing(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
             raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         Path(temporary).unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: Path, *, force: bool = False) -> Iterator[Path]:
+    """Fill a temporary sibling folder and rename it to `path` once the block has ended well.
+
+    Raises:
+        OutputError: there is something and `force` is not given, or the folder cannot be written.
+    """
+    check_folder(path, force=force)
+    try:
+        temporary = Path(tempfile.mkdtemp(prefix=".dcomp-", suffix=".part", dir=path.parent))
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+    filled, old = temporary / "new", temporary / "old"
+    try:
+        filled.mkdir()
+        yield filled
+        if path.exists():
+            path.rename(old)
+        filled.rename(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_folder(path: Path, *, force: bool) -> None:
+    """Raise OutputError if a folder may not be written there."""
+    if path.exists() and (not force or not path.is_dir()):
+        raise OutputError(f"{path} exists; --force replaces a folder, -o names another")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path.parent} is not a folder; create it first")
 
 
 def _new_file_mode(path: Path) -> int:

@@ -3,23 +3,26 @@
 import io
 from pathlib import Path
 
-from dcomp import checkpoint
+from dcomp import checkpoint, shards
 from dcomp.checkpoint import Checkpoint
 from dcomp.container import layout, writer
 from dcomp.container.reader import DEFAULT_MAX_MEMORY, Container
 from dcomp.errors import CheckpointError
+from dcomp.files import INDEX_SUFFIX
 
 TORCH_MAGICS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 """Starts of torch's zip files and of bare pickles."""
 
 
 def load_checkpoint(path: Path, *, max_memory: int = DEFAULT_MAX_MEMORY) -> Checkpoint:
-    """Read a safetensors file, a .dcz container, or a file that torch saved.
+    """Read a safetensors file, an index of shards, a .dcz container, or a file that torch saved.
 
     Raises:
         CheckpointError: none of them, or it cannot be read.
         ContainerError: a damaged container.
     """
+    if path.name.endswith(INDEX_SUFFIX):
+        return shards.load_index(path)
     start = _start_of(path)
     if start.startswith(layout.MAGIC):
         return Container.open(path).checkpoint(max_memory=max_memory)
@@ -36,7 +39,7 @@ def load_container(path: Path) -> Container:
     Raises:
         CheckpointError, ContainerError: as `load_checkpoint`.
     """
-    if _start_of(path).startswith(layout.MAGIC):
+    if not path.name.endswith(INDEX_SUFFIX) and _start_of(path).startswith(layout.MAGIC):
         return Container.open(path)
     buffer = io.BytesIO()
     writer.write(load_checkpoint(path), buffer)

@@ -7,11 +7,12 @@ import json
 import re
 from collections import deque
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from dcomp import __version__, dtypes, layers, tensors
+from dcomp import __version__, dtypes, layers, shards, tensors
 from dcomp import checkpoint as safetensors_file
 from dcomp.checkpoint import Checkpoint
 from dcomp.coding.level import DEFAULT, Level
@@ -125,7 +126,14 @@ def quantize(
     return checkpoint
 
 
-def encode(checkpoint: Checkpoint, stream: BinaryIO, observer: Observer = SILENT, *, level: Level = DEFAULT) -> None:
+def encode(
+    checkpoint: Checkpoint,
+    stream: BinaryIO,
+    observer: Observer = SILENT,
+    *,
+    level: Level = DEFAULT,
+    workers: int = 1,
+) -> None:
     """Write a checkpoint as a .dcz container, losslessly (paper, section 4).
 
     Raises:
@@ -133,7 +141,7 @@ def encode(checkpoint: Checkpoint, stream: BinaryIO, observer: Observer = SILENT
     """
     observer.started_bytes(checkpoint.nbytes)
     try:
-        writer.write(checkpoint, stream, level, observer.advanced)
+        writer.write(checkpoint, stream, level, workers=workers, on_tensor=observer.advanced)
     finally:
         observer.finished()
 
@@ -148,6 +156,20 @@ def save(checkpoint: Checkpoint, stream: BinaryIO, observer: Observer = SILENT) 
     observer.started_bytes(checkpoint.nbytes)
     try:
         safetensors_file.save(checkpoint, stream, observer.advanced)
+    finally:
+        observer.finished()
+
+
+def save_shards(checkpoint: Checkpoint, folder: Path, observer: Observer = SILENT) -> None:
+    """Write the shards that a checkpoint was read from, and their index.
+
+    Raises:
+        CheckpointError: the metadata do not describe shards, or not those of these tensors.
+        ContainerError: the checkpoint is read from a container, and that is damaged.
+    """
+    observer.started_bytes(checkpoint.nbytes)
+    try:
+        shards.save_folder(checkpoint, folder, observer.advanced)
     finally:
         observer.finished()
 
@@ -203,7 +225,12 @@ def _compare(name: str, ours: np.ndarray, theirs: np.ndarray) -> None:
         raise DifferenceError(f"tensor {name!r} differs in {int(differs.sum()):,} elements, the first at {first}")
 
 
-def decode(container: Container, pattern: str | None = None, *, max_memory: int = DEFAULT_MAX_MEMORY) -> Checkpoint:
+def decode(
+    container: Container,
+    pattern: str | None = None,
+    *,
+    max_memory: int = DEFAULT_MAX_MEMORY,
+) -> Checkpoint:
     """The checkpoint that was encoded, each tensor decoded when it is asked for; with a pattern, those that it finds.
 
     Raises:
@@ -211,7 +238,7 @@ def decode(container: Container, pattern: str | None = None, *, max_memory: int 
         ContainerError: then, if the container is damaged, or a tensor needs more memory than `max_memory` bytes.
     """
     if pattern is None:
-        return container.checkpoint(max_memory=max_memory)
+        return Checkpoint(container.tensors(max_memory=max_memory), container.metadata)
     try:
         names = [name for name in container.names if re.search(pattern, name)]
     except re.error as error:

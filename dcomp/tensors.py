@@ -29,12 +29,12 @@ class Tensors(Mapping[str, np.ndarray]):
     def __init__(self, specs: Mapping[str, Spec], read: Callable[[Sequence[str]], list[np.ndarray]]) -> None:
         """Take the dtypes and shapes of all, and what reads some of them."""
         self.specs = dict(specs)
-        self._read = read
+        self.read = read
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self.specs:
             raise KeyError(name)
-        return self._read([name])[0]
+        return self.read([name])[0]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.specs)
@@ -45,7 +45,7 @@ class Tensors(Mapping[str, np.ndarray]):
     def stream(self) -> Iterator[tuple[str, np.ndarray]]:
         """All in order, small ones read together; no more than a batch of them is held."""
         for names in _batches(self.specs):
-            arrays = self._read(names)
+            arrays = self.read(names)
             for name in names:
                 yield name, arrays.pop(0)
 
@@ -55,6 +55,13 @@ def specs_of(tensors: Mapping[str, np.ndarray]) -> dict[str, Spec]:
     if isinstance(tensors, Tensors):
         return tensors.specs
     return {name: Spec(array.dtype, array.shape) for name, array in tensors.items()}
+
+
+def subset(tensors: Mapping[str, np.ndarray], names: Sequence[str]) -> Mapping[str, np.ndarray]:
+    """Some of the arrays, as they are read."""
+    if isinstance(tensors, Tensors):
+        return Tensors({name: tensors.specs[name] for name in names}, tensors.read)
+    return {name: tensors[name] for name in names}
 
 
 def stream(tensors: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:

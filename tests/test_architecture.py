@@ -13,12 +13,13 @@ HOUSE = Path(dcomp.__file__).parent
 
 FLOORS = [  # from the ground up; a module imports from its own room, and from floors below its own
     ["errors"],
-    ["dtypes", "layers", "files", "observer", "tensors"],
+    ["dtypes", "layers", "files", "observer", "tensors", "parallel"],
     ["pruning", "quantization", "checkpoint"],
     ["coding", "settings"],
     ["container"],
     ["benchmark", "recipe"],
     ["learning", "reporting"],
+    ["shards"],
     ["sources"],
     ["stages", "api"],
     ["pipeline"],

@@ -5,14 +5,15 @@ from typing import Annotated
 import typer
 
 from dcomp.cli.console import observer, say
-from dcomp.cli.files import Destination, opened
-from dcomp.cli.options import Force, Input, Levels, MaxMemory, Output, Quiet
+from dcomp.cli.files import PIPE, Destination, FolderDestination, opened
+from dcomp.cli.options import Force, Input, Levels, MaxMemory, Output, Quiet, Workers
 
 
 def encode(
     input: Input = None,
     output: Output = None,
     level: Levels = "default",
+    threads: Workers = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the size and write nothing.")] = False,
     force: Force = False,
     quiet: Quiet = False,
@@ -31,10 +32,10 @@ def encode(
         checkpoint = sources.load_checkpoint(path)
         if destination is None:
             counted = Counted()
-            stages.encode(checkpoint, counted, watcher, level=LEVELS[level])
+            stages.encode(checkpoint, counted, watcher, level=LEVELS[level], workers=threads)
             say(_summary(checkpoint.nbytes, counted.nbytes))
             return
-        destination.write(lambda file: stages.encode(checkpoint, file, watcher, level=LEVELS[level]))
+        destination.write(lambda file: stages.encode(checkpoint, file, watcher, level=LEVELS[level], workers=threads))
         if destination.bytes:
             watcher.note(_summary(checkpoint.nbytes, destination.bytes))
 
@@ -53,18 +54,23 @@ def decode(
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
-    """Restore the checkpoint that was encoded, bit for bit.
+    """Restore the checkpoint that was encoded, bit for bit; shards come back as a folder of shards.
 
     Example: [bold]dcomp decode lenet5.dcz -o lenet5.safetensors[/bold]
     """
-    from dcomp import stages
+    from dcomp import shards, stages
     from dcomp.container.reader import Container
 
-    destination = Destination(output, input, ".decoded.safetensors", force=force)
     watcher = observer(quiet)
     with opened(input) as path:
         decoded = stages.decode(Container.open(path), tensor, max_memory=int(max_memory * 2**30))
-        destination.write(lambda file: stages.save(decoded, file, watcher))
+        one_file = tensor is not None or (output is not None and output.suffix == ".safetensors") or output == PIPE
+        if shards.is_sharded(decoded) and not one_file:
+            folder = FolderDestination(output, input, ".decoded", force=force)
+            folder.write(lambda into: stages.save_shards(decoded, into, watcher))
+        else:
+            destination = Destination(output, input, ".decoded.safetensors", force=force)
+            destination.write(lambda file: stages.save(decoded, file, watcher))
         watcher.note(f"{len(decoded.tensors)} tensors, {decoded.nbytes:,} bytes")
 
 

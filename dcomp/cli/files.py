@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from dcomp.cli.console import say
 from dcomp.errors import OutputError, UsageError
-from dcomp.files import check_replaceable, replacing
+from dcomp.files import INDEX_SUFFIX, check_folder, check_replaceable, index_in, replacing, replacing_folder
 
 PIPE = Path("-")
 STAGE_SUFFIXES = (".pruned", ".quantized", ".decoded")
@@ -25,7 +25,7 @@ def opened(source: Path | None) -> Iterator[Path]:
     """
     if not _is_pipe(source):
         assert source is not None
-        yield source
+        yield index_in(source) if source.is_dir() else source
         return
     if sys.stdin.isatty():
         raise UsageError("no input: name a file, or pipe one in")
@@ -81,6 +81,29 @@ class Destination:
         return None if self._path == PIPE else self._path.stat().st_size
 
 
+class FolderDestination:
+    """Where shards go; made, and so checked, before the work begins."""
+
+    def __init__(self, output: Path | None, source: Path | None, suffix: str, *, force: bool) -> None:
+        """Choose the folder: the one named, else a sibling of the input with that suffix.
+
+        Raises:
+            UsageError: none was named, and the input is standard input.
+            OutputError: it exists and may not be replaced.
+        """
+        if output is None and _is_pipe(source):
+            raise UsageError("the shards need a folder; name one with -o, or -o - for one file on standard output")
+        self._path = output or _sibling(source, suffix)
+        self._force = force
+        check_folder(self._path, force=force)
+
+    def write(self, write: Callable[[Path], object]) -> None:
+        """Fill the folder, whole or not at all; its path is then the last line on standard output."""
+        with replacing_folder(self._path, force=self._force) as folder:
+            write(folder)
+        say(str(self._path))
+
+
 def _is_pipe(source: Path | None) -> bool:
     return source is None or source == PIPE
 
@@ -88,7 +111,9 @@ def _is_pipe(source: Path | None) -> bool:
 def _sibling(source: Path | None, suffix: str) -> Path:
     assert source is not None
     if source.is_dir():
-        raise UsageError(f"{source} is a folder; name a file")
+        source = index_in(source)
+    if source.name.endswith(INDEX_SUFFIX):
+        return source.with_name(source.name.removesuffix(INDEX_SUFFIX) + suffix)
     stem = source.with_suffix("")
     if stem.suffix in STAGE_SUFFIXES:
         stem = stem.with_suffix("")

@@ -21,6 +21,7 @@ Architecture = Annotated[
 Levels = Annotated[
     Literal["fast", "default", "max"], typer.Option("--level", help="How hard to try; all levels decode alike.")
 ]
+Workers = Annotated[int, typer.Option("-T", "--threads", min=1, help="Processes that encode at the same time.")]
 MaxMemory = Annotated[float, typer.Option("--max-memory", min=0, help="Limit of the decoded tensors, in GiB.")]
 
 METAVARS = {"layer": "REGEX=VALUE", "bits": "REGEX=N", "data": "NAME", "data_dir": "DIR", "kinds": "KIND,..."}

@@ -129,7 +129,11 @@ class Container:
     def tensors(self, names: Sequence[str] | None = None, *, max_memory: int = DEFAULT_MAX_MEMORY) -> Tensors:
         """The tensors named, or all, each decoded when it is asked for; then raises as `decode`."""
         specs = {name: self.entries[name].spec for name in (self.names if names is None else names)}
-        return Tensors(specs, lambda some: list(self.decode(some, max_memory=max_memory).values()))
+
+        def read(some: Sequence[str]) -> list[np.ndarray]:
+            return list(self.decode(some, max_memory=max_memory).values())
+
+        return Tensors(specs, read)
 
     def checkpoint(self, *, max_memory: int = DEFAULT_MAX_MEMORY) -> Checkpoint:
         """The whole checkpoint, each tensor decoded when it is asked for."""

@@ -1,17 +1,18 @@
 """Checkpoint -> .dcz file, one tensor after the other."""
 
-import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import IO, BinaryIO
 from zlib import crc32
 
 import numpy as np
 
-from dcomp import dtypes, tensors
+from dcomp import dtypes, parallel, tensors
 from dcomp.checkpoint import Checkpoint
 from dcomp.coding import tensor
 from dcomp.coding.level import DEFAULT, Level
+from dcomp.coding.plain import Buffer
 from dcomp.container import layout
 from dcomp.container.layout import Entry
 from dcomp.errors import CheckpointError
@@ -19,6 +20,8 @@ from dcomp.tensors import Spec
 
 SPOOLED_IN_MEMORY = 1 << 25
 """Bytes of records that wait in memory for the directory, which stands before them; more wait in a temporary file."""
+
+COPIED = 1 << 20
 
 PIECE = 64
 """Bytes at both ends of a tensor by which candidates for a tie are told apart before they are compared."""
@@ -28,14 +31,17 @@ def write(
     checkpoint: Checkpoint,
     stream: BinaryIO,
     level: Level = DEFAULT,
+    *,
+    workers: int = 1,
     on_tensor: Callable[[int], object] = lambda nbytes: None,
 ) -> None:
-    """Encode a checkpoint; the same checkpoint gives the same bytes at the same level.
+    """Encode a checkpoint; the same checkpoint gives the same bytes at the same level, however many the workers.
 
     Args:
         checkpoint: what to write.
         stream: where to.
         level: how hard to try.
+        workers: processes that encode at the same time, each a tensor.
         on_tensor: told the dense bytes of each tensor when it is encoded.
 
     Raises:
@@ -44,27 +50,56 @@ def write(
     specs = tensors.specs_of(checkpoint.tensors)
     _check(checkpoint.metadata, specs)
     ties = find_ties(checkpoint.tensors)
-    entries = []
+    own = [name for name in specs if name not in ties]
+    written: dict[str, tuple[int, Entry]] = {}
     with tempfile.SpooledTemporaryFile(SPOOLED_IN_MEMORY) as records:
-        for name, array in tensors.stream(checkpoint.tensors):
-            if name in ties:
-                entries.append(Entry(name, specs[name], 0, tied_to=ties[name]))
-            else:
-                entries.append(Entry(name, specs[name], *_spool(array, level, records)))
+        for name, parts in _encoded(checkpoint.tensors, own, level, workers):
+            start = records.tell()
+            written[name] = start, Entry(name, specs[name], *_spool(parts, records))
             on_tensor(specs[name].nbytes)
+        entries = [
+            Entry(name, specs[name], 0, tied_to=ties[name]) if name in ties else written[name][1] for name in specs
+        ]
         stream.write(layout.write_header(checkpoint.metadata, entries))
-        records.seek(0)
-        shutil.copyfileobj(records, stream, 1 << 20)
+        for name in own:
+            start, entry = written[name]
+            records.seek(start)
+            _copy(records, stream, entry.size)
 
 
-def _spool(array: np.ndarray, level: Level, records: IO[bytes]) -> tuple[int, int]:
-    """Encode an array and write its record; the record's size and checksum."""
+def _encoded(
+    all_tensors: Mapping[str, np.ndarray], names: Sequence[str], level: Level, workers: int
+) -> Iterator[tuple[str, Iterable[Buffer]]]:
+    """The records of tensors, in parts: in order, or as workers get ready with them."""
+    if workers == 1:
+        for name, array in tensors.stream(tensors.subset(all_tensors, names)):
+            yield name, tensor.encode(array, level).parts()
+        return
+    specs = tensors.specs_of(all_tensors)
+    largest_first = sorted(names, key=lambda name: -specs[name].nbytes)
+
+    def task(name: str) -> Sequence[Buffer]:
+        return list(tensor.encode(all_tensors[name], level).parts())
+
+    for number, parts in parallel.results([partial(task, name) for name in largest_first], workers):
+        yield largest_first[number], parts
+
+
+def _spool(parts: Iterable[Buffer], records: IO[bytes]) -> tuple[int, int]:
+    """Write a record; its size and checksum."""
     size = checksum = 0
-    for part in tensor.encode(array, level).parts():
+    for part in parts:
         size += len(part)
         checksum = crc32(part, checksum)
         records.write(part)
     return size, checksum
+
+
+def _copy(source: IO[bytes], target: BinaryIO, size: int) -> None:
+    while size:
+        piece = source.read(min(size, COPIED))
+        target.write(piece)
+        size -= len(piece)
 
 
 def _check(metadata: Mapping[str, str], specs: Mapping[str, Spec]) -> None:

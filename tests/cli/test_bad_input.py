@@ -66,7 +66,7 @@ EVAL = ["--data", "digits"]
 
 CASES = {
     "a missing file": (["encode", "nowhere.safetensors"], 1, "cannot read nowhere.safetensors: No such file"),
-    "a folder as input": (["encode", "."], 2, ". is a folder; name a file"),
+    "a folder as input": (["encode", "."], 2, ". is a folder with no"),
     "an empty container": (["decode", "empty.dcz"], 1, "cannot read empty.dcz"),
     "a container cut short": (["decode", "cut.dcz"], 1, "cut.dcz: the container should have"),
     "a flipped bit": (["decode", "flipped.dcz"], 1, "its checksum does not match, the file is damaged"),
@@ -206,7 +206,7 @@ def test_debug_shows_the_traceback(folder, dcomp, monkeypatch):
 
 def test_an_interrupted_run_leaves_no_half_file(folder):
     code = "import sys, dcomp.stages as s; from dcomp.cli import run\n"
-    code += "def stop(*_): raise KeyboardInterrupt\n"
+    code += "def stop(*_, **__): raise KeyboardInterrupt\n"
     code += "s.encode = stop; sys.exit(run(['encode', 'lenet300.safetensors', '-f']))"
     before = snapshot(folder)
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)

@@ -1,0 +1,106 @@
+"""Tasks in several processes at once, for work that numpy does in many short steps.
+
+Threads would not do: each step holds the interpreter's lock for about as long as numpy works without it. So workers are
+forks, which see what was in memory before; their results come back as bytes. That suits encoding, whose results are
+small: decoding is about as fast as its results could be passed on.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection, Pipe, wait
+
+import numpy as np
+
+from dcomp import errors
+from dcomp.errors import DcompError
+
+Task = Callable[[], Sequence[bytes | memoryview]]
+"""Gives its result in parts."""
+
+OK, FAILED = b"\0", b"\1"
+
+
+def results(tasks: Sequence[Task], workers: int) -> Iterator[tuple[int, list[bytes | memoryview]]]:
+    """Run tasks and give each result as it comes, with the number of its task; the first tasks are started first.
+
+    Args:
+        tasks: what to run; with one worker, or where processes cannot be forked, here and in order.
+        workers: how many processes.
+
+    Raises:
+        DcompError: that of a task that failed.
+    """
+    workers = min(workers, len(tasks))
+    if workers < 2 or not hasattr(os, "fork"):
+        for number, task in enumerate(tasks):
+            yield number, list(task())
+        return
+    queue = _filled(len(tasks))
+    children: dict[Connection, int] = {}
+    try:
+        for _ in range(workers):
+            ours, theirs = Pipe()
+            child = os.fork()
+            if child == 0:
+                _work(tasks, queue, theirs)
+            theirs.close()
+            children[ours] = child
+        done = 0
+        while done < len(tasks):
+            if not children:
+                raise DcompError("a worker process was killed; fewer of them (-T) take less memory")
+            for connection in wait(list(children)):
+                assert isinstance(connection, Connection)
+                try:
+                    yield _received(connection)
+                    done += 1
+                except EOFError:  # it has found no more tasks
+                    connection.close()
+                    os.waitpid(children.pop(connection), 0)
+    finally:
+        os.close(queue)
+        for connection, child in children.items():
+            connection.close()
+            os.waitpid(child, 0)
+
+
+def _filled(count: int) -> int:
+    """A pipe's end from which each number below `count` can be read once, by whoever comes first."""
+    queue, end = os.pipe()
+    os.set_blocking(end, False)
+    os.write(end, np.arange(count, dtype=np.uint32).tobytes())
+    os.close(end)
+    return queue
+
+
+def _work(tasks: Sequence[Task], queue: int, connection: Connection) -> None:
+    """Run tasks until there are no more, and leave the process."""
+    try:
+        while number := os.read(queue, 4):
+            try:
+                parts, status = list(tasks[int.from_bytes(number, "little")]()), OK
+            except Exception as error:
+                parts, status = [type(error).__name__.encode(), str(error).encode()], FAILED
+            connection.send_bytes(number + status + len(parts).to_bytes(4, "little"))
+            for part in parts:
+                connection.send_bytes(part)
+            del parts
+    except (BrokenPipeError, KeyboardInterrupt):  # whoever waited for the results has gone
+        pass
+    finally:
+        os._exit(0)
+
+
+def _received(connection: Connection) -> tuple[int, list[bytes | memoryview]]:
+    """A task's number and result.
+
+    Raises:
+        EOFError: the worker has ended.
+        DcompError: that of the task.
+    """
+    head = connection.recv_bytes()
+    parts: list[bytes | memoryview] = [connection.recv_bytes() for _ in range(int.from_bytes(head[5:], "little"))]
+    if head[4:5] == FAILED:
+        name, message = (bytes(part).decode() for part in parts)
+        raise getattr(errors, name, DcompError)(message)
+    return int.from_bytes(head[:4], "little"), parts

@@ -1,0 +1,108 @@
+"""Sharded checkpoints, as Hugging Face's libraries write them: an index that maps tensors to safetensors files.
+
+The index is JSON: `{"metadata": {...}, "weight_map": {tensor: file}}`. Read, the shards are one checkpoint, with
+what is needed to write them again under one metadata key.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dcomp import checkpoint as safetensors_file
+from dcomp import tensors
+from dcomp.checkpoint import Checkpoint
+from dcomp.errors import CheckpointError, first_line
+from dcomp.tensors import Spec, Tensors
+
+METADATA_KEY = "dcomp.shards"
+
+
+def load_index(path: Path) -> Checkpoint:
+    """Open all shards of an index as one checkpoint, its tensors in the order of the shards.
+
+    Raises:
+        CheckpointError: no index, a shard that is missing or is none, or tensors that index and shards do not agree on.
+    """
+    try:
+        text = path.read_text()
+        weight_map = _weight_map(text, str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"cannot read {path}: {first_line(error)}") from error
+    shards: dict[str, Checkpoint] = {}
+    for file in dict.fromkeys(weight_map.values()):
+        if not (path.parent / file).is_file():
+            raise CheckpointError(f"{path} names the shard {file}, which is not beside it; put it there")
+        shards[file] = safetensors_file.load_file(path.parent / file)
+    specs: dict[str, Spec] = {}
+    for file, shard in shards.items():
+        for name, spec in tensors.specs_of(shard.tensors).items():
+            if weight_map.get(name) != file:
+                raise CheckpointError(f"{file} holds the tensor {name!r}, which {path.name} does not list there")
+            specs[name] = spec
+    for name, file in weight_map.items():
+        if name not in specs:
+            raise CheckpointError(f"{path.name} lists the tensor {name!r} in {file}, which does not hold it")
+
+    def read(names: Sequence[str]) -> list[np.ndarray]:
+        return [shards[weight_map[name]].tensors[name] for name in names]
+
+    kept = {"index": path.name, "text": text, "files": {file: shard.metadata for file, shard in shards.items()}}
+    return Checkpoint(Tensors(specs, read), {METADATA_KEY: json.dumps(kept, ensure_ascii=False, separators=(",", ":"))})
+
+
+def is_sharded(checkpoint: Checkpoint) -> bool:
+    """Whether a checkpoint was read from shards."""
+    return METADATA_KEY in checkpoint.metadata
+
+
+def save_folder(checkpoint: Checkpoint, folder: Path, on_tensor: Callable[[int], object] = lambda nbytes: None) -> None:
+    """Write the shards that a checkpoint was read from, and their index; metadata added since goes to every shard.
+
+    Raises:
+        CheckpointError: the metadata are none that `load_index` made, or do not fit the tensors.
+    """
+    try:
+        kept = json.loads(checkpoint.metadata[METADATA_KEY])
+        index, text, files = kept["index"], kept["text"], kept["files"]
+        plain = isinstance(index, str) and isinstance(text, str) and isinstance(files, dict)
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"the metadata under {METADATA_KEY!r} do not describe shards") from error
+    if not plain or not all(isinstance(own, dict) for own in files.values()):
+        raise CheckpointError(f"the metadata under {METADATA_KEY!r} do not describe shards")
+    weight_map = _weight_map(text, METADATA_KEY)
+    _check_file_name(index)
+    names = {file: [name for name in checkpoint.tensors if weight_map.get(name) == file] for file in files}
+    if sum(map(len, names.values())) != len(checkpoint.tensors) or index in files:
+        raise CheckpointError(f"the metadata under {METADATA_KEY!r} do not place every tensor in a shard")
+    added = {key: value for key, value in checkpoint.metadata.items() if key != METADATA_KEY}
+    for file, own in names.items():
+        _check_file_name(file)
+        metadata = {str(key): str(value) for key, value in files[file].items()} | added
+        with (folder / file).open("xb") as stream:
+            safetensors_file.save(Checkpoint(tensors.subset(checkpoint.tensors, own), metadata), stream, on_tensor)
+    (folder / index).write_bytes(text.encode())
+
+
+def _weight_map(text: str, what: str) -> dict[str, str]:
+    """The file of each tensor.
+
+    Raises:
+        CheckpointError: the text is no index, or names files that are not beside it.
+    """
+    try:
+        found = json.loads(text)["weight_map"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{what} is no index of shards: it has no weight_map") from error
+    if not isinstance(found, dict) or not found or not all(isinstance(file, str) for file in found.values()):
+        raise CheckpointError(f"{what} is no index of shards: its weight_map does not map tensors to files")
+    for file in set(found.values()):
+        _check_file_name(file)
+    return found
+
+
+def _check_file_name(name: str) -> None:
+    """Refuse names that lead out of their folder: both indices and containers are hostile until checked."""
+    if name in ("", ".", "..") or any(mark in name for mark in "/\\\0:"):
+        raise CheckpointError(f"{name!r} is not the plain name of a file, as shards must have")

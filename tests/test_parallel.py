@@ -1,0 +1,55 @@
+import os
+
+import numpy as np
+import pytest
+
+import dcomp
+from dcomp import parallel
+from dcomp.checkpoint import Checkpoint
+from dcomp.container import writer
+from dcomp.errors import CheckpointError, DcompError
+from dcomp.files import Counted
+
+
+class Bytes(Counted):
+    def __init__(self):
+        super().__init__()
+        self.data = b""
+
+    def write(self, data):
+        self.data += bytes(data)
+        return super().write(data)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_every_task_gives_its_result_once(workers):
+    tasks = [lambda i=i: [bytes([i]) * i, memoryview(b"end")] for i in range(40)]
+    found = dict(parallel.results(tasks, workers))
+    assert {number: b"".join(parts) for number, parts in found.items()} == {
+        i: bytes([i]) * i + b"end" for i in range(40)
+    }
+
+
+def fail():
+    raise CheckpointError("what is wrong")
+
+
+def test_an_error_in_a_worker_is_the_error():
+    with pytest.raises(CheckpointError, match="what is wrong"):
+        list(parallel.results([lambda: [b"fine"], fail], 2))
+
+
+def test_a_worker_that_is_killed_is_an_error_and_no_hang():
+    with pytest.raises(DcompError, match="was killed"):
+        list(parallel.results([lambda: os.kill(os.getpid(), 9), lambda: os.kill(os.getpid(), 9)], 2))
+
+
+def test_the_bytes_are_the_same_whatever_the_number_of_workers(rng):
+    tensors = {f"w{i}": rng.normal(size=(i + 1) * 500).astype(np.float32) for i in range(9)}
+    tensors["tied"] = tensors["w3"]
+    made = []
+    for workers in (1, 2, 3):
+        stream = Bytes()
+        writer.write(Checkpoint(tensors, {"a": "b"}), stream, workers=workers)
+        made.append(stream.data)
+    assert made[0] == made[1] == made[2] == dcomp.save(tensors, {"a": "b"})
