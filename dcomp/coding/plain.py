@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -119,11 +120,16 @@ class Zstd:
         data = patterns.view(np.uint8)
         if not exhaustive and data.size > 2 * SAMPLE:
             sample = sampled(data)
-            promised = len(zstandard.ZstdCompressor(level=1).compress(sample.data)) / sample.size
+            promised = len(_compressor(1).compress(sample.data)) / sample.size
             if promised * data.size > limit * (1.1 if data.size < LARGE else 1.0):
                 return None
-        made = cls(zstandard.ZstdCompressor(level=level).compress(data.data), patterns.size, patterns.itemsize)
+        made = cls(_compressor(level).compress(data.data), patterns.size, patterns.itemsize)
         return made if made.nbytes < limit else None
+
+
+@cache
+def _compressor(level: int) -> zstandard.ZstdCompressor:
+    return zstandard.ZstdCompressor(level=level)
 
 
 def sampled(elements: np.ndarray) -> np.ndarray:

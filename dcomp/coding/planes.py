@@ -139,12 +139,19 @@ def has_exponent(dtype: np.dtype) -> bool:
     return dtype.itemsize > 1 and dtype.name in ("float16", "bfloat16", "float32", "float64")
 
 
+def _is_noise(plane: np.ndarray) -> bool:
+    """Whether no code of a plane's bytes, or of a sample's, would gain anything worth its time."""
+    sample = sampled(plane)
+    counts = np.bincount(sample)
+    if sample.size == SAMPLE:
+        return huffman.entropy_bits(counts) > NOISE * SAMPLE
+    return huffman.entropy_bits(counts) + 2 * np.count_nonzero(counts) > 8 * sample.size
+
+
 def _smallest_plane(plane: np.ndarray, level: Level) -> Raw | Zstd | Huffman:
     best: Raw | Zstd | Huffman = Raw(plane)
     size = plane.size
-    sample = sampled(plane)
-    noise = sample.size == SAMPLE and huffman.entropy_bits(np.bincount(sample)) > NOISE * SAMPLE
-    if not noise or level.exhaustive:
+    if level.exhaustive or not _is_noise(plane):
         coded = Huffman(huffman.encode(plane, 256))
         if coded.nbytes < size:
             best, size = coded, coded.nbytes
