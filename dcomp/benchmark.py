@@ -17,6 +17,9 @@ from dcomp.checkpoint import Checkpoint
 from dcomp.container import writer
 from dcomp.container.reader import Container
 
+LOWEST, HIGHEST = -7, zstandard.MAX_COMPRESSION_LEVEL
+"""Levels of zstd."""
+
 
 @dataclass(frozen=True)
 class Row:

@@ -84,9 +84,9 @@ def replacing(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
         except OSError as error:
             raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
         return
-    path = path.resolve()  # a link stays a link; what it points to is replaced
+    target = path.resolve()  # a link stays a link; what it points to is replaced
     try:
-        handle, temporary = tempfile.mkstemp(prefix=".dcomp-", suffix=".part", dir=path.parent)
+        handle, temporary = tempfile.mkstemp(prefix=".dcomp-", suffix=".part", dir=target.parent)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}") from error
     try:
@@ -95,8 +95,8 @@ def replacing(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            Path(temporary).chmod(_new_file_mode(path))
-            Path(temporary).replace(path)
+            Path(temporary).chmod(_new_file_mode(target))
+            Path(temporary).replace(target)
         except OSError as error:
             raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
     finally:

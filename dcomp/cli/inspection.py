@@ -75,6 +75,8 @@ def bench(
         chosen = [int(level) for level in levels.split(",") if level]
     except ValueError as error:
         raise UsageError(f"--levels {levels!r} is not a list of numbers like 3,19") from error
+    if not all(benchmark.LOWEST <= level <= benchmark.HIGHEST for level in chosen):
+        raise UsageError(f"--levels {levels}: zstd has the levels {benchmark.LOWEST} to {benchmark.HIGHEST}")
     watcher = observer(quiet)
     with opened(input) as path:
         rows = benchmark.measure(sources.load_checkpoint(path), chosen, seconds, watcher.note, workers=threads)

@@ -145,7 +145,7 @@ def _is_noise(plane: np.ndarray) -> bool:
     counts = np.bincount(sample)
     if sample.size == SAMPLE:
         return huffman.entropy_bits(counts) > NOISE * SAMPLE
-    return huffman.entropy_bits(counts) + 2 * np.count_nonzero(counts) > 8 * sample.size
+    return huffman.entropy_bits(counts) + 2 * int(np.count_nonzero(counts)) > 8 * sample.size
 
 
 def _smallest_plane(plane: np.ndarray, level: Level) -> Raw | Zstd | Huffman:

@@ -1,0 +1,136 @@
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+
+@pytest.fixture
+def files(tmp_path, rng, dcomp):
+    kept = rng.random((50, 60)) < 0.1
+    tensors = {
+        "fc.weight": np.where(kept, rng.choice([-1, 1], kept.shape), 0).astype(np.float32),
+        "fc.bias": rng.normal(size=50).astype(np.float32),
+        "tied": np.arange(3000, dtype=np.float64),
+        "tied.too": np.arange(3000, dtype=np.float64),
+    }
+    save_file(tensors, tmp_path / "m.safetensors", {"key": "value"})
+    assert dcomp("encode", tmp_path / "m.safetensors")[0] == 0
+    return tmp_path
+
+
+def test_inspect_lists_every_tensor_and_adds_up(dcomp, files):
+    code, out, _ = dcomp("inspect", files / "m.dcz", "--json")
+    listing = json.loads(out)
+    size = (files / "m.dcz").stat().st_size
+    assert code == 0
+    assert listing["file_bytes"] == size == listing["header_bytes"] + sum(line["bytes"] for line in listing["tensors"])
+    assert [line["name"] for line in listing["tensors"]] == ["tied", "tied.too", "fc.bias", "fc.weight"]
+    assert listing["tensors"][1]["encoding"] == "tied to tied"
+    assert listing["tensors"][3]["encoding"].startswith("positions")
+    assert listing["metadata"] == {"key": "value"}
+    table = dcomp("inspect", files / "m.dcz")[1]
+    assert "50 x 60" in table
+    assert f"{size:,}" in table.splitlines()[-1]
+
+
+def test_inspect_reads_no_record(dcomp, files):
+    data = bytearray((files / "m.dcz").read_bytes())
+    before = dcomp("inspect", files / "m.dcz")[1]
+    data[-1] ^= 255
+    (files / "m.dcz").write_bytes(data)
+    assert dcomp("inspect", files / "m.dcz")[1] == before
+
+
+def test_verify_says_that_all_is_right(dcomp, files):
+    code, out, _ = dcomp("verify", files / "m.dcz", "--against", files / "m.safetensors")
+    assert (code, out) == (
+        0,
+        f"{files / 'm.dcz'}: 4 tensors, 60,200 bytes, every checksum right, equal to {files / 'm.safetensors'}\n",
+    )
+    assert json.loads(dcomp("verify", files / "m.dcz", "--json")[1]) == {
+        "tensors": 4,
+        "bytes": 60_200,
+        "equal_to": None,
+    }
+
+
+def test_verify_names_every_damaged_tensor(dcomp, files):
+    listing = json.loads(dcomp("inspect", files / "m.dcz", "--json")[1])
+    data = bytearray((files / "m.dcz").read_bytes())
+    for line in listing["tensors"][2:]:
+        data[line["offset"]] ^= 255
+    (files / "m.dcz").write_bytes(data)
+    code, out, err = dcomp("verify", files / "m.dcz")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "tensor 'fc.bias': its checksum does not match" in err
+    assert "tensor 'fc.weight': its checksum does not match" in err
+
+
+def test_verify_names_the_first_difference(dcomp, files):
+    from safetensors.numpy import load_file
+
+    original = load_file(files / "m.safetensors")
+
+    def against(change, metadata=None):
+        tensors = {name: array.copy() for name, array in original.items()}
+        change(tensors)
+        save_file(tensors, files / "other.safetensors", {"key": "value"} if metadata is None else metadata)
+        code, _, err = dcomp("verify", files / "m.dcz", "--against", files / "other.safetensors")
+        assert code == 1
+        return err
+
+    assert "tensor 'x' is in the checkpoint only" in against(lambda t: t.update(x=np.zeros(2)))
+    assert "tensor 'fc.bias' is in the container only" in against(lambda t: t.pop("fc.bias"))
+    reshaped = against(lambda t: t.update({"fc.bias": t["fc.bias"].reshape(5, 10)}))
+    assert "tensor 'fc.bias' is float32 (50,) in the container and float32 (5, 10) in the checkpoint" in reshaped
+    negated = against(lambda t: t["fc.bias"].__setitem__(7, -t["fc.bias"][7]))
+    assert "tensor 'fc.bias' differs in 1 elements, the first at (7,)" in negated
+    assert "the metadata differ" in against(lambda t: None, metadata={"key": "other"})
+
+
+def test_a_dry_run_prints_the_size_and_writes_nothing(dcomp, files):
+    before = {path.name: path.read_bytes() for path in files.iterdir()}
+    code, out, _ = dcomp("encode", files / "m.safetensors", "--dry-run")
+    assert code == 0
+    assert f"in {(files / 'm.dcz').stat().st_size:,}:" in out
+    assert {path.name: path.read_bytes() for path in files.iterdir()} == before
+
+
+def test_levels_write_files_that_decode_alike(dcomp, files):
+    sizes = []
+    for level in ("fast", "default", "max"):
+        assert dcomp("encode", files / "m.safetensors", "--level", level, "-o", files / level)[0] == 0
+        assert dcomp("verify", files / level, "--against", files / "m.safetensors")[0] == 0
+        sizes.append((files / level).stat().st_size)
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_bench_measures_every_codec(dcomp, files):
+    code, out, err = dcomp("bench", files / "m.safetensors", "-t", "0", "--levels", "1", "--json")
+    rows = json.loads(out)
+    assert (code, [row["codec"] for row in rows]) == (0, ["dcz", "safetensors", "zstd -1"])
+    assert rows[0]["bytes"] == (files / "m.dcz").stat().st_size
+    assert all(row["compress"] > 0 < row["decompress"] for row in rows)
+    assert "zstd -1 ..." in err
+    assert "MB/s" in dcomp("bench", files / "m.safetensors", "-t", "0", "--levels", "1", "-T", "2", "-q")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["inspect", "m.safetensors"], 1, "not a dcz container"),
+        (["inspect", "absent.dcz"], 1, "cannot read absent.dcz"),
+        (["verify", "m.safetensors"], 1, "not a dcz container"),
+        (["verify", "m.dcz", "--against", "absent"], 1, "cannot read absent"),
+        (["bench", "m.safetensors", "--levels", "x"], 2, "'x' is not a list of numbers like 3,19"),
+        (["bench", "m.safetensors", "--levels", "99"], 2, "zstd has the levels"),
+        (["encode", "m.safetensors", "--level", "best", "-o", "x"], 2, "'best' is not one of"),
+        (["encode", "m.safetensors", "-T", "0", "-o", "x"], 2, "should be greater than or equal to 1"),
+    ],
+)
+def test_a_mistake_is_one_error(dcomp, files, monkeypatch, arguments, code, message):
+    monkeypatch.chdir(files)
+    got, out, err = dcomp(*arguments)
+    assert (got, out, err.count("\n")) == (code, "", 1)
+    assert message in err
