@@ -17,6 +17,7 @@ import numpy as np
 from dcomp import checkpoint as safetensors_file
 from dcomp import layers, sources, stages
 from dcomp.checkpoint import Checkpoint
+from dcomp.container import layout
 from dcomp.container.reader import Container
 from dcomp.dtypes import bit_patterns
 from dcomp.errors import DcompError, OutputError
@@ -146,10 +147,10 @@ class Run:
 
     def _encode(self, checkpoint: Checkpoint) -> StageResult:
         """Encode, decode again and compare; errors are those of what was decoded."""
-        done = self._is_done("encode", CONTAINER, self._recipe.encode)
+        done = self._is_done("encode", CONTAINER, self._recipe.encode, maker=layout.VERSION)
         if not done:
             started = self._begin("encode")
-            self._write(CONTAINER, lambda file: stages.encode(checkpoint, file))
+            self._write(CONTAINER, lambda file: stages.encode(checkpoint, file, self._recipe.encode))
             seconds = time.perf_counter() - started
         decoded = Container.open(self._folder / CONTAINER).checkpoint()
         if not identical(decoded, checkpoint):
@@ -190,10 +191,13 @@ class Run:
             errors = entry["errors"][judge.data]
         return StageResult(stage, entry["file"], entry["bytes"], entry["sparsity"], seconds=entry["seconds"], **errors)
 
-    def _is_done(self, stage: str, name: str, settings: Settings) -> bool:
-        """Extend the fingerprint by this stage, and see whether its file was made under the same one."""
+    def _is_done(self, stage: str, name: str, settings: Settings, *, maker: int | None = None) -> bool:
+        """Extend the fingerprint by this stage, and see whether its file was made under the same one.
+
+        A stage that is cheap to do again names the version of what makes its file.
+        """
         own = settings.model_dump(mode="json", exclude={"data_dir", "device"})
-        text = json.dumps([self._fingerprint, stage, own], sort_keys=True)
+        text = json.dumps([self._fingerprint, stage, own, *([maker] if maker else [])], sort_keys=True)
         self._fingerprint = hashlib.sha256(text.encode()).hexdigest()
         known, path = self._done.get(stage), self._folder / name
         if known is None or known["fingerprint"] != self._fingerprint or not path.is_file():

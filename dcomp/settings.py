@@ -37,6 +37,7 @@ MAX_SEED = (1 << 63) - 1
 Bits = Annotated[int, Field(ge=1, le=MAX_BITS)]
 Rules = Annotated[tuple[str, ...], BeforeValidator(_one_or_more), AfterValidator(_parses_as_rules)]
 Kinds = Annotated[tuple[Kind, ...], BeforeValidator(_split_at_commas), Field(min_length=1)]
+LevelName = Literal["fast", "default", "max"]
 DataName = Literal["mnist", "fashion-mnist", "digits"]
 Optimizer = Literal["sgd", "adam", "adamw"]
 LrSchedule = Literal["constant", "step", "cosine"]
@@ -209,7 +210,9 @@ class QuantizeSettings(LearningSettings):
 
 
 class EncodeSettings(Settings):
-    """`dcomp encode`: nothing to choose, it is lossless and finds the smallest encoding by itself."""
+    """`dcomp encode`: it is lossless and finds the smallest encoding by itself, trying more or less hard."""
+
+    level: LevelName = Field("default", description="How hard to try for fewer bytes; all levels decode alike.")
 
 
 class EvalSettings(DataSettings):

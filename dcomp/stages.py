@@ -15,7 +15,7 @@ import numpy as np
 from dcomp import __version__, dtypes, layers, shards, tensors
 from dcomp import checkpoint as safetensors_file
 from dcomp.checkpoint import Checkpoint
-from dcomp.coding.level import DEFAULT, Level
+from dcomp.coding.level import DEFAULT, LEVELS
 from dcomp.container import writer
 from dcomp.container.reader import DEFAULT_MAX_MEMORY, Container
 from dcomp.errors import CheckpointError, ChecksumError, DifferenceError, GateError, UsageError
@@ -24,6 +24,7 @@ from dcomp.pruning import budget, criteria
 from dcomp.quantization import kmeans
 from dcomp.reporting.sizes import SizeReport, measure
 from dcomp.settings import (
+    EncodeSettings,
     EvalSettings,
     LearningSettings,
     PruneSettings,
@@ -129,9 +130,9 @@ def quantize(
 def encode(
     checkpoint: Checkpoint,
     stream: BinaryIO,
+    settings: EncodeSettings | None = None,
     observer: Observer = SILENT,
     *,
-    level: Level = DEFAULT,
     workers: int = 1,
 ) -> None:
     """Write a checkpoint as a .dcz container, losslessly (paper, section 4).
@@ -141,6 +142,7 @@ def encode(
     """
     observer.started_bytes(checkpoint.nbytes)
     try:
+        level = LEVELS[settings.level] if settings else DEFAULT
         writer.write(checkpoint, stream, level, workers=workers, on_tensor=observer.advanced)
     finally:
         observer.finished()

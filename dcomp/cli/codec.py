@@ -6,13 +6,15 @@ import typer
 
 from dcomp.cli.console import observer, say
 from dcomp.cli.files import PIPE, Destination, FolderDestination, opened
-from dcomp.cli.options import Force, Input, Levels, MaxMemory, Output, Quiet, Workers
+from dcomp.cli.options import Force, Input, MaxMemory, Output, Quiet, Workers, options_of
+from dcomp.settings import EncodeSettings
 
 
+@options_of(EncodeSettings)
 def encode(
+    settings: EncodeSettings,
     input: Input = None,
     output: Output = None,
-    level: Levels = "default",
     threads: Workers = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the size and write nothing.")] = False,
     force: Force = False,
@@ -23,7 +25,6 @@ def encode(
     Example: [bold]dcomp encode lenet5.quantized.safetensors[/bold]
     """
     from dcomp import sources, stages
-    from dcomp.coding.level import LEVELS
     from dcomp.files import Counted
 
     destination = None if dry_run else Destination(output, input, ".dcz", force=force)
@@ -32,10 +33,10 @@ def encode(
         checkpoint = sources.load_checkpoint(path)
         if destination is None:
             counted = Counted()
-            stages.encode(checkpoint, counted, watcher, level=LEVELS[level], workers=threads)
+            stages.encode(checkpoint, counted, settings, watcher, workers=threads)
             say(_summary(checkpoint.nbytes, counted.nbytes))
             return
-        destination.write(lambda file: stages.encode(checkpoint, file, watcher, level=LEVELS[level], workers=threads))
+        destination.write(lambda file: stages.encode(checkpoint, file, settings, watcher, workers=threads))
         if destination.bytes:
             watcher.note(_summary(checkpoint.nbytes, destination.bytes))
 

@@ -18,9 +18,6 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Architecture = Annotated[
     str | None, typer.Option("--arch", help="Network of the checkpoint, if it does not say, or package.module:factory.")
 ]
-Levels = Annotated[
-    Literal["fast", "default", "max"], typer.Option("--level", help="How hard to try; all levels decode alike.")
-]
 Workers = Annotated[int, typer.Option("-T", "--threads", min=1, help="Processes that encode at the same time.")]
 MaxMemory = Annotated[float, typer.Option("--max-memory", min=0, help="Limit of the decoded tensors, in GiB.")]
 

@@ -1,11 +1,6 @@
 """How hard `encode` tries; what it writes is in the same format at every level, and decodes alike."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
-
-from dcomp.errors import UsageError
-
-LevelName = Literal["fast", "default", "max"]
 
 
 @dataclass(frozen=True)
@@ -33,14 +28,3 @@ LEVELS: dict[str, Level] = {
     "max": Level(chains=True, orders=True, classes=(2, 3, 4, 6, 8), exhaustive=True, zstd=19),
 }
 DEFAULT = LEVELS["default"]
-
-
-def level_of(name: str) -> Level:
-    """The level of that name.
-
-    Raises:
-        UsageError: there is none.
-    """
-    if name not in LEVELS:
-        raise UsageError(f"there is no level {name!r}; there are {', '.join(get_args(LevelName))}")
-    return LEVELS[name]
