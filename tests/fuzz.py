@@ -169,7 +169,7 @@ def mended(data: bytes, other: bytes, rng: np.random.Generator) -> bytes:
     entries, records = [], []
     damage_at = int(rng.integers(max(1, len(container.directory.entries))))
     for place, entry in enumerate(container.directory.entries):
-        if entry.tied_to:
+        if entry.tied_to is not None:
             entries.append(entry)
             continue
         record = bytes(container.record(entry.name))

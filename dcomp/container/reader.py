@@ -84,7 +84,7 @@ class Container:
 
     def _entry_with_record(self, name: str) -> Entry:
         entry = self.entries[name]
-        return self.entries[entry.tied_to] if entry.tied_to else entry
+        return self.entries[entry.tied_to] if entry.tied_to is not None else entry
 
     def decode(
         self, names: Sequence[str] | None = None, *, max_memory: int = DEFAULT_MAX_MEMORY
@@ -102,7 +102,7 @@ class Container:
         decoded = dict(zip(names, tensor.decode(encoded), strict=True))
         self._release(names)
         for name in names:
-            if self.entries[name].tied_to:  # the same bytes, of a dtype and shape of its own
+            if self.entries[name].tied_to is not None:  # the same bytes, of a dtype and shape of its own
                 spec = self.entries[name].spec
                 decoded[name] = decoded[name].reshape(-1).view(np.uint8).view(spec.dtype).reshape(spec.shape)
         return decoded
@@ -111,7 +111,7 @@ class Container:
         """A tensor's kept elements as row starts, columns and values; raises as `decode`."""
         entry = self.entries[name]
         encoded = self.encoded(name)
-        if entry.tied_to and entry.spec != self.entries[entry.tied_to].spec:  # other rows than the record's
+        if entry.tied_to is not None and entry.spec != self.entries[entry.tied_to].spec:  # other rows than the record's
             encoded = tensor.encode(self.decode([name], max_memory=max_memory)[name], FAST)
         _check_memory(encoded.memory, max_memory)
         return tensor.csr(encoded)

@@ -42,11 +42,11 @@ def of(container: Container) -> Outline:
             entry.name,
             dtypes.NAME_OF[entry.spec.dtype],
             entry.spec.shape,
-            f"tied to {entry.tied_to}" if entry.tied_to else encoding(container.record(entry.name)[0]),
+            f"tied to {entry.tied_to}" if entry.tied_to is not None else encoding(container.record(entry.name)[0]),
             entry.spec.nbytes,
             entry.size,
             entry.offset,
-            "" if entry.tied_to else f"{entry.checksum:08x}",
+            "" if entry.tied_to is not None else f"{entry.checksum:08x}",
         )
         for entry in container.directory.entries
     ]

@@ -82,3 +82,8 @@ def test_a_tied_tensor_can_be_changed_alone(rng):
     decoded = dcomp.load(dcomp.save({"a": weights, "b": weights}))
     decoded["b"][:] = 0
     assert np.array_equal(decoded["a"], weights)
+
+
+def test_a_tensor_may_be_tied_to_one_without_a_name():
+    tensors = {"": np.ones(3, np.float32), "w": np.ones(3, np.float32)}
+    assert [array.tolist() for array in dcomp.load(dcomp.save(tensors)).values()] == [[1, 1, 1]] * 2
