@@ -3,6 +3,8 @@
 import numpy as np
 
 WORD = 64
+FEW = 24
+"""Fields up to which one integer is faster than arrays."""
 
 
 class BitWriter:
@@ -66,8 +68,11 @@ def pack(values: np.ndarray, widths: np.ndarray) -> bytes:
         values: shape (n,), unsigned, each below 2^width.
         widths: shape (n,), from 1 to 32, the same for all or not.
     """
-    if values.size == 0:
-        return b""
+    if values.size <= FEW:
+        word = size = 0
+        for value, width in zip(values.tolist(), widths.tolist(), strict=True):
+            word, size = word << width | value, size + width
+        return (word << -size % 8).to_bytes((size + 7) // 8, "big")
     writer = BitWriter(int(widths.sum()))
     writer.append(values.astype(np.uint64), widths.astype(np.uint64), int(widths.max()))
     return writer.to_bytes()

@@ -100,6 +100,8 @@ def write_lengths(lengths: np.ndarray) -> bytes:
 def _length_fields(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Fields of one code: for each letter that has one, the run of letters without before it, then its length."""
     present = np.flatnonzero(lengths)
+    if present.size == 1:
+        return _lone_fields(int(present[0]), int(lengths[present[0]]), lengths.size)
     found = lengths[present].astype(np.int64)
     step = np.diff(found, prepend=-LARGEST_STEP * 2) + LARGEST_STEP
     near = (step >= 0) & (step <= 2 * LARGEST_STEP)
@@ -115,6 +117,17 @@ def _length_fields(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     values[:-1, 2], widths[:-1, 2] = length_values, length_widths
     written = widths.reshape(-1) > 0
     return values.reshape(-1)[written], widths.reshape(-1)[written]
+
+
+def _lone_fields(letter: int, length: int, alphabet: int) -> tuple[np.ndarray, np.ndarray]:
+    """Fields of a code of one letter."""
+    fields = [(0b1110 << 4 | length - 1, 8)]
+    before, after = letter, alphabet - letter - 1
+    if before:
+        fields = [(0b1111, 4), (before, 2 * before.bit_length() - 1), *fields]
+    if after:
+        fields += [(0b1111, 4), (after, 2 * after.bit_length() - 1)]
+    return np.array([value for value, _ in fields]), np.array([width for _, width in fields])
 
 
 LARGEST_STEP = 2

@@ -67,7 +67,10 @@ def write_header(metadata: Mapping[str, str], entries: Sequence[Entry]) -> bytes
     for entry in entries:
         number, shape = DTYPE_NUMBERS[dtypes.NAME_OF[entry.spec.dtype]], entry.spec.shape
         parts += [string(entry.name), bytes([number, len(shape)]), *map(varint, shape), varint(entry.size)]
-        parts.append(varint(places[entry.tied_to]) if entry.tied_to is not None else entry.checksum.to_bytes(4, "little"))
+        if entry.tied_to is None:
+            parts.append(entry.checksum.to_bytes(4, "little"))
+        else:
+            parts.append(varint(places[entry.tied_to]))
     directory = b"".join(parts)
     compressed = zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(directory)
     flags = DIRECTORY_COMPRESSED if len(compressed) < len(directory) else 0
