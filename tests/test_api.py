@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ import dcomp.torch
 from dcomp.checkpoint import Checkpoint
 from dcomp.coding import tensor
 from dcomp.coding.level import LEVELS
+from dcomp.container.reader import Container
 from dcomp.errors import ArchitectureError, CheckpointError, ContainerError, LimitError
 
 
@@ -75,6 +78,31 @@ def test_compressed_sparse_rows_are_the_dense_tensor(path, weights):
                 torch.from_numpy(crow), torch.from_numpy(columns), torch.from_numpy(values), matrix.shape
             )
             assert np.array_equal(made.to_dense().numpy(), matrix)
+
+
+@pytest.mark.parametrize("shape", [(10**9, 0), (10**6, 1)], ids=str)
+def test_the_starts_of_many_empty_rows_count_as_memory(shape):
+    data = dcomp.save({"w": np.zeros(shape, np.int8)})
+    with pytest.raises(LimitError, match="more than the limit of 8,000,000"):
+        Container(data).csr("w", max_memory=8_000_000)
+
+
+KEPT = {
+    "dense bytes": lambda rng: rng.integers(1, 100, (100, 3000)).astype(np.int8),
+    "dense floats": lambda rng: rng.normal(size=(100, 3000)).astype(np.float32),
+    "sparse": lambda rng: np.where(rng.random((100, 3000)) < 0.1, 1, 0).astype(np.float32),
+    "many rows": lambda rng: np.zeros((300_000, 1), np.int8),
+}
+
+
+@pytest.mark.parametrize("make", KEPT.values(), ids=KEPT)
+def test_compressed_sparse_rows_take_no_more_memory_than_is_checked(rng, make):
+    encoded = tensor.encode(make(rng))
+    tracemalloc.start()
+    tensor.csr(encoded)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak <= encoded.csr_memory + 100_000
 
 
 @pytest.mark.parametrize("turned", [False, True])

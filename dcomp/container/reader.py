@@ -113,7 +113,7 @@ class Container:
         encoded = self.encoded(name)
         if entry.tied_to is not None and entry.spec != self.entries[entry.tied_to].spec:  # other rows than the record's
             encoded = tensor.encode(self.decode([name], max_memory=max_memory)[name], FAST)
-        _check_memory(encoded.memory, max_memory)
+        _check_memory(encoded.csr_memory, max_memory)
         return tensor.csr(encoded)
 
     def _release(self, names: Sequence[str]) -> None:
