@@ -116,7 +116,15 @@ def test_compressed_sparse_rows_come_row_by_row_whatever_the_order_in_the_file(r
     assert np.all(np.diff(rows * encoded.shape[1] + columns) > 0)
 
 
-DTYPES = [torch.float32, torch.bfloat16, torch.float8_e4m3fn, torch.int64, torch.bool, torch.complex64]
+DTYPES = [
+    torch.float32,
+    torch.bfloat16,
+    torch.float8_e4m3fn,
+    torch.float8_e5m2,
+    torch.int64,
+    torch.bool,
+    torch.complex64,
+]
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -143,6 +151,24 @@ def test_a_model_with_tied_weights_is_saved_once_and_loaded(tmp_path):
     assert (tmp_path / "m.dcz").stat().st_size < 1.1 * 4 * 50 * 20
     assert dcomp.torch.load_model(other, tmp_path / "m.dcz") == ([], [])
     assert torch.equal(other.head.weight, model.head.weight)
+
+
+def test_a_shared_parameter_is_loaded_under_whichever_of_its_names_the_file_has(tmp_path):
+    model = Tied()
+    for name in ("embedding.weight", "head.weight"):
+        other = Tied()
+        dcomp.torch.save_file({name: model.state_dict()[name]}, tmp_path / "m.dcz")
+        assert dcomp.torch.load_model(other, tmp_path / "m.dcz") == ([], [])
+        assert torch.equal(other.head.weight, model.head.weight)
+
+
+@pytest.mark.parametrize(
+    ("names", "words"), [(["weight"], "it lacks bias"), (["weight", "bias", "more"], "it has besides more")]
+)
+def test_a_strict_load_names_what_is_missing_or_too_much(tmp_path, names, words):
+    dcomp.torch.save_file({name: torch.ones((4, 3) if name == "weight" else 4) for name in names}, tmp_path / "m.dcz")
+    with pytest.raises(ArchitectureError, match=f"does not fit the model: {words}"):
+        dcomp.torch.load_model(torch.nn.Linear(3, 4), tmp_path / "m.dcz")
 
 
 def test_a_file_that_does_not_fit_the_model_is_one_error(tmp_path):
