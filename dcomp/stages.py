@@ -176,31 +176,40 @@ def save_shards(checkpoint: Checkpoint, folder: Path, observer: Observer = SILEN
         observer.finished()
 
 
-def verify(container: Container, against: Checkpoint | None = None, observer: Observer = SILENT) -> None:
+def verify(
+    container: Container,
+    against: Checkpoint | None = None,
+    observer: Observer = SILENT,
+    *,
+    max_memory: int = DEFAULT_MAX_MEMORY,
+) -> None:
     """Decode every tensor, so that every checksum and every code is looked at; compare them with a checkpoint.
 
     Raises:
-        ContainerError: damaged tensors, all of them named.
-        DifferenceError: the first thing in which container and checkpoint differ.
+        ContainerError: damaged tensors, all of them named, or one that needs more memory than `max_memory` bytes.
+        DifferenceError: the first thing in which container and checkpoint differ, where nothing is damaged.
     """
     if against is not None:
         _compare_outlines(container, against)
     observer.started_bytes(sum(entry.spec.nbytes for entry in container.directory.entries))
     damaged = []
+    difference = None
     try:
-        for name in container.names:
+        for name, entry in container.entries.items():
             try:
-                found = container.decode([name])[name]
+                found = container.decode([name], max_memory=max_memory)[name]
             except ChecksumError as error:
                 damaged.append(str(error))
-                continue
-            if against is not None:
-                _compare(name, found, against.tensors[name])
-            observer.advanced(found.nbytes)
+            else:
+                if against is not None and difference is None:
+                    difference = _difference(name, found, against.tensors[name])
+            observer.advanced(entry.spec.nbytes)
     finally:
         observer.finished()
     if damaged:
         raise ChecksumError("; ".join(damaged))
+    if difference is not None:
+        raise DifferenceError(difference)
 
 
 def _compare_outlines(container: Container, checkpoint: Checkpoint) -> None:
@@ -220,11 +229,12 @@ def _compare_outlines(container: Container, checkpoint: Checkpoint) -> None:
         raise DifferenceError("the metadata differ")
 
 
-def _compare(name: str, ours: np.ndarray, theirs: np.ndarray) -> None:
+def _difference(name: str, ours: np.ndarray, theirs: np.ndarray) -> str | None:
     differs = dtypes.bit_patterns(ours) != dtypes.bit_patterns(theirs)
-    if differs.any():
-        first = tuple(int(place) for place in np.unravel_index(int(differs.argmax()), ours.shape))
-        raise DifferenceError(f"tensor {name!r} differs in {int(differs.sum()):,} elements, the first at {first}")
+    if not differs.any():
+        return None
+    first = tuple(int(place) for place in np.unravel_index(int(differs.argmax()), ours.shape))
+    return f"tensor {name!r} differs in {int(differs.sum()):,} of {ours.size:,} elements, the first at {first}"
 
 
 def decode(

@@ -9,7 +9,7 @@ import typer
 
 from dcomp.cli.console import observer, say
 from dcomp.cli.files import opened
-from dcomp.cli.options import Input, Json, Quiet, Workers
+from dcomp.cli.options import Input, Json, MaxMemory, Quiet, Workers
 
 
 def inspect(input: Input = None, as_json: Json = False) -> None:
@@ -31,6 +31,7 @@ def inspect(input: Input = None, as_json: Json = False) -> None:
 def verify(
     input: Input = None,
     against: Annotated[Path | None, typer.Option(help="Checkpoint that must be equal, bit for bit.")] = None,
+    max_memory: MaxMemory = 8,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -41,9 +42,11 @@ def verify(
     from dcomp import sources, stages
     from dcomp.container.reader import Container
 
+    limit = int(max_memory * 2**30)
     with opened(input) as path:
         container = Container.open(path)
-        stages.verify(container, sources.load_checkpoint(against) if against else None, observer(quiet))
+        expected = sources.load_checkpoint(against, max_memory=limit) if against else None
+        stages.verify(container, expected, observer(quiet), max_memory=limit)
     count, nbytes = len(container.names), sum(entry.spec.nbytes for entry in container.directory.entries)
     if as_json:
         say(json.dumps({"tensors": count, "bytes": nbytes, "equal_to": str(against) if against else None}))

@@ -46,7 +46,9 @@ class Container:
             with path.open("rb") as file:
                 mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             return cls(mapped)
-        except (OSError, ValueError) as error:  # an empty file cannot be mapped
+        except OSError as error:
+            raise ContainerError(f"cannot read {path}: {error.strerror or error}") from error
+        except ValueError as error:  # an empty file cannot be mapped
             raise ContainerError(f"cannot read {path}: {error}") from error
         except ContainerError as error:
             raise type(error)(f"{path}: {error}") from error
