@@ -17,7 +17,7 @@ FLOORS = [  # from the ground up; a module imports from its own room, and from f
     ["pruning", "quantization", "checkpoint"],
     ["coding", "settings"],
     ["container"],
-    ["benchmark", "recipe"],
+    ["benchmark", "recipe", "verification"],
     ["learning", "reporting"],
     ["shards"],
     ["sources"],

@@ -39,14 +39,14 @@ def verify(
 
     Example: [bold]dcomp verify lenet5.dcz --against lenet5.quantized.safetensors[/bold]
     """
-    from dcomp import sources, stages
+    from dcomp import sources, verification
     from dcomp.container.reader import Container
 
     limit = int(max_memory * 2**30)
     with opened(input) as path:
         container = Container.open(path)
         expected = sources.load_checkpoint(against, max_memory=limit) if against else None
-        stages.verify(container, expected, observer(quiet), max_memory=limit)
+        verification.verify(container, expected, observer(quiet), max_memory=limit)
     count, nbytes = len(container.names), sum(entry.spec.nbytes for entry in container.directory.entries)
     if as_json:
         say(json.dumps({"tensors": count, "bytes": nbytes, "equal_to": str(against) if against else None}))
