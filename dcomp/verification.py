@@ -1,5 +1,7 @@
 """Whether a container is whole, and equal to a checkpoint."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from dcomp import dtypes, tensors
@@ -22,7 +24,7 @@ def verify(
 
     Raises:
         ContainerError: damaged tensors, all of them named, or one that needs more memory than `max_memory` bytes.
-        DifferenceError: the first thing in which container and checkpoint differ, where nothing is damaged.
+        DifferenceError: the first thing in which container and checkpoint differ; damage goes before other elements.
     """
     if against is not None:
         _compare_outlines(container, against)
@@ -43,12 +45,14 @@ def verify(
         observer.finished()
     if damaged:
         raise ChecksumError("; ".join(damaged))
+    if against is not None:
+        difference = difference or _metadata_difference(container.metadata, against.metadata)
     if difference is not None:
         raise DifferenceError(difference)
 
 
 def _compare_outlines(container: Container, checkpoint: Checkpoint) -> None:
-    """Raise DifferenceError unless names, order, dtypes, shapes and metadata are the same."""
+    """Raise DifferenceError unless names, order, dtypes and shapes are the same."""
     specs = tensors.specs_of(checkpoint.tensors)
     for name in specs:
         if name not in container.entries:
@@ -61,8 +65,6 @@ def _compare_outlines(container: Container, checkpoint: Checkpoint) -> None:
             raise DifferenceError(f"tensor {name!r} is {ours} in the container and {theirs} in the checkpoint")
     if list(specs) != container.names:
         raise DifferenceError("the tensors are in another order")
-    if list(container.metadata.items()) != list(checkpoint.metadata.items()):
-        raise DifferenceError("the metadata differ")
 
 
 def _difference(name: str, ours: np.ndarray, theirs: np.ndarray) -> str | None:
@@ -71,3 +73,10 @@ def _difference(name: str, ours: np.ndarray, theirs: np.ndarray) -> str | None:
         return None
     first = tuple(int(place) for place in np.unravel_index(int(differs.argmax()), ours.shape))
     return f"tensor {name!r} differs in {int(differs.sum()):,} of {ours.size:,} elements, the first at {first}"
+
+
+def _metadata_difference(ours: Mapping[str, str], theirs: Mapping[str, str]) -> str | None:
+    for key in {**ours, **theirs}:
+        if ours.get(key) != theirs.get(key):
+            return f"the metadata differ, first in {key!r}"
+    return None if list(ours) == list(theirs) else "the metadata are in another order"

@@ -4,7 +4,7 @@ import pytest
 from dcomp import benchmark
 from dcomp.checkpoint import Checkpoint
 from dcomp.container.reader import Container
-from dcomp.errors import DifferenceError, UsageError
+from dcomp.errors import DifferenceError
 
 
 def test_every_codec_gets_a_row_of_whole_sizes_and_positive_speeds(lenet_like):
@@ -40,9 +40,3 @@ def test_a_codec_that_does_not_give_back_what_it_got_is_an_error(lenet_like, mon
 def test_tensors_of_every_shape_come_back_from_every_codec():
     tensors = {"scalar": np.array(1.5), "empty": np.zeros((0, 3), np.float32), "nan": np.full(3, np.nan, np.float16)}
     assert len(benchmark.measure(Checkpoint(tensors, {}), [3], 0)) == 3
-
-
-@pytest.mark.parametrize("level", [0, -1, 23])
-def test_a_level_that_zstd_does_not_have_is_refused_before_anything_is_measured(lenet_like, level):
-    with pytest.raises(UsageError, match=f"zstd has the levels 1 to 22, not {level}"):
-        benchmark.measure(lenet_like, [level], 0, pytest.fail)

@@ -13,7 +13,7 @@ from dcomp.cli.options import Input, Json, MaxMemory, Quiet, Workers
 
 
 def inspect(input: Input = None, as_json: Json = False) -> None:
-    """List the tensors of a .dcz file: how each is encoded, in how many bytes, with which CRC. Nothing is decoded.
+    """List the tensors and metadata of a .dcz file: how each is encoded, in how many bytes. Nothing is decoded.
 
     Example: [bold]dcomp inspect lenet5.dcz[/bold]
     """
@@ -25,6 +25,9 @@ def inspect(input: Input = None, as_json: Json = False) -> None:
     if as_json:
         say(json.dumps(asdict(listing), indent=2))
     else:
+        if listing.metadata:
+            render.show(render.metadata_table(listing.metadata))
+            say("")
         render.show(render.outline_table(listing))
 
 
