@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from dcomp import __version__, dtypes, layers, shards, tensors
+from dcomp import __version__, layers, shards
 from dcomp import checkpoint as safetensors_file
 from dcomp.checkpoint import Checkpoint
 from dcomp.coding.level import DEFAULT, LEVELS
 from dcomp.container import writer
 from dcomp.container.reader import DEFAULT_MAX_MEMORY, Container
-from dcomp.errors import CheckpointError, ChecksumError, DifferenceError, GateError, UsageError
+from dcomp.errors import CheckpointError, GateError, UsageError
 from dcomp.observer import EpochRecord, Observer, Silent
 from dcomp.pruning import budget, criteria
 from dcomp.quantization import kmeans
@@ -174,57 +174,6 @@ def save_shards(checkpoint: Checkpoint, folder: Path, observer: Observer = SILEN
         shards.save_folder(checkpoint, folder, observer.advanced)
     finally:
         observer.finished()
-
-
-def verify(container: Container, against: Checkpoint | None = None, observer: Observer = SILENT) -> None:
-    """Decode every tensor, so that every checksum and every code is looked at; compare them with a checkpoint.
-
-    Raises:
-        ContainerError: damaged tensors, all of them named.
-        DifferenceError: the first thing in which container and checkpoint differ.
-    """
-    if against is not None:
-        _compare_outlines(container, against)
-    observer.started_bytes(sum(entry.spec.nbytes for entry in container.directory.entries))
-    damaged = []
-    try:
-        for name in container.names:
-            try:
-                found = container.decode([name])[name]
-            except ChecksumError as error:
-                damaged.append(str(error))
-                continue
-            if against is not None:
-                _compare(name, found, against.tensors[name])
-            observer.advanced(found.nbytes)
-    finally:
-        observer.finished()
-    if damaged:
-        raise ChecksumError("; ".join(damaged))
-
-
-def _compare_outlines(container: Container, checkpoint: Checkpoint) -> None:
-    """Raise DifferenceError unless names, order, dtypes, shapes and metadata are the same."""
-    specs = tensors.specs_of(checkpoint.tensors)
-    for name in [*(name for name in specs if name not in container.entries)]:
-        raise DifferenceError(f"tensor {name!r} is in the checkpoint only")
-    for name, entry in container.entries.items():
-        if name not in specs:
-            raise DifferenceError(f"tensor {name!r} is in the container only")
-        if entry.spec != specs[name]:
-            ours, theirs = (f"{spec.dtype} {spec.shape}" for spec in (entry.spec, specs[name]))
-            raise DifferenceError(f"tensor {name!r} is {ours} in the container and {theirs} in the checkpoint")
-    if list(specs) != container.names:
-        raise DifferenceError("the tensors are in another order")
-    if list(container.metadata.items()) != list(checkpoint.metadata.items()):
-        raise DifferenceError("the metadata differ")
-
-
-def _compare(name: str, ours: np.ndarray, theirs: np.ndarray) -> None:
-    differs = dtypes.bit_patterns(ours) != dtypes.bit_patterns(theirs)
-    if differs.any():
-        first = tuple(int(place) for place in np.unravel_index(int(differs.argmax()), ours.shape))
-        raise DifferenceError(f"tensor {name!r} differs in {int(differs.sum()):,} elements, the first at {first}")
 
 
 def decode(

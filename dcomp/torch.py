@@ -56,7 +56,7 @@ def save_model(
 def load_model(
     model: torch.nn.Module, filename: str | os.PathLike[str], strict: bool = True, device: str | torch.device = "cpu"
 ) -> tuple[list[str], list[str]]:
-    """Load a .dcz file into a model.
+    """Load a .dcz file into a model. A shared parameter is loaded if the file has it under one of its names.
 
     Returns:
         names that the model has and the file has not, and the other way round; both are empty if `strict`.
@@ -66,10 +66,17 @@ def load_model(
         ContainerError: not a .dcz file, or a damaged one.
     """
     try:
-        missing, unexpected = model.load_state_dict(load_file(filename, device), strict=strict)
+        absent, unexpected = model.load_state_dict(load_file(filename, device), strict=False)
     except RuntimeError as error:
         raise ArchitectureError(f"{filename} does not fit the model: {error}") from error
-    return list(missing), list(unexpected)
+    own = model.state_dict(keep_vars=True)  # the parameters themselves, so that shared ones are the same object
+    loaded = {id(value) for name, value in own.items() if name not in absent}
+    missing = [name for name in absent if id(own.get(name)) not in loaded]
+    if strict and (missing or unexpected):
+        lists = (("lacks", missing), ("has besides", unexpected))
+        words = "; ".join(f"it {verb} {', '.join(names)}" for verb, names in lists if names)
+        raise ArchitectureError(f"{filename} does not fit the model: {words}")
+    return missing, list(unexpected)
 
 
 def _to_arrays(tensors: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ import dcomp.torch
 from dcomp.checkpoint import Checkpoint
 from dcomp.coding import tensor
 from dcomp.coding.level import LEVELS
+from dcomp.container.reader import Container
 from dcomp.errors import ArchitectureError, CheckpointError, ContainerError, LimitError
 
 
@@ -77,6 +80,31 @@ def test_compressed_sparse_rows_are_the_dense_tensor(path, weights):
             assert np.array_equal(made.to_dense().numpy(), matrix)
 
 
+@pytest.mark.parametrize("shape", [(10**9, 0), (10**6, 1)], ids=str)
+def test_the_starts_of_many_empty_rows_count_as_memory(shape):
+    data = dcomp.save({"w": np.zeros(shape, np.int8)})
+    with pytest.raises(LimitError, match="more than the limit of 8,000,000"):
+        Container(data).csr("w", max_memory=8_000_000)
+
+
+KEPT = {
+    "dense bytes": lambda rng: rng.integers(1, 100, (100, 3000)).astype(np.int8),
+    "dense floats": lambda rng: rng.normal(size=(100, 3000)).astype(np.float32),
+    "sparse": lambda rng: np.where(rng.random((100, 3000)) < 0.1, 1, 0).astype(np.float32),
+    "many rows": lambda rng: np.zeros((300_000, 1), np.int8),
+}
+
+
+@pytest.mark.parametrize("make", KEPT.values(), ids=KEPT)
+def test_compressed_sparse_rows_take_no_more_memory_than_is_checked(rng, make):
+    encoded = tensor.encode(make(rng))
+    tracemalloc.start()
+    tensor.csr(encoded)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak <= encoded.csr_memory + 100_000
+
+
 @pytest.mark.parametrize("turned", [False, True])
 def test_compressed_sparse_rows_come_row_by_row_whatever_the_order_in_the_file(rng, turned):
     runs = np.repeat(rng.random((20, 300)) < 0.2, 10, axis=0)
@@ -88,7 +116,15 @@ def test_compressed_sparse_rows_come_row_by_row_whatever_the_order_in_the_file(r
     assert np.all(np.diff(rows * encoded.shape[1] + columns) > 0)
 
 
-DTYPES = [torch.float32, torch.bfloat16, torch.float8_e4m3fn, torch.int64, torch.bool, torch.complex64]
+DTYPES = [
+    torch.float32,
+    torch.bfloat16,
+    torch.float8_e4m3fn,
+    torch.float8_e5m2,
+    torch.int64,
+    torch.bool,
+    torch.complex64,
+]
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -115,6 +151,24 @@ def test_a_model_with_tied_weights_is_saved_once_and_loaded(tmp_path):
     assert (tmp_path / "m.dcz").stat().st_size < 1.1 * 4 * 50 * 20
     assert dcomp.torch.load_model(other, tmp_path / "m.dcz") == ([], [])
     assert torch.equal(other.head.weight, model.head.weight)
+
+
+def test_a_shared_parameter_is_loaded_under_whichever_of_its_names_the_file_has(tmp_path):
+    model = Tied()
+    for name in ("embedding.weight", "head.weight"):
+        other = Tied()
+        dcomp.torch.save_file({name: model.state_dict()[name]}, tmp_path / "m.dcz")
+        assert dcomp.torch.load_model(other, tmp_path / "m.dcz") == ([], [])
+        assert torch.equal(other.head.weight, model.head.weight)
+
+
+@pytest.mark.parametrize(
+    ("names", "words"), [(["weight"], "it lacks bias"), (["weight", "bias", "more"], "it has besides more")]
+)
+def test_a_strict_load_names_what_is_missing_or_too_much(tmp_path, names, words):
+    dcomp.torch.save_file({name: torch.ones((4, 3) if name == "weight" else 4) for name in names}, tmp_path / "m.dcz")
+    with pytest.raises(ArchitectureError, match=f"does not fit the model: {words}"):
+        dcomp.torch.load_model(torch.nn.Linear(3, 4), tmp_path / "m.dcz")
 
 
 def test_a_file_that_does_not_fit_the_model_is_one_error(tmp_path):

@@ -17,7 +17,7 @@ FLOORS = [  # from the ground up; a module imports from its own room, and from f
     ["pruning", "quantization", "checkpoint"],
     ["coding", "settings"],
     ["container"],
-    ["benchmark", "recipe"],
+    ["benchmark", "recipe", "verification"],
     ["learning", "reporting"],
     ["shards"],
     ["sources"],
@@ -89,6 +89,9 @@ sys.exit(f"imported {loaded}" if loaded else code)
         ["decode", "lenet300.dcz", "-o", "out"],
         ["report", "lenet300.dcz"],
         ["report", "lenet300.safetensors"],
+        ["inspect", "lenet300.dcz"],
+        ["verify", "lenet300.dcz", "--against", "lenet300.safetensors"],
+        ["bench", "lenet300.safetensors", "-t", "0", "--levels", "1"],
     ],
     ids=" ".join,
 )

@@ -9,11 +9,11 @@ import typer
 
 from dcomp.cli.console import observer, say
 from dcomp.cli.files import opened
-from dcomp.cli.options import Input, Json, Quiet, Workers
+from dcomp.cli.options import Input, Json, MaxMemory, Quiet, Workers
 
 
 def inspect(input: Input = None, as_json: Json = False) -> None:
-    """List the tensors of a .dcz file: how each is encoded, in how many bytes, with which CRC. Nothing is decoded.
+    """List the tensors and metadata of a .dcz file: how each is encoded, in how many bytes. Nothing is decoded.
 
     Example: [bold]dcomp inspect lenet5.dcz[/bold]
     """
@@ -25,12 +25,16 @@ def inspect(input: Input = None, as_json: Json = False) -> None:
     if as_json:
         say(json.dumps(asdict(listing), indent=2))
     else:
+        if listing.metadata:
+            render.show(render.metadata_table(listing.metadata))
+            say("")
         render.show(render.outline_table(listing))
 
 
 def verify(
     input: Input = None,
     against: Annotated[Path | None, typer.Option(help="Checkpoint that must be equal, bit for bit.")] = None,
+    max_memory: MaxMemory = 8,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -38,12 +42,14 @@ def verify(
 
     Example: [bold]dcomp verify lenet5.dcz --against lenet5.quantized.safetensors[/bold]
     """
-    from dcomp import sources, stages
+    from dcomp import sources, verification
     from dcomp.container.reader import Container
 
+    limit = int(max_memory * 2**30)
     with opened(input) as path:
         container = Container.open(path)
-        stages.verify(container, sources.load_checkpoint(against) if against else None, observer(quiet))
+        expected = sources.load_checkpoint(against, max_memory=limit) if against else None
+        verification.verify(container, expected, observer(quiet), max_memory=limit)
     count, nbytes = len(container.names), sum(entry.spec.nbytes for entry in container.directory.entries)
     if as_json:
         say(json.dumps({"tensors": count, "bytes": nbytes, "equal_to": str(against) if against else None}))

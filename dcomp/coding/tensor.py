@@ -83,6 +83,12 @@ class EncodedTensor:
         own = self.size * self.dtype.itemsize * (2 if self.columns_first else 1)
         return own + 8 * (symbols + tables) + 24 * (self.index.kept if self.index else 0)
 
+    @property
+    def csr_memory(self) -> int:
+        """About how many bytes `csr` takes at its peak: those of decoding, the kept elements, the starts of rows."""
+        rows, _ = _matrix(self.shape, columns_first=False)
+        return self.memory + 32 * (self.index.kept if self.index else self.size) + 16 * (rows + 1)
+
     @cached_property
     def index_bytes(self) -> bytes:
         """The positions as they stand in the record."""

@@ -46,7 +46,9 @@ class Container:
             with path.open("rb") as file:
                 mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             return cls(mapped)
-        except (OSError, ValueError) as error:  # an empty file cannot be mapped
+        except OSError as error:
+            raise ContainerError(f"cannot read {path}: {error.strerror or error}") from error
+        except ValueError as error:  # an empty file cannot be mapped
             raise ContainerError(f"cannot read {path}: {error}") from error
         except ContainerError as error:
             raise type(error)(f"{path}: {error}") from error
@@ -113,7 +115,7 @@ class Container:
         encoded = self.encoded(name)
         if entry.tied_to is not None and entry.spec != self.entries[entry.tied_to].spec:  # other rows than the record's
             encoded = tensor.encode(self.decode([name], max_memory=max_memory)[name], FAST)
-        _check_memory(encoded.memory, max_memory)
+        _check_memory(encoded.csr_memory, max_memory)
         return tensor.csr(encoded)
 
     def _release(self, names: Sequence[str]) -> None:

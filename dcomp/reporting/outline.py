@@ -12,7 +12,7 @@ FORM_NAMES = ("raw", "zstd", "shared", "planes")
 
 @dataclass(frozen=True)
 class Line:
-    """A tensor: its dense bytes, those of its record, and how that is encoded."""
+    """A tensor: its dense bytes, those of its record, the first over the second, and how the record is encoded."""
 
     name: str
     dtype: str
@@ -20,16 +20,19 @@ class Line:
     encoding: str
     dense_bytes: int
     bytes: int
+    ratio: float | None
     offset: int
     crc: str
 
 
 @dataclass(frozen=True)
 class Outline:
-    """A container: its version, its bytes, those before the records, its metadata, and its tensors."""
+    """A container: its version, its dense bytes, its own, their ratio, those of its header, metadata and tensors."""
 
     version: int
+    dense_bytes: int
     file_bytes: int
+    ratio: float
     header_bytes: int
     metadata: dict[str, str]
     tensors: list[Line]
@@ -45,13 +48,15 @@ def of(container: Container) -> Outline:
             f"tied to {entry.tied_to}" if entry.tied_to is not None else encoding(container.record(entry.name)[0]),
             entry.spec.nbytes,
             entry.size,
+            entry.spec.nbytes / entry.size if entry.size else None,
             entry.offset,
             "" if entry.tied_to is not None else f"{entry.checksum:08x}",
         )
         for entry in container.directory.entries
     ]
     directory = container.directory
-    return Outline(layout.VERSION, container.nbytes, directory.nbytes, directory.metadata, lines)
+    dense, own = sum(line.dense_bytes for line in lines), container.nbytes
+    return Outline(layout.VERSION, dense, own, dense / own, directory.nbytes, directory.metadata, lines)
 
 
 def encoding(flags: int) -> str:

@@ -1,4 +1,4 @@
-"""A size report as a table for the terminal, Markdown or CSV."""
+"""Results as tables for the terminal; a size report as Markdown or CSV as well."""
 
 import csv
 import io
@@ -16,6 +16,9 @@ from dcomp.reporting.sizes import Row, SizeReport
 
 FILE_WIDTH = 160
 """Columns of a table that does not go to a terminal; nothing is cut there."""
+
+SHOWN_OF_A_VALUE = 60
+"""Characters of a metadata value that are shown."""
 
 COLUMNS = (
     "layer",
@@ -71,26 +74,34 @@ def as_table(report: SizeReport) -> Table:
 
 def outline_table(outline: Outline) -> Table:
     """A line for each tensor of a container, its header, and the whole file."""
-    table = _figures(("tensor", "dtype", "shape", "encoding"), ("dense bytes", "bytes", "offset", "CRC-32"))
+    table = _figures(("tensor", "dtype", "shape", "encoding"), ("dense bytes", "bytes", "ratio", "offset", "CRC-32"))
     for line in outline.tensors:
         shape = " x ".join(map(str, line.shape)) or "scalar"
-        figures = [f"{line.dense_bytes:,}", f"{line.bytes:,}", f"{line.offset:,}" if line.bytes else "", line.crc]
-        table.add_row(escape(line.name), line.dtype, shape, escape(line.encoding), *figures)
-    header = f"header, {len(outline.metadata)} metadata entries"
-    table.add_row(header, "", "", "", "", f"{outline.header_bytes:,}", "0", "", end_section=True)
-    dense = sum(line.dense_bytes for line in outline.tensors)
-    table.add_row(
-        "whole file",
-        "",
-        "",
-        f"version {outline.version}",
-        f"{dense:,}",
-        f"{outline.file_bytes:,}",
-        "",
-        "",
-        style="bold",
-    )
+        ratio, offset = (f"{line.ratio:.2f}x", f"{line.offset:,}") if line.ratio is not None else ("", "")
+        figures = [f"{line.dense_bytes:,}", f"{line.bytes:,}", ratio, offset, line.crc]
+        table.add_row(_shown(line.name), line.dtype, shape, _shown(line.encoding), *figures)
+    table.add_row("header, metadata", "", "", "", "", f"{outline.header_bytes:,}", "", "0", "", end_section=True)
+    words = ("whole file", "", "", f"version {outline.version}")
+    sizes = (f"{outline.dense_bytes:,}", f"{outline.file_bytes:,}", f"{outline.ratio:.2f}x")
+    table.add_row(*words, *sizes, "", "", style="bold")
     return table
+
+
+def metadata_table(metadata: Mapping[str, str]) -> Table:
+    """A line for each key: the bytes of its value, and the beginning of that."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    table.add_column("metadata", overflow="fold")
+    table.add_column("bytes", justify="right", no_wrap=True)
+    table.add_column("value", no_wrap=True, overflow="ellipsis")
+    for key, value in metadata.items():
+        short = value if len(value) <= SHOWN_OF_A_VALUE else f"{value[:SHOWN_OF_A_VALUE]}..."
+        table.add_row(_shown(key), f"{len(value.encode()):,}", _shown(short))
+    return table
+
+
+def _shown(text: str) -> str:
+    """Text from a file as a terminal may show it: no control characters, no markup."""
+    return escape("".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text))
 
 
 def bench_table(rows: Sequence[BenchRow]) -> Table:

@@ -1,8 +1,14 @@
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+
+import dcomp as library
+from dcomp.container.reader import Container
+from dcomp.reporting import outline
 
 
 @pytest.fixture
@@ -85,8 +91,8 @@ def test_verify_names_the_first_difference(dcomp, files):
     reshaped = against(lambda t: t.update({"fc.bias": t["fc.bias"].reshape(5, 10)}))
     assert "tensor 'fc.bias' is float32 (50,) in the container and float32 (5, 10) in the checkpoint" in reshaped
     negated = against(lambda t: t["fc.bias"].__setitem__(7, -t["fc.bias"][7]))
-    assert "tensor 'fc.bias' differs in 1 elements, the first at (7,)" in negated
-    assert "the metadata differ" in against(lambda t: None, metadata={"key": "other"})
+    assert "tensor 'fc.bias' differs in 1 of 50 elements, the first at (7,)" in negated
+    assert "the metadata differ, first in 'key'" in against(lambda t: None, metadata={"key": "other"})
 
 
 def test_a_dry_run_prints_the_size_and_writes_nothing(dcomp, files):
@@ -123,6 +129,16 @@ def test_bench_measures_every_codec(dcomp, files):
         (["inspect", "absent.dcz"], 1, "cannot read absent.dcz"),
         (["verify", "m.safetensors"], 1, "not a dcz container"),
         (["verify", "m.dcz", "--against", "absent"], 1, "cannot read absent"),
+        (["verify", "m.dcz", "--against", "text.txt"], 1, "not a readable safetensors file"),
+        (["verify", "m.dcz", "--max-memory", "1e-6"], 1, "(--max-memory) raises it"),
+        (["inspect", "text.txt"], 1, "text.txt: not a dcz container"),
+        (["inspect", "cut.dcz"], 1, "it is cut short"),
+        (["verify", "cut.dcz"], 1, "it is cut short"),
+        (["inspect", "head.dcz"], 1, "head.dcz: "),
+        (["verify", "empty.dcz"], 1, "cannot read empty.dcz"),
+        (["bench", "text.txt"], 1, "not a readable safetensors file"),
+        (["bench", "m.safetensors", "-t", "-1"], 2, "Invalid value for '-t'"),
+        (["encode", "text.txt", "--dry-run"], 1, "not a readable safetensors file"),
         (["bench", "m.safetensors", "--levels", "x"], 2, "'x' is not a list of numbers like 3,19"),
         (["bench", "m.safetensors", "--levels", "99"], 2, "zstd has the levels"),
         (["encode", "m.safetensors", "--level", "best", "-o", "x"], 2, "'best' is not one of"),
@@ -131,6 +147,91 @@ def test_bench_measures_every_codec(dcomp, files):
 )
 def test_a_mistake_is_one_error(dcomp, files, monkeypatch, arguments, code, message):
     monkeypatch.chdir(files)
+    whole = (files / "m.dcz").read_bytes()
+    for name, data in (("cut.dcz", whole[:-1]), ("head.dcz", whole[:20]), ("empty.dcz", b""), ("text.txt", b"hello")):
+        (files / name).write_bytes(data)
     got, out, err = dcomp(*arguments)
     assert (got, out, err.count("\n")) == (code, "", 1)
     assert message in err
+
+
+def test_inspect_shows_the_same_as_a_table(dcomp, files):
+    listing = json.loads(dcomp("inspect", files / "m.dcz", "--json")[1])
+    code, table, _ = dcomp("inspect", files / "m.dcz")
+    assert code == 0
+    for line in (line for line in listing["tensors"] if line["bytes"]):
+        row = next(row for row in table.splitlines() if row.startswith(f"{line['name']} "))
+        assert row.split()[-5:] == [
+            f"{line['dense_bytes']:,}",
+            f"{line['bytes']:,}",
+            f"{line['ratio']:.2f}x",
+            f"{line['offset']:,}",
+            line["crc"],
+        ]
+    assert f"{listing['file_bytes']:,}" in next(row for row in table.splitlines() if row.startswith("whole file"))
+
+
+def test_inspect_shortens_metadata_and_shows_no_control_characters_of_a_file(dcomp, tmp_path):
+    library.save_file({"w\x1b[31m": np.ones(3)}, tmp_path / "x.dcz", {"long": "é" * 500, "[bold]": "a\x1b[2Jb\nc"})
+    code, out, _ = dcomp("inspect", tmp_path / "x.dcz")
+    assert code == 0
+    assert f"long     1,000 {'é' * 60}..." in out
+    assert "[bold]" in out
+    assert "\x1b" not in out
+    assert "a\N{REPLACEMENT CHARACTER}[2Jb\N{REPLACEMENT CHARACTER}c" in out
+    assert json.loads(dcomp("inspect", tmp_path / "x.dcz", "--json")[1])["metadata"]["long"] == "é" * 500
+
+
+def test_the_encoding_in_words_is_that_of_the_record(rng):
+    kept = rng.random((200, 300)) < 0.05
+    tensors = {
+        "positions, shared": np.where(kept, rng.choice([-1, 1, 2], kept.shape), 0).astype(np.float32),
+        "shared": rng.choice([-1, 1, 2], 3000).astype(np.float32),
+        "planes": rng.normal(size=3000).astype(np.float32),
+        "raw": rng.integers(0, 256, 3000).astype(np.uint8),
+    }
+    container = Container(library.save(tensors))
+    for name in tensors:
+        assert outline.encoding(container.record(name)[0]) == name
+
+
+@pytest.mark.parametrize(
+    "command", [["inspect"], ["inspect", "-"], ["verify", "-"], ["verify", "--against", "m.safetensors"]]
+)
+def test_a_container_comes_from_standard_input(files, command):
+    with (files / "m.dcz").open("rb") as stdin:
+        done = subprocess.run([sys.executable, "-m", "dcomp", *command], stdin=stdin, capture_output=True, cwd=files)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout
+
+
+def test_a_dry_run_reads_standard_input(dcomp, files):
+    with (files / "m.safetensors").open("rb") as stdin:
+        command = [sys.executable, "-m", "dcomp", "encode", "--dry-run", "-q"]
+        done = subprocess.run(command, stdin=stdin, capture_output=True, text=True)
+    assert done.stdout == dcomp("encode", files / "m.safetensors", "--dry-run")[1]
+
+
+def test_bench_prints_a_row_for_each_codec_and_notes_on_standard_error(dcomp, files):
+    bench = ["bench", files / "m.safetensors", "-t", "0"]
+    code, out, err = dcomp(*bench, "--levels", "1,3")
+    assert code == 0
+    first_words = [line.split()[0] for line in out.splitlines()]
+    assert first_words == ["codec", "dcz", "safetensors", "zstd", "zstd"]
+    assert err.splitlines() == ["dcz ...", "safetensors ...", "zstd -1 ...", "zstd -3 ..."]
+    assert dcomp(*bench, "--levels", "1", "-q")[2] == ""
+
+
+@pytest.mark.parametrize("command", ["inspect", "verify", "bench"])
+def test_a_folder_is_refused_in_one_line(tmp_path, dcomp, command):
+    code, out, err = dcomp(command, tmp_path)
+    assert (out, err.count("\n")) == ("", 1)
+    assert code in (1, 2)
+    assert str(tmp_path) in err
+
+
+@pytest.mark.parametrize("command", ["inspect", "verify", "bench"])
+def test_an_empty_pipe_is_refused_in_one_line(command):
+    done = subprocess.run([sys.executable, "-m", "dcomp", command], input=b"", capture_output=True)
+    assert done.returncode == 2
+    assert done.stderr == b"error: standard input is empty: the command before in the pipe wrote nothing\n"
