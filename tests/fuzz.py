@@ -22,7 +22,7 @@ import zstandard
 
 import dcomp
 from dcomp import dtypes
-from dcomp.coding import tensor
+from dcomp.coding import encoder
 from dcomp.coding.level import LEVELS
 from dcomp.coding.wire import varint
 from dcomp.container import layout
@@ -76,7 +76,7 @@ def containers() -> list[bytes]:
     made = [path.read_bytes() for path in sorted(GOLDEN.glob("*.dcz"))]
     every = tensors_of_every_form()
     made += [dcomp.save({name: array}) for name, array in every.items()]
-    made += [forged({"w": (array, tensor.encode(array, LEVELS["max"]).record)}) for array in every.values()]
+    made += [forged({"w": (array, encoder.encode(array, LEVELS["max"]).record)}) for array in every.values()]
     made.append(dcomp.save(every, {"key": "value", "ключ": "x" * 300}))
     made.append(dcomp.save({f"layer.{i}.weight": np.full(3, i, np.int16) for i in range(300)}))
     return made

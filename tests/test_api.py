@@ -7,7 +7,7 @@ import torch
 import dcomp
 import dcomp.torch
 from dcomp.checkpoint import Checkpoint
-from dcomp.coding import tensor
+from dcomp.coding import encoder, tensor
 from dcomp.coding.level import LEVELS
 from dcomp.container.reader import Container
 from dcomp.errors import ArchitectureError, CheckpointError, ContainerError, LimitError
@@ -97,7 +97,7 @@ KEPT = {
 
 @pytest.mark.parametrize("make", KEPT.values(), ids=KEPT)
 def test_compressed_sparse_rows_take_no_more_memory_than_is_checked(rng, make):
-    encoded = tensor.encode(make(rng))
+    encoded = encoder.encode(make(rng))
     tracemalloc.start()
     tensor.csr(encoded)
     peak = tracemalloc.get_traced_memory()[1]
@@ -109,7 +109,7 @@ def test_compressed_sparse_rows_take_no_more_memory_than_is_checked(rng, make):
 def test_compressed_sparse_rows_come_row_by_row_whatever_the_order_in_the_file(rng, turned):
     runs = np.repeat(rng.random((20, 300)) < 0.2, 10, axis=0)
     array = np.where(runs, rng.choice([-1, 1, 2], runs.shape), 0).astype(np.float32)
-    encoded = tensor.encode(array if turned else np.ascontiguousarray(array.T), LEVELS["default"])
+    encoded = encoder.encode(array if turned else np.ascontiguousarray(array.T), LEVELS["default"])
     assert encoded.columns_first is turned
     crow, columns, _ = tensor.csr(encoded)
     rows = np.repeat(np.arange(encoded.shape[0]), np.diff(crow))

@@ -19,11 +19,11 @@ def slowly(write):
         time.sleep(0.02)
         return write(self, *parts)
     return slow
-encode, stream = w.tensor.encode, c.tensors.stream
+encode, stream = w.encoder.encode, c.tensors.stream
 def late(*a, **k):
     time.sleep(0.05)
     return encode(*a, **k)
-w.tensor.encode = late
+w.encoder.encode = late
 def one_by_one(tensors):
     for pair in stream(tensors):
         time.sleep(0.05)

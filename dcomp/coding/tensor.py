@@ -1,4 +1,4 @@
-"""Array <-> EncodedTensor: the smallest encoding wins (FORMAT.md, section 4).
+"""EncodedTensor <-> record, and -> array (FORMAT.md, section 4).
 
 An encoding is where the kept elements are (`Positions`, or nothing if all are kept) and what they are (`Values`, in
 one of their forms), in row-major order or, of a matrix, columns first. Elements are told apart by their bits, so
@@ -12,15 +12,12 @@ from math import prod
 
 import numpy as np
 
-from dcomp import dtypes
-from dcomp.coding import density, huffman, lockstep, positions, sparse_index, values
-from dcomp.coding.level import DEFAULT, Level
-from dcomp.coding.limits import MAX_CODEBOOK_SIZE
+from dcomp.coding import density, lockstep, positions, values
 from dcomp.coding.plain import Buffer, Raw, Symbols, Zstd
 from dcomp.coding.planes import Planes
-from dcomp.coding.positions import Plan, Positions, Shape
+from dcomp.coding.positions import Positions, Shape
 from dcomp.coding.stream import Stream
-from dcomp.coding.values import Codes, Shared
+from dcomp.coding.values import Shared
 from dcomp.coding.wire import Cursor
 from dcomp.errors import ContainerError
 
@@ -31,15 +28,8 @@ COLUMNS_FIRST = 16
 HAS_CLASSES = 32
 ALL_FLAGS = 63
 
-NEARLY_DENSE = 0.995
-"""A tensor that keeps this part of its elements is not worth positions."""
-
 SCATTERED = 1 << 18
 """Kept elements that are put in their places at a time."""
-
-CLOSE = 1.15
-TRIED_BOTH = 1 << 20
-"""With and without positions are both tried where estimates are closer than this factor, in tensors up to this size."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +76,7 @@ class EncodedTensor:
     @property
     def csr_memory(self) -> int:
         """About how many bytes `csr` takes at its peak: those of decoding, the kept elements, the starts of rows."""
-        rows, _ = _matrix(self.shape, columns_first=False)
+        rows, _ = matrix_of(self.shape, columns_first=False)
         return self.memory + 32 * (self.index.kept if self.index else self.size) + 16 * (rows + 1)
 
     @cached_property
@@ -133,7 +123,7 @@ class EncodedTensor:
             raise ContainerError(f"{what}: reserved bits are set in its flags {flags:#04x}")
         if (columns_first or has_classes) and len(shape) < 2:
             raise ContainerError(f"{what}: rows and columns in a tensor of {len(shape)} dimensions")
-        matrix = _matrix(shape, columns_first=columns_first)
+        matrix = matrix_of(shape, columns_first=columns_first)
         index = Positions.parse(cursor, matrix, classes=has_classes) if flags & HAS_POSITIONS else None
         count = prod(shape) if index is None else index.kept
         if count == 0 and form is not Raw:
@@ -157,7 +147,7 @@ class EncodedTensor:
         """
         if self.index is None:
             return None, None
-        found, cells = self.index.decode(_matrix(self.shape, columns_first=self.columns_first), symbols)
+        found, cells = self.index.decode(matrix_of(self.shape, columns_first=self.columns_first), symbols)
         apart = any(stream.apart for stream in self.values.streams)
         return found, positions.follows(cells) if apart else None
 
@@ -174,139 +164,16 @@ class EncodedTensor:
                 flat[kept_at[begin : begin + SCATTERED]] = patterns[begin : begin + SCATTERED]
             patterns = flat
         if self.columns_first:
-            patterns = np.ascontiguousarray(patterns.reshape(_matrix(self.shape, columns_first=True)).T)
+            patterns = np.ascontiguousarray(patterns.reshape(matrix_of(self.shape, columns_first=True)).T)
         if not patterns.flags.writeable:  # a view of the container, whose file may change or go away
             patterns = patterns.copy()
         return patterns.view(self.dtype).reshape(self.shape)
 
 
-def _matrix(shape: tuple[int, ...], *, columns_first: bool) -> Shape:
+def matrix_of(shape: tuple[int, ...], *, columns_first: bool) -> Shape:
     """The matrix that a tensor is seen as: its first dimension times the product of the others, or transposed."""
     rows, columns = (shape[0], prod(shape[1:])) if len(shape) > 1 else (1, prod(shape))
     return (columns, rows) if columns_first else (rows, columns)
-
-
-def encode(array: np.ndarray, level: Level = DEFAULT) -> EncodedTensor:
-    """Find the zeros and the shared values of an array and code it in few bytes."""
-    patterns = dtypes.bit_patterns(array)
-    made = _Work(array.dtype, array.shape, level).encode(patterns)
-    if level.exhaustive:  # more tries are not always better ones
-        made = min(made, _Work(array.dtype, array.shape, DEFAULT).encode(patterns), key=lambda made: made.nbytes)
-    return made
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """What is not zero in a tensor: the gaps before its elements, and the elements or their codes."""
-
-    gaps: np.ndarray
-    values: np.ndarray | Codes
-
-    @classmethod
-    def find(cls, patterns: np.ndarray, dtype: np.dtype, level: Level) -> "_Kept":
-        """Look for zeros, and for a codebook of the others."""
-        gaps, kept = sparse_index.scan(patterns)
-        return cls(gaps, values.find_codes(kept, dtype, level) or kept)
-
-
-@dataclass(frozen=True)
-class _Work:
-    """What is the same for all ways to encode an array."""
-
-    dtype: np.dtype
-    shape: tuple[int, ...]
-    level: Level
-
-    def encode(self, patterns: np.ndarray) -> EncodedTensor:
-        """The smallest of the ways that are worth a try."""
-        count = int(np.count_nonzero(patterns))
-        if count == patterns.size or (count > NEARLY_DENSE * patterns.size and not self.level.exhaustive):
-            return self._dense(values.find_codes(patterns, self.dtype, self.level) or patterns)
-        kept = _Kept.find(patterns, self.dtype, self.level)
-        if not kept.gaps.size:
-            return EncodedTensor(self.dtype, self.shape, Positions(None, [sparse_index.GapIndex(0)]), Raw(patterns[:0]))
-        if not self.level.exhaustive and self._surely_dense(kept, patterns.size):
-            return self._dense(_with_zero(patterns, kept.values))
-        matrix = _matrix(self.shape, columns_first=False)
-        made = self._best(patterns, kept, matrix)
-        if not self.level.orders or min(matrix) == 1:
-            return made
-        if self.level.exhaustive or (made.index and positions.columns_first_pays(kept.gaps, matrix)):
-            del kept
-            made = min(made, self._turned(patterns, matrix), key=lambda made: made.nbytes)
-        return made
-
-    def _turned(self, patterns: np.ndarray, matrix: Shape) -> EncodedTensor:
-        """The best way with columns first."""
-        patterns = np.ascontiguousarray(patterns.reshape(matrix).T).reshape(-1)
-        made = self._best(patterns, _Kept.find(patterns, self.dtype, self.level), matrix[::-1])
-        return EncodedTensor(made.dtype, made.shape, made.index, made.values, columns_first=True)
-
-    def _surely_dense(self, kept: _Kept, size: int) -> bool:
-        """Whether positions are so dear that nothing about them needs to be tried."""
-        if not isinstance(kept.values, Codes) or kept.values.codebook.size == MAX_CODEBOOK_SIZE:
-            return False  # free floats are worth positions, and of so many codes no letter is left for zero
-        with_positions, without = _estimates(kept.values, sparse_index.plan(kept.gaps).bits, size - kept.gaps.size)
-        return without * CLOSE < with_positions
-
-    def _dense(self, all_values: np.ndarray | Codes) -> EncodedTensor:
-        """Every element has a value."""
-        return EncodedTensor(self.dtype, self.shape, None, self._coded(all_values, None))
-
-    def _sparse(self, planned: Plan, kept: np.ndarray | Codes) -> EncodedTensor:
-        """Positions and values."""
-        index = planned.encode()
-        if isinstance(kept, Codes):
-            ordered: np.ndarray | Codes = Codes(kept.codebook, planned.ordered(kept.codes))
-        else:
-            ordered = planned.ordered(kept)
-        return EncodedTensor(self.dtype, self.shape, index, self._coded(ordered, planned.follows()))
-
-    def _coded(self, own: np.ndarray | Codes, follows: np.ndarray | None) -> values.Form:
-        if isinstance(own, Codes):
-            return values.encode_shared(own, self.dtype, self.level, follows)
-        return values.encode(own, self.dtype, self.level)
-
-    def _best(self, patterns: np.ndarray, kept: _Kept, matrix: Shape) -> EncodedTensor:
-        """With positions or without, whichever is smaller; both are tried where that is not clear."""
-        planned = positions.plan(kept.gaps, matrix, self.level)
-        try_both = patterns.size <= TRIED_BOTH or self.level.exhaustive
-        if isinstance(kept.values, Codes):
-            if kept.values.codebook.size == MAX_CODEBOOK_SIZE:
-                return self._or_zstd(self._sparse(planned, kept.values), patterns)
-            zeros = patterns.size - kept.gaps.size
-            with_positions, without = _estimates(kept.values, planned.bits, zeros)
-            near = max(with_positions, without) < CLOSE * min(with_positions, without)
-            try_both = (try_both and near) or self.level.exhaustive
-            if without < with_positions and not try_both:
-                return self._dense(_with_zero(patterns, kept.values))
-        made = self._sparse(planned, kept.values)
-        if try_both:
-            made = min(made, self._dense(_with_zero(patterns, kept.values)), key=lambda made: made.nbytes)
-        return self._or_zstd(made, patterns)
-
-    def _or_zstd(self, made: EncodedTensor, patterns: np.ndarray) -> EncodedTensor:
-        """A Zstandard frame of all elements if that is smaller."""
-        limit = made.nbytes - 1
-        frame = Zstd.smaller(patterns, limit, self.level.zstd, exhaustive=self.level.exhaustive)
-        return made if frame is None else EncodedTensor(self.dtype, self.shape, None, frame)
-
-
-def _estimates(found: Codes, position_bits: float, zeros: int) -> tuple[float, float]:
-    """About how many bits positions and codes take, and codes among which zero is one."""
-    counts = huffman.histogram(found.codes, found.codebook.size)
-    without = huffman.estimated_bits(np.append(counts, zeros)) + 8 * found.codebook.itemsize
-    return position_bits + huffman.estimated_bits(counts), without
-
-
-def _with_zero(patterns: np.ndarray, kept: np.ndarray | Codes) -> np.ndarray | Codes:
-    """All elements; if those kept have codes, zero gets one of its own."""
-    if not isinstance(kept, Codes):
-        return patterns
-    size = kept.codebook.size
-    codes = np.full(patterns.size, size, np.uint8 if size < 256 else np.uint16)
-    codes[patterns != 0] = kept.codes
-    return Codes(np.append(kept.codebook, kept.codebook.dtype.type(0)), codes)
 
 
 def decode(tensors: Sequence[EncodedTensor]) -> list[np.ndarray]:
@@ -349,7 +216,7 @@ def csr(tensor: EncodedTensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """
     ((kept_at, symbols),) = _symbols([tensor])
     patterns = tensor.values.patterns(symbols)
-    rows, columns = _matrix(tensor.shape, columns_first=False)
+    rows, columns = matrix_of(tensor.shape, columns_first=False)
     if kept_at is None:
         found = np.flatnonzero(patterns)
         patterns = patterns[found]

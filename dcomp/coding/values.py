@@ -28,6 +28,12 @@ SMALL_SAMPLE = 1 << 13
 PLANES_INSTEAD = 0.98
 """Of half-size floats, which have at most 65,536 patterns, codes have to beat planes by this factor."""
 
+HEAVY = 0.1
+"""Values are tried without a codebook if that takes more than this part of their bytes."""
+
+SMALLEST_IN_PLANES = 16
+"""Elements of a codebook from which on planes of it may be smaller."""
+
 HASHED = 1 << 10
 """Codebooks up to this size are looked up by hash."""
 
@@ -72,8 +78,10 @@ class Shared:
         rank = np.empty(order.size, np.uint8 if order.size <= 256 else np.uint16)
         rank[order] = np.arange(order.size)
         stream = huffman.encode(lookup(rank, found.codes), codebook.size, chain=level.chains, follows=follows)
-        raw, planes = Raw(codebook), Planes.encode(codebook, dtype, level)
-        smaller = planes if planes.nbytes < raw.nbytes else raw
+        smaller: Raw | Planes = Raw(codebook)
+        if codebook.size >= SMALLEST_IN_PLANES:
+            planes = Planes.encode(codebook, dtype, level)
+            smaller = planes if planes.nbytes < smaller.nbytes else smaller
         return cls(smaller, codebook.size, stream)
 
     @classmethod
@@ -209,11 +217,14 @@ def encode_shared(found: Codes, dtype: np.dtype, level: Level, follows: np.ndarr
         follows: whether each value is the neighbour of the one before; all are if absent. Shape (m,).
     """
     shared = Shared.encode(found, dtype, level, follows)
-    free_bytes = found.codes.size * dtype.itemsize
-    if shared.nbytes < free_bytes // 2 and found.codes.size > SAMPLE and not level.exhaustive:
-        return shared  # planes rarely halve anything
-    free = encode(lookup(found.codebook, found.codes), dtype, level)
-    return shared if shared.nbytes <= free.nbytes else free
+    heavy = shared.codebook.nbytes > HEAVY * shared.nbytes  # else planes cannot win: they know less of each value
+    if not heavy and found.codes.size > SAMPLE and not level.exhaustive:
+        return shared
+    patterns = lookup(found.codebook, found.codes)
+    if heavy or level.exhaustive:
+        free = encode(patterns, dtype, level)
+        return shared if shared.nbytes <= free.nbytes else free
+    return Zstd.smaller(patterns, shared.nbytes, level.zstd) or shared
 
 
 def encode(patterns: np.ndarray, dtype: np.dtype, level: Level) -> Form:

@@ -9,7 +9,7 @@ from zlib import crc32
 import numpy as np
 
 from dcomp.checkpoint import Checkpoint
-from dcomp.coding import tensor
+from dcomp.coding import encoder, tensor
 from dcomp.coding.level import LEVELS
 from dcomp.coding.tensor import EncodedTensor
 from dcomp.container import layout
@@ -114,7 +114,7 @@ class Container:
         entry = self.entries[name]
         encoded = self.encoded(name)
         if entry.tied_to is not None and entry.spec != self.entries[entry.tied_to].spec:  # other rows than the record's
-            encoded = tensor.encode(self.decode([name], max_memory=max_memory)[name], FAST)
+            encoded = encoder.encode(self.decode([name], max_memory=max_memory)[name], FAST)
         _check_memory(encoded.csr_memory, max_memory)
         return tensor.csr(encoded)
 

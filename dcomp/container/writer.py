@@ -10,7 +10,7 @@ import numpy as np
 
 from dcomp import dtypes, parallel, tensors
 from dcomp.checkpoint import Checkpoint
-from dcomp.coding import tensor
+from dcomp.coding import encoder
 from dcomp.coding.level import DEFAULT, Level
 from dcomp.coding.plain import Buffer
 from dcomp.container import layout
@@ -73,13 +73,13 @@ def _encoded(
     """The records of tensors, in parts: in order, or as workers get ready with them."""
     if workers == 1:
         for name, array in tensors.stream(tensors.subset(all_tensors, names)):
-            yield name, tensor.encode(array, level).parts()
+            yield name, encoder.encode(array, level).parts()
         return
     specs = tensors.specs_of(all_tensors)
     largest_first = sorted(names, key=lambda name: -specs[name].nbytes)
 
     def task(name: str) -> Sequence[Buffer]:
-        return list(tensor.encode(all_tensors[name], level).parts())
+        return list(encoder.encode(all_tensors[name], level).parts())
 
     for number, parts in parallel.results([partial(task, name) for name in largest_first], workers):
         yield largest_first[number], parts

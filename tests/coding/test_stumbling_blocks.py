@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dcomp import dtypes
-from dcomp.coding import sparse_index, tensor
+from dcomp.coding import encoder, sparse_index, tensor
 from dcomp.coding.level import LEVELS
 from dcomp.coding.tensor import EncodedTensor
 
@@ -30,7 +30,7 @@ def same_by_both(encoded, array):
 
 def survives(array):
     for level in LEVELS.values():
-        assert same_by_both(tensor.encode(array, level), array)
+        assert same_by_both(encoder.encode(array, level), array)
 
 
 def kept_at(positions, size, value=1.5):
@@ -46,7 +46,7 @@ def coded_with(positions, size, width):
     letters = sparse_index.Letters(width)
     counts = sparse_index.letter_counts(*np.unique(gaps, return_counts=True), letters.filler)
     index = sparse_index.encode(gaps, sparse_index.GapPlan(letters, counts, 0))
-    values = tensor.encode(np.full(len(positions), 1.5, np.float32)).values
+    values = encoder.encode(np.full(len(positions), 1.5, np.float32)).values
     encoded = EncodedTensor(array.dtype, array.shape, tensor.Positions(None, [index]), values)
     return encoded, array, index
 
@@ -72,7 +72,7 @@ def test_long_fillers():
 
 def test_a_gap_of_millions():
     array = kept_at([3_999_999], 4_000_000)
-    encoded = tensor.encode(array)
+    encoded = encoder.encode(array)
     assert encoded.nbytes < 40
     assert np.array_equal(tensor.decode([encoded])[0], array)
 
@@ -109,7 +109,7 @@ def test_no_zeros_and_all_zeros(rng):
 def test_as_many_distinct_values_as_a_codebook_may_have(rng, count):
     array = rng.permutation(np.repeat(np.arange(1, count + 1, dtype=np.uint32), 2)).view(np.float32)
     for level in LEVELS.values():
-        assert np.array_equal(tensor.decode([tensor.encode(array, level)])[0].view(np.uint32), array.view(np.uint32))
+        assert np.array_equal(tensor.decode([encoder.encode(array, level)])[0].view(np.uint32), array.view(np.uint32))
 
 
 def patterns(rng, few, size=3000):
@@ -130,7 +130,7 @@ def test_denormals_and_infinities(rng):
 
 def test_a_codebook_of_equal_values_with_different_bits(rng):
     array = patterns(rng, [0x80000000, 0x3F800000, 0x7FC00000, 0x7FC00001])
-    encoded = tensor.encode(array)
+    encoded = encoder.encode(array)
     assert encoded.values.size == 4
     survives(array)
 

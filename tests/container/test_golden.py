@@ -11,7 +11,7 @@ import pytest
 import dcomp
 import dcomp.container
 from dcomp import checkpoint
-from dcomp.coding import tensor
+from dcomp.coding import encoder
 from dcomp.container.reader import Container
 from dcomp.pipeline import identical
 
@@ -31,7 +31,7 @@ def test_encoding_gives_the_golden_records(name):
     golden = Container.open(GOLDEN / f"{name}.dcz")
     for key, array in checkpoint.load_file(GOLDEN / f"{name}.safetensors").tensors.items():
         if key not in BY_ZSTANDARD:
-            assert tensor.encode(array).record == golden.encoded(key).record, key
+            assert encoder.encode(array).record == golden.encoded(key).record, key
 
 
 def test_encoding_gives_the_golden_file():
