@@ -1,5 +1,6 @@
 """The Python interface, named as in safetensors: dictionaries of arrays <-> .dcz, and a file read tensor by tensor."""
 
+import difflib
 import io
 import os
 from collections.abc import Mapping
@@ -35,6 +36,15 @@ class OpenContainer:
         """The checkpoint's metadata."""
         return dict(self._container.metadata)
 
+    def get_shape(self, name: str) -> tuple[int, ...]:
+        """The shape of one tensor, from the directory.
+
+        Raises:
+            CheckpointError: there is no such tensor.
+        """
+        self._check(name)
+        return self._container.entries[name].spec.shape
+
     def get_tensor(self, name: str) -> np.ndarray:
         """Decode one tensor; no other record is read.
 
@@ -64,12 +74,17 @@ class OpenContainer:
 
     def _check(self, name: str) -> None:
         if name not in self._container.entries:
-            raise CheckpointError(f"there is no tensor {name!r}; there are {', '.join(self._container.names)}")
+            near = difflib.get_close_matches(name, self._container.names, n=3, cutoff=0) or ["none"]
+            raise CheckpointError(f"there is no tensor {name!r}; the names nearest to it are {', '.join(near)}")
 
     def __enter__(self) -> "OpenContainer":
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
         self._opened = None
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from dcomp import api
-from dcomp.errors import ArchitectureError
+from dcomp.container.reader import DEFAULT_MAX_MEMORY
+from dcomp.errors import ArchitectureError, CheckpointError, first_line
 from dcomp.learning.tensors import to_numpy, to_torch
 
 
@@ -18,7 +19,7 @@ def save(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None
     """Encode tensors, on any device, as the bytes of a .dcz file; tensors of the same bytes are stored once.
 
     Raises:
-        CheckpointError: a dtype that safetensors does not know.
+        CheckpointError: a value that is no dense tensor, or of a dtype that safetensors does not know.
     """
     return api.save(_to_arrays(tensors), metadata)
 
@@ -30,19 +31,25 @@ def save_file(
     api.save_file(_to_arrays(tensors), filename, metadata)
 
 
-def load(data: bytes, device: str | torch.device = "cpu") -> dict[str, torch.Tensor]:
+def load(
+    data: bytes, device: str | int | torch.device = "cpu", *, max_memory: int = DEFAULT_MAX_MEMORY
+) -> dict[str, torch.Tensor]:
     """Decode the bytes of a .dcz file; the tensors equal, bit for bit, those saved.
 
     Raises:
+        LimitError: decoding would take more than `max_memory` bytes.
         ContainerError: not a .dcz file, or a damaged one.
         CheckpointError: a dtype that this torch does not have.
     """
-    return {name: to_torch(array).to(device) for name, array in api.load(data).items()}
+    arrays = api.load(data, max_memory=max_memory)
+    return {name: to_torch(arrays.pop(name)).to(device) for name in list(arrays)}  # not all are in memory twice
 
 
-def load_file(filename: str | os.PathLike[str], device: str | torch.device = "cpu") -> dict[str, torch.Tensor]:
+def load_file(
+    filename: str | os.PathLike[str], device: str | int | torch.device = "cpu", *, max_memory: int = DEFAULT_MAX_MEMORY
+) -> dict[str, torch.Tensor]:
     """Decode a .dcz file; raises as `load`."""
-    with api.open(filename) as opened:
+    with api.open(filename, max_memory=max_memory) as opened:
         return {name: to_torch(opened.get_tensor(name)).to(device) for name in opened.keys()}  # noqa: SIM118  # no dict
 
 
@@ -54,7 +61,12 @@ def save_model(
 
 
 def load_model(
-    model: torch.nn.Module, filename: str | os.PathLike[str], strict: bool = True, device: str | torch.device = "cpu"
+    model: torch.nn.Module,
+    filename: str | os.PathLike[str],
+    strict: bool = True,
+    device: str | int | torch.device = "cpu",
+    *,
+    max_memory: int = DEFAULT_MAX_MEMORY,
 ) -> tuple[list[str], list[str]]:
     """Load a .dcz file into a model. A shared parameter is loaded if the file has it under one of its names.
 
@@ -62,22 +74,34 @@ def load_model(
         names that the model has and the file has not, and the other way round; both are empty if `strict`.
 
     Raises:
-        ArchitectureError: the tensors do not fit the model.
-        ContainerError: not a .dcz file, or a damaged one.
+        ArchitectureError: the tensors do not fit the model, which is left as it was.
+        LimitError, ContainerError, CheckpointError: as `load`.
     """
-    try:
-        absent, unexpected = model.load_state_dict(load_file(filename, device), strict=False)
-    except RuntimeError as error:
-        raise ArchitectureError(f"{filename} does not fit the model: {error}") from error
+    loaded = load_file(filename, device, max_memory=max_memory)
     own = model.state_dict(keep_vars=True)  # the parameters themselves, so that shared ones are the same object
-    loaded = {id(value) for name, value in own.items() if name not in absent}
-    missing = [name for name in absent if id(own.get(name)) not in loaded]
-    if strict and (missing or unexpected):
-        lists = (("lacks", missing), ("has besides", unexpected))
-        words = "; ".join(f"it {verb} {', '.join(names)}" for verb, names in lists if names)
-        raise ArchitectureError(f"{filename} does not fit the model: {words}")
-    return missing, list(unexpected)
+    found = {id(own[name]) for name in loaded if name in own}
+    missing = [name for name, value in own.items() if name not in loaded and id(value) not in found]
+    unexpected = [name for name in loaded if name not in own]
+    misfits = [
+        f"{name} is {tuple(tensor.shape)} in the file and {tuple(own[name].shape)} in the model"
+        for name, tensor in loaded.items()
+        if name in own and tensor.shape != own[name].shape
+    ]
+    if strict:
+        misfits += [f"it lacks {name}" for name in missing] + [f"it has {name} besides" for name in unexpected]
+    if misfits:
+        raise ArchitectureError(f"{os.fspath(filename)} does not fit the model: {'; '.join(misfits)}")
+    try:
+        model.load_state_dict(loaded, strict=False)
+    except RuntimeError as error:  # what a module of the user's own objects to
+        raise ArchitectureError(f"{os.fspath(filename)} does not fit the model: {first_line(error)}") from error
+    return missing, unexpected
 
 
 def _to_arrays(tensors: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, torch.Tensor):
+            raise CheckpointError(f"{name!r} is a {type(tensor).__name__}, not a tensor; save tensors only")
+        if tensor.layout != torch.strided:
+            raise CheckpointError(f"{name!r} is a sparse tensor; save its to_dense()")
     return {name: to_numpy(tensor) for name, tensor in tensors.items()}

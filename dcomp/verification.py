@@ -7,7 +7,7 @@ import numpy as np
 from dcomp import dtypes, tensors
 from dcomp.checkpoint import Checkpoint
 from dcomp.container.reader import DEFAULT_MAX_MEMORY, Container
-from dcomp.errors import ChecksumError, DifferenceError
+from dcomp.errors import ChecksumError, ContainerError, DifferenceError, LimitError
 from dcomp.observer import Observer, Silent
 
 SILENT = Silent()
@@ -29,14 +29,17 @@ def verify(
     if against is not None:
         _compare_outlines(container, against)
     observer.started_bytes(sum(entry.spec.nbytes for entry in container.directory.entries))
-    damaged = []
+    damaged: list[ContainerError] = []
     difference = None
     try:
         for name, entry in container.entries.items():
             try:
                 found = container.decode([name], max_memory=max_memory)[name]
-            except ChecksumError as error:
-                damaged.append(str(error))
+            except LimitError:
+                raise
+            except ContainerError as error:
+                named = str(error) if repr(name) in str(error) else f"tensor {name!r}: {error}"
+                damaged.append(type(error)(named))
             else:
                 if against is not None and difference is None:
                     difference = _difference(name, found, against.tensors[name])
@@ -44,7 +47,9 @@ def verify(
     finally:
         observer.finished()
     if damaged:
-        raise ChecksumError("; ".join(damaged))
+        kinds = {type(error) for error in damaged}
+        kind = ChecksumError if kinds == {ChecksumError} else ContainerError
+        raise kind("; ".join(map(str, damaged)))
     if against is not None:
         difference = difference or _metadata_difference(container.metadata, against.metadata)
     if difference is not None:

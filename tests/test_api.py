@@ -54,7 +54,7 @@ def test_one_tensor_is_read_though_the_others_are_damaged(path, weights):
 
 def test_what_an_open_file_cannot_give_is_one_clear_error(path):
     with dcomp.open(path, max_memory=100) as opened:
-        with pytest.raises(CheckpointError, match="there is no tensor 'x'; there are conv, bias"):
+        with pytest.raises(CheckpointError, match="there is no tensor 'x'; the names nearest to it are "):
             opened.get_tensor("x")
         with pytest.raises(LimitError):
             opened.get_tensor("conv")
@@ -163,7 +163,7 @@ def test_a_shared_parameter_is_loaded_under_whichever_of_its_names_the_file_has(
 
 
 @pytest.mark.parametrize(
-    ("names", "words"), [(["weight"], "it lacks bias"), (["weight", "bias", "more"], "it has besides more")]
+    ("names", "words"), [(["weight"], "it lacks bias"), (["weight", "bias", "more"], "it has more besides")]
 )
 def test_a_strict_load_names_what_is_missing_or_too_much(tmp_path, names, words):
     dcomp.torch.save_file({name: torch.ones((4, 3) if name == "weight" else 4) for name in names}, tmp_path / "m.dcz")
@@ -182,3 +182,24 @@ def test_a_checkpoint_read_tensor_by_tensor_keeps_its_outline(path, weights):
     with dcomp.open(path) as opened:
         checkpoint = Checkpoint({name: opened.get_tensor(name) for name in opened.keys()}, opened.metadata())  # noqa: SIM118
     assert checkpoint.nbytes == sum(array.nbytes for array in weights.values())
+
+
+def test_what_is_no_dense_tensor_is_refused_by_name():
+    with pytest.raises(CheckpointError, match="'epoch' is a int, not a tensor"):
+        dcomp.torch.save({"epoch": 3})
+    with pytest.raises(CheckpointError, match="'w' is a sparse tensor"):
+        dcomp.torch.save({"w": torch.eye(3).to_sparse()})
+
+
+def test_a_model_that_a_file_does_not_fit_is_left_as_it_was(tmp_path):
+    dcomp.torch.save_file({"weight": torch.ones(4, 3), "bias": torch.ones(5)}, tmp_path / "m.dcz")
+    model = torch.nn.Linear(3, 4)
+    before = model.weight.clone()
+    with pytest.raises(ArchitectureError, match=r"bias is \(5,\) in the file and \(4,\) in the model$"):
+        dcomp.torch.load_model(model, tmp_path / "m.dcz")
+    assert torch.equal(model.weight, before)
+
+
+def test_a_shape_is_known_without_decoding(path):
+    with dcomp.open(path) as opened:
+        assert opened.get_shape("conv") == (60, 8, 10)

@@ -1,13 +1,18 @@
 import re
+from zlib import crc32
 
 import numpy as np
 import pytest
 
 import dcomp
 from dcomp.checkpoint import Checkpoint
+from dcomp.coding import encoder
+from dcomp.container import layout
+from dcomp.container.layout import Entry
 from dcomp.container.reader import Container
-from dcomp.errors import ChecksumError, DifferenceError, LimitError
+from dcomp.errors import ChecksumError, ContainerError, DifferenceError, LimitError
 from dcomp.observer import Silent
+from dcomp.tensors import Spec
 from dcomp.verification import verify
 
 
@@ -108,3 +113,12 @@ def test_progress_reaches_the_bytes_of_all_tensors_though_one_is_damaged(checkpo
     assert told[0] == -checkpoint.nbytes
     assert sum(told[:-1]) == 0
     assert told[-1] == "finished"
+
+
+def test_a_tensor_whose_streams_are_broken_behind_a_right_checksum_is_named():
+    array = np.arange(3000, dtype=np.float32) % 7
+    record = bytearray(encoder.encode(array).record)
+    record[-40] ^= 255
+    entry = Entry("w", Spec(array.dtype, array.shape), len(record), crc32(record))
+    with pytest.raises(ContainerError, match=r"^tensor 'w': "):
+        verify(Container(layout.write_header({}, [entry]) + bytes(record)))

@@ -29,7 +29,7 @@ PLANES_INSTEAD = 0.98
 """Of half-size floats, which have at most 65,536 patterns, codes have to beat planes by this factor."""
 
 HEAVY = 0.1
-"""Values are tried without a codebook if that takes more than this part of their bytes."""
+"""Values are tried without a codebook if that, as it is, takes more than this part of them, or sharing saves less."""
 
 SMALLEST_IN_PLANES = 16
 """Elements of a codebook from which on planes of it may be smaller."""
@@ -217,11 +217,12 @@ def encode_shared(found: Codes, dtype: np.dtype, level: Level, follows: np.ndarr
         follows: whether each value is the neighbour of the one before; all are if absent. Shape (m,).
     """
     shared = Shared.encode(found, dtype, level, follows)
-    heavy = shared.codebook.nbytes > HEAVY * shared.nbytes  # else planes cannot win: they know less of each value
-    if not heavy and found.codes.size > SAMPLE and not level.exhaustive:
+    heavy = found.codebook.nbytes > HEAVY * shared.nbytes  # else planes hardly win: they know less of each value
+    gains = shared.nbytes < (1 - HEAVY) * found.codes.size * dtype.itemsize
+    if gains and not heavy and found.codes.size > SAMPLE and not level.exhaustive:
         return shared
     patterns = lookup(found.codebook, found.codes)
-    if heavy or level.exhaustive:
+    if heavy or not gains or level.exhaustive:
         free = encode(patterns, dtype, level)
         return shared if shared.nbytes <= free.nbytes else free
     return Zstd.smaller(patterns, shared.nbytes, level.zstd) or shared
