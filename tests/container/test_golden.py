@@ -17,7 +17,7 @@ from dcomp.pipeline import identical
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 NAMES = ["format-example", "forms"]
-BY_ZSTANDARD = {"zstd"}
+BY_ZSTANDARD = {"zstd", "zstd in planes"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -47,3 +47,17 @@ def test_the_hexdump_of_the_format_is_the_golden_file():
     text = (Path(dcomp.container.__file__).parent / "FORMAT.md").read_text()
     rows = re.findall(r"^\| `([0-9A-F ]+)` \|", text.partition("## 8")[2].partition("## 9")[0], re.MULTILINE)
     assert bytes.fromhex("".join(rows)) == (GOLDEN / "format-example.dcz").read_bytes()
+
+
+def test_the_goldens_hold_every_form_and_model_of_the_format():
+    golden = Container.open(GOLDEN / "forms.dcz")
+    encoded = [golden.encoded(name) for name in golden.names]
+    seen = {type(own.values).__name__ for own in encoded}
+    seen |= {stream.model.name for own in encoded for stream in own.streams}
+    seen |= {"Golomb" for own in encoded for stream in own.streams if stream.known}
+    seen |= {"apart" for own in encoded for stream in own.streams if stream.apart}
+    seen |= {"columns first" for own in encoded if own.columns_first}
+    seen |= {"classes" for own in encoded if own.index is not None and own.index.classes is not None}
+    seen |= {"tied" for entry in golden.directory.entries if entry.tied_to is not None}
+    forms = {"Raw", "Zstd", "Shared", "Planes", "PLAIN", "PAIRS", "CHAINED"}
+    assert seen == forms | {"Golomb", "apart", "columns first", "classes", "tied"}
