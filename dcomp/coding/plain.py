@@ -16,6 +16,9 @@ SAMPLE_PARTS = 8
 SAMPLE = 1 << 15
 """Elements or bytes that are looked at, in parts, before all of them are."""
 
+SMALL, SMALL_LEVEL = 1 << 16, 3
+"""Bytes up to which a high level is mostly the time it takes to begin."""
+
 LARGE = 1 << 20
 """Bytes from which on a sample has to promise a smaller frame, not one that is about as small."""
 
@@ -123,6 +126,8 @@ class Zstd:
             promised = len(_compressor(1).compress(sample.data)) / sample.size
             if promised * data.size > limit * (1.1 if data.size < LARGE else 1.0):
                 return None
+        if not exhaustive and data.size < SMALL:
+            level = min(level, SMALL_LEVEL)
         made = cls(_compressor(level).compress(data.data), patterns.size, patterns.itemsize)
         return made if made.nbytes < limit else None
 

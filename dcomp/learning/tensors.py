@@ -43,6 +43,19 @@ def to_torch(array: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(raw).view(TORCH_DTYPE[name]).reshape(array.shape)
 
 
+def numpy_dtype(tensor: torch.Tensor, name: str) -> np.dtype:
+    """The dtype of the array that holds a tensor's bits.
+
+    Raises:
+        CheckpointError: safetensors has no such dtype, or the tensor is sparse or quantized; `name` is in the message.
+    """
+    if tensor.layout != torch.strided or tensor.is_quantized:
+        raise CheckpointError(f"tensor {name!r} is sparse or quantized by torch, which safetensors does not know")
+    if tensor.dtype not in NAME_OF:
+        raise CheckpointError(f"tensor {name!r} has dtype {tensor.dtype}, which safetensors does not know")
+    return dtypes.BY_NAME[NAME_OF[tensor.dtype]]
+
+
 def to_numpy(tensor: torch.Tensor) -> np.ndarray:
     """An array with the tensor's bits, in memory of its own.
 

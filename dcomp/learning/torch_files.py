@@ -1,19 +1,21 @@
 """Checkpoints that torch saved (.pt, .pth, .bin, .ckpt), without running what is in them."""
 
 import warnings
+import zipfile
 from pathlib import Path
 
 import torch
 
 from dcomp.checkpoint import Checkpoint
 from dcomp.errors import CheckpointError, first_line
-from dcomp.learning.tensors import to_numpy
+from dcomp.learning.tensors import numpy_dtype, to_numpy
+from dcomp.tensors import Spec, Tensors
 
 NESTS = ("state_dict", "model", "model_state")
 
 
 def load_file(path: Path) -> Checkpoint:
-    """Read the tensors of a file that `torch.save` wrote; it may hold them under one of `NESTS`.
+    """Open a file that `torch.save` wrote, whose tensors may be under one of `NESTS`; each is read when asked for.
 
     Raises:
         CheckpointError: it holds no tensors, or more than tensors and plain values: such a file would have to
@@ -22,7 +24,8 @@ def load_file(path: Path) -> Checkpoint:
     try:
         with warnings.catch_warnings():  # torch tells the authors of files what they should have done
             warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            mapped = zipfile.is_zipfile(path)  # the older format cannot be mapped into memory
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:  # torch raises whatever its unpickler meets
         if "weights_only" in str(error) or "Unsupported" in str(error):
             raise CheckpointError(
@@ -35,7 +38,8 @@ def load_file(path: Path) -> Checkpoint:
             content = content[nest]
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, not named tensors")
-    tensors = {str(name): to_numpy(value) for name, value in content.items() if isinstance(value, torch.Tensor)}
-    if not tensors:
+    found = {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
+    if not found:
         raise CheckpointError(f"{path} holds no tensors")
-    return Checkpoint(tensors)
+    specs = {name: Spec(numpy_dtype(tensor, name), tuple(tensor.shape)) for name, tensor in found.items()}
+    return Checkpoint(Tensors(specs, lambda names: [to_numpy(found[name]) for name in names]))
