@@ -321,13 +321,18 @@ def decode_planes(record: Bytes, dtype: int, m: int) -> list[bytes]:
     planes = []  # "First the most significant byte of every element, then the next ones"
     for _ in range(SIZES[dtype]):
         form = record.u8()
-        must(form <= 2, "others reserved")
+        must(form <= 3, "others reserved")
         if form == 0:
             planes.append(record.take(m))
         elif form == 1:
             planes.append(frame(record.take(record.varint()), m))
-        else:
+        elif form == 2:
             planes.append(bytes(decode_stream(record, m, 256)))
+        else:
+            two = record.u8(), record.u8()
+            must(two[0] < two[1], "the first byte must be less than the second")
+            bits_of_plane = Bits(record)
+            planes.append(bytes([two[bits_of_plane.bit()] for _ in range(m)]))
     elements = []
     bits = 8 * SIZES[dtype]
     for most_to_least in zip(*planes, strict=True):

@@ -19,8 +19,12 @@ SAMPLE = 1 << 15
 SMALL, SMALL_LEVEL = 1 << 16, 3
 """Bytes up to which a high level is mostly the time it takes to begin."""
 
+NOISE = 0.99
+"""A sample that comes to more than this part of its size is not worth a frame."""
+
 LARGE = 1 << 20
-"""Bytes from which on a sample has to promise a smaller frame, not one that is about as small."""
+SURELY, PERHAPS = 0.97, 1.1
+"""What a sample has to promise, of the size to beat: of so many bytes a gain, of fewer a size that is about as small."""
 
 Symbols = Iterator[np.ndarray]
 Buffer = bytes | memoryview
@@ -118,13 +122,19 @@ class Zstd:
         return cls(frame, count, itemsize)
 
     @classmethod
+    def of_literals(cls, patterns: np.ndarray) -> "Zstd":
+        """A frame that looks for hardly any repetition: what is left is Zstandard's Huffman coder, which is fast."""
+        frame = zstandard.ZstdCompressor(compression_params=_literal_parameters()).compress(patterns.view(np.uint8).data)
+        return cls(frame, patterns.size, patterns.itemsize)
+
+    @classmethod
     def smaller(cls, patterns: np.ndarray, limit: int, level: int, *, exhaustive: bool = False) -> "Zstd | None":
         """A frame of the patterns if it takes fewer bytes than `limit`; of many bytes, some are tried first."""
         data = patterns.view(np.uint8)
         if not exhaustive and data.size > 2 * SAMPLE:
             sample = sampled(data)
             promised = len(_compressor(1).compress(sample.data)) / sample.size
-            if promised * data.size > limit * (1.1 if data.size < LARGE else 1.0):
+            if promised > NOISE or promised * data.size > limit * (PERHAPS if data.size < LARGE else SURELY):
                 return None
         if not exhaustive and data.size < SMALL:
             level = min(level, SMALL_LEVEL)
@@ -135,6 +145,14 @@ class Zstd:
 @cache
 def _compressor(level: int) -> zstandard.ZstdCompressor:
     return zstandard.ZstdCompressor(level=level)
+
+
+@cache
+def _literal_parameters() -> zstandard.ZstdCompressionParameters:
+    """Repetitions of seven bytes, remembered by 64 hashes; blocks of 128 KiB, each with a code of its own."""
+    return zstandard.ZstdCompressionParameters(
+        strategy=zstandard.STRATEGY_FAST, window_log=17, hash_log=6, chain_log=6, min_match=7
+    )
 
 
 def sampled(elements: np.ndarray) -> np.ndarray:

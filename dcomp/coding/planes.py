@@ -20,6 +20,12 @@ from dcomp.errors import ContainerError
 NOISE = 7.95
 """A sample of a plane with more bits a byte than this is not worth a code."""
 
+WORTH_ITS_TIME = 0.9
+"""A stream of a plane has to be smaller by this factor than a form that decodes several times as fast."""
+
+FEW_LETTERS = 48
+"""Different bytes up to which pairs of them are few enough to be counted in a sample."""
+
 
 @dataclass(frozen=True)
 class Huffman:
@@ -51,14 +57,65 @@ class Huffman:
         return cls(Stream.parse(cursor, count, 1 << 8 * itemsize))
 
 
-PLANE_FORMS: tuple[type[Raw] | type[Zstd] | type[Huffman], ...] = (Raw, Zstd, Huffman)
+@dataclass(frozen=True)
+class Bits:
+    """A plane of two different bytes as bits; a sign alone makes one, where floats were widened from half their size."""
+
+    letters: tuple[int, int]
+    packed: np.ndarray
+    count: int
+    streams: Sequence[Stream] = ()
+
+    @property
+    def nbytes(self) -> int:
+        """Size in the file."""
+        return 2 + self.packed.nbytes
+
+    def parts(self) -> Iterator[Buffer]:
+        """The two bytes, the lower one first, and a bit for each byte of the plane."""
+        yield bytes(self.letters)
+        yield self.packed.data
+
+    def patterns(self, symbols: Symbols) -> np.ndarray:
+        """The byte that each bit stands for."""
+        low, high = self.letters
+        plane = np.unpackbits(self.packed, count=self.count)
+        plane *= np.uint8(high - low)
+        plane += np.uint8(low)
+        return plane
+
+    @classmethod
+    def encode(cls, plane: np.ndarray) -> "Bits | None":
+        """The plane, if it holds two different bytes."""
+        low, high = int(plane.min()), int(plane.max())
+        is_high = plane == high
+        if low == high or np.count_nonzero(plane == low) + np.count_nonzero(is_high) != plane.size:
+            return None
+        return cls((low, high), np.packbits(is_high), plane.size)
+
+    @classmethod
+    def parse(cls, cursor: Cursor, count: int, itemsize: int) -> "Bits":
+        """Read `count` bits.
+
+        Raises:
+            ContainerError: they break the format.
+        """
+        low, high = cursor.byte(), cursor.byte()
+        # "The first byte must be less than the second."
+        if low >= high:
+            raise ContainerError(f"{cursor.what}: a plane of the bytes {low} and {high}")
+        return cls((low, high), np.frombuffer(cursor.take((count + 7) // 8), np.uint8), count)
+
+
+Plane = Raw | Zstd | Huffman | Bits
+PLANE_FORMS: tuple[type[Raw] | type[Zstd] | type[Huffman] | type[Bits], ...] = (Raw, Zstd, Huffman, Bits)
 
 
 @dataclass(frozen=True)
 class Planes:
     """Planes of `count` elements, the most significant first."""
 
-    planes: Sequence[Raw | Zstd | Huffman]
+    planes: Sequence[Plane]
     count: int
     dtype: np.dtype
 
@@ -112,7 +169,7 @@ class Planes:
         Raises:
             ContainerError: they break the format.
         """
-        planes: list[Raw | Zstd | Huffman] = []
+        planes: list[Plane] = []
         for _ in range(dtype.itemsize):
             form = cursor.byte()
             if form >= len(PLANE_FORMS):
@@ -139,20 +196,31 @@ def has_exponent(dtype: np.dtype) -> bool:
     return dtype.itemsize > 1 and dtype.name in ("float16", "bfloat16", "float32", "float64")
 
 
-def _is_noise(plane: np.ndarray) -> bool:
-    """Whether no code of a plane's bytes, or of a sample's, would gain anything worth its time."""
-    sample = sampled(plane)
-    counts = np.bincount(sample)
-    if sample.size == SAMPLE:
-        return huffman.entropy_bits(counts) > NOISE * SAMPLE
-    return huffman.entropy_bits(counts) + 2 * int(np.count_nonzero(counts)) > 8 * sample.size
-
-
-def _smallest_plane(plane: np.ndarray, level: Level) -> Raw | Zstd | Huffman:
-    best: Raw | Zstd | Huffman = Raw(plane)
-    size = plane.size
-    if level.exhaustive or not _is_noise(plane):
+def _smallest_plane(plane: np.ndarray, level: Level) -> Plane:
+    """The smallest form of a plane; a stream has to be smaller by a tenth than a form that decodes faster."""
+    best: Plane = Raw(plane)
+    size, gain = plane.size, 1.0
+    promise, letters = _promise(plane)
+    is_noise = promise > NOISE if plane.size >= SAMPLE else promise * size + 2 * letters > 8 * size
+    if not is_noise and plane.size >= SAMPLE and not level.exhaustive:
+        fast = (Bits.encode(plane) if letters <= 2 else None) or Zstd.of_literals(plane)
+        if fast.nbytes < size:
+            best, size, gain = fast, fast.nbytes, WORTH_ITS_TIME
+    if level.exhaustive or not (is_noise or promise * plane.size > 8 * gain * size):
         coded = Huffman(huffman.encode(plane, 256))
-        if coded.nbytes < size:
+        if coded.nbytes < gain * size:
             best, size = coded, coded.nbytes
     return Zstd.smaller(plane, size, level.zstd, exhaustive=level.exhaustive) or best
+
+
+def _promise(plane: np.ndarray) -> tuple[float, int]:
+    """About how many bits a byte of a plane takes in a stream, and how many bytes differ; of large planes, by samples."""
+    counts = np.bincount(plane[:: plane.size // SAMPLE | 1])  # an odd step visits all columns of most matrices
+    letters = int(np.count_nonzero(counts))
+    entropy = huffman.entropy_bits(counts) / counts.sum()
+    if letters <= FEW_LETTERS:
+        runs = sampled(plane)
+        pairs = np.bincount(runs[:-1].astype(np.uint16) << 8 | runs[1:])
+        alone = huffman.entropy_bits(np.bincount(runs))
+        entropy *= min(1, huffman.entropy_bits(pairs) / (2 * alone)) if alone else 1
+    return entropy, letters

@@ -28,6 +28,12 @@ SMALL_SAMPLE = 1 << 13
 PLANES_INSTEAD = 0.98
 """Of half-size floats, which have at most 65,536 patterns, codes have to beat planes by this factor."""
 
+COUNTED_SAMPLE = 1 << 17
+"""Half-size patterns that are counted before all of them are."""
+
+UNSEEN_BITS = 0.72
+"""By how much the entropy of a sample falls short, for each pattern in it (Miller 1955)."""
+
 HEAVY = 0.1
 """Values are tried without a codebook if that, as it is, takes more than this part of them, or sharing saves less."""
 
@@ -153,24 +159,33 @@ def find_codes(patterns: np.ndarray, dtype: np.dtype, level: Level) -> Codes | N
 
 def _counted_codes(patterns: np.ndarray, dtype: np.dtype, most: int) -> Codes | None:
     """Codes of patterns of which there are at most 65,536 different ones."""
+    step = patterns.size // COUNTED_SAMPLE | 1
+    if step > 1 and _planes_do(huffman.histogram(patterns[::step], 1 << 8 * patterns.itemsize), dtype, UNSEEN_BITS):
+        return None
     counts = huffman.histogram(patterns, 1 << 8 * patterns.itemsize)
     codebook = np.flatnonzero(counts).astype(patterns.dtype)
-    if codebook.size > most or _planes_do(counts, dtype):
+    if codebook.size > most or _planes_do(counts, dtype, huffman.TABLE_BITS + 16):
         return None
     code_of = np.zeros(counts.size, np.uint16)
     code_of[codebook] = np.arange(codebook.size)
     return Codes(codebook, lookup(code_of, patterns))
 
 
-def _planes_do(counts: np.ndarray, dtype: np.dtype) -> bool:
-    """Whether 16-bit patterns that occur so often are about as small in planes, which are faster."""
+def _planes_do(counts: np.ndarray, dtype: np.dtype, bits_of_one: float) -> bool:
+    """Whether 16-bit patterns that occur so often are about as small in planes, which are faster.
+
+    Args:
+        counts: how often each pattern occurs.
+        dtype: of the elements.
+        bits_of_one: what each pattern in use costs besides the entropy.
+    """
     if counts.size < 1 << 16:
         return False
     planes = counts.reshape(2, -1).T if has_exponent(dtype) else counts  # of a float, the sign is the last bit
     turned = planes.reshape(256, 256)
     in_planes = huffman.entropy_bits(turned.sum(axis=1)) + huffman.entropy_bits(turned.sum(axis=0))
-    tables = (huffman.TABLE_BITS + 16) * np.count_nonzero(counts)
-    return bool(huffman.entropy_bits(counts) + tables > PLANES_INSTEAD * in_planes)
+    shared = huffman.entropy_bits(counts) + bits_of_one * np.count_nonzero(counts)
+    return bool(shared > PLANES_INSTEAD * in_planes)
 
 
 def _looked_up(patterns: np.ndarray, codebook: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -18,7 +18,7 @@ from dcomp.container.layout import Entry
 from dcomp.errors import CheckpointError
 from dcomp.tensors import Spec
 
-SPOOLED_IN_MEMORY = 1 << 25
+KEPT_IN_MEMORY = 1 << 26
 """Bytes of records that wait in memory for the directory, which stands before them; more wait in a temporary file."""
 
 COPIED = 1 << 20
@@ -51,20 +51,15 @@ def write(
     _check(checkpoint.metadata, specs)
     ties = find_ties(checkpoint.tensors)
     own = [name for name in specs if name not in ties]
-    written: dict[str, tuple[int, Entry]] = {}
-    with tempfile.SpooledTemporaryFile(SPOOLED_IN_MEMORY) as records:
+    written: dict[str, Entry] = {}
+    with _Records() as records:
         for name, parts in _encoded(checkpoint.tensors, own, level, workers):
-            start = records.tell()
-            written[name] = start, Entry(name, specs[name], *_spool(parts, records))
+            written[name] = Entry(name, specs[name], *records.add(name, parts))
             on_tensor(specs[name].nbytes)
-        entries = [
-            Entry(name, specs[name], 0, tied_to=ties[name]) if name in ties else written[name][1] for name in specs
-        ]
+        entries = [Entry(name, specs[name], 0, tied_to=ties[name]) if name in ties else written[name] for name in specs]
         stream.write(layout.write_header(checkpoint.metadata, entries))
         for name in own:
-            start, entry = written[name]
-            records.seek(start)
-            _copy(records, stream, entry.size)
+            records.copy(name, stream)
 
 
 def _encoded(
@@ -85,21 +80,51 @@ def _encoded(
         yield largest_first[number], parts
 
 
-def _spool(parts: Iterable[Buffer], records: IO[bytes]) -> tuple[int, int]:
-    """Write a record; its size and checksum."""
-    size = checksum = 0
-    for part in parts:
-        size += len(part)
-        checksum = crc32(part, checksum)
-        records.write(part)
-    return size, checksum
+class _Records:
+    """Records that wait for the directory: the first ones in memory as they were made, the others in a file."""
 
+    def __init__(self) -> None:
+        self._in_memory: dict[str, list[Buffer]] = {}
+        self._in_file: dict[str, tuple[int, int]] = {}
+        self._left = KEPT_IN_MEMORY
+        self._file: IO[bytes] | None = None
 
-def _copy(source: IO[bytes], target: BinaryIO, size: int) -> None:
-    while size:
-        piece = source.read(min(size, COPIED))
-        target.write(piece)
-        size -= len(piece)
+    def __enter__(self) -> "_Records":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def add(self, name: str, parts: Iterable[Buffer]) -> tuple[int, int]:
+        """Keep a tensor's record; its size and checksum."""
+        record = list(parts)
+        size = checksum = 0
+        for part in record:
+            size += len(part)
+            checksum = crc32(part, checksum)
+        if size <= self._left:
+            self._left -= size
+            self._in_memory[name] = record
+        else:
+            self._file = self._file or tempfile.TemporaryFile()
+            self._in_file[name] = self._file.tell(), size
+            self._file.writelines(record)
+        return size, checksum
+
+    def copy(self, name: str, target: BinaryIO) -> None:
+        """Write a record that was added."""
+        if name in self._in_memory:
+            for part in self._in_memory[name]:
+                target.write(part)
+            return
+        assert self._file is not None
+        start, left = self._in_file[name]
+        self._file.seek(start)
+        while left:
+            piece = self._file.read(min(left, COPIED))
+            target.write(piece)
+            left -= len(piece)
 
 
 def _check(metadata: Mapping[str, str], specs: Mapping[str, Spec]) -> None:

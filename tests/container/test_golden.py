@@ -16,8 +16,8 @@ from dcomp.container.reader import Container
 from dcomp.pipeline import identical
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-NAMES = ["format-example", "forms"]
-BY_ZSTANDARD = {"zstd", "zstd in planes"}
+NAMES = ["format-example", "forms", "bits"]
+BY_ZSTANDARD = {"zstd", "zstd in planes", "widened"}
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -49,6 +49,9 @@ def tensors_of() -> dict[str, dict[str, np.ndarray]]:
             "few, in a Golomb code": np.where(rng.random(4000) < 0.01, 1, 0).astype(np.float64),
             "tied": floats.copy(),
         },
+        "bits": {
+            "widened": rng.normal(size=40_000).astype(np.float16).astype(np.float32),
+        },
     }
 
 
