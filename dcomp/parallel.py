@@ -5,6 +5,7 @@ forks, which see what was in memory before; their results come back as bytes. Th
 small: decoding is about as fast as its results could be passed on.
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, Pipe, wait
@@ -16,6 +17,14 @@ from dcomp.errors import DcompError
 
 Task = Callable[[], Sequence[bytes | memoryview]]
 """Gives its result in parts."""
+
+try:
+    import fcntl
+except ImportError:  # no processes are forked there either
+    fcntl = None  # type: ignore[assignment]
+
+PIPE_BYTES = 1 << 20
+"""What a pipe should hold, so that a worker need not wait while its result is read."""
 
 OK, FAILED = b"\0", b"\1"
 
@@ -39,7 +48,7 @@ def results(tasks: Sequence[Task], workers: int) -> Iterator[tuple[int, list[byt
     children: dict[Connection, int] = {}
     try:
         for _ in range(workers):
-            ours, theirs = Pipe()
+            ours, theirs = _pipe()
             child = os.fork()
             if child == 0:
                 _work(tasks, queue, theirs)
@@ -62,6 +71,15 @@ def results(tasks: Sequence[Task], workers: int) -> Iterator[tuple[int, list[byt
         for connection, child in children.items():
             connection.close()
             os.waitpid(child, 0)
+
+
+def _pipe() -> tuple[Connection, Connection]:
+    """A pipe that takes a large part of a result at once, so that a worker goes on while its result is read."""
+    ours, theirs = Pipe(duplex=False)
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
+        with contextlib.suppress(OSError):  # more than an ordinary user may have
+            fcntl.fcntl(theirs.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    return ours, theirs
 
 
 def _filled(count: int) -> int:

@@ -24,7 +24,7 @@ NOISE = 0.99
 
 LARGE = 1 << 20
 SURELY, PERHAPS = 0.97, 1.1
-"""What a sample has to promise, of the size to beat: of so many bytes a gain, of fewer a size that is about as small."""
+"""What a sample has to promise, of the size to beat: of so many bytes a gain, of fewer about the same size."""
 
 Symbols = Iterator[np.ndarray]
 Buffer = bytes | memoryview
@@ -124,8 +124,8 @@ class Zstd:
     @classmethod
     def of_literals(cls, patterns: np.ndarray) -> "Zstd":
         """A frame that looks for hardly any repetition: what is left is Zstandard's Huffman coder, which is fast."""
-        frame = zstandard.ZstdCompressor(compression_params=_literal_parameters()).compress(patterns.view(np.uint8).data)
-        return cls(frame, patterns.size, patterns.itemsize)
+        compressor = zstandard.ZstdCompressor(compression_params=_literal_parameters())
+        return cls(compressor.compress(patterns.view(np.uint8).data), patterns.size, patterns.itemsize)
 
     @classmethod
     def smaller(cls, patterns: np.ndarray, limit: int, level: int, *, exhaustive: bool = False) -> "Zstd | None":

@@ -59,7 +59,7 @@ class Huffman:
 
 @dataclass(frozen=True)
 class Bits:
-    """A plane of two different bytes as bits; a sign alone makes one, where floats were widened from half their size."""
+    """A plane of two different bytes as bits: that of the signs, where floats were widened from half their size."""
 
     letters: tuple[int, int]
     packed: np.ndarray
@@ -214,7 +214,7 @@ def _smallest_plane(plane: np.ndarray, level: Level) -> Plane:
 
 
 def _promise(plane: np.ndarray) -> tuple[float, int]:
-    """About how many bits a byte of a plane takes in a stream, and how many bytes differ; of large planes, by samples."""
+    """About how many bits a byte of a plane takes in a stream, and how many bytes differ; by samples if it is large."""
     counts = np.bincount(plane[:: plane.size // SAMPLE | 1])  # an odd step visits all columns of most matrices
     letters = int(np.count_nonzero(counts))
     entropy = huffman.entropy_bits(counts) / counts.sum()

@@ -107,7 +107,7 @@ class _Records:
             self._left -= size
             self._in_memory[name] = record
         else:
-            self._file = self._file or tempfile.TemporaryFile()
+            self._file = self._file or tempfile.TemporaryFile()  # noqa: SIM115  # __exit__ closes it
             self._in_file[name] = self._file.tell(), size
             self._file.writelines(record)
         return size, checksum
