@@ -144,15 +144,18 @@ def read_lengths(cursor: Cursor, codes: int, alphabet: int) -> np.ndarray:
         ContainerError: they do not, or the bytes end before the alphabet does.
     """
     reader = _BitReader(cursor)
-    lengths = np.stack([_read_code(reader, alphabet, cursor.what) for _ in range(codes)])
+    lengths = np.zeros((codes, alphabet), np.uint8)
+    for row in lengths:
+        _read_code(reader, row, cursor.what)
     reader.finish()
     for row in lengths:
         _check_complete(row, cursor.what)
     return lengths
 
 
-def _read_code(reader: "_BitReader", alphabet: int, what: str) -> np.ndarray:
-    lengths = np.zeros(alphabet, np.uint8)
+def _read_code(reader: "_BitReader", lengths: np.ndarray, what: str) -> None:
+    """Fill in the code lengths of one code."""
+    alphabet = lengths.size
     found: list[int] = []
     letters: list[int] = []
     letter = previous = 0
@@ -175,7 +178,6 @@ def _read_code(reader: "_BitReader", alphabet: int, what: str) -> np.ndarray:
         found.append(previous)
         letter += 1
     lengths[letters] = found
-    return lengths
 
 
 def _check_complete(lengths: np.ndarray, what: str) -> None:

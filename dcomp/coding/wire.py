@@ -32,13 +32,14 @@ class Cursor:
     def __init__(self, data: bytes | memoryview, what: str) -> None:
         """Start at the first byte of `data`, which errors call `what`."""
         self.data = memoryview(data)
+        self._end = len(self.data)
         self.what = what
         self.offset = 0
 
     @property
     def remaining(self) -> int:
         """Bytes not yet read."""
-        return len(self.data) - self.offset
+        return self._end - self.offset
 
     def take(self, size: int) -> memoryview:
         """The next `size` bytes, not copied."""
@@ -49,7 +50,10 @@ class Cursor:
 
     def byte(self) -> int:
         """A u8."""
-        return self.take(1)[0]
+        if self.offset == self._end:
+            self.take(1)  # tells what is missing
+        self.offset += 1
+        return self.data[self.offset - 1]
 
     def u32(self) -> int:
         """A u32, little-endian."""
@@ -57,15 +61,20 @@ class Cursor:
 
     def varint(self, limit: int, name: str) -> int:
         """A varint of at most `limit`; errors call it `name`."""
-        value = 0
-        for group in range(MAX_VARINT_BYTES):
+        value = self.byte()
+        if value >= 0x80:
+            value = self._longer_varint(value & 0x7F, name)
+        if value > limit:
+            raise ContainerError(f"{self.what}: {name} is {value}, more than {limit}")
+        return value
+
+    def _longer_varint(self, value: int, name: str) -> int:
+        for group in range(1, MAX_VARINT_BYTES):
             byte = self.byte()
             value |= (byte & 0x7F) << 7 * group
+            if byte == 0:
+                raise ContainerError(f"{self.what}: {name} is a varint longer than it needs to be")
             if byte < 0x80:
-                if byte == 0 and group:
-                    raise ContainerError(f"{self.what}: {name} is a varint longer than it needs to be")
-                if value > limit:
-                    raise ContainerError(f"{self.what}: {name} is {value}, more than {limit}")
                 return value
         raise ContainerError(f"{self.what}: {name} is a varint of more than {MAX_VARINT_BYTES} bytes")
 
