@@ -41,4 +41,4 @@ def test_deviation_groups_keep_what_exceeds_the_threshold(weights):
     groups = budget.by_deviation(weights, 1.0, [Rule.parse("c=2.0")])
     masks = budget.masks(weights, groups, score)
     for name, factor in {"a": 1.0, "b": 1.0, "c": 2.0}.items():
-        assert np.array_equal(masks[name], criteria.above_deviation(weights[name], factor))
+        assert np.array_equal(masks[name], criteria.above(weights[name], factor * criteria.deviation(weights[name])))

@@ -45,7 +45,7 @@ def test_random_scores_leave_zeros_last(rng):
 
 def test_the_papers_threshold_is_a_multiple_of_the_deviation(rng):
     weights = rng.normal(0, 2, 100_000)
-    assert criteria.above_deviation(weights, 1.0).mean() == pytest.approx(0.3173, abs=0.01)
+    assert criteria.above(weights, criteria.deviation(weights)).mean() == pytest.approx(0.3173, abs=0.01)
 
 
 @pytest.mark.parametrize(
