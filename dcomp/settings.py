@@ -5,7 +5,7 @@ options from these classes, a recipe its sections.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from dcomp.errors import UsageError
-from dcomp.layers import Kind, Rule, chosen
+from dcomp.layers import Kind, Rule
 from dcomp.pruning.schedule import Schedule, ScheduleName
 from dcomp.quantization import MAX_BITS, Init
 
@@ -173,14 +173,6 @@ class ChosenSettings(LearningSettings):
     only: Patterns = Field((), description="REGEX of the names to change, all others left alone; repeatable.")
     skip: Patterns = Field((), description="REGEX of names to leave alone; repeatable.")
 
-    def chosen(self, names: Iterable[str]) -> list[str]:
-        """Those of the names that `only` and `skip` leave.
-
-        Raises:
-            UsageError: none.
-        """
-        return chosen(names, self.only, self.skip)
-
 
 class PruneSettings(ChosenSettings):
     """`dcomp prune`. What is asked for is a sparsity, a count, an amount or a threshold, all layers' or by `layer`."""
@@ -242,13 +234,15 @@ class PruneSettings(ChosenSettings):
         return self
 
     def _check_listed_moves(self) -> None:
+        if not self.epochs:
+            raise ValueError("moves at listed epochs need a network that retrains: give epochs as well")
         if self.start or self.until is not None or self.every != 1:
             raise ValueError("at lists all moves: leave start, until and every out")
         if self.schedule == "oneshot" and len(self.at) > 1:
             raise ValueError("schedule oneshot moves masks once: give one epoch in at")
         if list(self.at) != sorted(set(self.at)) or self.at[-1] >= self.epochs:
             listed = ", ".join(f"{time:g}" for time in self.at)
-            raise ValueError(f"at lists epochs that ascend and lie below epochs ({self.epochs}), not {listed}")
+            raise ValueError(f"the moves in at ascend and lie below the {self.epochs} epochs, not so {listed}")
 
     @property
     def unit(self) -> Unit:

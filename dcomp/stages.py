@@ -73,7 +73,7 @@ def prune(
     """
     checkpoint = _fitted(checkpoint, architecture) if settings.epochs else checkpoint
     pruning = Pruning(checkpoint.tensors, settings)
-    provenance = _provenance("prune", settings)
+    history: list[EpochRecord] = []
     if settings.rewind or not settings.epochs:
         checkpoint = checkpoint.replaced(pruning.at_once())
     if settings.rewind:
@@ -82,11 +82,10 @@ def prune(
     if settings.epochs:
         session = _session(checkpoint, settings, architecture)
         history = retraining.prune(session, checkpoint, pruning, observer)
-        provenance = session.metadata() | _provenance("prune", settings, history)
-        checkpoint = checkpoint.replaced(session.tensors())
+        checkpoint = checkpoint.replaced(session.tensors(), session.metadata())
     for note in pruning.notes(checkpoint.tensors):
         observer.note(note)
-    return checkpoint.replaced({}, provenance)
+    return checkpoint.replaced({}, _provenance("prune", settings, history))
 
 
 def quantize(

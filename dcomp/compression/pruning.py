@@ -33,9 +33,9 @@ class Pruning:
         self._groups = self._groups_of(self._weights)
         self._sizes, self._zeros = {}, {}
         for group in self._groups:
-            kept = [budget.kept(self._weights[name], rows=self._rows) for name in group.names]
-            self._sizes[group.names] = sum(part.size for part in kept)
-            self._zeros[group.names] = self._sizes[group.names] - sum(map(np.count_nonzero, kept))
+            counts = [budget.count_kept(self._weights[name], rows=self._rows) for name in group.names]
+            self._sizes[group.names] = sum(size for _, size in counts)
+            self._zeros[group.names] = sum(size - kept for kept, size in counts)
 
     @property
     def names(self) -> list[str]:
@@ -48,7 +48,7 @@ class Pruning:
         return [] if self._settings.rewind else self._schedule.moves()
 
     def masks_at(self, move: float, weights: Weights) -> dict[str, np.ndarray]:
-        """The masks that one of the moves brings about, by the weights at that time.
+        """The masks that one of the moves brings about, by what weights the tensors that are pruned have at that time.
 
         A threshold is as many standard deviations of the weights as they were found: those of weights already pruned
         would grow with each move, and so prune ever more.

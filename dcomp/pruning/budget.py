@@ -64,7 +64,7 @@ def by_count(
     Raises:
         UsageError: a group has fewer weights or rows than that.
     """
-    sizes = {name: kept(array, rows=rows).size for name, array in weights.items()}
+    sizes = {name: len(array) if rows else array.size for name, array in weights.items()}
 
     def fraction(names: Names, zeros: float) -> float:
         size = sum(sizes[name] for name in names)
@@ -82,8 +82,8 @@ def by_amount(
     """Groups for a fraction of what is left, that each of so many moves takes."""
 
     def fraction(names: Names, taken: float) -> float:
-        left = [kept(weights[name], rows=rows) for name in names]
-        return 1 - sum(map(np.count_nonzero, left)) / sum(part.size for part in left) * (1 - taken) ** moves
+        counts = [count_kept(weights[name], rows=rows) for name in names]
+        return 1 - sum(kept for kept, _ in counts) / sum(size for _, size in counts) * (1 - taken) ** moves
 
     return grouped(weights, amount, fraction, together=together, rules=rules)
 
@@ -120,9 +120,11 @@ def masks(weights: Weights, groups: Sequence[Group], score: Score) -> dict[str, 
     return found
 
 
-def kept(array: np.ndarray, *, rows: bool = False) -> np.ndarray:
-    """Which weights, or which rows, are not zero."""
-    return (array != 0).reshape(len(array), -1).any(axis=1) if rows else array != 0
+def count_kept(array: np.ndarray, *, rows: bool = False) -> tuple[int, int]:
+    """How many weights, or rows, are not zero, and how many there are."""
+    if not rows:
+        return int(np.count_nonzero(array)), array.size
+    return int((array != 0).reshape(len(array), -1).any(axis=1).sum()), len(array)
 
 
 def sparsity_of(weights: Weights, names: Sequence[str] | None = None) -> float:
