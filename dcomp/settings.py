@@ -180,7 +180,9 @@ class PruneSettings(ChosenSettings):
     sparsity: float | None = Field(None, ge=0, le=1, description="Fraction of weights that become zero.")
     count: int | None = Field(None, ge=0, description="Number of weights (or rows) that become zero.")
     amount: float | None = Field(None, ge=0, lt=1, description="Fraction of what is left that each move sets to zero.")
-    threshold: float | None = Field(None, gt=0, description="For std: keep what exceeds S standard deviations, as found.")
+    threshold: float | None = Field(
+        None, gt=0, description="For std: keep what exceeds S standard deviations, as found."
+    )
     layer: Rules = Field(
         (), description="REGEX=VALUE for layers of their own, in the unit of the rest, else sparsity; repeatable."
     )
