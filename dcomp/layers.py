@@ -28,6 +28,7 @@ STATISTICS = ("running_mean", "running_var")
 
 Kind = Literal["conv", "linear", "bias"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+WEIGHTS: tuple[Kind, ...] = ("conv", "linear")
 
 
 def kind_of(name: str, array: "np.ndarray") -> Kind | None:
@@ -41,6 +42,23 @@ def select(tensors: "Mapping[str, np.ndarray]", kinds: Iterable[Kind]) -> list[s
     """Names of the tensors of the given kinds, in the checkpoint's order."""
     wanted = set(kinds)
     return [name for name, array in tensors.items() if kind_of(name, array) in wanted]
+
+
+def chosen(names: Iterable[str], only: Sequence[str], skip: Sequence[str]) -> list[str]:
+    """The names that one of the expressions `only` finds, all if there are none, and none of `skip`.
+
+    Raises:
+        UsageError: none is left, or an expression finds none of the names, which are listed.
+    """
+    names = list(names)
+    for pattern in (*only, *skip):
+        if not any(re.search(pattern, name) for name in names):
+            raise _no_layer(pattern, names)
+    left = [name for name in names if not only or any(re.search(pattern, name) for pattern in only)]
+    left = [name for name in left if not any(re.search(pattern, name) for pattern in skip)]
+    if names and not left:
+        raise UsageError(f"only and skip leave none of the layers {', '.join(names)}")
+    return left
 
 
 @dataclass(frozen=True)
@@ -81,6 +99,10 @@ def apply_rules(names: Sequence[str], rules: Iterable[Rule]) -> dict[str, float]
     for rule in rules:
         found = [name for name in names if rule.pattern.search(name)]
         if not found:
-            raise UsageError(f"no layer matches {rule.pattern.pattern!r}; there are {', '.join(names) or 'none'}")
+            raise _no_layer(rule.pattern.pattern, names)
         values.update(dict.fromkeys(found, rule.value))
     return values
+
+
+def _no_layer(pattern: str, names: Sequence[str]) -> UsageError:
+    return UsageError(f"no layer matches {pattern!r}; there are {', '.join(names) or 'none'}")

@@ -7,8 +7,9 @@ it, and the digest of the file it wrote. A rerun skips the stages whose fingerpr
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,12 +27,11 @@ from dcomp.observer import Observer, Silent
 from dcomp.pruning.budget import sparsity_of
 from dcomp.recipe import Recipe
 from dcomp.reporting.sizes import SizeReport
-from dcomp.settings import Settings
+from dcomp.settings import PruneSettings, QuantizeSettings, Settings
 
 CONTAINER = "model.dcz"
 SUMMARY = "summary.json"
 STATE = "stages.json"
-OUTPUTS = ("train.safetensors", "prune.safetensors", "quantize.safetensors", CONTAINER, SUMMARY)
 KEPT = {"fingerprint", "digest", "file", "bytes", "sparsity", "seconds", "errors"}
 """What stages.json keeps of a stage."""
 
@@ -83,7 +83,8 @@ class Run:
             raise OutputError(f"cannot make the folder {folder}: {error.strerror}") from error
         self._done: dict[str, dict[str, Any]] = {} if force else self._read_state()
         if not self._done and not force:
-            for name in OUTPUTS:
+            made = {"train", "prune", "quantize", *(stage for stage, *_ in self._compressions())}
+            for name in (*map(_file_of, sorted(made)), CONTAINER, SUMMARY):
                 check_replaceable(folder / name, force=False)
 
     def run(self) -> Summary:
@@ -93,7 +94,6 @@ class Run:
             DcompError: a stage failed; the stages before it are kept.
         """
         recipe = self._recipe
-        architecture = recipe.trusted_architecture
         results = []
         if recipe.train is not None:
             settings = recipe.train
@@ -103,17 +103,8 @@ class Run:
             assert recipe.checkpoint is not None  # the recipe has checked it
             current = sources.load_checkpoint(recipe.checkpoint)
             self._fingerprint = _digest(recipe.checkpoint)
-        if recipe.prune is not None:
-            pruning, dense = recipe.prune, current
-            current, result = self._stage(
-                "prune", pruning, lambda: stages.prune(dense, pruning, self._observer, architecture=architecture)
-            )
-            results.append(result)
-        if recipe.quantize is not None:
-            sharing, pruned = recipe.quantize, current
-            current, result = self._stage(
-                "quantize", sharing, lambda: stages.quantize(pruned, sharing, self._observer, architecture=architecture)
-            )
+        for stage, compression, work in self._compressions():
+            current, result = self._stage(stage, compression, partial(work, current))
             results.append(result)
         results.append(self._encode(current))
         sizes = stages.report(Container.open(self._folder / CONTAINER))
@@ -133,9 +124,21 @@ class Run:
         if self._recipe.eval is not None and error is not None:
             stages.check_error(error, self._recipe.eval)
 
+    def _compressions(
+        self,
+    ) -> Iterator[tuple[str, PruneSettings | QuantizeSettings, Callable[[Checkpoint], Checkpoint]]]:
+        """Name, settings and work of each section of prune, then of each of quantize."""
+        observer, architecture = self._observer, self._recipe.trusted_architecture
+        for number, pruning in enumerate(self._recipe.prune, 1):
+            prune = partial(stages.prune, settings=pruning, observer=observer, architecture=architecture)
+            yield _numbered("prune", number), pruning, prune
+        for number, sharing in enumerate(self._recipe.quantize, 1):
+            quantize = partial(stages.quantize, settings=sharing, observer=observer, architecture=architecture)
+            yield _numbered("quantize", number), sharing, quantize
+
     def _stage(self, stage: str, settings: Settings, work: Callable[[], Checkpoint]) -> tuple[Checkpoint, StageResult]:
         """Do a stage that makes a checkpoint, or take it up from its file."""
-        name = f"{stage}.safetensors"
+        name = _file_of(stage)
         if self._is_done(stage, name, settings):
             made = safetensors_file.load_file(self._folder / name)
         else:
@@ -167,7 +170,7 @@ class Run:
 
     def _record(self, stage: str, name: str, made: Checkpoint, seconds: float) -> None:
         """Remember that a stage is done, before anything else can fail."""
-        weights = layers.select(made.tensors, ("conv", "linear"))
+        weights = layers.select(made.tensors, layers.WEIGHTS)
         self._done[stage] = {
             "fingerprint": self._fingerprint,
             "digest": _digest(self._folder / name),
@@ -197,6 +200,8 @@ class Run:
         A stage that is cheap to do again names the version of what makes its file.
         """
         own = settings.model_dump(mode="json", exclude={"data_dir", "device"})
+        if isinstance(settings, PruneSettings) and settings.rewind is not None:
+            own["rewind"] = _digest(settings.rewind)
         text = json.dumps([self._fingerprint, stage, own, *([maker] if maker else [])], sort_keys=True)
         self._fingerprint = hashlib.sha256(text.encode()).hexdigest()
         known, path = self._done.get(stage), self._folder / name
@@ -238,6 +243,15 @@ def identical(one: Checkpoint, other: Checkpoint) -> bool:
             for a, b in zip(one.tensors.values(), other.tensors.values(), strict=True)
         )
     )
+
+
+def _numbered(stage: str, number: int) -> str:
+    """The first section's stage has no number, so it stays done when a second one is written below it."""
+    return stage if number == 1 else f"{stage}.{number}"
+
+
+def _file_of(stage: str) -> str:
+    return f"{stage}.safetensors"
 
 
 def _digest(path: Path) -> str:

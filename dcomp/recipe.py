@@ -10,16 +10,22 @@
     eval: {max_error: 0.9}
     report: {min_ratio: 39}
 
+`prune` and `quantize` may be lists of sections, which run in order, each from the checkpoint of the one before::
+
+    quantize:
+      - {conv_bits: 8, epochs: 2}
+      - {fc_bits: 5, epochs: 3}
+
 `train` may be replaced by `checkpoint: FILE`, with the `architecture` of the file if it does not say. `encode` always
 runs; the other sections may be left out, or be null, which is the same. Paths count from the current folder.
 """
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from dcomp.errors import RecipeError
 from dcomp.settings import (
@@ -35,11 +41,19 @@ from dcomp.settings import (
     mistakes,
 )
 
+
+def _in_a_list(value: object) -> object:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+Pruning = Annotated[tuple[PruneSettings, ...], BeforeValidator(_in_a_list)]
+Quantization = Annotated[tuple[QuantizeSettings, ...], BeforeValidator(_in_a_list)]
+
 SHARED_KEYS = ("architecture", "data", "data_dir", "device", "seed")
 
 
 class Recipe(Settings):
-    """A validated recipe; a section that is None is a stage that does not run."""
+    """A validated recipe; a section that is None, or an empty list of them, is a stage that does not run."""
 
     name: str = Field(min_length=1, pattern=r"^\w[\w.+-]*$")
     architecture: str | None = None
@@ -49,8 +63,8 @@ class Recipe(Settings):
     seed: int = Field(0, ge=0, le=MAX_SEED)
     checkpoint: Path | None = None
     train: TrainSettings | None = None
-    prune: PruneSettings | None = None
-    quantize: QuantizeSettings | None = None
+    prune: Pruning = ()
+    quantize: Quantization = ()
     encode: EncodeSettings = EncodeSettings()
     eval: EvalSettings | None = None
     report: ReportSettings = ReportSettings()
@@ -62,10 +76,14 @@ class Recipe(Settings):
             return given
         merged = {key: value for key, value in given.items() if value is not None}
         for section, field in cls.model_fields.items():
-            settings = _settings_class(field.annotation)
-            if settings is not None and isinstance(merged.get(section), dict):
-                shared = {key: merged[key] for key in SHARED_KEYS if key in merged and key in settings.model_fields}
-                merged[section] = shared | merged[section]
+            settings, own = _settings_class(field.annotation), merged.get(section)
+            if settings is None:
+                continue
+            shared = {key: merged[key] for key in SHARED_KEYS if key in merged and key in settings.model_fields}
+            if isinstance(own, dict):
+                merged[section] = shared | own
+            elif isinstance(own, list):
+                merged[section] = [shared | item if isinstance(item, dict) else item for item in own]
         return merged
 
     @model_validator(mode="after")
@@ -114,25 +132,36 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        found = [f"{key}: {what}" if key else what for key, what in mistakes(error)]
+        lists = [section for section, own in content.items() if isinstance(own, list)]
+        found = [f"{key}: {what}" if key else what for key, what in mistakes(error, lists)]
         if len(found) == 1:
             raise RecipeError(f"in the recipe {path}: {found[0]}") from error
         raise RecipeError("\n  ".join([f"the recipe {path} has {len(found)} mistakes:", *found])) from error
 
 
 def _override(content: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator or not all(key.split(".")):
+    path, separator, text = override.partition("=")
+    if not separator or not all(path.split(".")):
         raise RecipeError(f"--set {override}: write it as key=value, as in prune.sparsity=0.97")
-    *sections, last = key.split(".")
-    place = content
+    *sections, last = path.split(".")
+    place: Any = content
     for section in sections:
-        if place.get(section) is None:
-            place[section] = {}
-        place = place[section]
-        if not isinstance(place, dict):
+        key = _key_in(place, section, override)
+        if isinstance(place, dict) and place.get(key) is None:
+            place[key] = {}
+        place = place[key]
+        if not isinstance(place, dict | list):
             raise RecipeError(f"--set {override}: {section} is no section")
     try:
-        place[last] = yaml.safe_load(text)
+        place[_key_in(place, last, override)] = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise RecipeError(f"--set {override}: {text!r} is not a YAML value") from error
+
+
+def _key_in(place: dict[str, Any] | list[Any], name: str, override: str) -> Any:
+    """What a part of an override's path is called there: a key, or a place in a list, which the path counts from 1."""
+    if isinstance(place, dict):
+        return name
+    if name.isdecimal() and 1 <= int(name) <= len(place):
+        return int(name) - 1
+    raise RecipeError(f"--set {override}: {name} stands where a list of {len(place)} wants a number, counted from 1")

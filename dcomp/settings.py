@@ -4,10 +4,21 @@ Options and recipe keys have their meaning, default and limits here and nowhere 
 options from these classes, a recipe its sections.
 """
 
+import re
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    model_validator,
+)
 
 from dcomp.errors import UsageError
 from dcomp.layers import Kind, Rule
@@ -29,14 +40,27 @@ def _split_at_commas(value: object) -> object:
 
 
 def _one_or_more(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
+    return (value,) if isinstance(value, str | int | float) else value
+
+
+def _compiles(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        for pattern in patterns:
+            re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
+    return patterns
 
 
 MAX_SEED = (1 << 63) - 1
 
 Bits = Annotated[int, Field(ge=1, le=MAX_BITS)]
 Rules = Annotated[tuple[str, ...], BeforeValidator(_one_or_more), AfterValidator(_parses_as_rules)]
+Patterns = Annotated[tuple[str, ...], BeforeValidator(_one_or_more), AfterValidator(_compiles)]
 Kinds = Annotated[tuple[Kind, ...], BeforeValidator(_split_at_commas), Field(min_length=1)]
+Epoch = Annotated[float, Field(ge=0)]
+Epochs = Annotated[tuple[Epoch, ...], BeforeValidator(_one_or_more), BeforeValidator(_split_at_commas)]
+FileName = Annotated[Path, PlainSerializer(lambda path: path.name)]  # where it lay is the machine's affair
 LevelName = Literal["fast", "default", "max"]
 DataName = Literal["mnist", "fashion-mnist", "digits"]
 Optimizer = Literal["sgd", "adam", "adamw"]
@@ -44,6 +68,17 @@ LrSchedule = Literal["constant", "step", "cosine"]
 Augment = Literal["none", "shift"]
 Criterion = Literal["magnitude", "std", "random"]
 Scope = Literal["global", "layer"]
+Structure = Literal["weight", "row"]
+Unit = Literal["sparsity", "count", "amount", "threshold"]
+
+UNITS: tuple[Unit, ...] = get_args(Unit)
+LAYER_LIMITS: dict[Unit, tuple[Callable[[float], bool], str]] = {
+    "sparsity": (lambda value: 0 <= value <= 1, "the sparsity of a layer lies between 0 and 1"),
+    "count": (lambda value: value >= 0 and value == int(value), "the count of a layer is a whole number"),
+    "amount": (lambda value: 0 <= value < 1, "the amount of a layer lies from 0 to below 1"),
+    "threshold": (lambda value: value > 0, "the threshold of a layer lies above 0"),
+}
+"""What a rule may ask for a layer, by unit."""
 
 
 class Settings(BaseModel):
@@ -66,11 +101,19 @@ class Settings(BaseModel):
             raise UsageError("; ".join(found)) from error
 
 
-def mistakes(error: ValidationError) -> list[tuple[str, str]]:
-    """Each mistake as (dotted key, what is wrong with it), in plain words."""
+def mistakes(error: ValidationError, lists: Collection[str] = ()) -> list[tuple[str, str]]:
+    """Each mistake as (dotted key, what is wrong with it), in plain words.
+
+    Args:
+        error: what pydantic found.
+        lists: the sections that were given as lists; their keys have the number of the section, from 1.
+    """
     found = []
     for detail in error.errors():
-        keys = [str(part) for part in detail["loc"] if not isinstance(part, int)]
+        path = detail["loc"]
+        if len(path) > 1 and path[0] in lists and isinstance(path[1], int):
+            path = (path[0], str(path[1] + 1), *path[2:])
+        keys = [str(part) for part in path if not isinstance(part, int)]
         what = detail["msg"].removeprefix("Value error, ")
         if detail["type"] in ("model_type", "dict_type"):
             what = f"should be a section of keys and values, not {detail['input']!r}"
@@ -124,47 +167,93 @@ class TrainSettings(LearningSettings):
     epochs: int = Field(20, ge=1, description="Passes over the training data.")
 
 
-class PruneSettings(LearningSettings):
-    """`dcomp prune`."""
+class ChosenSettings(LearningSettings):
+    """How some tensors of a checkpoint are changed: which, by name."""
+
+    only: Patterns = Field((), description="REGEX of the names to change, all others left alone; repeatable.")
+    skip: Patterns = Field((), description="REGEX of names to leave alone; repeatable.")
+
+
+class PruneSettings(ChosenSettings):
+    """`dcomp prune`. What is asked for is a sparsity, a count, an amount or a threshold, all layers' or by `layer`."""
 
     sparsity: float | None = Field(None, ge=0, le=1, description="Fraction of weights that become zero.")
+    count: int | None = Field(None, ge=0, description="Number of weights (or rows) that become zero.")
+    amount: float | None = Field(None, ge=0, lt=1, description="Fraction of what is left that each move sets to zero.")
+    threshold: float | None = Field(
+        None, gt=0, description="For std: keep what exceeds S standard deviations, as found."
+    )
+    layer: Rules = Field(
+        (), description="REGEX=VALUE for layers of their own, in the unit of the rest, else sparsity; repeatable."
+    )
     criterion: Criterion = Field("magnitude", description="What a weight is kept for.")
     scope: Scope = Field("global", description="One budget for all layers, or one for each.")
-    layer: Rules = Field((), description="REGEX=SPARSITY for layers of their own (REGEX=S with std); repeatable.")
-    threshold: float | None = Field(None, gt=0, description="For std: keep what exceeds S standard deviations.")
+    structure: Structure = Field("weight", description="Prune single weights, or whole rows: neurons and filters.")
     kinds: Kinds = Field(("conv", "linear"), description="Kinds of tensors to prune, of conv, linear and bias.")
     schedule: ScheduleName = Field("gradual", description="How sparsity grows while the network retrains.")
     start: float = Field(0.0, ge=0, description="Epoch of the first move of the masks.")
     until: float | None = Field(None, ge=0, description="Epoch of the last move; half of --epochs unless given.")
     every: float = Field(1.0, ge=0.001, description="Epochs between two moves.")
+    at: Epochs = Field((), description="Epochs of all moves, in place of start, until and every.")
+    rewind: FileName | None = Field(
+        None, description="Checkpoint whose values the kept weights, and all else, go back to: a lottery ticket."
+    )
 
     @model_validator(mode="after")
-    def _amount_fits_criterion(self) -> Self:
+    def _one_unit(self) -> Self:
+        given = [unit for unit in UNITS if getattr(self, unit) is not None]
         if self.criterion == "std":
             if self.threshold is None:
                 raise ValueError("criterion std prunes by threshold: give one, like 1.0")
-            if self.sparsity is not None:
-                raise ValueError("criterion std takes a threshold and no sparsity")
-            if any(rule.value <= 0 for rule in self.rules):
-                raise ValueError("the threshold of a layer lies above 0")
+            if len(given) > 1:
+                raise ValueError(f"criterion std takes a threshold and no {given[0]}")
+            if self.structure == "row":
+                raise ValueError("criterion std judges single weights: leave structure row out")
         elif self.threshold is not None:
             raise ValueError("a threshold goes with criterion std")
-        elif self.sparsity is None and not self.layer:
-            raise ValueError("give a sparsity, like 0.9")
-        elif any(not 0 <= rule.value <= 1 for rule in self.rules):
-            raise ValueError("the sparsity of a layer lies between 0 and 1")
+        elif len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} say the same in two ways: give one")
+        elif not given and not self.layer:
+            raise ValueError("give a sparsity, like 0.9, or a count or an amount")
+        fits, limit = LAYER_LIMITS[self.unit]
+        if not all(fits(rule.value) for rule in self.rules):
+            raise ValueError(limit)
+        if self.structure == "row" and self.scope == "global":
+            raise ValueError("structure row ranks the rows of one layer: give scope layer as well")
         return self
 
     @model_validator(mode="after")
     def _moves_within_epochs(self) -> Self:
-        if self.epochs and not self.start <= self.moves_until < self.epochs:
+        if self.at:
+            self._check_listed_moves()
+        elif self.epochs and not self.start <= self.moves_until < self.epochs:
             times = f"{self.start:g} <= {self.moves_until:g} < {self.epochs}"
             raise ValueError(f"start <= until < epochs must hold, not {times}")
+        if self.rewind and self.epochs and (self.schedule != "oneshot" or self.start or self.at):
+            raise ValueError(
+                "rewind prunes once, before the network retrains: give schedule oneshot, and a section for each round"
+            )
         return self
+
+    def _check_listed_moves(self) -> None:
+        if not self.epochs:
+            raise ValueError("moves at listed epochs need a network that retrains: give epochs as well")
+        if self.start or self.until is not None or self.every != 1:
+            raise ValueError("at lists all moves: leave start, until and every out")
+        if self.schedule == "oneshot" and len(self.at) > 1:
+            raise ValueError("schedule oneshot moves masks once: give one epoch in at")
+        if list(self.at) != sorted(set(self.at)) or self.at[-1] >= self.epochs:
+            listed = ", ".join(f"{time:g}" for time in self.at)
+            raise ValueError(f"the moves in at ascend and lie below the {self.epochs} epochs, not so {listed}")
+
+    @property
+    def unit(self) -> Unit:
+        """What is asked for, and what the values of rules mean."""
+        return next((unit for unit in UNITS if getattr(self, unit) is not None), "sparsity")
 
     @property
     def rules(self) -> list[Rule]:
-        """Per-layer sparsities; per-layer thresholds with criterion `std`."""
+        """What is asked for single layers."""
         return [Rule.parse(text) for text in self.layer]
 
     @property
@@ -172,12 +261,16 @@ class PruneSettings(LearningSettings):
         """When masks come to rest."""
         return self.until if self.until is not None else max(self.start, self.epochs / 2)
 
-    def mask_schedule(self, last_step: float) -> Schedule:
-        """The schedule by which masks move while the network retrains; they rest at `last_step`, in epochs."""
-        return Schedule(self.schedule, min(self.start, last_step), min(self.moves_until, last_step), self.every)
+    @property
+    def mask_schedule(self) -> Schedule:
+        """The schedule by which masks move while the network retrains; without epochs they move once."""
+        if not self.epochs:
+            return Schedule("oneshot")
+        schedule = Schedule(self.schedule, self.start, self.moves_until, self.every, self.at)
+        return schedule if self.amount is None else Schedule("iterative", at=tuple(schedule.moves()))
 
 
-class QuantizeSettings(LearningSettings):
+class QuantizeSettings(ChosenSettings):
     """`dcomp quantize`. Centroids train by Adam: their gradients are sums over very different numbers of weights."""
 
     conv_bits: Bits | None = Field(None, description="Bits of a convolution's codes: 2^bits shared values.")
@@ -185,6 +278,7 @@ class QuantizeSettings(LearningSettings):
     bias_bits: Bits | None = Field(None, description="Bits for biases and normalization tensors, else left alone.")
     bits: Rules = Field((), description="REGEX=BITS for layers of their own; repeatable.")
     init: Init = Field("linear", description="Where centroids start; optimal is exact, and slower.")
+    start: int = Field(0, ge=0, description="Epoch at which weights are shared; until then they train, zeros held.")
     optimizer: Optimizer = Field("adam", description="Optimizer.")
     lr: float = Field(0.0002, gt=0, description="Learning rate at the start.")
     weight_decay: float = Field(0.0, ge=0, description="L2 penalty of the optimizer.")
@@ -195,6 +289,12 @@ class QuantizeSettings(LearningSettings):
             raise ValueError("say how many bits, like 8 for conv_bits (--conv-bits) and 5 for fc_bits (--fc-bits)")
         if any(rule.value != int(rule.value) or not 1 <= rule.value <= MAX_BITS for rule in self.rules):
             raise ValueError(f"the bits of a layer are a whole number from 1 to {MAX_BITS}")
+        return self
+
+    @model_validator(mode="after")
+    def _starts_within_epochs(self) -> Self:
+        if self.start > self.epochs:
+            raise ValueError(f"start <= epochs must hold, not {self.start} <= {self.epochs}")
         return self
 
     @property

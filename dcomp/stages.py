@@ -5,23 +5,22 @@ What needs torch is imported inside the functions that learn, so that the others
 
 import json
 import re
-from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-import numpy as np
-
-from dcomp import __version__, layers, shards
+from dcomp import __version__, layers, prefixes, shards, sources
 from dcomp import checkpoint as safetensors_file
 from dcomp.checkpoint import Checkpoint
 from dcomp.coding.level import DEFAULT, LEVELS
+from dcomp.compression import retraining, sharing
+from dcomp.compression.pruning import Pruning
+from dcomp.compression.rewinding import rewound
 from dcomp.container import writer
 from dcomp.container.reader import DEFAULT_MAX_MEMORY, Container
-from dcomp.errors import CheckpointError, GateError, UsageError
+from dcomp.errors import GateError, UsageError
 from dcomp.observer import EpochRecord, Observer, Silent
-from dcomp.pruning import budget, criteria
-from dcomp.quantization import kmeans
 from dcomp.reporting.sizes import SizeReport, measure
 from dcomp.settings import (
     EncodeSettings,
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from dcomp.learning.evaluation import Evaluation
     from dcomp.learning.session import Session
 
-WEIGHTS: tuple[layers.Kind, ...] = ("conv", "linear")
 HISTORY_KEY = "dcomp.history"
 SILENT = Silent()
 
@@ -51,8 +49,9 @@ def train(settings: TrainSettings, observer: Observer = SILENT, *, resume: Check
     """
     from dcomp.learning.session import Session
 
+    resume = _fitted(resume, settings.architecture) if resume is not None else None
     session = Session(settings.architecture, resume, settings)
-    if resume is not None and (held := session.hold(layers.select(resume.tensors, WEIGHTS))):
+    if resume is not None and (held := session.hold(layers.select(resume.tensors, layers.WEIGHTS))):
         observer.note(f"{', '.join(held)}: what is pruned or shared stays so")
     history = session.fit(observer, start_counts=resume is not None)
     metadata = resume.metadata if resume is not None else {}
@@ -64,31 +63,29 @@ def train(settings: TrainSettings, observer: Observer = SILENT, *, resume: Check
 def prune(
     checkpoint: Checkpoint, settings: PruneSettings, observer: Observer = SILENT, *, architecture: str | None = None
 ) -> Checkpoint:
-    """Set weights to zero until the sparsity asked for is the sparsity found.
+    """Set weights to zero until what was asked for is what is found.
 
     Without epochs in one shot, in numpy; with epochs while the network retrains (paper, section 2).
 
     Raises:
         UsageError: no such layers.
-        CheckpointError: weights that are not finite.
+        CheckpointError: weights that are not finite, or another network's to rewind to.
     """
-    weights = _weights(checkpoint, settings.kinds)
-    groups = _pruning_groups(weights, settings)
-    score = _score_function(weights, settings)
+    checkpoint = _fitted(checkpoint, architecture) if settings.epochs else checkpoint
+    pruning = Pruning(checkpoint.tensors, settings)
+    history: list[EpochRecord] = []
+    if settings.rewind or not settings.epochs:
+        checkpoint = checkpoint.replaced(pruning.at_once())
+    if settings.rewind:
+        earlier = prefixes.fitted(sources.load_checkpoint(settings.rewind), checkpoint.tensors)
+        checkpoint = checkpoint.replaced(rewound(checkpoint, earlier, pruning.names))
     if settings.epochs:
-        checkpoint = _prune_and_retrain(checkpoint, settings, groups, score, observer, architecture)
-    else:
-        masks = budget.masks(weights, groups, score)
-        pruned = {name: np.where(mask & (weights[name] != 0), weights[name], 0) for name, mask in masks.items()}
-        checkpoint = checkpoint.replaced(pruned, _provenance("prune", settings))
-    for group in groups:
-        found = budget.sparsity_of(checkpoint.tensors, group.names)
-        kept = sum(np.count_nonzero(checkpoint.tensors[name]) for name in group.names)
-        total = sum(weights[name].size for name in group.names)
-        observer.note(f"{', '.join(group.names)}: sparsity {found:.4f}, {kept:,} of {total:,} weights kept")
-        if kept < criteria.kept_count(total, group.sparsity):
-            observer.note(f"sparsity {group.sparsity:g} was asked for, but more weights than that were zero already")
-    return checkpoint
+        session = _session(checkpoint, settings, architecture)
+        history = retraining.prune(session, checkpoint, pruning, observer)
+        checkpoint = checkpoint.replaced(session.tensors(), session.metadata())
+    for note in pruning.notes(checkpoint.tensors):
+        observer.note(note)
+    return checkpoint.replaced({}, _provenance("prune", settings, history))
 
 
 def quantize(
@@ -96,35 +93,20 @@ def quantize(
 ) -> Checkpoint:
     """Let the kept weights of each tensor share at most 2^bits values (paper, section 3).
 
-    With epochs the shared values then train, while zeros and sharing hold.
+    With epochs the shared values then train, while zeros and sharing hold; those before `start` are the weights' own.
 
     Raises:
         UsageError: no such layers.
         CheckpointError: weights that are not finite.
     """
-    shared: dict[str, np.ndarray] = {}
-    rng = np.random.default_rng(settings.seed)
-    for kind in settings.bits_of_kind:
-        if not layers.select(checkpoint.tensors, (kind,)):
-            observer.note(f"the checkpoint has no {kind} tensor to quantize")
-    for name, bits in _bits_of_tensors(checkpoint, settings).items():
-        weights = checkpoint.tensors[name]
-        kept = weights[weights != 0]
-        codebook, codes = kmeans.share(kept, bits, settings.init, rng)
-        shared[name] = np.zeros_like(weights)
-        shared[name][weights != 0] = codebook[codes]
-        if codebook.size < 2**bits:
-            observer.note(f"{name}: {codebook.size} values, fewer than the {2**bits} that {bits} bits allow")
-    checkpoint = checkpoint.replaced(shared, _provenance("quantize", settings))
-    if settings.epochs:
-        session = _session(checkpoint, settings, architecture)
-        session.share(shared)
-        session.hold(layers.select(checkpoint.tensors, WEIGHTS))
-        history = session.fit(observer, start_counts=True)
-        checkpoint = checkpoint.replaced(
-            session.tensors(), session.metadata() | _provenance("quantize", settings, history)
-        )
-    return checkpoint
+    checkpoint = _fitted(checkpoint, architecture) if settings.epochs else checkpoint
+    bits = sharing.bits_of(checkpoint.tensors, settings, observer)
+    checkpoint, before = _retrained(checkpoint, settings, settings.start, (), observer, architecture)
+    checkpoint = checkpoint.replaced(sharing.shared(checkpoint.tensors, bits, settings, observer))
+    left = settings.epochs - settings.start
+    checkpoint, after = _retrained(checkpoint, settings, left, bits, observer, architecture)
+    history = [*before, *(replace(record, epoch=settings.start + record.epoch) for record in after)]
+    return checkpoint.replaced({}, _provenance("quantize", settings, history))
 
 
 def encode(
@@ -209,6 +191,7 @@ def evaluate(checkpoint: Checkpoint, settings: EvalSettings, *, architecture: st
     from dcomp.learning.architectures import architecture_of
     from dcomp.learning.session import evaluate_checkpoint
 
+    checkpoint = _fitted(checkpoint, architecture)
     return evaluate_checkpoint(checkpoint, architecture_of(checkpoint, architecture), settings)
 
 
@@ -233,75 +216,30 @@ def check_ratio(sizes: SizeReport, settings: ReportSettings) -> None:
         raise GateError(f"ratio {sizes.ratio:.2f} is below the {settings.min_ratio:g} asked for")
 
 
-def _prune_and_retrain(
+def _retrained(
     checkpoint: Checkpoint,
-    settings: PruneSettings,
-    groups: list[budget.Group],
-    score: budget.Score,
+    settings: QuantizeSettings,
+    epochs: int,
+    shared: Iterable[str],
     observer: Observer,
     architecture: str | None,
-) -> Checkpoint:
-    session = _session(checkpoint, settings, architecture)
-    names = [name for group in groups for name in group.names]
-    if shared := session.shared(names):
-        observer.note(f"{', '.join(shared)}: weights were shared; retraining gives each its own value, quantize again")
-    session.mask({name: checkpoint.tensors[name] != 0 for name in names})
-    session.hold(layers.select(checkpoint.tensors, WEIGHTS))
-    schedule = settings.mask_schedule(session.last_step)
-    initial = {group: budget.sparsity_of(checkpoint.tensors, group.names) for group in groups}
-    moves = deque(schedule.moves())
-
-    def move_masks(time: float) -> None:
-        while moves and time >= moves[0]:
-            due = moves.popleft()
-            now = [
-                budget.Group(group.names, schedule.sparsity(due, initial[group], group.sparsity)) for group in groups
-            ]
-            session.mask(budget.masks({name: session.weights(name) for name in names}, now, score))
-
-    history = session.fit(observer, before_step=move_masks, eligible_after=moves[-1])
-    return checkpoint.replaced(session.tensors(), session.metadata() | _provenance("prune", settings, history))
+) -> tuple[Checkpoint, list[EpochRecord]]:
+    """The checkpoint after so many epochs that hold the tensors `shared` so, and what else is pruned or shared."""
+    if not epochs:
+        return checkpoint, []
+    session = _session(checkpoint, settings.model_copy(update={"epochs": epochs}), architecture)
+    session.share(shared)
+    history = retraining.hold(session, checkpoint, observer)
+    return checkpoint.replaced(session.tensors(), session.metadata()), history
 
 
-def _pruning_groups(weights: Mapping[str, np.ndarray], settings: PruneSettings) -> list[budget.Group]:
-    if settings.criterion == "std":
-        assert settings.threshold is not None  # the settings have checked it
-        return budget.by_deviation(weights, settings.threshold, settings.rules)
-    return budget.by_sparsity(weights, settings.sparsity, together=settings.scope == "global", rules=settings.rules)
+def _fitted(checkpoint: Checkpoint, architecture: str | None) -> Checkpoint:
+    """The checkpoint under the names of its network, without the prefixes that wrappers around that have left."""
+    if prefixes.common(checkpoint.tensors) is None:
+        return checkpoint
+    from dcomp.learning.architectures import architecture_of, build
 
-
-def _score_function(weights: Mapping[str, np.ndarray], settings: PruneSettings) -> budget.Score:
-    if settings.criterion != "random":
-        return lambda name, array: criteria.magnitude(array)
-    rng = np.random.default_rng(settings.seed)
-    chance = {name: criteria.random(array, rng) for name, array in weights.items()}  # drawn once, so masks only shrink
-    return lambda name, array: np.where(array != 0, chance[name], 0)
-
-
-def _bits_of_tensors(checkpoint: Checkpoint, settings: QuantizeSettings) -> dict[str, int]:
-    by_kind = settings.bits_of_kind
-    candidates = layers.select(checkpoint.tensors, {*WEIGHTS, *by_kind})
-    kinds = {name: layers.kind_of(name, checkpoint.tensors[name]) for name in candidates}
-    bits = {name: by_kind[kind] for name, kind in kinds.items() if kind in by_kind}
-    bits |= {name: int(value) for name, value in layers.apply_rules(candidates, settings.rules).items()}
-    if not bits:
-        raise UsageError(f"the checkpoint has no {' or '.join(by_kind)} tensor to quantize")
-    _check_finite({name: checkpoint.tensors[name] for name in bits})
-    return bits
-
-
-def _weights(checkpoint: Checkpoint, kinds: tuple[layers.Kind, ...]) -> dict[str, np.ndarray]:
-    weights = {name: checkpoint.tensors[name] for name in layers.select(checkpoint.tensors, kinds)}
-    if not weights:
-        raise UsageError(f"the checkpoint has no {' or '.join(kinds)} weights")
-    _check_finite(weights)
-    return weights
-
-
-def _check_finite(weights: Mapping[str, np.ndarray]) -> None:
-    for name, array in weights.items():
-        if not np.isfinite(array).all():
-            raise CheckpointError(f"{name} holds infinities or NaNs, which cannot be pruned or shared")
+    return prefixes.fitted(checkpoint, build(architecture_of(checkpoint, architecture)).state_dict())
 
 
 def _session(checkpoint: Checkpoint, settings: LearningSettings, architecture: str | None) -> "Session":

@@ -64,6 +64,15 @@ def subset(tensors: Mapping[str, np.ndarray], names: Sequence[str]) -> Mapping[s
     return {name: tensors[name] for name in names}
 
 
+def renamed(tensors: Mapping[str, np.ndarray], names: Sequence[str]) -> Mapping[str, np.ndarray]:
+    """The arrays under other names, given in their order, as they are read."""
+    old = dict(zip(names, tensors, strict=True))
+    if isinstance(tensors, Tensors):
+        specs, read = tensors.specs, tensors.read
+        return Tensors({name: specs[old[name]] for name in names}, lambda some: read([old[name] for name in some]))
+    return {name: tensors[old[name]] for name in names}
+
+
 def stream(tensors: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
     """All arrays in order, one after the other in memory where they are read when asked for."""
     return tensors.stream() if isinstance(tensors, Tensors) else iter(tensors.items())

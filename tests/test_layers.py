@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from dcomp.errors import UsageError
-from dcomp.layers import Rule, apply_rules, kind_of, select
+from dcomp.layers import Rule, apply_rules, chosen, kind_of, select
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,12 @@ def test_where_two_rules_meet_the_later_one_holds():
 def test_a_rule_without_a_layer_lists_the_layers_there_are():
     with pytest.raises(UsageError, match=r"no layer matches 'conv'; there are fc1, fc2"):
         apply_rules(["fc1", "fc2"], [Rule.parse("conv=1")])
+
+
+def test_only_and_skip_together_leave_what_the_first_finds_and_the_second_does_not():
+    names = ["conv1", "conv2", "fc1", "fc2"]
+    assert chosen(names, [], []) == names
+    assert chosen(names, ["fc", "conv2"], []) == ["conv2", "fc1", "fc2"]
+    assert chosen(names, ["fc"], ["1$"]) == ["fc2"]
+    with pytest.raises(UsageError, match="no layer matches 'bn'; there are conv1"):
+        chosen(names, [], ["bn"])

@@ -265,3 +265,98 @@ def test_a_report_counts_against_another_checkpoint(lenet_like):
     assert stages.report(container, double).ratio == pytest.approx(2 * stages.report(container).ratio)
     with pytest.raises(GateError, match="below the 39 asked for"):
         stages.check_ratio(stages.report(container), ReportSettings(min_ratio=39))
+
+
+def test_masks_move_at_the_epochs_listed(trained):
+    settings = PruneSettings(count=200_000, schedule="uniform", at=[0.5, 1, 1.5], epochs=2, **DIGITS)
+    assert zeros(stages.prune(trained, settings)) == 200_000
+
+
+def test_each_move_takes_its_amount_while_the_network_retrains(trained):
+    settings = PruneSettings(amount=0.5, at=[0, 0.5, 1], epochs=2, **DIGITS)
+    assert zeros(stages.prune(trained, settings)) == round(266_200 * 0.875)
+
+
+def test_a_threshold_prunes_at_each_move_what_lies_below_it_then(trained):
+    settings = PruneSettings(criterion="std", threshold=1.0, at=[0, 1], epochs=2, weight_decay=0.1, **DIGITS)
+    pruned = stages.prune(trained, settings)
+    first = stages.prune(trained, PruneSettings(criterion="std", threshold=1.0))
+    assert zeros(pruned) > zeros(first)
+
+
+def test_whole_rows_stay_zero_while_the_network_retrains(trained):
+    choice = {"structure": "row", "scope": "layer", "skip": "fc3"}
+    pruned = stages.prune(trained, PruneSettings(sparsity=0.5, at=[0, 1], epochs=2, **choice, **DIGITS))
+    for name, rows in {"fc1.weight": 150, "fc2.weight": 50}.items():
+        assert (pruned.tensors[name] == 0).all(axis=1).sum() == rows
+        assert zeros(pruned, [name]) == rows * pruned.tensors[name].shape[1]
+
+
+@pytest.fixture
+def beginning(trained, tmp_path):
+    """The file of a checkpoint from before training."""
+    early = Checkpoint({name: array * 0 + 0.5 for name, array in trained.tensors.items()})
+    path = tmp_path / "beginning.safetensors"
+    with path.open("wb") as file:
+        stages.save(early, file)
+    return path
+
+
+def test_a_lottery_ticket_has_earlier_values_where_the_trained_network_is_kept(trained, beginning):
+    pruned = stages.prune(trained, PruneSettings(sparsity=0.9))
+    ticket = stages.prune(trained, PruneSettings(sparsity=0.9, rewind=beginning))
+    for name in WEIGHTS:
+        assert np.array_equal(ticket.tensors[name], np.where(pruned.tensors[name] != 0, np.float32(0.5), 0))
+    assert (ticket.tensors["fc1.bias"] == 0.5).all()
+    assert json.loads(ticket.metadata["dcomp.prune"])["rewind"] == "beginning.safetensors"
+
+
+def test_a_lottery_ticket_retrains_with_its_zeros_held(trained, beginning):
+    ticket = stages.prune(trained, PruneSettings(sparsity=0.9, rewind=beginning))
+    settings = PruneSettings(sparsity=0.9, rewind=beginning, schedule="oneshot", epochs=1, **DIGITS)
+    retrained = stages.prune(trained, settings)
+    assert all(np.array_equal(retrained.tensors[n] == 0, ticket.tensors[n] == 0) for n in WEIGHTS)
+    assert not np.array_equal(retrained.tensors["fc1.weight"], ticket.tensors["fc1.weight"])
+
+
+def test_weights_are_shared_from_an_epoch_on_and_train_freely_before(trained):
+    pruned = stages.prune(trained, PruneSettings(sparsity=0.9))
+    late = stages.quantize(pruned, QuantizeSettings(fc_bits=4, start=2, epochs=2, **{**DIGITS, "lr": 0.001}))
+    at_once = stages.quantize(pruned, QuantizeSettings(fc_bits=4))
+    for name in WEIGHTS:
+        assert np.array_equal(late.tensors[name] == 0, pruned.tensors[name] == 0)
+        assert np.unique(late.tensors[name]).size <= 17
+        assert not np.array_equal(late.tensors[name], at_once.tensors[name])
+
+
+def test_the_history_of_a_late_sharing_counts_its_epochs_on(trained):
+    settings = QuantizeSettings(fc_bits=4, start=1, epochs=3, **{**DIGITS, "lr": 0.001})
+    history = json.loads(stages.quantize(trained, settings).metadata["dcomp.history"])
+    assert [record["epoch"] for record in history] == [1, 2, 3]
+
+
+def test_kinds_that_are_shared_one_after_the_other_all_stay_shared():
+    lenet5 = stages.train(TrainSettings(architecture="lenet5", epochs=1, data="digits", batch_size=128))
+    tuning = {"data": "digits", "batch_size": 128, "epochs": 1, "lr": 0.001}
+    convolutions = stages.quantize(lenet5, QuantizeSettings(conv_bits=8, **tuning))
+    both = stages.quantize(convolutions, QuantizeSettings(fc_bits=5, **tuning))
+    found = {name: np.unique(array).size for name, array in both.tensors.items() if array.ndim > 1}
+    for name in ("conv1.weight", "conv2.weight"):
+        assert found[name] == np.unique(convolutions.tensors[name]).size <= 256
+        assert not np.array_equal(both.tensors[name], convolutions.tensors[name])
+    assert max(found["fc1.weight"], found["fc2.weight"]) <= 32
+
+
+def test_biases_that_were_pruned_stay_so_while_others_train(trained):
+    first = stages.prune(trained, PruneSettings(sparsity=0.5, kinds="bias", only="fc1"))
+    shared = stages.quantize(first, QuantizeSettings(fc_bits=5, epochs=1, **{**DIGITS, "lr": 0.001}))
+    assert zeros(shared, ["fc1.bias"]) == 150
+
+
+def test_a_checkpoint_of_a_wrapped_network_is_judged_and_retrained_under_the_networks_names(trained):
+    wrapped = Checkpoint({f"model.{name}": array for name, array in trained.tensors.items()})
+    judged = EvalSettings(data="digits")
+    assert stages.evaluate(wrapped, judged, architecture="lenet300") == stages.evaluate(trained, judged)
+    settings = PruneSettings(sparsity=0.5, epochs=1, until=0, **DIGITS)
+    assert list(stages.prune(wrapped, settings, architecture="lenet300").tensors) == list(trained.tensors)
+    assert list(stages.prune(wrapped, PruneSettings(sparsity=0.5)).tensors) == list(wrapped.tensors)

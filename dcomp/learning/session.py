@@ -39,9 +39,14 @@ class Session:
         self._train, self._validation = train.to(self._device), validation.to(self._device)
 
     @property
-    def last_step(self) -> float:
-        """The time of the last training step, in epochs."""
-        return self._settings.epochs - 1 / math.ceil(len(self._train) / self._settings.batch_size)
+    def steps_per_epoch(self) -> int:
+        """Training steps in an epoch."""
+        return math.ceil(len(self._train) / self._settings.batch_size)
+
+    @property
+    def last_step(self) -> int:
+        """The number of the last training step, the first being 0."""
+        return self._settings.epochs * self.steps_per_epoch - 1
 
     def mask(self, masks: Mapping[str, np.ndarray]) -> None:
         """Hold weights at zero where their mask is False; what was pruned stays pruned."""

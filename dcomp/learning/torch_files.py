@@ -1,9 +1,11 @@
-"""Checkpoints that torch saved (.pt, .pth, .bin, .ckpt), without running what is in them."""
+"""Checkpoints that torch saved (.pt, .pth, .bin, Lightning's .ckpt), without running what is in them."""
 
 import warnings
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from dcomp.checkpoint import Checkpoint
@@ -12,6 +14,7 @@ from dcomp.learning.tensors import numpy_dtype, to_numpy
 from dcomp.tensors import Spec, Tensors
 
 NESTS = ("state_dict", "model", "model_state")
+ORIGINAL, MASK = "_orig", "_mask"
 
 
 def load_file(path: Path) -> Checkpoint:
@@ -41,5 +44,24 @@ def load_file(path: Path) -> Checkpoint:
     found = {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
     if not found:
         raise CheckpointError(f"{path} holds no tensors")
-    specs = {name: Spec(numpy_dtype(tensor, name), tuple(tensor.shape)) for name, tensor in found.items()}
-    return Checkpoint(Tensors(specs, lambda names: [to_numpy(found[name]) for name in names]))
+    masks = _masks(found)
+    plain = {
+        name.removesuffix(ORIGINAL) if name in masks else name: name for name in found if name not in masks.values()
+    }
+    specs = {name: Spec(numpy_dtype(found[key], name), tuple(found[key].shape)) for name, key in plain.items()}
+
+    def read(name: str) -> np.ndarray:
+        tensor, mask = found[plain[name]], masks.get(plain[name])
+        return to_numpy(tensor if mask is None else torch.where(found[mask] != 0, tensor, 0))
+
+    return Checkpoint(Tensors(specs, lambda names: [read(name) for name in names]))
+
+
+def _masks(found: Mapping[str, torch.Tensor]) -> dict[str, str]:
+    """The name of the mask of each original: `torch.nn.utils.prune` keeps a weight as those two while it is pruned."""
+    masks = {}
+    for name, tensor in found.items():
+        mask, plain = name.removesuffix(ORIGINAL) + MASK, name.removesuffix(ORIGINAL)
+        if name.endswith(ORIGINAL) and mask in found and found[mask].shape == tensor.shape and plain not in found:
+            masks[name] = mask
+    return masks

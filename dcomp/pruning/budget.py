@@ -1,7 +1,7 @@
 """How many weights each group of tensors may keep, and the masks that keep exactly so many.
 
 Weights are given as a mapping of names to arrays. A *score* function takes a name and its weights and
-gives scores of the same shape (see `criteria`).
+gives scores (see `criteria`); where whole rows are judged, every budget is counted in rows.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,9 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dcomp.errors import UsageError
 from dcomp.layers import Rule, apply_rules
 from dcomp.pruning import criteria
 
+Names = tuple[str, ...]
 Weights = Mapping[str, np.ndarray]
 Score = Callable[[str, np.ndarray], np.ndarray]
 
@@ -20,44 +22,109 @@ Score = Callable[[str, np.ndarray], np.ndarray]
 class Group:
     """Tensors that share one budget, and the sparsity they come to together."""
 
-    names: tuple[str, ...]
+    names: Names
     sparsity: float
 
 
-def by_sparsity(weights: Weights, sparsity: float | None, *, together: bool, rules: Sequence[Rule]) -> list[Group]:
-    """Groups for a sparsity asked for; tensors that a rule names are groups of their own.
+def grouped(
+    weights: Weights,
+    asked: float | None,
+    to_sparsity: Callable[[Names, float], float],
+    *,
+    together: bool,
+    rules: Sequence[Rule],
+) -> list[Group]:
+    """Groups for what was asked for, in any unit; tensors that a rule names are groups of their own.
 
     Args:
         weights: the tensors to prune.
-        sparsity: for all tensors without a rule; None leaves those alone.
+        asked: for all tensors without a rule; None leaves those alone.
+        to_sparsity: makes what was asked for a group the sparsity of that group.
         together: one group for all of them (global scope), or one for each.
-        rules: sparsities of single layers.
+        rules: what is asked for single layers.
     """
     own = apply_rules(list(weights), rules)
-    groups = [Group((name,), value) for name, value in own.items()]
+    groups = [Group((name,), to_sparsity((name,), value)) for name, value in own.items()]
     rest = tuple(name for name in weights if name not in own)
-    if sparsity is None or not rest:
+    if asked is None or not rest:
         return groups
-    return [*groups, *([Group(rest, sparsity)] if together else [Group((name,), sparsity) for name in rest])]
+    return [*groups, *(Group(names, to_sparsity(names, asked)) for names in ([rest] if together else zip(rest)))]
 
 
-def by_deviation(weights: Weights, factor: float, rules: Sequence[Rule]) -> list[Group]:
-    """Groups of one tensor each, with the sparsity that a threshold of `factor` standard deviations makes."""
-    factors = dict.fromkeys(weights, factor) | apply_rules(list(weights), rules)
-    return [
-        Group((name,), 1 - float(np.mean(criteria.above_deviation(weights[name], own_factor))))
-        for name, own_factor in factors.items()
-    ]
+def by_sparsity(weights: Weights, sparsity: float | None, *, together: bool, rules: Sequence[Rule]) -> list[Group]:
+    """Groups for a fraction of zeros."""
+    return grouped(weights, sparsity, lambda names, fraction: fraction, together=together, rules=rules)
+
+
+def by_count(
+    weights: Weights, count: float, *, together: bool, rules: Sequence[Rule], rows: bool = False
+) -> list[Group]:
+    """Groups for a number of zeros.
+
+    Raises:
+        UsageError: a group has fewer weights or rows than that.
+    """
+    sizes = {name: len(array) if rows else array.size for name, array in weights.items()}
+
+    def fraction(names: Names, zeros: float) -> float:
+        size = sum(sizes[name] for name in names)
+        if zeros > size:
+            what = "rows" if rows else "weights"
+            raise UsageError(f"{', '.join(names)}: {zeros:,.0f} {what} cannot become zero where there are {size:,}")
+        return zeros / size
+
+    return grouped(weights, count, fraction, together=together, rules=rules)
+
+
+def by_amount(
+    weights: Weights, amount: float, moves: int, *, together: bool, rules: Sequence[Rule], rows: bool = False
+) -> list[Group]:
+    """Groups for a fraction of what is left, that each of so many moves takes."""
+
+    def fraction(names: Names, taken: float) -> float:
+        counts = [count_kept(weights[name], rows=rows) for name in names]
+        return 1 - sum(kept for kept, _ in counts) / sum(size for _, size in counts) * (1 - taken) ** moves
+
+    return grouped(weights, amount, fraction, together=together, rules=rules)
+
+
+def by_deviation(
+    weights: Weights, factor: float, rules: Sequence[Rule], deviations: Mapping[str, float] | None = None
+) -> list[Group]:
+    """Groups of one tensor each, with the sparsity that a threshold of `factor` standard deviations makes.
+
+    Args:
+        weights: the tensors to prune.
+        factor: for all tensors without a rule.
+        rules: factors of single layers.
+        deviations: of each tensor; those of the weights as they are unless given.
+    """
+
+    def fraction(names: Names, own_factor: float) -> float:
+        (name,) = names
+        deviation = criteria.deviation(weights[name]) if deviations is None else deviations[name]
+        return 1 - float(np.mean(criteria.above(weights[name], own_factor * deviation)))
+
+    return grouped(weights, factor, fraction, together=False, rules=rules)
 
 
 def masks(weights: Weights, groups: Sequence[Group], score: Score) -> dict[str, np.ndarray]:
-    """Masks that bring each group to its sparsity, to the weight."""
+    """Masks that bring each group to its sparsity, to the weight or row."""
     found: dict[str, np.ndarray] = {}
     for group in groups:
         scores = [score(name, weights[name]) for name in group.names]
-        kept = criteria.kept_count(sum(s.size for s in scores), group.sparsity)
-        found.update(zip(group.names, criteria.keep_largest(scores, kept), strict=True))
+        count = criteria.kept_count(sum(s.size for s in scores), group.sparsity)
+        for name, mask in zip(group.names, criteria.keep_largest(scores, count), strict=True):
+            shape = weights[name].shape
+            found[name] = mask if mask.shape == shape else np.broadcast_to(mask, shape).copy()
     return found
+
+
+def count_kept(array: np.ndarray, *, rows: bool = False) -> tuple[int, int]:
+    """How many weights, or rows, are not zero, and how many there are."""
+    if not rows:
+        return int(np.count_nonzero(array)), array.size
+    return int((array != 0).reshape(len(array), -1).any(axis=1).sum()), len(array)
 
 
 def sparsity_of(weights: Weights, names: Sequence[str] | None = None) -> float:

@@ -1,7 +1,7 @@
 """Weights -> mask.
 
-*Scores* have the shape of their weights; the weights with the largest scores are kept. A *mask* is a
-bool array of the same shape, True where the weight is kept. A *group* is a list of tensors that share
+*Scores* have the shape of their weights, or (rows, 1, ...) where whole rows are judged; what scores largest is kept.
+A *mask* is a bool array of the same shape, True where the weight is kept. A *group* is a list of tensors that share
 one budget: one tensor for `--scope layer`, all of them for `--scope global`. What is zero already
 scores lowest, so it stays pruned for as long as the budget allows.
 """
@@ -16,6 +16,16 @@ def magnitude(weights: np.ndarray) -> np.ndarray:
     return np.abs(weights if weights.dtype.itemsize >= 4 else weights.astype(np.float32))
 
 
+def row_norm(weights: np.ndarray) -> np.ndarray:
+    """Score each row, which makes one output (a neuron, a convolution's filter), by its L2 norm; shape (rows, 1, ...).
+
+    Li et al. 2017 ("Pruning Filters for Efficient ConvNets") rank filters of one layer so, by the L1 norm.
+    """
+    rows = magnitude(weights).reshape(len(weights), -1)
+    squares = np.einsum("rw,rw->r", rows, rows, dtype=np.float64)  # in single precision the smallest would vanish
+    return np.sqrt(squares).reshape(-1, *[1] * (weights.ndim - 1))
+
+
 def random(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Score by chance, in (0, 1]: the baseline that every criterion has to beat."""
     scores = 1 - rng.random(weights.shape, dtype=np.float32)
@@ -23,14 +33,19 @@ def random(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return scores
 
 
-def above_deviation(weights: np.ndarray, factor: float) -> np.ndarray:
-    """Mask of the weights at least `factor` standard deviations of their layer away from zero.
+def deviation(weights: np.ndarray) -> float:
+    """The standard deviation of a layer's weights."""
+    return float(np.std(weights, dtype=np.float64))
 
-    The paper's own threshold (its section 2 refers to Han et al. 2015, section 3.1: "a quality
-    parameter multiplied by the standard deviation of a layer's weights").
+
+def above(weights: np.ndarray, threshold: float) -> np.ndarray:
+    """Mask of the weights at least `threshold` away from zero.
+
+    The paper's own threshold (its section 2 refers to Han et al. 2015, section 3.1) is "a quality
+    parameter multiplied by the standard deviation of a layer's weights".
     """
     magnitudes = magnitude(weights)
-    return (magnitudes >= factor * float(np.std(weights, dtype=np.float64))) & (magnitudes > 0)
+    return (magnitudes >= threshold) & (magnitudes > 0)
 
 
 def keep_largest(scores: Sequence[np.ndarray], count: int) -> list[np.ndarray]:

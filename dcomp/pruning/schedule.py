@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-ScheduleName = Literal["oneshot", "gradual", "iterative"]
+ScheduleName = Literal["oneshot", "gradual", "iterative", "uniform"]
 
 
 @dataclass(frozen=True)
@@ -15,19 +15,25 @@ class Schedule:
                    sparsity found at `start` to the final one at `until`, a step at each `every`.
     - `iterative`  the same steps, each keeping the same fraction of what was left: prune, retrain,
                    prune again (Han et al. 2015, section 3.4).
+    - `uniform`    the same steps, each setting as many weights to zero as the others.
 
     Attributes:
         start, until: first and last move, in epochs; after `until` the masks hold.
         every: epochs between two moves.
+        at: the moves, ascending, in place of those three. The first of them prunes already, where
+            the move at `start` finds the sparsity that it is to bring about.
     """
 
     name: ScheduleName
     start: float = 0.0
     until: float = 0.0
     every: float = 1.0
+    at: tuple[float, ...] = ()
 
     def moves(self) -> list[float]:
         """The times at which masks move, ascending; the last one reaches the final sparsity."""
+        if self.at:
+            return list(self.at)
         if self.name == "oneshot" or self.until <= self.start:
             return [self.start]
         steps = max(1, round((self.until - self.start) / self.every))
@@ -41,12 +47,18 @@ class Schedule:
             initial: sparsity before the first move.
             final: sparsity asked for.
         """
-        last = self.moves()[-1]
-        if time >= last:
+        progress = self._progress(time)
+        if progress >= 1:
             return final
-        progress = (time - self.start) / (last - self.start)
         if self.name == "gradual":
             return final + (initial - final) * (1 - progress) ** 3
-        if initial >= 1 or final >= 1:
-            return initial + (final - initial) * progress  # nothing left to keep a fraction of
+        if self.name == "uniform" or initial >= 1 or final >= 1:  # at 1 nothing is left to keep a fraction of
+            return initial + (final - initial) * progress
         return float(1 - (1 - initial) * ((1 - final) / (1 - initial)) ** progress)
+
+    def _progress(self, time: float) -> float:
+        """How much of the way is done after the move at `time`, 0 to 1."""
+        if self.at:
+            return (self.at.index(time) + 1) / len(self.at)
+        last = self.moves()[-1]
+        return 1.0 if time >= last else (time - self.start) / (last - self.start)

@@ -56,6 +56,10 @@ def folder(dense_file, dcomp, monkeypatch):
     broken = checkpoint.load_file(home / "lenet300.safetensors")
     with (home / "nan.safetensors").open("wb") as file:
         checkpoint.save(broken.replaced({"fc3.bias": np.full(10, np.nan, np.float32)}), file)
+    (home / "blocks.yaml").write_text(
+        "name: blocks\ndata: mnist\ncheckpoint: lenet300.safetensors\n"
+        "prune: [{sparsity: 0.5}, {sparsity: 1.5}, 7]\nquantize: [{fc_bits: 5, init: best}]\n"
+    )
     (home / "list.yaml").write_text("- 1\n- 2\n")
     (home / "broken.yaml").write_text("name: [\n")
     (home / "nothing.yaml").write_text("name: nothing\n")
@@ -113,6 +117,72 @@ CASES = {
         2,
         "start <= until < epochs must hold, not 0 <= 3 < 3",
     ),
+    "two amounts": (["prune", "lenet300.safetensors", "--sparsity", "0.9", "--count", "5"], 2, "give one"),
+    "an amount of 1": (["prune", "lenet300.safetensors", "--amount", "1"], 2, "--amount: input should be less than 1"),
+    "more zeros than weights": (["prune", "lenet300.safetensors", "--count", "300000"], 2, "where there are 266,200"),
+    "half a weight": (["prune", "lenet300.safetensors", "--count", "1", "--layer", "fc1=0.5"], 2, "a whole number"),
+    "no layer left": (["prune", "lenet300.safetensors", "--count", "1", "--skip", "fc"], 2, "only and skip leave none"),
+    "a name that is no expression": (["prune", "lenet300.safetensors", "--only", "("], 2, "--only: '(' is not a reg"),
+    "rows of all layers": (
+        ["prune", "lenet300.safetensors", "--sparsity", "0.9", "--structure", "row"],
+        2,
+        "give scope layer as well",
+    ),
+    "moves without epochs": (["prune", "lenet300.safetensors", "--count", "1", "--at", "1"], 2, "give epochs as well"),
+    "moves that descend": (
+        ["prune", "lenet300.safetensors", "--count", "1", "--at", "2,1", "--epochs", "3", *EVAL],
+        2,
+        "the moves in at ascend and lie below the 3 epochs, not so 2, 1",
+    ),
+    "moves that are no numbers": (["prune", "lenet300.safetensors", "--count", "1", "--at", "1;2"], 2, "--at: input"),
+    "moves listed and counted": (
+        ["prune", "lenet300.safetensors", "--count", "1", "--at", "1,2", "--every", "2", "--epochs", "3", *EVAL],
+        2,
+        "at lists all moves: leave start, until and every out",
+    ),
+    "one shot at two epochs": (
+        [
+            "prune",
+            "lenet300.safetensors",
+            "--count",
+            "1",
+            "--at",
+            "1,2",
+            "--schedule",
+            "oneshot",
+            "--epochs",
+            "3",
+            *EVAL,
+        ],
+        2,
+        "schedule oneshot moves masks once",
+    ),
+    "rewinding to nothing": (
+        ["prune", "lenet300.safetensors", "--count", "1", "--rewind", "nowhere"],
+        1,
+        "cannot read nowhere",
+    ),
+    "rewinding to another network": (
+        ["prune", "lenet300.safetensors", "--count", "1", "--rewind", "anonymous.safetensors"],
+        1,
+        "cannot rewind: fc1.weight is absent where the pruned network has (300, 784)",
+    ),
+    "rewinding again and again": (
+        ["prune", "lenet300.safetensors", "--count", "1", "--rewind", "x", "--epochs", "3", *EVAL],
+        2,
+        "give schedule oneshot, and a section for each round",
+    ),
+    "sharing after the end": (
+        ["quantize", "lenet300.safetensors", "--fc-bits", "5", "--start", "3"],
+        2,
+        "start <= epochs must hold, not 3 <= 0",
+    ),
+    "an override beyond a list": (
+        ["run", "blocks.yaml", "--set", "prune.4.sparsity=1"],
+        2,
+        "4 stands where a list of 3",
+    ),
+    "an override of a list by a key": (["run", "blocks.yaml", "--set", "prune.sparsity=1"], 2, "wants a number"),
     "0 bits": (["quantize", "lenet300.safetensors", "--fc-bits", "0"], 2, "--fc-bits: input should be greater"),
     "17 bits for a layer": (["quantize", "lenet300.safetensors", "--bits", "fc1=17"], 2, "a whole number from 1 to 16"),
     "no bits": (["quantize", "lenet300.safetensors"], 2, "say how many bits, like 8 for conv_bits"),
@@ -175,6 +245,19 @@ def test_all_mistakes_of_a_recipe_are_told_at_once(folder, dcomp):
     assert err.startswith("error: the recipe five.yaml has 5 mistakes:\n")
     for key in ("train.epochs", "train.lr", "prune.sparsity", "prune.colour", "quantize.conv_bits"):
         assert f"\n  {key}: " in err
+
+
+def test_a_mistake_in_a_list_of_sections_is_told_with_the_number_of_its_section(folder, dcomp):
+    _, _, err = dcomp("run", "blocks.yaml")
+    assert err.startswith("error: the recipe blocks.yaml has 3 mistakes:\n")
+    for place in (
+        "prune.2.sparsity: input",
+        "prune.3: should be a section of keys and values, not 7",
+        "quantize.1.init: ",
+    ):
+        assert f"\n  {place}" in err
+    _, _, err = dcomp("run", "blocks.yaml", "--set", "prune.3={count: 1}", "--set", "quantize=5")
+    assert "\n  quantize: should be a section of keys and values, not 5" in err
 
 
 def test_an_error_above_its_bound_fails_after_printing(folder, dcomp):

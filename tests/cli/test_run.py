@@ -1,7 +1,9 @@
 import json
 
+import numpy as np
 import pytest
 
+from dcomp import sources
 from dcomp.container.reader import Container
 
 RECIPE = """
@@ -102,3 +104,52 @@ def test_a_run_may_start_from_a_checkpoint(dense_file, dcomp, tmp_path):
     code, printed, _ = dcomp("run", path, "--out", tmp_path / "out")
     assert code == 0
     assert "model.dcz" in printed
+
+
+BLOCKS = """
+name: blocks
+data: digits
+train: {architecture: lenet300, epochs: 1, lr: 0.05}
+prune:
+  - {sparsity: 0.5, only: fc1}
+  - {sparsity: 0.25, only: fc2}
+quantize:
+  - {bits: fc1=4, epochs: 1}
+  - {bits: [fc2=3]}
+"""
+
+
+def test_sections_in_a_list_run_in_order_each_with_a_file_and_a_row(dcomp, tmp_path):
+    (tmp_path / "blocks.yaml").write_text(BLOCKS)
+    out = tmp_path / "out"
+    code, printed, err = dcomp("run", tmp_path / "blocks.yaml", "--out", out)
+    assert code == 0, err
+    stages = ["train", "prune", "prune.2", "quantize", "quantize.2", "encode"]
+    assert [stage["stage"] for stage in json.loads((out / "summary.json").read_text())["stages"]] == stages
+    assert all((out / f"{stage}.safetensors").is_file() and f"{stage}.safetensors" in printed for stage in stages[:-1])
+    weights = sources.load_checkpoint(out / "model.dcz").tensors
+    assert np.unique(weights["fc1.weight"]).size <= 17
+    assert np.unique(weights["fc2.weight"]).size <= 9
+    assert (weights["fc1.weight"] == 0).sum() == 117_600
+    assert (weights["fc2.weight"] == 0).sum() == 7_500
+
+
+def test_a_section_added_below_leaves_those_above_done(dcomp, tmp_path):
+    path, out = tmp_path / "blocks.yaml", tmp_path / "out"
+    path.write_text(BLOCKS)
+    assert dcomp("run", path, "--out", out, "--set", "quantize={bits: fc1=4, epochs: 1}")[0] == 0
+    _, _, err = dcomp("run", path, "--out", out)
+    assert err.count("done before") == 4
+    _, _, err = dcomp("run", path, "--out", out, "--set", "prune.2.sparsity=0.3")
+    assert err.count("done before") == 2
+
+
+def test_a_run_takes_up_no_stage_whose_rewind_has_changed(dense_file, dcomp, tmp_path):
+    path, out, early = tmp_path / "ticket.yaml", tmp_path / "out", tmp_path / "early.safetensors"
+    path.write_text(f"name: t\ncheckpoint: {dense_file}\nprune: {{sparsity: 0.9, rewind: {early}}}\n")
+    early.write_bytes(dense_file.read_bytes())
+    assert dcomp("run", path, "--out", out)[0] == 0
+    assert dcomp("run", path, "--out", out)[2].count("done before") == 2
+    assert dcomp("prune", early, "--sparsity", "0", "--kinds", "bias", "-f", "-o", tmp_path / "other")[0] == 0
+    early.write_bytes((tmp_path / "other").read_bytes())
+    assert "done before" not in dcomp("run", path, "--out", out)[2]

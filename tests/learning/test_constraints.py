@@ -104,3 +104,26 @@ def test_hold_recognizes_shared_and_pruned_weights(model):
     constraints.hold(model, ["0.weight", "2.weight"])
     held = [type(module.parametrizations.weight[0]) for module in (model[0], model[2])]
     assert held == [constraints.Mask, constraints.Codebook]
+
+
+@pytest.mark.parametrize(("weights", "values"), [(500, 256), (50, 32), (4, 2)])
+def test_a_codebook_is_known_by_values_that_meet_even_in_few_weights(weights, values):
+    rng = np.random.default_rng(0)
+    codes = np.concatenate([np.arange(values), rng.integers(0, values, weights - values)])
+    assert constraints.is_shared(rng.normal(size=values).astype(np.float32)[codes])
+    assert not constraints.is_shared(rng.normal(size=weights).astype(np.float32))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("count", [50, 290, 5000])
+def test_trained_weights_of_16_bits_are_no_codebook(dtype, count):
+    weights = 0.05 * torch.randn(count, generator=torch.Generator().manual_seed(0))
+    assert not constraints.is_shared(constraints.to_numpy(weights.to(dtype)))
+
+
+def test_hold_leaves_scales_and_shifts_alone_as_they_are_made():
+    norm = nn.Sequential(nn.BatchNorm2d(8))
+    assert constraints.hold(norm, ["0.weight", "0.bias"]) == []
+    with torch.no_grad():
+        norm[0].bias[3:] = torch.arange(1.0, 6)
+    assert constraints.hold(norm, ["0.weight", "0.bias"]) == ["0.bias"]

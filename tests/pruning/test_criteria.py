@@ -1,3 +1,4 @@
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given
@@ -45,7 +46,7 @@ def test_random_scores_leave_zeros_last(rng):
 
 def test_the_papers_threshold_is_a_multiple_of_the_deviation(rng):
     weights = rng.normal(0, 2, 100_000)
-    assert criteria.above_deviation(weights, 1.0).mean() == pytest.approx(0.3173, abs=0.01)
+    assert criteria.above(weights, criteria.deviation(weights)).mean() == pytest.approx(0.3173, abs=0.01)
 
 
 @pytest.mark.parametrize(
@@ -53,3 +54,19 @@ def test_the_papers_threshold_is_a_multiple_of_the_deviation(rng):
 )
 def test_kept_count_rounds_to_the_nearest_weight(size, sparsity, kept):
     assert criteria.kept_count(size, sparsity) == kept
+
+
+@pytest.mark.parametrize("shape", [(5,), (5, 7), (5, 3, 2, 2)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, ml_dtypes.bfloat16])
+def test_a_row_scores_its_norm(rng, shape, dtype):
+    weights = rng.normal(size=shape).astype(dtype)
+    norms = criteria.row_norm(weights)
+    assert norms.shape == (5, *[1] * (len(shape) - 1))
+    expected = np.linalg.norm(weights.astype(np.float64).reshape(5, -1), axis=1)
+    assert norms.reshape(5) == pytest.approx(expected)
+
+
+def test_only_rows_of_zeros_score_zero():
+    rows = np.zeros((2, 3), np.float32)
+    rows[1, 2] = 1e-40
+    assert (criteria.row_norm(rows) != 0).ravel().tolist() == [False, True]

@@ -29,3 +29,18 @@ def test_every_schedule_ends_at_the_final_sparsity_exactly(name, final):
 
 def test_oneshot_moves_once_at_its_start():
     assert Schedule("oneshot", start=3, until=9).moves() == [3]
+
+
+def test_uniform_takes_the_same_at_each_move():
+    schedule = Schedule("uniform", until=4)
+    assert [schedule.sparsity(time, 0.1, 0.9) for time in schedule.moves()] == pytest.approx([0.1, 0.3, 0.5, 0.7, 0.9])
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [("uniform", [0.3, 0.6, 0.9]), ("iterative", [1 - 0.1 ** (1 / 3), 1 - 0.1 ** (2 / 3), 0.9]), ("oneshot", [0.9])],
+)
+def test_every_move_that_is_listed_prunes_the_first_one_too(name, found):
+    schedule = Schedule(name, at=(1, 3, 5)[: len(found)])
+    assert schedule.moves() == [1, 3, 5][: len(found)]
+    assert [schedule.sparsity(time, 0.0, 0.9) for time in schedule.moves()] == pytest.approx(found)

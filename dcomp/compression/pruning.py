@@ -1,0 +1,102 @@
+"""What the settings of `prune` ask of a checkpoint: which weights become zero, and when."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from dcomp.compression import choice
+from dcomp.pruning import budget, criteria
+from dcomp.pruning.budget import Group, Score, Weights
+from dcomp.settings import PruneSettings
+
+
+class Pruning:
+    """A checkpoint's weights as they were found, and the budgets that the settings give them."""
+
+    def __init__(self, tensors: Weights, settings: PruneSettings) -> None:
+        """Choose the weights and form the groups.
+
+        Raises:
+            UsageError: no such layers, or more asked of one than it has.
+            CheckpointError: weights that are not finite.
+        """
+        self._settings = settings
+        self._rows = settings.structure == "row"
+        self._schedule = settings.mask_schedule
+        found = choice.names(tensors, settings.kinds, settings, "weights")
+        self._weights = {name: tensors[name] for name in found}
+        choice.check_finite(self._weights)
+        self._score = _score(self._weights, settings)
+        self._deviations: dict[str, float] = {}
+        if settings.unit == "threshold":
+            self._deviations = {name: criteria.deviation(array) for name, array in self._weights.items()}
+        self._groups = self._groups_of(self._weights)
+        self._sizes, self._zeros = {}, {}
+        for group in self._groups:
+            counts = [budget.count_kept(self._weights[name], rows=self._rows) for name in group.names]
+            self._sizes[group.names] = sum(size for _, size in counts)
+            self._zeros[group.names] = sum(size - kept for kept, size in counts)
+
+    @property
+    def names(self) -> list[str]:
+        """The tensors that are pruned."""
+        return [name for group in self._groups for name in group.names]
+
+    @property
+    def moves(self) -> list[float]:
+        """The epochs at which masks move while the network retrains; none if it was rewound, and pruned before that."""
+        return [] if self._settings.rewind else self._schedule.moves()
+
+    def masks_at(self, move: float, weights: Weights) -> dict[str, np.ndarray]:
+        """The masks that one of the moves brings about, by what weights the tensors that are pruned have at that time.
+
+        A threshold is as many standard deviations of the weights as they were found: those of weights already pruned
+        would grow with each move, and so prune ever more.
+        """
+        now = []
+        for group in self._groups_of(weights):
+            initial = self._zeros[group.names] / self._sizes[group.names]
+            now.append(Group(group.names, self._schedule.sparsity(move, initial, group.sparsity)))
+        return budget.masks(weights, now, self._score)
+
+    def at_once(self) -> dict[str, np.ndarray]:
+        """The tensors pruned, without retraining."""
+        masks = budget.masks(self._weights, self._groups, self._score)
+        return {
+            name: np.where(kept & (self._weights[name] != 0), self._weights[name], 0) for name, kept in masks.items()
+        }
+
+    def notes(self, tensors: Weights) -> Iterator[str]:
+        """What a person should know of what came of it, group by group."""
+        for group in self._groups:
+            found = budget.sparsity_of(tensors, group.names)
+            kept = sum(np.count_nonzero(tensors[name]) for name in group.names)
+            total = sum(self._weights[name].size for name in group.names)
+            yield f"{', '.join(group.names)}: sparsity {found:.4f}, {kept:,} of {total:,} weights kept"
+            asked = round(self._sizes[group.names] * group.sparsity)
+            if self._zeros[group.names] > asked:
+                yield f"sparsity {group.sparsity:g} was asked for, but more weights than that were zero already"
+
+    def _groups_of(self, weights: Weights) -> list[Group]:
+        """The groups, each with the sparsity that the last move brings about if weights stay as they are."""
+        settings = self._settings
+        rules, together = settings.rules, settings.scope == "global"
+        if settings.count is not None:
+            return budget.by_count(weights, settings.count, together=together, rules=rules, rows=self._rows)
+        if settings.amount is not None:
+            moves = len(self._schedule.moves())
+            return budget.by_amount(
+                self._weights, settings.amount, moves, together=together, rules=rules, rows=self._rows
+            )
+        if settings.threshold is not None:
+            return budget.by_deviation(weights, settings.threshold, rules, self._deviations)
+        return budget.by_sparsity(weights, settings.sparsity, together=together, rules=rules)
+
+
+def _score(weights: Mapping[str, np.ndarray], settings: PruneSettings) -> Score:
+    importance = criteria.row_norm if settings.structure == "row" else criteria.magnitude
+    if settings.criterion != "random":
+        return lambda name, array: importance(array)
+    rng = np.random.default_rng(settings.seed)
+    chance = {name: criteria.random(importance(array), rng) for name, array in weights.items()}
+    return lambda name, array: np.where(importance(array) != 0, chance[name], 0)  # drawn once, so masks only shrink

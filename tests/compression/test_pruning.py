@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+
+from dcomp.compression.pruning import Pruning
+from dcomp.errors import UsageError
+from dcomp.settings import PruneSettings
+
+
+def zeros(array):
+    return int((array == 0).sum())
+
+
+def at_once(checkpoint, **settings):
+    return Pruning(checkpoint.tensors, PruneSettings(**settings)).at_once()
+
+
+def test_a_count_of_weights_becomes_zero(lenet_like):
+    assert sum(map(zeros, at_once(lenet_like, count=12_345).values())) == 12_345
+    pruned = at_once(lenet_like, count=100, scope="layer", layer="fc2=7")
+    assert [zeros(array) for array in pruned.values()] == [7, 100, 100]
+
+
+def test_an_amount_takes_its_fraction_of_what_is_left_each_time(lenet_like):
+    once = lenet_like.replaced(at_once(lenet_like, amount=0.5))
+    assert sum(map(zeros, at_once(once, amount=0.5).values())) == round(266_200 * 0.75)
+
+
+def test_only_and_skip_choose_layers_by_name(lenet_like):
+    assert list(at_once(lenet_like, sparsity=0.5, only="fc1|fc3", skip=["^fc3"])) == ["fc1.weight"]
+    assert list(at_once(lenet_like, sparsity=0.5, kinds="linear,bias", only="bias")) == [
+        "fc1.bias",
+        "fc2.bias",
+        "fc3.bias",
+    ]
+    with pytest.raises(UsageError, match=r"only and skip leave none of the layers fc1\.weight"):
+        at_once(lenet_like, sparsity=0.5, skip="fc")
+    with pytest.raises(UsageError, match="no layer matches 'conv'; there are fc1"):
+        at_once(lenet_like, sparsity=0.5, only="conv")
+
+
+@pytest.mark.parametrize("criterion", ["magnitude", "random"])
+def test_whole_rows_become_zero(lenet_like, criterion):
+    pruned = at_once(lenet_like, sparsity=0.35, structure="row", scope="layer", criterion=criterion)
+    for name, array in pruned.items():
+        rows = (array == 0).all(axis=1)
+        assert rows.sum() == round(len(array) * 0.35)
+        assert np.array_equal(array[~rows], lenet_like.tensors[name][~rows])
+
+
+def test_rows_that_are_asked_for_again_are_not_called_too_many(lenet_like):
+    settings = PruneSettings(sparsity=0.27, structure="row", scope="layer")
+    once = lenet_like.replaced(Pruning(lenet_like.tensors, settings).at_once())
+    again = Pruning(once.tensors, settings)
+    assert not any("zero already" in note for note in again.notes(once.replaced(again.at_once()).tensors))
+
+
+RETRAINING = {"epochs": 6, "data": "digits"}
+
+
+def test_every_move_of_an_amount_takes_it_from_what_is_left(lenet_like):
+    pruning = Pruning(lenet_like.tensors, PruneSettings(amount=0.5, at=[1, 2.5, 4], **RETRAINING))
+    found = []
+    for move in pruning.moves:
+        masks = pruning.masks_at(move, lenet_like.tensors)
+        found.append(sum(int(mask.sum()) for mask in masks.values()))
+    assert found == [133_100, 66_550, 33_275]
+    assert pruning.moves == [1, 2.5, 4]
+
+
+def test_moves_of_an_amount_may_be_given_by_start_until_and_every(lenet_like):
+    settings = PruneSettings(amount=0.5, start=1, until=3, schedule="uniform", **RETRAINING)
+    pruning = Pruning(lenet_like.tensors, settings)
+    kept = [sum(m.sum() for m in pruning.masks_at(move, lenet_like.tensors).values()) for move in pruning.moves]
+    assert kept == [133_100, 66_550, 33_275]
+
+
+def test_a_threshold_judges_the_weights_of_the_moment_by_the_deviation_that_was_found(lenet_like):
+    settings = PruneSettings(criterion="std", threshold=1.0, schedule="oneshot", **RETRAINING)
+    pruning = Pruning(lenet_like.tensors, settings)
+    later = {name: lenet_like.tensors[name] * 2 for name in pruning.names}
+    masks = pruning.masks_at(0.0, later)
+    for name, mask in masks.items():
+        deviation = lenet_like.tensors[name].std(dtype=np.float64)
+        assert np.array_equal(mask, np.abs(later[name]) >= deviation)
+
+
+def test_weights_that_a_threshold_has_pruned_do_not_raise_it(lenet_like):
+    pruning = Pruning(lenet_like.tensors, PruneSettings(criterion="std", threshold=1.0, at=[1, 2], **RETRAINING))
+    first = pruning.masks_at(2, {name: lenet_like.tensors[name] for name in pruning.names})
+    held = {name: np.where(mask, lenet_like.tensors[name], 0) for name, mask in first.items()}
+    second = pruning.masks_at(2, held)
+    assert all(np.array_equal(first[name], second[name]) for name in first)

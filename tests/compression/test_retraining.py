@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+
+from dcomp.compression import retraining
+from dcomp.compression.pruning import Pruning
+from dcomp.observer import Silent
+from dcomp.settings import PruneSettings
+
+
+class Steps:
+    """A session that trains nothing, and remembers at which steps masks were set."""
+
+    steps_per_epoch = 30
+
+    def __init__(self, checkpoint, epochs, first=0):
+        self.tensors = checkpoint.tensors
+        self.last_step = 30 * epochs - 1
+        self.first = first
+        self.masked = []
+        self.step = None
+
+    def mask(self, masks):
+        self.masked.append(self.step)
+
+    def shared(self, names):
+        return []
+
+    def hold(self, names):
+        return []
+
+    def weights(self, name):
+        return self.tensors[name]
+
+    def fit(self, observer, *, before_step, eligible_after):
+        for step in range(self.first, self.last_step + 1):
+            self.step = step
+            before_step(step / self.steps_per_epoch)
+        return [eligible_after]
+
+
+def moved(checkpoint, first=0, **settings):
+    settings = PruneSettings(sparsity=0.5, epochs=4, data="digits", **settings)
+    session = Steps(checkpoint, 4, first)
+    history = retraining.prune(session, checkpoint, Pruning(checkpoint.tensors, settings), Silent())
+    return session.masked[1:], history[0]
+
+
+@pytest.mark.parametrize(
+    ("at", "steps"), [([0], [0]), ([0.1, 1, 1.01], [3, 30, 31]), ([0.7, 3.9999], [21, 119]), ([2 / 3], [20])]
+)
+def test_a_move_belongs_to_the_first_step_that_begins_no_earlier(lenet_like, at, steps):
+    assert moved(lenet_like, at=at) == (steps, at[-1])
+
+
+@pytest.mark.parametrize(("first", "steps"), [(0, [15, 45, 75]), (30, [45, 75]), (45, [45, 75]), (46, [75])])
+def test_a_session_that_goes_on_does_the_moves_that_are_left(lenet_like, first, steps):
+    assert moved(lenet_like, first, at=[0.5, 1.5, 2.5])[0] == steps
+
+
+def test_what_was_rewound_is_pruned_before_and_its_masks_do_not_move(lenet_like):
+    assert moved(lenet_like, schedule="oneshot", rewind="earlier.safetensors") == ([], 0.0)
+
+
+def test_tensors_of_every_kind_are_held(lenet_like):
+    held = []
+    session = Steps(lenet_like, 1)
+    session.hold = held.extend
+    session.fit = lambda observer, start_counts: []
+    retraining.hold(session, lenet_like.replaced({"steps": np.ones(3, np.int64)}), Silent())
+    assert held == list(lenet_like.tensors)
