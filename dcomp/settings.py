@@ -4,11 +4,13 @@ Options and recipe keys have their meaning, default and limits here and nowhere 
 options from these classes, a recipe its sections.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from dcomp import plan as plan_file
 from dcomp.errors import UsageError
 from dcomp.layers import Kind, Rule
 from dcomp.pruning.schedule import Schedule, ScheduleName
@@ -24,6 +26,27 @@ def _parses_as_rules(texts: tuple[str, ...]) -> tuple[str, ...]:
     return texts
 
 
+def _rules_of_plan(stage: plan_file.Stage) -> Callable[[object], object]:
+    """What makes of a plan's path the rules that it has for a stage: what is set is what they say."""
+
+    def read(value: object) -> object:
+        try:
+            return plan_file.rules(Path(value), stage) if isinstance(value, str | Path) else value
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+
+    return read
+
+
+def _numbers(value: object) -> object:
+    """Numbers between commas; `none` is no number."""
+    return tuple(value.split(",") if value != "none" else ()) if isinstance(value, str) else value
+
+
+def _ascending(numbers: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(sorted(set(numbers)))
+
+
 def _split_at_commas(value: object) -> object:
     return tuple(value.split(",")) if isinstance(value, str) else value
 
@@ -36,6 +59,12 @@ MAX_SEED = (1 << 63) - 1
 
 Bits = Annotated[int, Field(ge=1, le=MAX_BITS)]
 Rules = Annotated[tuple[str, ...], BeforeValidator(_one_or_more), AfterValidator(_parses_as_rules)]
+PrunePlan = Annotated[Rules, BeforeValidator(_rules_of_plan("prune"))]
+QuantizePlan = Annotated[Rules, BeforeValidator(_rules_of_plan("quantize"))]
+Sparsities = Annotated[
+    tuple[Annotated[float, Field(gt=0, le=1)], ...], BeforeValidator(_numbers), AfterValidator(_ascending)
+]
+BitCounts = Annotated[tuple[Bits, ...], BeforeValidator(_numbers), AfterValidator(_ascending)]
 Kinds = Annotated[tuple[Kind, ...], BeforeValidator(_split_at_commas), Field(min_length=1)]
 LevelName = Literal["fast", "default", "max"]
 DataName = Literal["mnist", "fashion-mnist", "digits"]
@@ -131,6 +160,7 @@ class PruneSettings(LearningSettings):
     criterion: Criterion = Field("magnitude", description="What a weight is kept for.")
     scope: Scope = Field("global", description="One budget for all layers, or one for each.")
     layer: Rules = Field((), description="REGEX=SPARSITY for layers of their own (REGEX=S with std); repeatable.")
+    plan: PrunePlan = Field((), description="Plan of dcomp sensitivity; --layer overrides it.")
     threshold: float | None = Field(None, gt=0, description="For std: keep what exceeds S standard deviations.")
     kinds: Kinds = Field(("conv", "linear"), description="Kinds of tensors to prune, of conv, linear and bias.")
     schedule: ScheduleName = Field("gradual", description="How sparsity grows while the network retrains.")
@@ -145,11 +175,13 @@ class PruneSettings(LearningSettings):
                 raise ValueError("criterion std prunes by threshold: give one, like 1.0")
             if self.sparsity is not None:
                 raise ValueError("criterion std takes a threshold and no sparsity")
+            if self.plan:
+                raise ValueError("criterion std takes thresholds, and a plan has sparsities")
             if any(rule.value <= 0 for rule in self.rules):
                 raise ValueError("the threshold of a layer lies above 0")
         elif self.threshold is not None:
             raise ValueError("a threshold goes with criterion std")
-        elif self.sparsity is None and not self.layer:
+        elif self.sparsity is None and not self.rules:
             raise ValueError("give a sparsity, like 0.9")
         elif any(not 0 <= rule.value <= 1 for rule in self.rules):
             raise ValueError("the sparsity of a layer lies between 0 and 1")
@@ -165,7 +197,7 @@ class PruneSettings(LearningSettings):
     @property
     def rules(self) -> list[Rule]:
         """Per-layer sparsities; per-layer thresholds with criterion `std`."""
-        return [Rule.parse(text) for text in self.layer]
+        return [Rule.parse(text) for text in (*self.plan, *self.layer)]
 
     @property
     def moves_until(self) -> float:
@@ -184,6 +216,7 @@ class QuantizeSettings(LearningSettings):
     fc_bits: Bits | None = Field(None, description="Bits of a fully connected layer's codes.")
     bias_bits: Bits | None = Field(None, description="Bits for biases and normalization tensors, else left alone.")
     bits: Rules = Field((), description="REGEX=BITS for layers of their own; repeatable.")
+    plan: QuantizePlan = Field((), description="Plan of dcomp sensitivity; --bits overrides it.")
     init: Init = Field("linear", description="Where centroids start; optimal is exact, and slower.")
     optimizer: Optimizer = Field("adam", description="Optimizer.")
     lr: float = Field(0.0002, gt=0, description="Learning rate at the start.")
@@ -191,7 +224,7 @@ class QuantizeSettings(LearningSettings):
 
     @model_validator(mode="after")
     def _some_bits(self) -> Self:
-        if not (self.bits_of_kind or self.bits):
+        if not (self.bits_of_kind or self.rules):
             raise ValueError("say how many bits, like 8 for conv_bits (--conv-bits) and 5 for fc_bits (--fc-bits)")
         if any(rule.value != int(rule.value) or not 1 <= rule.value <= MAX_BITS for rule in self.rules):
             raise ValueError(f"the bits of a layer are a whole number from 1 to {MAX_BITS}")
@@ -200,7 +233,7 @@ class QuantizeSettings(LearningSettings):
     @property
     def rules(self) -> list[Rule]:
         """Per-layer bits."""
-        return [Rule.parse(text) for text in self.bits]
+        return [Rule.parse(text) for text in (*self.plan, *self.bits)]
 
     @property
     def bits_of_kind(self) -> dict[Kind, int]:
@@ -220,6 +253,28 @@ class EvalSettings(DataSettings):
 
     data: DataName = Field(description="Data set.")
     max_error: float | None = Field(None, ge=0, le=100, description="Exit 1 if the top-1 error in percent is above.")
+
+
+class SensitivitySettings(DataSettings):
+    """`dcomp sensitivity`."""
+
+    data: DataName = Field(description="Data set.")
+    prune: Sparsities = Field(
+        (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95), description="Sparsities to try, or none."
+    )
+    bits: BitCounts = Field((1, 2, 3, 4, 5, 6, 7, 8), description="Bits of shared values to try, or none.")
+    limit: int | None = Field(None, ge=1, description="Measure on the first N of the validation examples only.")
+    val_split: float = Field(0.08, gt=0, lt=1, description="Part of the training data that is measured on.")
+    seed: int = Field(0, ge=0, le=MAX_SEED, description="Seed by which that part is drawn.")
+    max_drop: float | None = Field(
+        None, ge=0, le=100, description="Percentage points of top-1 accuracy that a plan as a whole may cost."
+    )
+
+    @model_validator(mode="after")
+    def _some_amount(self) -> Self:
+        if not (self.prune or self.bits):
+            raise ValueError("nothing to try: give sparsities (--prune) or bits (--bits)")
+        return self
 
 
 class ReportSettings(Settings):

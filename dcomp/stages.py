@@ -30,11 +30,13 @@ from dcomp.settings import (
     PruneSettings,
     QuantizeSettings,
     ReportSettings,
+    SensitivitySettings,
     Settings,
     TrainSettings,
 )
 
 if TYPE_CHECKING:
+    from dcomp.curves import Sensitivity
     from dcomp.learning.evaluation import Evaluation
     from dcomp.learning.session import Session
 
@@ -210,6 +212,26 @@ def evaluate(checkpoint: Checkpoint, settings: EvalSettings, *, architecture: st
     from dcomp.learning.session import evaluate_checkpoint
 
     return evaluate_checkpoint(checkpoint, architecture_of(checkpoint, architecture), settings)
+
+
+def sensitivity(
+    checkpoint: Checkpoint,
+    settings: SensitivitySettings,
+    observer: Observer = SILENT,
+    *,
+    architecture: str | None = None,
+) -> "Sensitivity":
+    """Measure the errors of a checkpoint with one layer at a time pruned or shared, and choose a plan by them.
+
+    Raises:
+        ArchitectureError, CheckpointError, DataError: as `evaluate`.
+        UsageError: no weights, or no validation examples.
+    """
+    from dcomp.learning.architectures import architecture_of
+    from dcomp.learning.sensitivity import measure as measure_sensitivity
+
+    weights = _weights(checkpoint, WEIGHTS)
+    return measure_sensitivity(checkpoint, weights, architecture_of(checkpoint, architecture), settings, observer)
 
 
 def report(container: Container, dense: Checkpoint | None = None) -> SizeReport:

@@ -4,7 +4,7 @@ import inspect
 import types
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import typer
 
@@ -21,7 +21,16 @@ Architecture = Annotated[
 Workers = Annotated[int, typer.Option("-T", "--threads", min=1, help="Processes that encode at the same time.")]
 MaxMemory = Annotated[float, typer.Option("--max-memory", min=0, help="Limit of the decoded tensors, in GiB.")]
 
-METAVARS = {"layer": "REGEX=VALUE", "bits": "REGEX=N", "data": "NAME", "data_dir": "DIR", "kinds": "KIND,..."}
+METAVARS = {
+    "layer": "REGEX=VALUE",
+    "bits": "REGEX=N",
+    "data": "NAME",
+    "data_dir": "DIR",
+    "kinds": "KIND,...",
+    "plan": "FILE",
+}
+FILES = ("plan",)
+"""Fields that hold what the file says which the option names."""
 
 
 def options_of(settings: type[Settings], *, leave_out: tuple[str, ...] = ()) -> Callable[[Any], Any]:
@@ -53,24 +62,29 @@ def _parameter(settings: type[Settings], name: str) -> inspect.Parameter:
     field = settings.model_fields[name]
     default = None if field.is_required() else field.get_default()
     if isinstance(default, tuple):
-        default = ",".join(default) or None
+        default = ",".join(map(str, default)) or None
     trains = issubclass(settings, LearningSettings) and name in LearningSettings.model_fields
     option = typer.Option(
         f"--{name.replace('_', '-')}",
         help=field.description,
-        metavar=METAVARS.get(name),
+        metavar="N,..." if _holds_numbers(field.annotation) else METAVARS.get(name),
         rich_help_panel="Training" if trains else None,
     )
-    annotation = Annotated[_option_type(field.annotation) | None, option]  # type: ignore[valid-type]
+    annotation = Annotated[(Path if name in FILES else _option_type(field.annotation)) | None, option]  # type: ignore[valid-type]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
+def _holds_numbers(annotation: Any) -> bool:
+    """Whether a field is a tuple of limited numbers."""
+    return get_origin(annotation) is tuple and get_origin(get_args(annotation)[0]) is Annotated
+
+
 def _option_type(annotation: Any) -> Any:
-    """The type that Typer parses: without constraints and None; commas separate kinds, rules repeat the option."""
+    """The type that Typer parses: without constraints and None; rules repeat the option, commas separate all else."""
     if get_origin(annotation) is Annotated:
         return _option_type(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):
         return _option_type(next(part for part in get_args(annotation) if part is not type(None)))
     if get_origin(annotation) is tuple:
-        return str if get_origin(get_args(annotation)[0]) is Literal else list[str]
+        return list[str] if get_args(annotation)[0] is str else str
     return annotation
