@@ -15,6 +15,9 @@ from dcomp.plan import Plan
 
 Setting = Literal["sparsity", "bits"]
 
+DECIMALS = 6
+"""Of errors and losses; what lies beyond is rounding."""
+
 
 @dataclass(frozen=True)
 class Point:
@@ -91,7 +94,7 @@ class Sensitivity:
 
 def drop(error: float, dense_error: float) -> float:
     """The drop between two errors, freed of what rounding adds to it."""
-    return round(error - dense_error, 9)
+    return round(error - dense_error, DECIMALS)
 
 
 def plan_within(curves: Sequence[Curve], dense_error: float, budget: float) -> Plan:

@@ -10,7 +10,7 @@ from dcomp.cli.console import observer, say
 from dcomp.cli.files import PIPE, opened
 from dcomp.cli.options import Architecture, Force, Input, Json, Quiet, options_of
 from dcomp.curves import Setting
-from dcomp.errors import GateError, UsageError
+from dcomp.errors import GateError, OutputError, UsageError
 from dcomp.files import check_replaceable, replacing
 from dcomp.observer import Observer
 from dcomp.settings import SensitivitySettings
@@ -52,6 +52,8 @@ def sensitivity(
     for path in (plan, plot):
         if path is not None:
             check_replaceable(path, force=force)
+            if path.exists() and input is not None and input.exists() and path.samefile(input):
+                raise OutputError(f"{path} is the input; name another file")
     if plot is not None:
         if plot.suffix != ".png":
             raise UsageError(f"--plot {plot}: the image is a PNG, so name it .png")

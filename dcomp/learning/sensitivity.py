@@ -1,14 +1,15 @@
 """What pruning or sharing costs, one layer at a time and without retraining."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import nn
 
 from dcomp.checkpoint import Checkpoint
-from dcomp.curves import Curve, Point, Sensitivity, Setting, tightened
+from dcomp.curves import DECIMALS, Curve, Point, Sensitivity, Setting, tightened
 from dcomp.errors import CheckpointError, UsageError
 from dcomp.learning import architectures, datasets
 from dcomp.learning.datasets import Split
@@ -39,10 +40,11 @@ class Probe:
         try:
             for name, array in changed.items():
                 state[name].copy_(to_torch(array))
-            return evaluate(self._model, self._split)
+            found = evaluate(self._model, self._split)
         finally:
             for name, tensor in original.items():
                 state[name].copy_(tensor)
+        return replace(found, top1_error=round(found.top1_error, DECIMALS), loss=round(found.loss, DECIMALS))
 
 
 def measure(
@@ -77,10 +79,6 @@ def measure(
 def curves_of(probe: Probe, weights: Weights, settings: SensitivitySettings, observer: Observer) -> tuple[Curve, ...]:
     """Two curves for each layer: sparsities from the least on, bits from the most on."""
     amounts: dict[Setting, tuple[float, ...]] = {"sparsity": settings.prune, "bits": settings.bits[::-1]}
-    change: dict[Setting, Callable[[np.ndarray, float], np.ndarray]] = {
-        "sparsity": pruned,
-        "bits": lambda array, bits: shared(array, int(bits)),
-    }
     curves = []
     done = 0
     observer.started(len(weights) * sum(map(len, amounts.values())))
@@ -89,7 +87,8 @@ def curves_of(probe: Probe, weights: Weights, settings: SensitivitySettings, obs
             for setting, tried in amounts.items():
                 points = []
                 for amount in tried:
-                    found = probe.evaluate({name: change[setting](array, amount)})
+                    change = pruned(array, amount) if setting == "sparsity" else shared(array, int(amount))
+                    found = probe.evaluate({name: change})
                     points.append(Point(amount, found.top1_error, found.loss))
                     done += 1
                     observer.stepped(done, found.loss, 1 - found.top1_error / 100)
