@@ -27,7 +27,7 @@ def _parses_as_rules(texts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _rules_of_plan(stage: plan_file.Stage) -> Callable[[object], object]:
-    """What makes of a plan's path the rules that it has for a stage: what is set is what they say."""
+    """A validator that reads a plan's path into its rules for a stage, so that settings hold what the plan says."""
 
     def read(value: object) -> object:
         try:

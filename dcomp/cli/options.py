@@ -30,7 +30,7 @@ METAVARS = {
     "plan": "FILE",
 }
 FILES = ("plan",)
-"""Fields that hold what the file says which the option names."""
+"""Fields whose option names a file; they hold what that says."""
 
 
 def options_of(settings: type[Settings], *, leave_out: tuple[str, ...] = ()) -> Callable[[Any], Any]:
