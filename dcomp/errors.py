@@ -13,7 +13,7 @@
     ├── DataError           a data set that cannot be had
     ├── OutputError         a file that cannot be written, or must not be overwritten
     ├── DifferenceError     a container and a checkpoint that should be equal and are not
-    └── GateError           a bound asked for (--max-error, --min-ratio) that was missed
+    └── GateError           a bound asked for (--max-error, --min-ratio, --max-drop) that was missed
 """
 
 

@@ -61,7 +61,7 @@ def check_replaceable(path: Path, *, force: bool) -> None:
     if path.is_dir():
         raise OutputError(f"{path} is a folder; name a file")
     if path.is_file() and not force:
-        raise OutputError(f"{path} exists; --force replaces it, -o names another")
+        raise OutputError(f"{path} exists; --force replaces it, or name another file")
     if not path.parent.is_dir():
         raise OutputError(f"{path.parent} is not a folder; create it first")
 

@@ -17,7 +17,8 @@
       - {fc_bits: 5, epochs: 3}
 
 `train` may be replaced by `checkpoint: FILE`, with the `architecture` of the file if it does not say. `encode` always
-runs; the other sections may be left out, or be null, which is the same. Paths count from the current folder.
+runs; the other sections may be left out, or be null, which is the same. `plan: FILE`, of `dcomp sensitivity`, gives
+prune and quantize, where they are sections, rules for each layer. Paths count from the current folder.
 """
 
 from collections.abc import Iterable
@@ -40,6 +41,7 @@ from dcomp.settings import (
     TrainSettings,
     mistakes,
 )
+from dcomp.yaml_files import load_mapping
 
 
 def _in_a_list(value: object) -> object:
@@ -49,7 +51,7 @@ def _in_a_list(value: object) -> object:
 Pruning = Annotated[tuple[PruneSettings, ...], BeforeValidator(_in_a_list)]
 Quantization = Annotated[tuple[QuantizeSettings, ...], BeforeValidator(_in_a_list)]
 
-SHARED_KEYS = ("architecture", "data", "data_dir", "device", "seed")
+SHARED_KEYS = ("architecture", "data", "data_dir", "device", "plan", "seed")
 
 
 class Recipe(Settings):
@@ -62,6 +64,7 @@ class Recipe(Settings):
     device: str = "auto"
     seed: int = Field(0, ge=0, le=MAX_SEED)
     checkpoint: Path | None = None
+    plan: Path | None = None
     train: TrainSettings | None = None
     prune: Pruning = ()
     quantize: Quantization = ()
@@ -103,30 +106,13 @@ def _settings_class(annotation: Any) -> type[Settings] | None:
     return next((kind for kind in options if isinstance(kind, type) and issubclass(kind, Settings)), None)
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """The safe loader, which takes the last of two equal keys, made to refuse them."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        if twice := {key for key in keys if keys.count(key) > 1}:
-            raise yaml.constructor.ConstructorError(None, None, f"{', '.join(twice)} occurs twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
 def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
     """Read a recipe; `overrides` are `key=value`, with dots between section and key.
 
     Raises:
         RecipeError: not readable, or mistakes, all of them in one message.
     """
-    try:
-        content = yaml.load(path.read_text(), _UniqueKeys)
-    except OSError as error:
-        raise RecipeError(f"cannot read the recipe {path}: {error.strerror}") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RecipeError(f"the recipe {path} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise RecipeError(f"the recipe {path} is not a mapping of keys to values")
+    content = load_mapping(path, "recipe")
     for override in overrides:
         _override(content, override)
     try:

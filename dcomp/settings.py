@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from dcomp import plan as plan_file
 from dcomp.errors import UsageError
 from dcomp.layers import Kind, Rule
 from dcomp.pruning.schedule import Schedule, ScheduleName
@@ -33,6 +34,27 @@ def _parses_as_rules(texts: tuple[str, ...]) -> tuple[str, ...]:
     except UsageError as error:
         raise ValueError(str(error)) from error
     return texts
+
+
+def _rules_of_plan(stage: plan_file.Stage) -> Callable[[object], object]:
+    """A validator that reads a plan's path into its rules for a stage, so that settings hold what the plan says."""
+
+    def read(value: object) -> object:
+        try:
+            return plan_file.rules(Path(value), stage) if isinstance(value, str | Path) else value
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+
+    return read
+
+
+def _numbers(value: object) -> object:
+    """Numbers between commas; `none` is no number."""
+    return tuple(value.split(",") if value != "none" else ()) if isinstance(value, str) else value
+
+
+def _ascending(numbers: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(sorted(set(numbers)))
 
 
 def _split_at_commas(value: object) -> object:
@@ -57,6 +79,12 @@ MAX_SEED = (1 << 63) - 1
 Bits = Annotated[int, Field(ge=1, le=MAX_BITS)]
 Rules = Annotated[tuple[str, ...], BeforeValidator(_one_or_more), AfterValidator(_parses_as_rules)]
 Patterns = Annotated[tuple[str, ...], BeforeValidator(_one_or_more), AfterValidator(_compiles)]
+PrunePlan = Annotated[Rules, BeforeValidator(_rules_of_plan("prune"))]
+QuantizePlan = Annotated[Rules, BeforeValidator(_rules_of_plan("quantize"))]
+Sparsities = Annotated[
+    tuple[Annotated[float, Field(gt=0, le=1)], ...], BeforeValidator(_numbers), AfterValidator(_ascending)
+]
+BitCounts = Annotated[tuple[Bits, ...], BeforeValidator(_numbers), AfterValidator(_ascending)]
 Kinds = Annotated[tuple[Kind, ...], BeforeValidator(_split_at_commas), Field(min_length=1)]
 Epoch = Annotated[float, Field(ge=0)]
 Epochs = Annotated[tuple[Epoch, ...], BeforeValidator(_one_or_more), BeforeValidator(_split_at_commas)]
@@ -189,6 +217,7 @@ class PruneSettings(ChosenSettings):
     criterion: Criterion = Field("magnitude", description="What a weight is kept for.")
     scope: Scope = Field("global", description="One budget for all layers, or one for each.")
     structure: Structure = Field("weight", description="Prune single weights, or whole rows: neurons and filters.")
+    plan: PrunePlan = Field((), description="Plan of dcomp sensitivity; --layer overrides it.")
     kinds: Kinds = Field(("conv", "linear"), description="Kinds of tensors to prune, of conv, linear and bias.")
     schedule: ScheduleName = Field("gradual", description="How sparsity grows while the network retrains.")
     start: float = Field(0.0, ge=0, description="Epoch of the first move of the masks.")
@@ -213,8 +242,10 @@ class PruneSettings(ChosenSettings):
             raise ValueError("a threshold goes with criterion std")
         elif len(given) > 1:
             raise ValueError(f"{' and '.join(given)} say the same in two ways: give one")
-        elif not given and not self.layer:
+        elif not given and not self.rules:
             raise ValueError("give a sparsity, like 0.9, or a count or an amount")
+        if self.plan and (self.unit != "sparsity" or self.structure != "weight"):
+            raise ValueError("a plan holds sparsities of single weights: no other unit and no structure goes with it")
         fits, limit = LAYER_LIMITS[self.unit]
         if not all(fits(rule.value) for rule in self.rules):
             raise ValueError(limit)
@@ -254,7 +285,7 @@ class PruneSettings(ChosenSettings):
     @property
     def rules(self) -> list[Rule]:
         """What is asked for single layers."""
-        return [Rule.parse(text) for text in self.layer]
+        return [Rule.parse(text) for text in (*self.plan, *self.layer)]
 
     @property
     def moves_until(self) -> float:
@@ -277,6 +308,7 @@ class QuantizeSettings(ChosenSettings):
     fc_bits: Bits | None = Field(None, description="Bits of a fully connected layer's codes.")
     bias_bits: Bits | None = Field(None, description="Bits for biases and normalization tensors, else left alone.")
     bits: Rules = Field((), description="REGEX=BITS for layers of their own; repeatable.")
+    plan: QuantizePlan = Field((), description="Plan of dcomp sensitivity; --bits overrides it.")
     init: Init = Field("linear", description="Where centroids start; optimal is exact, and slower.")
     start: int = Field(0, ge=0, description="Epoch at which weights are shared; until then they train, zeros held.")
     optimizer: Optimizer = Field("adam", description="Optimizer.")
@@ -285,7 +317,7 @@ class QuantizeSettings(ChosenSettings):
 
     @model_validator(mode="after")
     def _some_bits(self) -> Self:
-        if not (self.bits_of_kind or self.bits):
+        if not (self.bits_of_kind or self.rules):
             raise ValueError("say how many bits, like 8 for conv_bits (--conv-bits) and 5 for fc_bits (--fc-bits)")
         if any(rule.value != int(rule.value) or not 1 <= rule.value <= MAX_BITS for rule in self.rules):
             raise ValueError(f"the bits of a layer are a whole number from 1 to {MAX_BITS}")
@@ -300,7 +332,7 @@ class QuantizeSettings(ChosenSettings):
     @property
     def rules(self) -> list[Rule]:
         """Per-layer bits."""
-        return [Rule.parse(text) for text in self.bits]
+        return [Rule.parse(text) for text in (*self.plan, *self.bits)]
 
     @property
     def bits_of_kind(self) -> dict[Kind, int]:
@@ -320,6 +352,28 @@ class EvalSettings(DataSettings):
 
     data: DataName = Field(description="Data set.")
     max_error: float | None = Field(None, ge=0, le=100, description="Exit 1 if the top-1 error in percent is above.")
+
+
+class SensitivitySettings(DataSettings):
+    """`dcomp sensitivity`."""
+
+    data: DataName = Field(description="Data set.")
+    prune: Sparsities = Field(
+        (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95), description="Sparsities to try, or none."
+    )
+    bits: BitCounts = Field((1, 2, 3, 4, 5, 6, 7, 8), description="Bits of shared values to try, or none.")
+    limit: int | None = Field(None, ge=1, description="Measure on the first N of the validation examples only.")
+    val_split: float = Field(0.08, gt=0, lt=1, description="Part of the training data that is measured on.")
+    seed: int = Field(0, ge=0, le=MAX_SEED, description="Seed by which that part is drawn.")
+    max_drop: float | None = Field(
+        None, ge=0, le=100, description="Percentage points of top-1 accuracy that a plan as a whole may cost."
+    )
+
+    @model_validator(mode="after")
+    def _some_amount(self) -> Self:
+        if not (self.prune or self.bits):
+            raise ValueError("nothing to try: give sparsities (--prune) or bits (--bits)")
+        return self
 
 
 class ReportSettings(Settings):

@@ -14,7 +14,7 @@ from dcomp import __version__, layers, prefixes, shards, sources
 from dcomp import checkpoint as safetensors_file
 from dcomp.checkpoint import Checkpoint
 from dcomp.coding.level import DEFAULT, LEVELS
-from dcomp.compression import retraining, sharing
+from dcomp.compression import choice, retraining, sharing
 from dcomp.compression.pruning import Pruning
 from dcomp.compression.rewinding import rewound
 from dcomp.container import writer
@@ -29,11 +29,13 @@ from dcomp.settings import (
     PruneSettings,
     QuantizeSettings,
     ReportSettings,
+    SensitivitySettings,
     Settings,
     TrainSettings,
 )
 
 if TYPE_CHECKING:
+    from dcomp.curves import Sensitivity
     from dcomp.learning.evaluation import Evaluation
     from dcomp.learning.session import Session
 
@@ -193,6 +195,27 @@ def evaluate(checkpoint: Checkpoint, settings: EvalSettings, *, architecture: st
 
     checkpoint = _fitted(checkpoint, architecture)
     return evaluate_checkpoint(checkpoint, architecture_of(checkpoint, architecture), settings)
+
+
+def sensitivity(
+    checkpoint: Checkpoint,
+    settings: SensitivitySettings,
+    observer: Observer = SILENT,
+    *,
+    architecture: str | None = None,
+) -> "Sensitivity":
+    """Measure the errors of a checkpoint with one layer at a time pruned or shared, and choose a plan by them.
+
+    Raises:
+        ArchitectureError, CheckpointError, DataError: as `evaluate`.
+        UsageError: no weights, or no validation examples.
+    """
+    from dcomp.learning.architectures import architecture_of
+    from dcomp.learning.sensitivity import measure as measure_sensitivity
+
+    checkpoint = _fitted(checkpoint, architecture)
+    weights = choice.weights(checkpoint.tensors)
+    return measure_sensitivity(checkpoint, weights, architecture_of(checkpoint, architecture), settings, observer)
 
 
 def report(container: Container, dense: Checkpoint | None = None) -> SizeReport:

@@ -6,7 +6,7 @@ import typer
 import typer.main
 
 import dcomp
-from dcomp.cli import codec, inspection, learning, measure, runs
+from dcomp.cli import codec, inspection, learning, measure, runs, sensitivity
 
 EPILOG = "DCOMP_DATA names the folder of data sets; DCOMP_DEBUG=1 shows the traceback of an error."
 
@@ -39,7 +39,7 @@ def dcomp_(
     """
 
 
-for _module in (learning, codec, measure, inspection, runs):
+for _module in (learning, codec, measure, inspection, sensitivity, runs):
     _module.register(app)
 
 

@@ -28,9 +28,12 @@ METAVARS = {
     "skip": "REGEX",
     "kinds": "KIND,...",
     "at": "EPOCH,...",
+    "plan": "FILE",
     "data": "NAME",
     "data_dir": "DIR",
 }
+FILES = ("plan",)
+"""Fields whose option names a file; they hold what that says."""
 
 
 def options_of(settings: type[Settings], *, leave_out: tuple[str, ...] = ()) -> Callable[[Any], Any]:
@@ -62,16 +65,21 @@ def _parameter(settings: type[Settings], name: str) -> inspect.Parameter:
     field = settings.model_fields[name]
     default = None if field.is_required() else field.get_default()
     if isinstance(default, tuple):
-        default = ",".join(default) or None
+        default = ",".join(map(str, default)) or None
     trains = issubclass(settings, LearningSettings) and name in LearningSettings.model_fields
     option = typer.Option(
         f"--{name.replace('_', '-')}",
         help=field.description,
-        metavar=METAVARS.get(name),
+        metavar="N,..." if _holds_numbers(field.annotation) else METAVARS.get(name),
         rich_help_panel="Training" if trains else None,
     )
-    annotation = Annotated[_option_type(field.annotation) | None, option]  # type: ignore[valid-type]
+    annotation = Annotated[(Path if name in FILES else _option_type(field.annotation)) | None, option]  # type: ignore[valid-type]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _holds_numbers(annotation: Any) -> bool:
+    """Whether a field is a tuple of limited numbers."""
+    return get_origin(annotation) is tuple and get_origin(get_args(annotation)[0]) is Annotated
 
 
 def _option_type(annotation: Any) -> Any:

@@ -23,6 +23,20 @@ def names(
     return layers.chosen(found, settings.only, settings.skip)
 
 
+def weights(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """All weights of a checkpoint by name, in its order.
+
+    Raises:
+        UsageError: there are none.
+        CheckpointError: weights that are not finite.
+    """
+    found = {name: tensors[name] for name in layers.select(tensors, layers.WEIGHTS)}
+    if not found:
+        raise UsageError(f"the checkpoint has no {' or '.join(layers.WEIGHTS)} weights")
+    check_finite(found)
+    return found
+
+
 def check_finite(weights: Mapping[str, np.ndarray]) -> None:
     """Raise CheckpointError if a weight is infinite or no number."""
     for name, array in weights.items():

@@ -1,4 +1,4 @@
-"""Results as tables for the terminal; a size report as Markdown or CSV as well."""
+"""Results as tables for the terminal; a size report as Markdown or CSV as well, curves as CSV."""
 
 import csv
 import io
@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dcomp.benchmark import Row as BenchRow
+from dcomp.curves import Point, Sensitivity, Setting
 from dcomp.reporting.outline import Outline
 from dcomp.reporting.sizes import Row, SizeReport
 
@@ -112,6 +113,45 @@ def bench_table(rows: Sequence[BenchRow]) -> Table:
             row.codec, f"{row.bytes:,}", f"{row.ratio:.2f}x", f"{row.compress:,.0f}", f"{row.decompress:,.0f}"
         )
     return table
+
+
+def curve_table(result: Sensitivity, setting: Setting) -> Table:
+    """A line for each layer: the network's top-1 error at each amount."""
+    curves = result.of(setting)
+    table = _figures((f"top-1 error % at {setting}",), [f"{point.amount:g}" for point in curves[0].points])
+    for curve in curves:
+        table.add_row(_shown(curve.layer), *(f"{point.top1_error:.2f}" for point in curve.points))
+    return table
+
+
+def plan_table(result: Sensitivity) -> Table:
+    """A line for each layer: what the plan does to it, and the network's error with that alone; then all together."""
+    table = _figures(("plan",), ("weights", "sparsity", "error % alone", "bits", "error % alone"))
+    weights = {curve.layer: curve.weights for curve in result.curves}
+    pruned, shared = result.chosen("sparsity"), result.chosen("bits")
+    for layer, count in weights.items():
+        points = [chosen.get(layer) for chosen in (pruned, shared)]
+        cells = [text for point in points for text in _point_cells(point)]
+        table.add_row(_shown(layer), f"{count:,}", *cells, end_section=layer == list(weights)[-1])
+    total = sum(weights.values())
+    sparsity = sum(weights[layer] * point.amount for layer, point in pruned.items()) / total
+    table.add_row("all", f"{total:,}", f"{sparsity:.3g}", "", "", "", style="bold")
+    return table
+
+
+def _point_cells(point: Point | None) -> tuple[str, str]:
+    return ("", "") if point is None else (f"{point.amount:g}", f"{point.top1_error:.2f}")
+
+
+def curves_csv(result: Sensitivity) -> str:
+    """A line for each point of each curve."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(("layer", "weights", "setting", "amount", "top1_error", "loss"))
+    for curve in result.curves:
+        for point in curve.points:
+            writer.writerow((curve.layer, curve.weights, curve.setting, point.amount, point.top1_error, point.loss))
+    return buffer.getvalue().rstrip("\n")
 
 
 def _figures(words: Sequence[str], figures: Sequence[str]) -> Table:

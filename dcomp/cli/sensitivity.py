@@ -1,0 +1,111 @@
+"""sensitivity: which layers bear how much pruning and sharing."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, get_args
+
+import typer
+
+from dcomp.cli.console import observer, say
+from dcomp.cli.files import PIPE, opened
+from dcomp.cli.options import Architecture, Force, Input, Json, Quiet, options_of
+from dcomp.curves import Setting
+from dcomp.errors import GateError, OutputError, UsageError
+from dcomp.files import check_replaceable, replacing
+from dcomp.observer import Observer
+from dcomp.settings import SensitivitySettings
+
+if TYPE_CHECKING:
+    from dcomp.curves import PlanResult, Sensitivity
+
+
+@options_of(SensitivitySettings)
+def sensitivity(
+    settings: SensitivitySettings,
+    input: Input = None,
+    plan: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the plan that --max-drop allows, for prune and quantize.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the curves as a PNG image.")] = None,
+    architecture: Architecture = None,
+    as_json: Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure how the error grows as one layer at a time is pruned, or shares its weights, without retraining.
+
+    The examples are the part of the training data that `train` sets aside for validation: give the --val-split and
+    --seed of the training. With --max-drop a plan is chosen: for each layer the harshest sparsity and bits that alone
+    cost no more than a budget, made small enough for the network with the whole plan applied to stay within the drop.
+    `prune`, `quantize` and recipes take it: --plan FILE.
+
+    Example: [bold]dcomp sensitivity lenet5.safetensors --data mnist --max-drop 0.5 --plan plan.yaml[/bold]
+    """
+    from dcomp import sources, stages
+    from dcomp.reporting import plots, render
+
+    if as_json and as_csv:
+        raise UsageError("--json and --csv exclude each other")
+    if plan is not None and settings.max_drop is None:
+        raise UsageError("--plan: say what a plan may cost with --max-drop, like 0.5 percentage points")
+    for path in (plan, plot):
+        if path is not None:
+            check_replaceable(path, force=force)
+            if path.exists() and input is not None and input.exists() and path.samefile(input):
+                raise OutputError(f"{path} is the input; name another file")
+    if plot is not None:
+        if plot.suffix != ".png":
+            raise UsageError(f"--plot {plot}: the image is a PNG, so name it .png")
+        plots.check_available()
+    watcher = observer(quiet)
+    with opened(input) as path:
+        result = stages.sensitivity(sources.load_checkpoint(path), settings, watcher, architecture=architecture)
+    name = input.name if input is not None and input != PIPE else "standard input"
+    subject = f"{name} on {result.count:,} validation examples of {settings.data}"
+    if as_json:
+        say(json.dumps(result.as_dict(), indent=2))
+    elif as_csv:
+        say(render.curves_csv(result))
+    else:
+        _show(result, subject)
+    if plot is not None:
+        _write(plot, plots.sensitivity_png(result, subject), watcher, force=force)
+    if plan is not None:
+        assert result.planned is not None  # a drop is allowed
+        if not result.planned.plan.sections():
+            raise GateError(f"no layer bears any of the amounts tried within --max-drop {settings.max_drop:g}: no plan")
+        comment = f"{subject}\n{_verdict(result, result.planned)}"
+        _write(plan, result.planned.plan.as_yaml(comment).encode(), watcher, force=force)
+
+
+def _show(result: "Sensitivity", subject: str) -> None:
+    from dcomp.reporting import render
+
+    say(f"{subject}: top-1 error {result.top1_error:.2f} %")
+    for setting in get_args(Setting):
+        if result.of(setting):
+            say("")
+            render.show(render.curve_table(result, setting))
+    if result.planned is not None:
+        say("")
+        render.show(render.plan_table(result))
+        say(_verdict(result, result.planned))
+
+
+def _verdict(result: "Sensitivity", planned: "PlanResult") -> str:
+    """What a plan comes to, in one line."""
+    errors = f"top-1 error {result.top1_error:.2f} % -> {planned.top1_error:.2f} %"
+    costs = f"{planned.max_drop:g} points more are allowed, {planned.budget:.2f} to each layer's sparsity or bits alone"
+    return f"the whole plan: {errors} ({costs})"
+
+
+def _write(path: Path, content: bytes, watcher: Observer, *, force: bool) -> None:
+    with replacing(path, force=force) as file:
+        file.write(content)
+    watcher.note(f"{path} is written")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command()(sensitivity)

@@ -1,0 +1,136 @@
+"""What pruning or sharing costs, one layer at a time and without retraining."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import nn
+
+from dcomp.checkpoint import Checkpoint
+from dcomp.curves import DECIMALS, Curve, Point, Sensitivity, Setting, tightened
+from dcomp.errors import CheckpointError, UsageError
+from dcomp.learning import architectures, datasets
+from dcomp.learning.datasets import Split
+from dcomp.learning.evaluation import Evaluation, evaluate
+from dcomp.learning.session import check_fit
+from dcomp.learning.tensors import to_torch
+from dcomp.learning.training import choose_device
+from dcomp.observer import Observer
+from dcomp.plan import Plan
+from dcomp.pruning import criteria
+from dcomp.quantization import kmeans
+from dcomp.settings import SensitivitySettings
+
+Weights = Mapping[str, np.ndarray]
+
+
+class Probe:
+    """A network and a split on its device; tensors are changed for the time of one evaluation."""
+
+    def __init__(self, model: nn.Module, split: Split) -> None:
+        self._model = model
+        self._split = split
+
+    def evaluate(self, changed: Weights) -> Evaluation:
+        """Errors with some tensors replaced; they are put back."""
+        state = self._model.state_dict()
+        original = {name: state[name].clone() for name in changed}
+        try:
+            for name, array in changed.items():
+                state[name].copy_(to_torch(array))
+            found = evaluate(self._model, self._split)
+        finally:
+            for name, tensor in original.items():
+                state[name].copy_(tensor)
+        return replace(found, top1_error=round(found.top1_error, DECIMALS), loss=round(found.loss, DECIMALS))
+
+
+def measure(
+    checkpoint: Checkpoint, weights: Weights, architecture: str, settings: SensitivitySettings, observer: Observer
+) -> Sensitivity:
+    """Curves of each of the weights on validation examples, and a plan if a drop is allowed.
+
+    Raises:
+        ArchitectureError: no such network, or checkpoint or data do not fit it.
+        DataError: the data set cannot be had.
+        UsageError: there are no validation examples.
+        CheckpointError: the network's answers are no numbers.
+    """
+    probe = _probe(checkpoint, architecture, settings)
+    dense = probe.evaluate({})
+    if not math.isfinite(dense.loss):
+        raise CheckpointError(f"the network's loss is {dense.loss}: its weights hold or make infinities or NaNs")
+    curves = curves_of(probe, weights, settings, observer)
+    planned = None
+    if settings.max_drop is not None:
+
+        def error_of(plan: Plan) -> float:
+            error = probe.evaluate(applied(plan, weights)).top1_error
+            amounts = f"{len(plan.sparsities)} layers pruned, {len(plan.bits)} shared"
+            observer.note(f"a plan tried: {amounts}, together top-1 error {error:.2f} %")
+            return error
+
+        planned = tightened(curves, dense.top1_error, settings.max_drop, error_of)
+    return Sensitivity(dense.top1_error, dense.loss, dense.count, curves, planned)
+
+
+def curves_of(probe: Probe, weights: Weights, settings: SensitivitySettings, observer: Observer) -> tuple[Curve, ...]:
+    """Two curves for each layer: sparsities from the least on, bits from the most on."""
+    amounts: dict[Setting, tuple[float, ...]] = {"sparsity": settings.prune, "bits": settings.bits[::-1]}
+    curves = []
+    done = 0
+    observer.started(len(weights) * sum(map(len, amounts.values())))
+    try:
+        for name, array in weights.items():
+            for setting, tried in amounts.items():
+                points = []
+                for amount in tried:
+                    change = pruned(array, amount) if setting == "sparsity" else shared(array, int(amount))
+                    found = probe.evaluate({name: change})
+                    points.append(Point(amount, found.top1_error, found.loss))
+                    done += 1
+                    observer.stepped(done, found.loss, 1 - found.top1_error / 100)
+                if points:
+                    curves.append(Curve(name, array.size, setting, tuple(points)))
+    finally:
+        observer.finished()
+    return tuple(curves)
+
+
+def applied(plan: Plan, weights: Weights) -> dict[str, np.ndarray]:
+    """The tensors that a plan changes, pruned first and shared then, as `prune` and `quantize` would."""
+    changed = {name: pruned(weights[name], sparsity) for name, sparsity in plan.sparsities.items()}
+    return changed | {name: shared(changed.get(name, weights[name]), bits) for name, bits in plan.bits.items()}
+
+
+def pruned(weights: np.ndarray, sparsity: float) -> np.ndarray:
+    """Weights with the smallest set to zero."""
+    kept = criteria.kept_count(weights.size, sparsity)
+    [mask] = criteria.keep_largest([criteria.magnitude(weights)], kept)
+    return np.where(mask, weights, 0)
+
+
+def shared(weights: np.ndarray, bits: int) -> np.ndarray:
+    """Weights of which the kept ones have at most 2^bits values."""
+    kept = weights != 0
+    codebook, codes = kmeans.share(weights[kept], bits)
+    result = np.zeros_like(weights)
+    result[kept] = codebook[codes]
+    return result
+
+
+def _probe(checkpoint: Checkpoint, architecture: str, settings: SensitivitySettings) -> Probe:
+    device = choose_device(settings.device)
+    model = architectures.build(architecture)
+    architectures.load_into(model, checkpoint, architecture)
+    model.to(device)
+    _, validation = datasets.load(settings.data, settings.data_dir).split_validation(settings.val_split, settings.seed)
+    if not len(validation):
+        raise UsageError(f"--val-split {settings.val_split:g} leaves no example to measure on")
+    if settings.limit is not None:
+        validation = validation.subset(torch.arange(min(settings.limit, len(validation))))
+    split = validation.to(device)
+    check_fit(model, split, architecture)
+    return Probe(model, split)
