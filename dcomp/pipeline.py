@@ -26,7 +26,7 @@ from dcomp.observer import Observer, Silent
 from dcomp.pruning.budget import sparsity_of
 from dcomp.recipe import Recipe
 from dcomp.reporting.sizes import SizeReport
-from dcomp.settings import Settings
+from dcomp.settings import PLACES, Settings
 
 CONTAINER = "model.dcz"
 SUMMARY = "summary.json"
@@ -196,7 +196,7 @@ class Run:
 
         A stage that is cheap to do again names the version of what makes its file.
         """
-        own = settings.model_dump(mode="json", exclude={"data_dir", "device"})
+        own = settings.model_dump(mode="json", exclude=PLACES)
         text = json.dumps([self._fingerprint, stage, own, *([maker] if maker else [])], sort_keys=True)
         self._fingerprint = hashlib.sha256(text.encode()).hexdigest()
         known, path = self._done.get(stage), self._folder / name

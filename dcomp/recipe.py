@@ -3,7 +3,7 @@
 ::
 
     name: lenet5-mnist
-    data: mnist                # data, data_dir, device and seed hold for every section that knows them
+    data: mnist                # data, data_dir, cache, workers, device and seed hold for every section that knows them
     train: {architecture: lenet5, epochs: 20}
     prune: {sparsity: 0.92, epochs: 16}
     quantize: {conv_bits: 8, fc_bits: 5, epochs: 3}
@@ -35,7 +35,7 @@ from dcomp.settings import (
     mistakes,
 )
 
-SHARED_KEYS = ("architecture", "data", "data_dir", "device", "seed")
+SHARED_KEYS = ("architecture", "data", "data_dir", "cache", "workers", "device", "seed")
 
 
 class Recipe(Settings):
@@ -45,6 +45,8 @@ class Recipe(Settings):
     architecture: str | None = None
     data: DataName | None = None
     data_dir: Path | None = None
+    cache: Path | None = None
+    workers: int | None = None
     device: str = "auto"
     seed: int = Field(0, ge=0, le=MAX_SEED)
     checkpoint: Path | None = None

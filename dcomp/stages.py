@@ -24,6 +24,7 @@ from dcomp.pruning import budget, criteria
 from dcomp.quantization import kmeans
 from dcomp.reporting.sizes import SizeReport, measure
 from dcomp.settings import (
+    PLACES,
     EncodeSettings,
     EvalSettings,
     LearningSettings,
@@ -51,7 +52,7 @@ def train(settings: TrainSettings, observer: Observer = SILENT, *, resume: Check
     """
     from dcomp.learning.session import Session
 
-    session = Session(settings.architecture, resume, settings)
+    session = Session(settings.architecture, resume, settings, observer)
     if resume is not None and (held := session.hold(layers.select(resume.tensors, WEIGHTS))):
         observer.note(f"{', '.join(held)}: what is pruned or shared stays so")
     history = session.fit(observer, start_counts=resume is not None)
@@ -117,7 +118,7 @@ def quantize(
             observer.note(f"{name}: {codebook.size} values, fewer than the {2**bits} that {bits} bits allow")
     checkpoint = checkpoint.replaced(shared, _provenance("quantize", settings))
     if settings.epochs:
-        session = _session(checkpoint, settings, architecture)
+        session = _session(checkpoint, settings, architecture, observer)
         session.share(shared)
         session.hold(layers.select(checkpoint.tensors, WEIGHTS))
         history = session.fit(observer, start_counts=True)
@@ -199,7 +200,9 @@ def decode(
     return Checkpoint(container.tensors(names, max_memory=max_memory), container.metadata)
 
 
-def evaluate(checkpoint: Checkpoint, settings: EvalSettings, *, architecture: str | None = None) -> "Evaluation":
+def evaluate(
+    checkpoint: Checkpoint, settings: EvalSettings, observer: Observer = SILENT, *, architecture: str | None = None
+) -> "Evaluation":
     """Measure a checkpoint's errors on the test examples of a data set.
 
     Raises:
@@ -209,7 +212,7 @@ def evaluate(checkpoint: Checkpoint, settings: EvalSettings, *, architecture: st
     from dcomp.learning.architectures import architecture_of
     from dcomp.learning.session import evaluate_checkpoint
 
-    return evaluate_checkpoint(checkpoint, architecture_of(checkpoint, architecture), settings)
+    return evaluate_checkpoint(checkpoint, architecture_of(checkpoint, architecture), settings, observer)
 
 
 def report(container: Container, dense: Checkpoint | None = None) -> SizeReport:
@@ -241,7 +244,7 @@ def _prune_and_retrain(
     observer: Observer,
     architecture: str | None,
 ) -> Checkpoint:
-    session = _session(checkpoint, settings, architecture)
+    session = _session(checkpoint, settings, architecture, observer)
     names = [name for group in groups for name in group.names]
     if shared := session.shared(names):
         observer.note(f"{', '.join(shared)}: weights were shared; retraining gives each its own value, quantize again")
@@ -304,11 +307,13 @@ def _check_finite(weights: Mapping[str, np.ndarray]) -> None:
             raise CheckpointError(f"{name} holds infinities or NaNs, which cannot be pruned or shared")
 
 
-def _session(checkpoint: Checkpoint, settings: LearningSettings, architecture: str | None) -> "Session":
+def _session(
+    checkpoint: Checkpoint, settings: LearningSettings, architecture: str | None, observer: Observer
+) -> "Session":
     from dcomp.learning.architectures import architecture_of
     from dcomp.learning.session import Session
 
-    return Session(architecture_of(checkpoint, architecture), checkpoint, settings)
+    return Session(architecture_of(checkpoint, architecture), checkpoint, settings, observer)
 
 
 def _provenance(
@@ -325,7 +330,7 @@ def _provenance(
         history: its epochs, if it trained.
         before: metadata whose history this one goes on from.
     """
-    arguments = settings.model_dump(mode="json", exclude_defaults=True, exclude={"data_dir", "device"})
+    arguments = settings.model_dump(mode="json", exclude_defaults=True, exclude=PLACES)
     metadata = {"dcomp.version": __version__, f"dcomp.{stage}": _compact(arguments)}
     if history:
         earlier = _earlier_history(before or {})

@@ -21,7 +21,14 @@ Architecture = Annotated[
 Workers = Annotated[int, typer.Option("-T", "--threads", min=1, help="Processes that encode at the same time.")]
 MaxMemory = Annotated[float, typer.Option("--max-memory", min=0, help="Limit of the decoded tensors, in GiB.")]
 
-METAVARS = {"layer": "REGEX=VALUE", "bits": "REGEX=N", "data": "NAME", "data_dir": "DIR", "kinds": "KIND,..."}
+METAVARS = {
+    "layer": "REGEX=VALUE",
+    "bits": "REGEX=N",
+    "data": "NAME",
+    "data_dir": "DIR",
+    "cache": "DIR",
+    "kinds": "KIND,...",
+}
 
 
 def options_of(settings: type[Settings], *, leave_out: tuple[str, ...] = ()) -> Callable[[Any], Any]:
@@ -55,13 +62,14 @@ def _parameter(settings: type[Settings], name: str) -> inspect.Parameter:
     if isinstance(default, tuple):
         default = ",".join(default) or None
     trains = issubclass(settings, LearningSettings) and name in LearningSettings.model_fields
-    option = typer.Option(
-        f"--{name.replace('_', '-')}",
+    option = name.replace("_", "-")
+    declared = typer.Option(
+        f"--{option}/--no-{option}" if field.annotation == bool | None else f"--{option}",
         help=field.description,
         metavar=METAVARS.get(name),
         rich_help_panel="Training" if trains else None,
     )
-    annotation = Annotated[_option_type(field.annotation) | None, option]  # type: ignore[valid-type]
+    annotation = Annotated[_option_type(field.annotation) | None, declared]  # type: ignore[valid-type]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -10,33 +11,43 @@ import torch
 from dcomp.checkpoint import Checkpoint
 from dcomp.errors import ArchitectureError, CheckpointError, first_line
 from dcomp.learning import architectures, constraints, datasets
+from dcomp.learning.architectures import arguments
+from dcomp.learning.architectures.arguments import Arguments
+from dcomp.learning.datasets import Dataset, Form, Split
 from dcomp.learning.evaluation import Evaluation, evaluate
 from dcomp.learning.training import choose_device, fit
 from dcomp.observer import EpochRecord, Observer
-from dcomp.settings import EvalSettings, LearningSettings
+from dcomp.settings import DataSettings, EvalSettings, LearningSettings
 
 
 class Session:
     """One stage's worth of learning: a model on a device, and a data set."""
 
-    def __init__(self, architecture: str, checkpoint: Checkpoint | None, settings: LearningSettings) -> None:
-        """Build the network, fill it from the checkpoint if there is one, and load the data.
+    def __init__(
+        self,
+        architecture: str,
+        checkpoint: Checkpoint | None,
+        settings: LearningSettings,
+        observer: Observer,
+    ) -> None:
+        """Load the data, build the network for it, and fill that from the checkpoint if there is one.
 
         Raises:
             ArchitectureError: no such network, or checkpoint or data do not fit it.
             DataError: the data set cannot be had.
         """
-        assert settings.data is not None  # the settings have checked it
-        torch.manual_seed(settings.seed)
         self._settings = settings
         self._architecture = architecture
         self._device = choose_device(settings.device)
-        self._model = _filled(architecture, checkpoint).to(self._device)
-        self._dtypes = {name: array.dtype for name, array in checkpoint.tensors.items()} if checkpoint else {}
-        data = datasets.load(settings.data, settings.data_dir)
-        check_fit(self._model, data.test.to(self._device), architecture)
+        known = Arguments(architecture, checkpoint, settings)
+        data = _load(known, settings, observer)
         train, validation = data.split_validation(settings.val_split, settings.seed)
         self._train, self._validation = train.to(self._device), validation.to(self._device)
+        self._arguments = known.complete(data.train)
+        torch.manual_seed(settings.seed)
+        self._model = _filled(architecture, self._arguments, checkpoint).to(self._device)
+        check_fit(self._model, self._train, architecture)
+        self._dtypes = {name: array.dtype for name, array in checkpoint.tensors.items()} if checkpoint else {}
 
     @property
     def last_step(self) -> float:
@@ -95,11 +106,13 @@ class Session:
         return {name: _cast(array, self._dtypes.get(name, array.dtype)) for name, array in state.items()}
 
     def metadata(self) -> dict[str, str]:
-        """The metadata entry by which the checkpoint will find its network again."""
-        return {architectures.ARCHITECTURE_KEY: self._architecture}
+        """The metadata entries by which the checkpoint will find its network again."""
+        return {architectures.ARCHITECTURE_KEY: self._architecture, **arguments.metadata(self._arguments)}
 
 
-def evaluate_checkpoint(checkpoint: Checkpoint, architecture: str, settings: EvalSettings) -> Evaluation:
+def evaluate_checkpoint(
+    checkpoint: Checkpoint, architecture: str, settings: EvalSettings, observer: Observer
+) -> Evaluation:
     """Errors of a checkpoint on the test examples of a data set.
 
     Raises:
@@ -108,8 +121,9 @@ def evaluate_checkpoint(checkpoint: Checkpoint, architecture: str, settings: Eva
         CheckpointError: the network's answers are no numbers.
     """
     device = choose_device(settings.device)
-    model = _filled(architecture, checkpoint).to(device)
-    test = datasets.load(settings.data, settings.data_dir).test.to(device)
+    known = Arguments(architecture, checkpoint, settings)
+    test = _load(known, settings, observer).test.to(device)
+    model = _filled(architecture, known.complete(test), checkpoint).to(device)
     check_fit(model, test, architecture)
     result = evaluate(model, test)
     if not math.isfinite(result.loss):
@@ -117,22 +131,36 @@ def evaluate_checkpoint(checkpoint: Checkpoint, architecture: str, settings: Eva
     return result
 
 
-def check_fit(model: torch.nn.Module, split: datasets.Split, architecture: str) -> None:
+def check_fit(model: torch.nn.Module, split: Split, architecture: str) -> None:
     """Put one image through a network, to see that it takes images of this data and knows all of its classes.
 
     Raises:
         ArchitectureError: it does not.
     """
-    images, _ = split.batch(slice(0, 1))
-    classes = int(split.labels.max()) + 1
+    stored, _ = next(split.batches([torch.zeros(1, dtype=torch.long)]))
+    images = split.preprocessing.test(stored)
     try:
         with torch.no_grad():
             logits = model.eval()(images)
     except Exception as error:  # the user's code may raise anything
         shape = tuple(images.shape[1:])
         raise ArchitectureError(f"{architecture} does not take images of shape {shape}: {first_line(error)}") from error
-    if logits.ndim != 2 or logits.shape[1] < classes:
-        raise ArchitectureError(f"{architecture} gives {tuple(logits.shape)} for one image, not (1, {classes})")
+    if logits.ndim != 2 or logits.shape[1] < split.classes:
+        raise ArchitectureError(f"{architecture} gives {tuple(logits.shape)} for one image, not (1, {split.classes})")
+
+
+def _load(known: Arguments, settings: DataSettings, observer: Observer) -> Dataset:
+    assert settings.data is not None  # the settings have checked it
+    form = Form(
+        crop=known.crop,
+        usual=known.usual_crop,
+        grayscale=known.grayscale,
+        resize=settings.resize,
+        workers=settings.workers,
+        cache=settings.cache,
+        observer=observer,
+    )
+    return datasets.load(settings.data, settings.data_dir, form)
 
 
 def _cast(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
@@ -145,8 +173,8 @@ def _cast(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return cast
 
 
-def _filled(architecture: str, checkpoint: Checkpoint | None) -> torch.nn.Module:
-    model = architectures.build(architecture)
+def _filled(architecture: str, made_with: Mapping[str, Any], checkpoint: Checkpoint | None) -> torch.nn.Module:
+    model = architectures.build(architecture, made_with)
     if checkpoint is not None:
         architectures.load_into(model, checkpoint, architecture)
     return model
