@@ -185,7 +185,7 @@ class Run:
         errors: dict[str, float | None] = dict.fromkeys(("top1_error", "top5_error", "loss"))
         if judge is not None:
             if judge.data not in entry["errors"]:
-                measured = stages.evaluate(made, judge, architecture=self._recipe.trusted_architecture)
+                measured = stages.evaluate(made, judge, self._observer, architecture=self._recipe.trusted_architecture)
                 entry["errors"][judge.data] = {name: round(getattr(measured, name), 6) for name in errors}
                 self._write_state()
             errors = entry["errors"][judge.data]

@@ -52,7 +52,7 @@ def train(settings: TrainSettings, observer: Observer = SILENT, *, resume: Check
     """
     from dcomp.learning.session import Session
 
-    session = Session(settings.architecture, resume, settings, observer)
+    session = Session(settings.architecture, resume, settings, observer, pretrained=settings.pretrained)
     if resume is not None and (held := session.hold(layers.select(resume.tensors, WEIGHTS))):
         observer.note(f"{', '.join(held)}: what is pruned or shared stays so")
     history = session.fit(observer, start_counts=resume is not None)

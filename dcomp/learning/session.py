@@ -7,6 +7,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import torch
+from torch import Tensor
 
 from dcomp.checkpoint import Checkpoint
 from dcomp.errors import ArchitectureError, CheckpointError, first_line
@@ -14,6 +15,7 @@ from dcomp.learning import architectures, constraints, datasets
 from dcomp.learning.architectures import arguments
 from dcomp.learning.architectures.arguments import Arguments
 from dcomp.learning.datasets import Dataset, Form, Split
+from dcomp.learning.dropout import DropoutRule
 from dcomp.learning.evaluation import Evaluation, evaluate
 from dcomp.learning.training import choose_device, fit
 from dcomp.observer import EpochRecord, Observer
@@ -29,8 +31,10 @@ class Session:
         checkpoint: Checkpoint | None,
         settings: LearningSettings,
         observer: Observer,
+        *,
+        pretrained: bool = False,
     ) -> None:
-        """Load the data, build the network for it, and fill that from the checkpoint if there is one.
+        """Load the data, build the network for it, and fill that from the checkpoint, or torchvision's, if it has one.
 
         Raises:
             ArchitectureError: no such network, or checkpoint or data do not fit it.
@@ -46,7 +50,10 @@ class Session:
         self._arguments = known.complete(data.train)
         torch.manual_seed(settings.seed)
         self._model = _filled(architecture, self._arguments, checkpoint).to(self._device)
+        if pretrained:
+            architectures.load_pretrained(self._model, architecture)
         check_fit(self._model, self._train, architecture)
+        self._dropout = DropoutRule(self._model, one_image(self._train))
         self._dtypes = {name: array.dtype for name, array in checkpoint.tensors.items()} if checkpoint else {}
 
     @property
@@ -58,6 +65,7 @@ class Session:
         """Hold weights at zero where their mask is False; what was pruned stays pruned."""
         for name, kept in masks.items():
             constraints.mask(self._model, name, kept)
+        self._dropout.apply()
 
     def share(self, names: Iterable[str]) -> None:
         """Hold tensors at the values they have now; those train."""
@@ -85,6 +93,7 @@ class Session:
         start_counts: bool = False,
     ) -> list[EpochRecord]:
         """Train, and leave the network at its best epoch; see `training.fit`."""
+        self._dropout.apply()
         try:
             return fit(
                 self._model,
@@ -100,10 +109,11 @@ class Session:
             observer.finished()
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """The network's state without constraints, in the checkpoint's dtypes."""
+        """The network's state without constraints, in the checkpoint's dtypes and under its names."""
         constraints.release(self._model)
         state = architectures.tensors_of(self._model)
-        return {name: _cast(array, self._dtypes.get(name, array.dtype)) for name, array in state.items()}
+        dtypes = self._dtypes or {name: array.dtype for name, array in state.items()}
+        return {name: _cast(array, dtypes[name]) for name, array in state.items() if name in dtypes}
 
     def metadata(self) -> dict[str, str]:
         """The metadata entries by which the checkpoint will find its network again."""
@@ -137,8 +147,7 @@ def check_fit(model: torch.nn.Module, split: Split, architecture: str) -> None:
     Raises:
         ArchitectureError: it does not.
     """
-    stored, _ = next(split.batches([torch.zeros(1, dtype=torch.long)]))
-    images = split.preprocessing.test(stored)
+    images = one_image(split)
     try:
         with torch.no_grad():
             logits = model.eval()(images)
@@ -147,6 +156,12 @@ def check_fit(model: torch.nn.Module, split: Split, architecture: str) -> None:
         raise ArchitectureError(f"{architecture} does not take images of shape {shape}: {first_line(error)}") from error
     if logits.ndim != 2 or logits.shape[1] < split.classes:
         raise ArchitectureError(f"{architecture} gives {tuple(logits.shape)} for one image, not (1, {split.classes})")
+
+
+def one_image(split: Split) -> Tensor:
+    """The first image of a split, as a network takes it."""
+    stored, _ = next(iter(split.batches([torch.zeros(1, dtype=torch.long)])))
+    return split.preprocessing.test(stored)
 
 
 def _load(known: Arguments, settings: DataSettings, observer: Observer) -> Dataset:

@@ -97,13 +97,15 @@ def architecture_of(checkpoint: Checkpoint, override: str | None = None) -> str:
 
 
 def load_into(model: nn.Module, checkpoint: Checkpoint, architecture: str) -> None:
-    """Copy a checkpoint's tensors into a model, name by name.
+    """Copy a checkpoint's tensors into a model, name by name; of tied weights one name is enough.
 
     Raises:
         ArchitectureError: names or shapes differ; the first few are listed.
     """
     theirs = {name: array.shape for name, array in checkpoint.tensors.items()}
-    ours = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    own = model.state_dict(keep_vars=True)  # the parameters themselves, so that tied ones are the same object
+    found = {id(own[name]) for name in theirs if name in own}
+    ours = {name: tuple(value.shape) for name, value in own.items() if name in theirs or id(value) not in found}
     wrong = [
         f"{name} is {theirs.get(name, 'absent')} where the network has {ours.get(name, 'none')}"
         for name in dict.fromkeys([*theirs, *ours])
@@ -112,7 +114,20 @@ def load_into(model: nn.Module, checkpoint: Checkpoint, architecture: str) -> No
     if wrong:
         more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise ArchitectureError(f"the checkpoint does not fit {architecture}: {'; '.join(wrong[:3])}{more}")
-    model.load_state_dict({name: to_torch(array) for name, array in checkpoint.tensors.items()})
+    model.load_state_dict({name: to_torch(array) for name, array in checkpoint.tensors.items()}, strict=False)
+
+
+def load_pretrained(model: nn.Module, architecture: str) -> None:
+    """Fill a network of torchvision's with torchvision's weights.
+
+    Raises:
+        ArchitectureError: it is none of those, or its weights cannot be downloaded.
+    """
+    if not architecture.startswith(TORCHVISION):
+        raise ArchitectureError(f"--pretrained goes with {TORCHVISION}NAME; there are no weights for {architecture}")
+    from dcomp.learning.architectures import zoo
+
+    zoo.fill(model, architecture.removeprefix(TORCHVISION))
 
 
 def tensors_of(model: nn.Module) -> dict[str, np.ndarray]:

@@ -7,8 +7,6 @@ from dcomp.errors import ArchitectureError
 from dcomp.learning.architectures.lrn import LocalResponseNorm
 
 SMALLEST = 67  # pixels that leave one after the last pooling
-BIASED = ("conv2", "conv4", "conv5", "fc6", "fc7")
-"""Layers whose biases start at 0.1, so that their rectifiers begin open; the others' start at 0."""
 
 
 class AlexNet(nn.Module):
@@ -44,12 +42,18 @@ class AlexNet(nn.Module):
         return self.fc8(x)
 
     def _initialize(self) -> None:
-        """Caffe's fillers: weights from normal distributions, some biases at 0.1."""
+        """Fully connected layers as in Caffe; convolutions with the variance that rectifiers need (He et al. 2015).
+
+        Caffe's convolutions start for pixels of up to 255; of normalized ones, nothing would reach the last layer.
+        """
         for name, layer in self.named_children():
             if isinstance(layer, nn.Conv2d | nn.Linear):
-                nn.init.normal_(layer.weight, std=0.005 if name in ("fc6", "fc7") else 0.01)
+                if isinstance(layer, nn.Conv2d):
+                    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                else:
+                    nn.init.normal_(layer.weight, std=0.01 if name == "fc8" else 0.005)
                 assert layer.bias is not None
-                nn.init.constant_(layer.bias, 0.1 if name in BIASED else 0.0)
+                nn.init.zeros_(layer.bias)
 
 
 def _pooled(side: int) -> int:
