@@ -27,7 +27,7 @@ from dcomp.observer import Observer, Silent
 from dcomp.pruning.budget import sparsity_of
 from dcomp.recipe import Recipe
 from dcomp.reporting.sizes import SizeReport
-from dcomp.settings import PruneSettings, QuantizeSettings, Settings
+from dcomp.settings import PLACES, PruneSettings, QuantizeSettings, Settings
 
 CONTAINER = "model.dcz"
 SUMMARY = "summary.json"
@@ -188,7 +188,7 @@ class Run:
         errors: dict[str, float | None] = dict.fromkeys(("top1_error", "top5_error", "loss"))
         if judge is not None:
             if judge.data not in entry["errors"]:
-                measured = stages.evaluate(made, judge, architecture=self._recipe.trusted_architecture)
+                measured = stages.evaluate(made, judge, self._observer, architecture=self._recipe.trusted_architecture)
                 entry["errors"][judge.data] = {name: round(getattr(measured, name), 6) for name in errors}
                 self._write_state()
             errors = entry["errors"][judge.data]
@@ -199,7 +199,7 @@ class Run:
 
         A stage that is cheap to do again names the version of what makes its file.
         """
-        own = settings.model_dump(mode="json", exclude={"data_dir", "device"})
+        own = settings.model_dump(mode="json", exclude=PLACES)
         if isinstance(settings, PruneSettings) and settings.rewind is not None:
             own["rewind"] = _digest(settings.rewind)
         text = json.dumps([self._fingerprint, stage, own, *([maker] if maker else [])], sort_keys=True)

@@ -74,7 +74,25 @@ def _compiles(patterns: tuple[str, ...]) -> tuple[str, ...]:
     return patterns
 
 
+def _names_data(name: str) -> str:
+    if name in DATA_NAMES or re.fullmatch(r"imagefolder:.+|(?!image)[\w.]+:\w+", name):
+        return name
+    raise ValueError(f"there is no data set {name!r}; there are {', '.join(DATA_NAMES)}")
+
+
 MAX_SEED = (1 << 63) - 1
+
+DATA_NAMES = (
+    *("mnist", "fashion-mnist", "cifar10", "cifar100", "digits"),
+    *("imagenette", "imagenette:320px", "imagenette:160px", "imagefolder:PATH", "package.module:factory"),
+)
+"""Data sets, and the forms of those that a person has."""
+
+NETWORKS = ("lenet300", "lenet5", "alexnet", "vgg16", "vgg16-cifar", "torchvision:NAME", "package.module:factory")
+"""Networks, and the forms of others."""
+
+PLACES = {"data_dir", "device", "cache", "workers"}
+"""Settings that say where something is or runs, and do not change what comes out."""
 
 Bits = Annotated[int, Field(ge=1, le=MAX_BITS)]
 Rules = Annotated[tuple[str, ...], BeforeValidator(_one_or_more), AfterValidator(_parses_as_rules)]
@@ -90,10 +108,10 @@ Epoch = Annotated[float, Field(ge=0)]
 Epochs = Annotated[tuple[Epoch, ...], BeforeValidator(_one_or_more), BeforeValidator(_split_at_commas)]
 FileName = Annotated[Path, PlainSerializer(lambda path: path.name)]  # where it lay is the machine's affair
 LevelName = Literal["fast", "default", "max"]
-DataName = Literal["mnist", "fashion-mnist", "digits"]
+DataName = Annotated[str, AfterValidator(_names_data)]
 Optimizer = Literal["sgd", "adam", "adamw"]
 LrSchedule = Literal["constant", "step", "cosine"]
-Augment = Literal["none", "shift"]
+Augment = Literal["auto", "none", "shift", "crop-flip"]
 Criterion = Literal["magnitude", "std", "random"]
 Scope = Literal["global", "layer"]
 Structure = Literal["weight", "row"]
@@ -155,13 +173,27 @@ def mistakes(error: ValidationError, lists: Collection[str] = ()) -> list[tuple[
     return found
 
 
-class DataSettings(Settings):
-    """Which data set, and where it is kept."""
+class NetworkSettings(Settings):
+    """What a network is made with; what is not given is as in the checkpoint, else as the data needs it."""
 
-    data: DataName | None = Field(None, description="Data set.")
+    classes: int | None = Field(None, ge=1, description="Classes that the network tells apart.")
+    grayscale: bool | None = Field(None, description="Whether it sees one channel, or three.")
+    dropout: float | None = Field(None, ge=0, lt=1, description="Part of the activations that dropout leaves out.")
+    crop: int | None = Field(None, ge=1, description="Height and width of the images that it sees.")
+
+
+class DataSettings(NetworkSettings):
+    """Which data set, where it is kept, and how photos are read."""
+
+    data: DataName | None = Field(None, description=f"Data set: {', '.join(DATA_NAMES)}.")
     data_dir: Path | None = Field(
         None, description="Folder that holds data sets, as in DIR/MNIST/raw; else $DCOMP_DATA, else a cache folder."
     )
+    resize: int | None = Field(
+        None, ge=1, le=4096, description="Short side at which photos are stored; 8/7 of what the network sees."
+    )
+    workers: int | None = Field(None, ge=0, le=256, description="Processes that decode photos; one a core.")
+    cache: Path | None = Field(None, description="Folder to keep decoded photos in, for the next epochs and runs.")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps ...")
 
 
@@ -175,7 +207,11 @@ class LearningSettings(DataSettings):
     weight_decay: float = Field(0.0005, ge=0, description="L2 penalty of the optimizer.")
     optimizer: Optimizer = Field("sgd", description="Optimizer.")
     lr_schedule: LrSchedule = Field("cosine", description="Course of the learning rate over the run.")
-    augment: Augment = Field("none", description="Changes to training images: shift moves them by up to a pixel.")
+    augment: Augment = Field(
+        "auto",
+        description="Changes to training images: shift moves them by up to a pixel, crop-flip cuts them at random and "
+        "mirrors half; auto: crop-flip for photos and CIFAR, else none.",
+    )
     val_split: float = Field(
         0.08, ge=0, lt=1, description="Part of the training data set aside to choose the best epoch by; 0: the last."
     )
@@ -191,7 +227,8 @@ class LearningSettings(DataSettings):
 class TrainSettings(LearningSettings):
     """`dcomp train`."""
 
-    architecture: str = Field(description="lenet300, lenet5, or package.module:factory.")
+    architecture: str = Field(description=f"{', '.join(NETWORKS)}.")
+    pretrained: bool = Field(False, description="Start from torchvision's weights; they are downloaded.")
     epochs: int = Field(20, ge=1, description="Passes over the training data.")
 
 
@@ -350,7 +387,7 @@ class EncodeSettings(Settings):
 class EvalSettings(DataSettings):
     """`dcomp eval`."""
 
-    data: DataName = Field(description="Data set.")
+    data: DataName = Field(description=f"Data set: {', '.join(DATA_NAMES)}.")
     max_error: float | None = Field(None, ge=0, le=100, description="Exit 1 if the top-1 error in percent is above.")
 
 

@@ -23,6 +23,7 @@ from dcomp.errors import GateError, UsageError
 from dcomp.observer import EpochRecord, Observer, Silent
 from dcomp.reporting.sizes import SizeReport, measure
 from dcomp.settings import (
+    PLACES,
     EncodeSettings,
     EvalSettings,
     LearningSettings,
@@ -52,7 +53,7 @@ def train(settings: TrainSettings, observer: Observer = SILENT, *, resume: Check
     from dcomp.learning.session import Session
 
     resume = _fitted(resume, settings.architecture) if resume is not None else None
-    session = Session(settings.architecture, resume, settings)
+    session = Session(settings.architecture, resume, settings, observer, pretrained=settings.pretrained)
     if resume is not None and (held := session.hold(layers.select(resume.tensors, layers.WEIGHTS))):
         observer.note(f"{', '.join(held)}: what is pruned or shared stays so")
     history = session.fit(observer, start_counts=resume is not None)
@@ -82,7 +83,7 @@ def prune(
         earlier = prefixes.fitted(sources.load_checkpoint(settings.rewind), checkpoint.tensors)
         checkpoint = checkpoint.replaced(rewound(checkpoint, earlier, pruning.names))
     if settings.epochs:
-        session = _session(checkpoint, settings, architecture)
+        session = _session(checkpoint, settings, architecture, observer)
         history = retraining.prune(session, checkpoint, pruning, observer)
         checkpoint = checkpoint.replaced(session.tensors(), session.metadata())
     for note in pruning.notes(checkpoint.tensors):
@@ -183,7 +184,9 @@ def decode(
     return Checkpoint(container.tensors(names, max_memory=max_memory), container.metadata)
 
 
-def evaluate(checkpoint: Checkpoint, settings: EvalSettings, *, architecture: str | None = None) -> "Evaluation":
+def evaluate(
+    checkpoint: Checkpoint, settings: EvalSettings, observer: Observer = SILENT, *, architecture: str | None = None
+) -> "Evaluation":
     """Measure a checkpoint's errors on the test examples of a data set.
 
     Raises:
@@ -194,7 +197,7 @@ def evaluate(checkpoint: Checkpoint, settings: EvalSettings, *, architecture: st
     from dcomp.learning.session import evaluate_checkpoint
 
     checkpoint = _fitted(checkpoint, architecture)
-    return evaluate_checkpoint(checkpoint, architecture_of(checkpoint, architecture), settings)
+    return evaluate_checkpoint(checkpoint, architecture_of(checkpoint, architecture), settings, observer)
 
 
 def sensitivity(
@@ -250,7 +253,7 @@ def _retrained(
     """The checkpoint after so many epochs that hold the tensors `shared` so, and what else is pruned or shared."""
     if not epochs:
         return checkpoint, []
-    session = _session(checkpoint, settings.model_copy(update={"epochs": epochs}), architecture)
+    session = _session(checkpoint, settings.model_copy(update={"epochs": epochs}), architecture, observer)
     session.share(shared)
     history = retraining.hold(session, checkpoint, observer)
     return checkpoint.replaced(session.tensors(), session.metadata()), history
@@ -265,11 +268,13 @@ def _fitted(checkpoint: Checkpoint, architecture: str | None) -> Checkpoint:
     return prefixes.fitted(checkpoint, build(architecture_of(checkpoint, architecture)).state_dict())
 
 
-def _session(checkpoint: Checkpoint, settings: LearningSettings, architecture: str | None) -> "Session":
+def _session(
+    checkpoint: Checkpoint, settings: LearningSettings, architecture: str | None, observer: Observer
+) -> "Session":
     from dcomp.learning.architectures import architecture_of
     from dcomp.learning.session import Session
 
-    return Session(architecture_of(checkpoint, architecture), checkpoint, settings)
+    return Session(architecture_of(checkpoint, architecture), checkpoint, settings, observer)
 
 
 def _provenance(
@@ -286,7 +291,7 @@ def _provenance(
         history: its epochs, if it trained.
         before: metadata whose history this one goes on from.
     """
-    arguments = settings.model_dump(mode="json", exclude_defaults=True, exclude={"data_dir", "device"})
+    arguments = settings.model_dump(mode="json", exclude_defaults=True, exclude=PLACES)
     metadata = {"dcomp.version": __version__, f"dcomp.{stage}": _compact(arguments)}
     if history:
         earlier = _earlier_history(before or {})

@@ -10,7 +10,7 @@ import typer
 from dcomp.cli.console import observer
 from dcomp.cli.files import Destination, opened
 from dcomp.cli.options import Architecture, Force, Input, Output, Quiet, options_of
-from dcomp.settings import PruneSettings, QuantizeSettings, TrainSettings
+from dcomp.settings import NETWORKS, PruneSettings, QuantizeSettings, TrainSettings
 
 if TYPE_CHECKING:
     from dcomp.checkpoint import Checkpoint
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @options_of(TrainSettings, leave_out=("architecture",))
 def train(
     settings: TrainSettings,
-    architecture: Annotated[str, typer.Argument(help="lenet300, lenet5, or package.module:factory.")],
+    architecture: Annotated[str, typer.Argument(help=f"{', '.join(NETWORKS)}.")],
     resume: Annotated[Path | None, typer.Option(help="Checkpoint to go on from.")] = None,
     output: Output = None,
     force: Force = False,

@@ -7,16 +7,20 @@ from typing import Annotated
 
 import typer
 
-from dcomp.cli.console import say
+from dcomp.cli.console import observer, say
 from dcomp.cli.files import opened
-from dcomp.cli.options import Architecture, Input, Json, options_of
+from dcomp.cli.options import Architecture, Input, Json, Quiet, options_of
 from dcomp.errors import UsageError
 from dcomp.settings import EvalSettings, ReportSettings
 
 
 @options_of(EvalSettings)
 def evaluate(
-    settings: EvalSettings, input: Input = None, architecture: Architecture = None, as_json: Json = False
+    settings: EvalSettings,
+    input: Input = None,
+    architecture: Architecture = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Measure the errors of a checkpoint or .dcz file on test data; --max-error makes it a gate.
 
@@ -25,7 +29,7 @@ def evaluate(
     from dcomp import sources, stages
 
     with opened(input) as path:
-        result = stages.evaluate(sources.load_checkpoint(path), settings, architecture=architecture)
+        result = stages.evaluate(sources.load_checkpoint(path), settings, observer(quiet), architecture=architecture)
     if as_json:
         say(json.dumps(asdict(result)))
     else:

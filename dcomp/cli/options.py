@@ -31,6 +31,7 @@ METAVARS = {
     "plan": "FILE",
     "data": "NAME",
     "data_dir": "DIR",
+    "cache": "DIR",
 }
 FILES = ("plan",)
 """Fields whose option names a file; they hold what that says."""
@@ -67,13 +68,15 @@ def _parameter(settings: type[Settings], name: str) -> inspect.Parameter:
     if isinstance(default, tuple):
         default = ",".join(map(str, default)) or None
     trains = issubclass(settings, LearningSettings) and name in LearningSettings.model_fields
-    option = typer.Option(
-        f"--{name.replace('_', '-')}",
+    option = name.replace("_", "-")
+    declared = typer.Option(
+        f"--{option}/--no-{option}" if field.annotation == bool | None else f"--{option}",
         help=field.description,
         metavar="N,..." if _holds_numbers(field.annotation) else METAVARS.get(name),
         rich_help_panel="Training" if trains else None,
     )
-    annotation = Annotated[(Path if name in FILES else _option_type(field.annotation)) | None, option]  # type: ignore[valid-type]
+    kind = Path if name in FILES else _option_type(field.annotation)
+    annotation = Annotated[kind | None, declared]  # type: ignore[valid-type]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 

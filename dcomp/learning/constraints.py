@@ -77,13 +77,14 @@ def mask(model: nn.Module, name: str, kept: np.ndarray) -> None:
     if isinstance(held, Mask):
         held.mask &= kept_tensor
     else:
-        parametrize.register_parametrization(module, attribute, Mask(kept_tensor))
+        _constrain(model, name, Mask(kept_tensor))
 
 
 def share(model: nn.Module, name: str) -> None:
     """Hold the parameter `name` at the distinct values it has now, and its zeros at zero."""
     module, attribute = _locate(model, name)
-    parametrize.register_parametrization(module, attribute, Codebook(getattr(module, attribute)))
+    if _constraint(module, attribute) is None:  # it is where its weight is tied to one that is shared
+        _constrain(model, name, Codebook(getattr(module, attribute)))
 
 
 def hold(model: nn.Module, names: Iterable[str]) -> list[str]:
@@ -124,10 +125,35 @@ def effective(model: nn.Module, name: str) -> np.ndarray:
 
 
 def release(model: nn.Module) -> None:
-    """Write every constrained weight out and take the constraints off: a plain model is left."""
-    for module in model.modules():
-        for attribute in list(getattr(module, "parametrizations", ())):
-            parametrize.remove_parametrizations(module, attribute, leave_parametrized=True)
+    """Write constrained weights out and take the constraints off: a plain model is left, tied weights still tied."""
+    held = [
+        (module, attribute) for module in model.modules() for attribute in list(getattr(module, "parametrizations", ()))
+    ]
+    with torch.no_grad():
+        weights = {id(_parameter(*place)): (_parameter(*place), getattr(*place).clone()) for place in held}
+        for module, attribute in held:
+            parametrize.remove_parametrizations(module, attribute, leave_parametrized=False)
+        for parameter, weight in weights.values():
+            parameter.data = weight
+
+
+def _constrain(model: nn.Module, name: str, constraint: nn.Module) -> None:
+    """Put a constraint on a parameter, wherever it is used: tied weights stay tied."""
+    module, attribute = _locate(model, name)
+    parameter = getattr(module, attribute)
+    places = [
+        (user, key)
+        for user in model.modules()
+        for key, value in user.named_parameters(recurse=False)
+        if value is parameter
+    ]
+    for user, key in places:  # unsafe: a second place of a codebook finds centroids where its weight was
+        parametrize.register_parametrization(user, key, constraint, unsafe=(user, key) != (module, attribute))
+
+
+def _parameter(module: nn.Module, attribute: str) -> nn.Parameter:
+    """What trains under a constraint; the same for all places of a tied weight."""
+    return module.parametrizations[attribute].original  # type: ignore[index,union-attr]  # a ParametrizationList
 
 
 def _locate(model: nn.Module, name: str) -> tuple[nn.Module, str]:

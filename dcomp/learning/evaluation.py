@@ -9,6 +9,8 @@ from torch.nn import functional as F
 from dcomp.learning.datasets import Split
 
 BATCH = 1000
+BATCH_VALUES = 1 << 24
+"""A batch of large images has no more values, of all channels, than so many."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +29,9 @@ def evaluate(model: nn.Module, split: Split) -> Evaluation:
     model.eval()
     top1 = top5 = 0
     loss = 0.0
-    for begin in range(0, len(split), BATCH):
-        images, labels = split.batch(slice(begin, begin + BATCH))
-        logits = model(images)
+    batch = max(1, min(BATCH, BATCH_VALUES // (split.channels * split.size**2)))
+    for stored, labels in split.batches(torch.arange(len(split)).split(batch)):
+        logits = model(split.preprocessing.test(stored))
         loss += F.cross_entropy(logits, labels, reduction="sum").item()
         ranked = logits.topk(min(5, logits.shape[1])).indices
         hits = ranked == labels.unsqueeze(1)

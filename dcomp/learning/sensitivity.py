@@ -11,12 +11,10 @@ from torch import nn
 from dcomp.checkpoint import Checkpoint
 from dcomp.curves import DECIMALS, Curve, Point, Sensitivity, Setting, tightened
 from dcomp.errors import CheckpointError, UsageError
-from dcomp.learning import architectures, datasets
-from dcomp.learning.datasets import Split
+from dcomp.learning.datasets import Dataset, Split
 from dcomp.learning.evaluation import Evaluation, evaluate
-from dcomp.learning.session import check_fit
+from dcomp.learning.session import network_for
 from dcomp.learning.tensors import to_torch
-from dcomp.learning.training import choose_device
 from dcomp.observer import Observer
 from dcomp.plan import Plan
 from dcomp.pruning import criteria
@@ -58,7 +56,8 @@ def measure(
         UsageError: there are no validation examples.
         CheckpointError: the network's answers are no numbers.
     """
-    probe = _probe(checkpoint, architecture, settings)
+    network = network_for(checkpoint, architecture, settings, observer, lambda data: _validation(data, settings))
+    probe = Probe(*network)
     dense = probe.evaluate({})
     if not math.isfinite(dense.loss):
         raise CheckpointError(f"the network's loss is {dense.loss}: its weights hold or make infinities or NaNs")
@@ -121,16 +120,10 @@ def shared(weights: np.ndarray, bits: int) -> np.ndarray:
     return result
 
 
-def _probe(checkpoint: Checkpoint, architecture: str, settings: SensitivitySettings) -> Probe:
-    device = choose_device(settings.device)
-    model = architectures.build(architecture)
-    architectures.load_into(model, checkpoint, architecture)
-    model.to(device)
-    _, validation = datasets.load(settings.data, settings.data_dir).split_validation(settings.val_split, settings.seed)
+def _validation(data: Dataset, settings: SensitivitySettings) -> Split:
+    _, validation = data.split_validation(settings.val_split, settings.seed)
     if not len(validation):
         raise UsageError(f"--val-split {settings.val_split:g} leaves no example to measure on")
-    if settings.limit is not None:
-        validation = validation.subset(torch.arange(min(settings.limit, len(validation))))
-    split = validation.to(device)
-    check_fit(model, split, architecture)
-    return Probe(model, split)
+    if settings.limit is None:
+        return validation
+    return validation.subset(torch.arange(min(settings.limit, len(validation))))

@@ -2,41 +2,59 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 import torch
+from torch import Tensor
 
 from dcomp.checkpoint import Checkpoint
 from dcomp.errors import ArchitectureError, CheckpointError, first_line
 from dcomp.learning import architectures, constraints, datasets
+from dcomp.learning.architectures import arguments
+from dcomp.learning.architectures.arguments import Arguments
+from dcomp.learning.datasets import Dataset, Form, Split
+from dcomp.learning.dropout import DropoutRule
 from dcomp.learning.evaluation import Evaluation, evaluate
 from dcomp.learning.training import choose_device, fit
 from dcomp.observer import EpochRecord, Observer
-from dcomp.settings import EvalSettings, LearningSettings
+from dcomp.settings import DataSettings, EvalSettings, LearningSettings
 
 
 class Session:
     """One stage's worth of learning: a model on a device, and a data set."""
 
-    def __init__(self, architecture: str, checkpoint: Checkpoint | None, settings: LearningSettings) -> None:
-        """Build the network, fill it from the checkpoint if there is one, and load the data.
+    def __init__(
+        self,
+        architecture: str,
+        checkpoint: Checkpoint | None,
+        settings: LearningSettings,
+        observer: Observer,
+        *,
+        pretrained: bool = False,
+    ) -> None:
+        """Load the data, build the network for it, and fill that from the checkpoint, or torchvision's, if it has one.
 
         Raises:
             ArchitectureError: no such network, or checkpoint or data do not fit it.
             DataError: the data set cannot be had.
         """
-        assert settings.data is not None  # the settings have checked it
-        torch.manual_seed(settings.seed)
         self._settings = settings
         self._architecture = architecture
         self._device = choose_device(settings.device)
-        self._model = _filled(architecture, checkpoint).to(self._device)
-        self._dtypes = {name: array.dtype for name, array in checkpoint.tensors.items()} if checkpoint else {}
-        data = datasets.load(settings.data, settings.data_dir)
-        check_fit(self._model, data.test.to(self._device), architecture)
+        known = Arguments(architecture, checkpoint, settings)
+        data = _load(known, settings, observer)
         train, validation = data.split_validation(settings.val_split, settings.seed)
         self._train, self._validation = train.to(self._device), validation.to(self._device)
+        self._arguments = known.complete(data.train)
+        torch.manual_seed(settings.seed)
+        self._model = _filled(architecture, self._arguments, checkpoint).to(self._device)
+        if pretrained:
+            architectures.load_pretrained(self._model, architecture)
+        check_fit(self._model, self._train, architecture)
+        self._dropout = DropoutRule(self._model, one_image(self._train))
+        self._dtypes = {name: array.dtype for name, array in checkpoint.tensors.items()} if checkpoint else {}
 
     @property
     def steps_per_epoch(self) -> int:
@@ -52,6 +70,7 @@ class Session:
         """Hold weights at zero where their mask is False; what was pruned stays pruned."""
         for name, kept in masks.items():
             constraints.mask(self._model, name, kept)
+        self._dropout.apply()
 
     def share(self, names: Iterable[str]) -> None:
         """Hold tensors at the values they have now; those train."""
@@ -79,6 +98,7 @@ class Session:
         start_counts: bool = False,
     ) -> list[EpochRecord]:
         """Train, and leave the network at its best epoch; see `training.fit`."""
+        self._dropout.apply()
         try:
             return fit(
                 self._model,
@@ -94,17 +114,20 @@ class Session:
             observer.finished()
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """The network's state without constraints, in the checkpoint's dtypes."""
+        """The network's state without constraints, in the checkpoint's dtypes and under its names."""
         constraints.release(self._model)
         state = architectures.tensors_of(self._model)
-        return {name: _cast(array, self._dtypes.get(name, array.dtype)) for name, array in state.items()}
+        dtypes = self._dtypes or {name: array.dtype for name, array in state.items()}
+        return {name: _cast(array, dtypes[name]) for name, array in state.items() if name in dtypes}
 
     def metadata(self) -> dict[str, str]:
-        """The metadata entry by which the checkpoint will find its network again."""
-        return {architectures.ARCHITECTURE_KEY: self._architecture}
+        """The metadata entries by which the checkpoint will find its network again."""
+        return {architectures.ARCHITECTURE_KEY: self._architecture, **arguments.metadata(self._arguments)}
 
 
-def evaluate_checkpoint(checkpoint: Checkpoint, architecture: str, settings: EvalSettings) -> Evaluation:
+def evaluate_checkpoint(
+    checkpoint: Checkpoint, architecture: str, settings: EvalSettings, observer: Observer
+) -> Evaluation:
     """Errors of a checkpoint on the test examples of a data set.
 
     Raises:
@@ -112,32 +135,69 @@ def evaluate_checkpoint(checkpoint: Checkpoint, architecture: str, settings: Eva
         DataError: the data set cannot be had.
         CheckpointError: the network's answers are no numbers.
     """
-    device = choose_device(settings.device)
-    model = _filled(architecture, checkpoint).to(device)
-    test = datasets.load(settings.data, settings.data_dir).test.to(device)
-    check_fit(model, test, architecture)
+    model, test = network_for(checkpoint, architecture, settings, observer, lambda data: data.test)
     result = evaluate(model, test)
     if not math.isfinite(result.loss):
         raise CheckpointError(f"the network's loss is {result.loss}: its weights hold or make infinities or NaNs")
     return result
 
 
-def check_fit(model: torch.nn.Module, split: datasets.Split, architecture: str) -> None:
+def network_for(
+    checkpoint: Checkpoint,
+    architecture: str,
+    settings: DataSettings,
+    observer: Observer,
+    part: Callable[[Dataset], Split],
+) -> tuple[torch.nn.Module, Split]:
+    """A checkpoint's network and the part of a data set that it is to see, both on the device.
+
+    Raises:
+        ArchitectureError: no such network, or the checkpoint does not fit it.
+        DataError: the data set cannot be had.
+    """
+    device = choose_device(settings.device)
+    known = Arguments(architecture, checkpoint, settings)
+    split = part(_load(known, settings, observer)).to(device)
+    model = _filled(architecture, known.complete(split), checkpoint).to(device)
+    check_fit(model, split, architecture)
+    return model, split
+
+
+def check_fit(model: torch.nn.Module, split: Split, architecture: str) -> None:
     """Put one image through a network, to see that it takes images of this data and knows all of its classes.
 
     Raises:
         ArchitectureError: it does not.
     """
-    images, _ = split.batch(slice(0, 1))
-    classes = int(split.labels.max()) + 1
+    images = one_image(split)
     try:
         with torch.no_grad():
             logits = model.eval()(images)
     except Exception as error:  # the user's code may raise anything
         shape = tuple(images.shape[1:])
         raise ArchitectureError(f"{architecture} does not take images of shape {shape}: {first_line(error)}") from error
-    if logits.ndim != 2 or logits.shape[1] < classes:
-        raise ArchitectureError(f"{architecture} gives {tuple(logits.shape)} for one image, not (1, {classes})")
+    if logits.ndim != 2 or logits.shape[1] < split.classes:
+        raise ArchitectureError(f"{architecture} gives {tuple(logits.shape)} for one image, not (1, {split.classes})")
+
+
+def one_image(split: Split) -> Tensor:
+    """The first image of a split, as a network takes it."""
+    stored, _ = next(iter(split.batches([torch.zeros(1, dtype=torch.long)])))
+    return split.preprocessing.test(stored)
+
+
+def _load(known: Arguments, settings: DataSettings, observer: Observer) -> Dataset:
+    assert settings.data is not None  # the settings have checked it
+    form = Form(
+        crop=known.crop,
+        usual=known.usual_crop,
+        grayscale=known.grayscale,
+        resize=settings.resize,
+        workers=settings.workers,
+        cache=settings.cache,
+        observer=observer,
+    )
+    return datasets.load(settings.data, settings.data_dir, form)
 
 
 def _cast(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
@@ -150,8 +210,8 @@ def _cast(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return cast
 
 
-def _filled(architecture: str, checkpoint: Checkpoint | None) -> torch.nn.Module:
-    model = architectures.build(architecture)
+def _filled(architecture: str, made_with: Mapping[str, Any], checkpoint: Checkpoint | None) -> torch.nn.Module:
+    model = architectures.build(architecture, made_with)
     if checkpoint is not None:
         architectures.load_into(model, checkpoint, architecture)
     return model

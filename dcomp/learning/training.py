@@ -12,9 +12,8 @@ from dcomp.errors import DcompError, UsageError
 from dcomp.learning.datasets import Split
 from dcomp.learning.evaluation import Evaluation, evaluate
 from dcomp.observer import EpochRecord, Observer
-from dcomp.settings import Augment, LearningSettings
+from dcomp.settings import LearningSettings
 
-SHIFT = 1  # pixels, each way
 DEVICES = ("cpu", "cuda", "mps", "xpu")
 NOTIFY_EVERY = 20  # steps; asking a device for its loss at each step would make it wait
 
@@ -80,13 +79,11 @@ def fit(
     step = 0
     for epoch in range(1, settings.epochs + 1):
         model.train()
-        epoch_loss = torch.zeros((), device=train.labels.device)
+        epoch_loss = torch.zeros((), device=next(model.parameters()).device)
         recent = Recent()
-        for indices in _batches(len(train), settings.batch_size, generator):
+        for stored, labels in train.batches(_batches(len(train), settings.batch_size, generator)):
             before_step(step / steps_per_epoch)
-            images, labels = train.batch(indices)
-            images = augmented(images, settings.augment, generator)
-            logits = model(images)
+            logits = model(train.preprocessing.train(stored, settings.augment, generator))
             loss = F.cross_entropy(logits, labels)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -159,19 +156,6 @@ def lr_factor(settings: LearningSettings, total_steps: int) -> Callable[[int], f
                 return 0.5 * (1 + math.cos(math.pi * min(progress, 1)))
 
     return factor
-
-
-def augmented(images: Tensor, augment: Augment, generator: torch.Generator) -> Tensor:
-    """Training images changed by chance: `shift` moves each by up to one pixel either way, edges repeated."""
-    if augment == "none":
-        return images
-    n, _, height, width = images.shape
-    shifts = torch.randint(0, 2 * SHIFT + 1, (2, n, 1), generator=generator).to(images.device)
-    padded = F.pad(images, (SHIFT,) * 4, mode="replicate")
-    rows = (torch.arange(height, device=images.device) + shifts[0]).unsqueeze(2)
-    columns = (torch.arange(width, device=images.device) + shifts[1]).unsqueeze(1)
-    example = torch.arange(n, device=images.device).reshape(n, 1, 1)
-    return padded.movedim(1, -1)[example, rows, columns].movedim(-1, 1)
 
 
 def _batches(count: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:

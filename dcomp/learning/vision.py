@@ -22,5 +22,6 @@ except RuntimeError as error:
     import torchvision
 
 datasets = torchvision.datasets
+models = torchvision.models
 
-__all__ = ["datasets"]
+__all__ = ["datasets", "models"]

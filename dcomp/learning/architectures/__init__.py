@@ -1,49 +1,81 @@
-"""The registry of networks, and checkpoints put into them."""
+"""Networks by name, and checkpoints put into them."""
 
-import importlib
-import sys
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
 import numpy as np
 from torch import nn
 
 from dcomp.checkpoint import Checkpoint
 from dcomp.errors import ArchitectureError
+from dcomp.learning.architectures.alexnet import AlexNet
 from dcomp.learning.architectures.lenet import LeNet5, LeNet300
+from dcomp.learning.architectures.network import PHOTO, Network
+from dcomp.learning.architectures.vgg import VGG16, VGG16Cifar
+from dcomp.learning.factories import call_factory
 from dcomp.learning.tensors import to_numpy, to_torch
-
-REGISTRY: dict[str, Callable[[], nn.Module]] = {"lenet300": LeNet300, "lenet5": LeNet5}
+from dcomp.settings import NETWORKS
 
 ARCHITECTURE_KEY = "dcomp.architecture"
 """Metadata entry that names the network a checkpoint belongs to."""
 
+TORCHVISION = "torchvision:"
 
-def build(architecture: str) -> nn.Module:
-    """Make the network that `architecture` names, with fresh weights.
+
+def _network(make: Callable[..., nn.Module], classes: int, grayscale: bool, size: int, dropout: float) -> Network:
+    return Network(make, {"classes": classes, "grayscale": grayscale, "size": size, "dropout": dropout})
+
+
+REGISTRY: dict[str, Network] = {
+    "lenet300": _network(LeNet300, 10, True, 28, 0.0),
+    "lenet5": _network(LeNet5, 10, True, 28, 0.0),
+    "alexnet": _network(AlexNet, 1000, False, 227, 0.5),
+    "vgg16": _network(VGG16, 1000, False, 224, 0.5),
+    "vgg16-cifar": _network(VGG16Cifar, 10, False, 32, 0.5),
+}
+
+
+def find(architecture: str) -> Network:
+    """The network that `architecture` names.
 
     Args:
-        architecture: a name of the registry, or `package.module:factory`, where calling the factory
+        architecture: a name of the registry, `torchvision:NAME`, or `package.module:factory`, where calling the factory
             makes the module; it is looked for in the current folder as well.
 
     Raises:
-        ArchitectureError: no such name, module or factory, or the factory fails.
+        ArchitectureError: no such name.
     """
     if architecture in REGISTRY:
-        return REGISTRY[architecture]()
-    module_name, separator, factory_name = architecture.partition(":")
-    if not separator:
-        known = ", ".join(REGISTRY)
-        raise ArchitectureError(f"no architecture {architecture!r}; there are {known}, or package.module:factory")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    try:
-        model = getattr(importlib.import_module(module_name), factory_name)()
-    except Exception as error:  # the user's code may raise anything
-        raise ArchitectureError(f"cannot make {architecture}: {type(error).__name__}: {error}") from error
+        return REGISTRY[architecture]
+    if architecture.startswith(TORCHVISION):
+        from dcomp.learning.architectures import zoo
+
+        return zoo.find(architecture.removeprefix(TORCHVISION))
+    if ":" not in architecture:
+        raise ArchitectureError(f"no architecture {architecture!r}; there are {', '.join(NETWORKS)}")
+    return Network(partial(_by_factory, architecture), {"size": PHOTO})
+
+
+def build(architecture: str, arguments: Mapping[str, Any] | None = None) -> nn.Module:
+    """Make a network with fresh weights.
+
+    Args:
+        architecture: as in `find`.
+        arguments: replace the network's defaults.
+
+    Raises:
+        ArchitectureError: no such name, or it cannot be made so.
+    """
+    network = find(architecture)
+    model = network.make(**{**network.defaults, **(arguments or {})})
     if not isinstance(model, nn.Module):
         raise ArchitectureError(f"{architecture} made a {type(model).__name__}, not a torch.nn.Module")
     return model
+
+
+def _by_factory(architecture: str, size: int, **given: object) -> Any:
+    return call_factory(architecture, ArchitectureError, **given)
 
 
 def architecture_of(checkpoint: Checkpoint, override: str | None = None) -> str:
@@ -52,26 +84,28 @@ def architecture_of(checkpoint: Checkpoint, override: str | None = None) -> str:
     A checkpoint may come from anyone, so one that names code to import is not followed.
 
     Raises:
-        ArchitectureError: none is named, or one outside the registry.
+        ArchitectureError: none is named, or one of the user's own code.
     """
     if override:
         return override
     named = checkpoint.metadata.get(ARCHITECTURE_KEY)
     if named is None:
         raise ArchitectureError("the checkpoint does not say which architecture it belongs to; add --arch NAME")
-    if named not in REGISTRY:
+    if named not in REGISTRY and not named.startswith(TORCHVISION):
         raise ArchitectureError(f"the checkpoint asks for {named!r}; if you trust that code, add --arch {named}")
     return named
 
 
 def load_into(model: nn.Module, checkpoint: Checkpoint, architecture: str) -> None:
-    """Copy a checkpoint's tensors into a model, name by name.
+    """Copy a checkpoint's tensors into a model, name by name; of tied weights one name is enough.
 
     Raises:
         ArchitectureError: names or shapes differ; the first few are listed.
     """
     theirs = {name: array.shape for name, array in checkpoint.tensors.items()}
-    ours = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    own = model.state_dict(keep_vars=True)  # the parameters themselves, so that tied ones are the same object
+    found = {id(own[name]) for name in theirs if name in own}
+    ours = {name: tuple(value.shape) for name, value in own.items() if name in theirs or id(value) not in found}
     wrong = [
         f"{name} is {theirs.get(name, 'absent')} where the network has {ours.get(name, 'none')}"
         for name in dict.fromkeys([*theirs, *ours])
@@ -80,7 +114,20 @@ def load_into(model: nn.Module, checkpoint: Checkpoint, architecture: str) -> No
     if wrong:
         more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise ArchitectureError(f"the checkpoint does not fit {architecture}: {'; '.join(wrong[:3])}{more}")
-    model.load_state_dict({name: to_torch(array) for name, array in checkpoint.tensors.items()})
+    model.load_state_dict({name: to_torch(array) for name, array in checkpoint.tensors.items()}, strict=False)
+
+
+def load_pretrained(model: nn.Module, architecture: str) -> None:
+    """Fill a network of torchvision's with torchvision's weights.
+
+    Raises:
+        ArchitectureError: it is none of those, or its weights cannot be downloaded.
+    """
+    if not architecture.startswith(TORCHVISION):
+        raise ArchitectureError(f"--pretrained goes with {TORCHVISION}NAME; there are no weights for {architecture}")
+    from dcomp.learning.architectures import zoo
+
+    zoo.fill(model, architecture.removeprefix(TORCHVISION))
 
 
 def tensors_of(model: nn.Module) -> dict[str, np.ndarray]:

@@ -1,0 +1,75 @@
+"""What a network is made with: what a person gives, else what the checkpoint records, else what the data needs."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from dcomp.checkpoint import Checkpoint
+from dcomp.errors import ArchitectureError, UsageError
+from dcomp.learning.architectures import ARCHITECTURE_KEY, find
+from dcomp.learning.datasets import Split
+from dcomp.settings import NetworkSettings
+
+ARGUMENTS_KEY = "dcomp.arguments"
+"""Metadata entry of the arguments that are not the network's defaults: a JSON object."""
+
+
+class Arguments:
+    """The arguments of a network, as far as they are known before the data is."""
+
+    def __init__(self, architecture: str, checkpoint: Checkpoint | None, settings: NetworkSettings) -> None:
+        """Look at the settings and the checkpoint.
+
+        Raises:
+            ArchitectureError: no such network, or the checkpoint's arguments make no sense.
+        """
+        self._defaults = find(architecture).defaults
+        self._known = _recorded(checkpoint) | _given(settings)
+        self._fresh = checkpoint is None or checkpoint.metadata.get(ARCHITECTURE_KEY) != architecture
+
+    @property
+    def crop(self) -> int | None:
+        """Height and width that images must have."""
+        return self._known.get("size")
+
+    @property
+    def usual_crop(self) -> int:
+        """Height and width of photos where nothing else is known."""
+        return self._defaults["size"]
+
+    @property
+    def grayscale(self) -> bool | None:
+        """Whether images must have one channel, or three."""
+        return self._known.get("grayscale")
+
+    def complete(self, split: Split) -> dict[str, Any]:
+        """All that are not the network's defaults; what is not known yet is as a split of the data needs it."""
+        needed = {"classes": split.classes, "grayscale": split.channels == 1, "size": split.size}
+        chosen = {key: value for key, value in needed.items() if self._fresh and key in self._defaults} | self._known
+        return {key: value for key, value in chosen.items() if self._defaults.get(key) != value}
+
+
+def metadata(arguments: Mapping[str, Any]) -> dict[str, str]:
+    """The metadata entry that records arguments; none if there are none."""
+    return {ARGUMENTS_KEY: json.dumps(arguments, separators=(",", ":"))} if arguments else {}
+
+
+def _given(settings: NetworkSettings) -> dict[str, Any]:
+    given = {
+        "classes": settings.classes,
+        "grayscale": settings.grayscale,
+        "dropout": settings.dropout,
+        "size": settings.crop,
+    }
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _recorded(checkpoint: Checkpoint | None) -> dict[str, Any]:
+    """A checkpoint's arguments, which may come from anyone: they are held to what a person may give."""
+    text = checkpoint.metadata.get(ARGUMENTS_KEY, "{}") if checkpoint is not None else "{}"
+    try:
+        recorded = json.loads(text)
+        size = recorded.pop("size", None)
+        return _given(NetworkSettings.from_options(**recorded, crop=size))
+    except (ValueError, TypeError, AttributeError, UsageError) as error:
+        raise ArchitectureError(f"the checkpoint's {ARGUMENTS_KEY} is {text!r}, which makes no network") from error

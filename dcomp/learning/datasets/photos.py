@@ -1,0 +1,136 @@
+"""Photo files -> stored images: decoded for each batch by worker processes, or once into a file mapped into memory."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageFile, ImageOps
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from dcomp.errors import DataError, OutputError, first_line
+from dcomp.files import replacing
+from dcomp.observer import Observer, Silent
+
+ImageFile.LOAD_TRUNCATED_IMAGES = True  # what is missing of a photo is gray
+CACHE_VERSION = 1
+CACHE_BATCH = 64  # photos that a worker hands over at a time
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How photos are stored, and by whom.
+
+    Args:
+        side: height and width of a stored photo.
+        channels: 1 for grayscale, 3 for RGB.
+        workers: processes that decode; None: one a core.
+        cache: folder for the files of decoded photos; None: photos are decoded whenever they are asked for.
+        observer: told while a file is being made.
+    """
+
+    side: int = 256
+    channels: int = 3
+    workers: int | None = None
+    cache: Path | None = None
+    observer: Observer = field(default_factory=Silent)
+
+    @property
+    def processes(self) -> int:
+        """How many processes decode besides this one."""
+        return (os.cpu_count() or 1) if self.workers is None else self.workers
+
+
+class Photos:
+    """The photos of a folder, as (side, side, channels) each; they are decoded when they are asked for."""
+
+    def __init__(self, folder: Path, paths: Sequence[str], storage: Storage) -> None:
+        """Take the folder, the paths of its photos, and how they are stored."""
+        self.folder = folder
+        self.paths = paths
+        self.storage = storage
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Tensor:
+        """A stored photo, (channels, side, side)."""
+        return torch.from_numpy(decode(self.paths[index], self.storage.side, self.storage.channels)).movedim(-1, 0)
+
+    def batches(self, order: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Stored photos, (n, channels, side, side), for each tensor of indices in `order`."""
+        if self.storage.cache is None:
+            yield from self._decoded(order)
+        else:
+            for indices in order:
+                yield self._cached[indices].movedim(-1, 1)
+
+    def _decoded(self, order: Sequence[Tensor]) -> Iterator[Tensor]:
+        sampler = [indices.tolist() for indices in order]
+        try:
+            yield from DataLoader(
+                self,  # type: ignore[arg-type]  # a data set by its methods
+                batch_sampler=sampler,
+                num_workers=self.storage.processes,
+                generator=torch.Generator(),  # or it would draw from the one that makes the weights
+            )
+        except DataError as error:  # a worker's comes with its traceback
+            raise DataError(str(error).strip().rpartition("DataError: ")[2]) from error
+
+    @cached_property
+    def _cached(self) -> Tensor:
+        """All photos, (n, side, side, channels), mapped into memory from a file that is made if it is not there."""
+        assert self.storage.cache is not None  # `batches` has checked it
+        path = self.storage.cache / f"{self.folder.name}-{self._fingerprint()}.npy"
+        if not path.exists():
+            self._fill(path)
+        try:
+            return torch.from_numpy(np.load(path, mmap_mode="c"))  # torch takes no array that is read-only
+        except (OSError, ValueError) as error:
+            raise DataError(f"the cache {path} is damaged ({first_line(error)}); delete it") from error
+
+    def _fingerprint(self) -> str:
+        """What changes when a photo is added, removed or changed, or stored otherwise."""
+        files = [(path, stat.st_size, stat.st_mtime_ns) for path in self.paths for stat in [Path(path).stat()]]
+        text = json.dumps([CACHE_VERSION, self.storage.side, self.storage.channels, str(self.folder.resolve()), files])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def _fill(self, path: Path) -> None:
+        shape = len(self), self.storage.side, self.storage.side, self.storage.channels
+        observer = self.storage.observer
+        observer.note(f"{len(self):,} photos of {self.folder} are decoded into {path}")
+        observer.started_bytes(int(np.prod(shape)))
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path, force=True) as file:
+                header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, header)
+                for images in self._decoded(torch.arange(len(self)).split(CACHE_BATCH)):
+                    file.write(images.movedim(1, -1).contiguous().numpy().data)
+                    observer.advanced(images.nbytes)
+        except OSError as error:
+            raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+        finally:
+            observer.finished()
+
+
+def decode(path: str, side: int, channels: int) -> np.ndarray:
+    """Read a photo of whatever mode: its short side resized, its centre cut, (side, side, channels) of uint8.
+
+    Raises:
+        DataError: it is not an image.
+    """
+    mode = "L" if channels == 1 else "RGB"
+    try:
+        with Image.open(path) as image:
+            image.draft(mode, (side, side))  # a large JPEG is decoded at half its size, or less
+            square = ImageOps.fit(image.convert(mode), (side, side), Image.Resampling.BILINEAR)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path} is no image that can be read ({first_line(error)}); mend or remove it") from error
+    return np.asarray(square).reshape(side, side, channels).copy()

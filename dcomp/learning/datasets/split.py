@@ -1,0 +1,135 @@
+"""Examples in two splits, and how a training loop gets them.
+
+*Stored images* are uint8 tensors of shape (n, channels, height, width); *labels* int64 of shape (n,). Normalization
+happens a batch at a time (`Split.preprocessing`), so an image takes one byte a value wherever it is kept.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
+
+import torch
+from torch import Tensor
+
+from dcomp.errors import UsageError
+from dcomp.learning.datasets.preprocessing import Preprocessing
+
+GRAY = (0.299, 0.587, 0.114)
+"""What red, green and blue weigh in a gray value (ITU-R BT.601), as in PIL."""
+
+CHUNK = 5000  # images that are turned gray at a time
+
+
+class Split(Protocol):
+    """Examples, wherever they are kept."""
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What turns stored images into a network's input."""
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are, whether or not each has an example here."""
+
+    @property
+    def channels(self) -> int:
+        """1 for grayscale images, 3 for RGB."""
+
+    @property
+    def size(self) -> int:
+        """Height of the images as a network takes them."""
+
+    def __len__(self) -> int: ...
+
+    def subset(self, indices: Tensor) -> Self:
+        """The examples at `indices`."""
+
+    def to(self, device: torch.device) -> Self:
+        """The same examples, whose batches come on another device."""
+
+    def batches(self, order: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Stored images and labels for each tensor of indices in `order`."""
+
+
+class MemorySplit:
+    """Images that one tensor holds."""
+
+    def __init__(
+        self, images: Tensor, labels: Tensor, preprocessing: Preprocessing, classes: int | None = None
+    ) -> None:
+        """Take images and labels.
+
+        Args:
+            images: uint8, (n, channels, height, width).
+            labels: int64, (n,).
+            preprocessing: for these images.
+            classes: how many there are; else one more than the largest label.
+        """
+        self.images = images
+        self.labels = labels
+        self.preprocessing = preprocessing
+        self.classes = int(labels.max()) + 1 if classes is None else classes
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def channels(self) -> int:
+        """1 for grayscale images, 3 for RGB."""
+        return self.images.shape[1]
+
+    @property
+    def size(self) -> int:
+        """Height of the images as a network takes them."""
+        return self.preprocessing.size_of(self.images)[0]
+
+    def subset(self, indices: Tensor) -> "MemorySplit":
+        """A copy of the examples at `indices`."""
+        return MemorySplit(self.images[indices], self.labels[indices], self.preprocessing, self.classes)
+
+    def to(self, device: torch.device) -> "MemorySplit":
+        """The same examples on another device."""
+        return MemorySplit(self.images.to(device), self.labels.to(device), self.preprocessing, self.classes)
+
+    def batches(self, order: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Stored images and labels for each tensor of indices in `order`."""
+        for indices in order:
+            yield self.images[indices], self.labels[indices]
+
+    def in_form(self, *, grayscale: bool | None, crop: int | None) -> "MemorySplit":
+        """The same examples in gray or in three channels, and cut to `crop`, where these are given."""
+        images, preprocessing = self.images, replace(self.preprocessing, crop=crop)
+        if grayscale and self.channels == 3:
+            weights = torch.tensor(GRAY).reshape(3, 1, 1)
+            images = torch.cat([(part * weights).sum(1, keepdim=True) for part in images.split(CHUNK)])
+            images = images.round_().to(torch.uint8)
+            preprocessing = replace(
+                preprocessing, mean=_mean(preprocessing.mean), deviation=_mean(preprocessing.deviation)
+            )
+        elif grayscale is False and self.channels == 1:
+            images = images.expand(-1, 3, -1, -1)
+        return MemorySplit(images, self.labels, preprocessing, self.classes)
+
+
+def _mean(values: tuple[float, ...]) -> tuple[float]:
+    return (sum(values) / len(values),)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set's training and test examples."""
+
+    train: Split
+    test: Split
+
+    def split_validation(self, fraction: float, seed: int) -> tuple[Split, Split]:
+        """Set a random fraction of the training examples aside: (training, validation).
+
+        Raises:
+            UsageError: nothing is left to train on.
+        """
+        order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(seed))
+        held_out = round(len(self.train) * fraction)
+        if held_out == len(self.train):
+            raise UsageError(f"--val-split {fraction:g} leaves no example to train on")
+        return self.train.subset(order[held_out:]), self.train.subset(order[:held_out])
