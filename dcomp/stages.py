@@ -5,8 +5,8 @@ What needs torch is imported inside the functions that learn, so that the others
 
 import json
 import re
-from collections import deque
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -23,6 +23,7 @@ from dcomp.observer import EpochRecord, Observer, Silent
 from dcomp.pruning import budget, criteria
 from dcomp.quantization import kmeans
 from dcomp.reporting.sizes import SizeReport, measure
+from dcomp.resumption import StateFile
 from dcomp.settings import (
     EncodeSettings,
     EvalSettings,
@@ -43,26 +44,40 @@ HISTORY_KEY = "dcomp.history"
 SILENT = Silent()
 
 
-def train(settings: TrainSettings, observer: Observer = SILENT, *, resume: Checkpoint | None = None) -> Checkpoint:
+def train(
+    settings: TrainSettings,
+    observer: Observer = SILENT,
+    *,
+    start: Checkpoint | None = None,
+    state: StateFile | None = None,
+) -> Checkpoint:
     """Train a network from scratch, or on from a checkpoint, whose zeros and shared values then hold.
 
     Returns:
         the best epoch by validation error, with architecture, arguments and history as metadata.
+
+    Raises:
+        StoppedError: Ctrl-C or SIGTERM came; `state` holds what it takes to go on.
     """
     from dcomp.learning.session import Session
 
-    session = Session(settings.architecture, resume, settings)
-    if resume is not None and (held := session.hold(layers.select(resume.tensors, WEIGHTS))):
+    session = Session(settings.architecture, start, settings)
+    if start is not None and (held := session.hold(layers.select(start.tensors, WEIGHTS))):
         observer.note(f"{', '.join(held)}: what is pruned or shared stays so")
-    history = session.fit(observer, start_counts=resume is not None)
-    metadata = resume.metadata if resume is not None else {}
+    history = session.fit(observer, start_counts=start is not None, state=state)
+    metadata = start.metadata if start is not None else {}
     return Checkpoint(
         session.tensors(), {**metadata, **session.metadata(), **_provenance("train", settings, history, metadata)}
     )
 
 
 def prune(
-    checkpoint: Checkpoint, settings: PruneSettings, observer: Observer = SILENT, *, architecture: str | None = None
+    checkpoint: Checkpoint,
+    settings: PruneSettings,
+    observer: Observer = SILENT,
+    *,
+    architecture: str | None = None,
+    state: StateFile | None = None,
 ) -> Checkpoint:
     """Set weights to zero until the sparsity asked for is the sparsity found.
 
@@ -71,12 +86,13 @@ def prune(
     Raises:
         UsageError: no such layers.
         CheckpointError: weights that are not finite.
+        StoppedError: Ctrl-C or SIGTERM came; `state` holds what it takes to go on.
     """
     weights = _weights(checkpoint, settings.kinds)
     groups = _pruning_groups(weights, settings)
     score = _score_function(weights, settings)
     if settings.epochs:
-        checkpoint = _prune_and_retrain(checkpoint, settings, groups, score, observer, architecture)
+        checkpoint = _prune_and_retrain(checkpoint, settings, groups, score, observer, architecture, state)
     else:
         masks = budget.masks(weights, groups, score)
         pruned = {name: np.where(mask & (weights[name] != 0), weights[name], 0) for name, mask in masks.items()}
@@ -92,7 +108,12 @@ def prune(
 
 
 def quantize(
-    checkpoint: Checkpoint, settings: QuantizeSettings, observer: Observer = SILENT, *, architecture: str | None = None
+    checkpoint: Checkpoint,
+    settings: QuantizeSettings,
+    observer: Observer = SILENT,
+    *,
+    architecture: str | None = None,
+    state: StateFile | None = None,
 ) -> Checkpoint:
     """Let the kept weights of each tensor share at most 2^bits values (paper, section 3).
 
@@ -101,6 +122,7 @@ def quantize(
     Raises:
         UsageError: no such layers.
         CheckpointError: weights that are not finite.
+        StoppedError: Ctrl-C or SIGTERM came; `state` holds what it takes to go on.
     """
     shared: dict[str, np.ndarray] = {}
     rng = np.random.default_rng(settings.seed)
@@ -120,7 +142,7 @@ def quantize(
         session = _session(checkpoint, settings, architecture)
         session.share(shared)
         session.hold(layers.select(checkpoint.tensors, WEIGHTS))
-        history = session.fit(observer, start_counts=True)
+        history = session.fit(observer, start_counts=True, state=state)
         checkpoint = checkpoint.replaced(
             session.tensors(), session.metadata() | _provenance("quantize", settings, history)
         )
@@ -240,6 +262,7 @@ def _prune_and_retrain(
     score: budget.Score,
     observer: Observer,
     architecture: str | None,
+    state: StateFile | None,
 ) -> Checkpoint:
     session = _session(checkpoint, settings, architecture)
     names = [name for group in groups for name in group.names]
@@ -249,17 +272,14 @@ def _prune_and_retrain(
     session.hold(layers.select(checkpoint.tensors, WEIGHTS))
     schedule = settings.mask_schedule(session.last_step)
     initial = {group: budget.sparsity_of(checkpoint.tensors, group.names) for group in groups}
-    moves = deque(schedule.moves())
+    moves = schedule.moves()
 
-    def move_masks(time: float) -> None:
-        while moves and time >= moves[0]:
-            due = moves.popleft()
-            now = [
-                budget.Group(group.names, schedule.sparsity(due, initial[group], group.sparsity)) for group in groups
-            ]
-            session.mask(budget.masks({name: session.weights(name) for name in names}, now, score))
+    def move_masks(due: float) -> None:
+        now = [budget.Group(group.names, schedule.sparsity(due, initial[group], group.sparsity)) for group in groups]
+        session.mask(budget.masks({name: session.weights(name) for name in names}, now, score))
 
-    history = session.fit(observer, before_step=move_masks, eligible_after=moves[-1])
+    events = [(due, partial(move_masks, due)) for due in moves]
+    history = session.fit(observer, events=events, eligible_after=moves[-1], state=state)
     return checkpoint.replaced(session.tensors(), session.metadata() | _provenance("prune", settings, history))
 
 
@@ -325,8 +345,7 @@ def _provenance(
         history: its epochs, if it trained.
         before: metadata whose history this one goes on from.
     """
-    arguments = settings.model_dump(mode="json", exclude_defaults=True, exclude={"data_dir", "device"})
-    metadata = {"dcomp.version": __version__, f"dcomp.{stage}": _compact(arguments)}
+    metadata = {"dcomp.version": __version__, f"dcomp.{stage}": _compact(settings.arguments(defaults=False))}
     if history:
         earlier = _earlier_history(before or {})
         epochs = [{**record.rounded(), "epoch": len(earlier) + record.epoch} for record in history]

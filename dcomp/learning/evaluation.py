@@ -7,8 +7,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from dcomp.learning.datasets import Split
+from dcomp.learning.devices import in_precision
+from dcomp.settings import Precision
 
-BATCH = 1000
+BATCH = 125
 
 
 @dataclass(frozen=True)
@@ -22,14 +24,15 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, split: Split) -> Evaluation:
+def evaluate(model: nn.Module, split: Split, precision: Precision = "fp32") -> Evaluation:
     """Run the model over a split, which is on its device, in evaluation mode."""
     model.eval()
     top1 = top5 = 0
     loss = 0.0
     for begin in range(0, len(split), BATCH):
         images, labels = split.batch(slice(begin, begin + BATCH))
-        logits = model(images)
+        with in_precision(images.device, precision):
+            logits = model(images).float()
         loss += F.cross_entropy(logits, labels, reduction="sum").item()
         ranked = logits.topk(min(5, logits.shape[1])).indices
         hits = ranked == labels.unsqueeze(1)

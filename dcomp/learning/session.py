@@ -1,7 +1,7 @@
 """A network, its data and its constraints, from a checkpoint's tensors and back to them."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import ml_dtypes
 import numpy as np
@@ -10,9 +10,12 @@ import torch
 from dcomp.checkpoint import Checkpoint
 from dcomp.errors import ArchitectureError, CheckpointError, first_line
 from dcomp.learning import architectures, constraints, datasets
+from dcomp.learning.devices import choose_device
 from dcomp.learning.evaluation import Evaluation, evaluate
-from dcomp.learning.training import choose_device, fit
+from dcomp.learning.state import Keeper, Origin
+from dcomp.learning.training import Event, fit
 from dcomp.observer import EpochRecord, Observer
+from dcomp.resumption import StateFile
 from dcomp.settings import EvalSettings, LearningSettings
 
 
@@ -31,6 +34,7 @@ class Session:
         self._settings = settings
         self._architecture = architecture
         self._device = choose_device(settings.device)
+        self._origin = Origin.of(settings, checkpoint)
         self._model = _filled(architecture, checkpoint).to(self._device)
         self._dtypes = {name: array.dtype for name, array in checkpoint.tensors.items()} if checkpoint else {}
         data = datasets.load(settings.data, settings.data_dir)
@@ -69,11 +73,20 @@ class Session:
         self,
         observer: Observer,
         *,
-        before_step: Callable[[float], None] = lambda time: None,
+        events: Sequence[Event] = (),
         eligible_after: float = 0.0,
         start_counts: bool = False,
+        state: StateFile | None = None,
     ) -> list[EpochRecord]:
-        """Train, and leave the network at its best epoch; see `training.fit`."""
+        """Train, and leave the network at its best epoch; see `training.fit`.
+
+        Args:
+            observer: told of progress.
+            events: what happens at which time, in epochs.
+            eligible_after: only epochs that end after this time are candidates for the best.
+            start_counts: whether the network as it comes is a candidate too.
+            state: where the state is kept, if anywhere.
+        """
         try:
             return fit(
                 self._model,
@@ -81,9 +94,10 @@ class Session:
                 self._validation,
                 self._settings,
                 observer,
-                before_step=before_step,
+                events=events,
                 eligible_after=eligible_after,
                 start_counts=start_counts,
+                keeper=Keeper(state, self._origin) if state is not None else None,
             )
         finally:
             observer.finished()
@@ -111,7 +125,7 @@ def evaluate_checkpoint(checkpoint: Checkpoint, architecture: str, settings: Eva
     model = _filled(architecture, checkpoint).to(device)
     test = datasets.load(settings.data, settings.data_dir).test.to(device)
     check_fit(model, test, architecture)
-    result = evaluate(model, test)
+    result = evaluate(model, test, settings.precision)
     if not math.isfinite(result.loss):
         raise CheckpointError(f"the network's loss is {result.loss}: its weights hold or make infinities or NaNs")
     return result
