@@ -13,7 +13,8 @@
     ├── DataError           a data set that cannot be had
     ├── OutputError         a file that cannot be written, or must not be overwritten
     ├── DifferenceError     a container and a checkpoint that should be equal and are not
-    └── GateError           a bound asked for (--max-error, --min-ratio, --max-drop) that was missed
+    ├── GateError           a bound asked for (--max-error, --min-ratio, --max-drop) that was missed
+    └── StoppedError        a stage that was asked to stop, and has saved its state (exit code 130)
 """
 
 
@@ -67,6 +68,12 @@ class DifferenceError(DcompError):
 
 class GateError(DcompError):
     """A bound that was asked for and missed."""
+
+
+class StoppedError(DcompError):
+    """A stage that was asked to stop, and has saved the state from which it can go on."""
+
+    exit_code = 130
 
 
 def first_line(error: Exception) -> str:

@@ -1,21 +1,39 @@
 """Who watches a stage at work: a progress bar, a log, or nobody."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
+
+IN_METADATA = ("epoch", "train_loss", "val_loss", "val_error")
 
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What an epoch came to: mean cross-entropies in nats, the validation split's top-1 error in percent."""
+    """What an epoch came to.
+
+    Attributes:
+        epoch: its number, from 1.
+        train_loss, val_loss: mean cross-entropies in nats.
+        val_error, val_top5_error: errors on the validation split in percent.
+        lr: the learning rate of its last step.
+        sparsity: the fraction of zeros in all weights that are no biases.
+        layers: the same by tensor.
+        seconds: how long it took, validation included.
+    """
 
     epoch: int
     train_loss: float
     val_loss: float
     val_error: float
+    val_top5_error: float
+    lr: float
+    sparsity: float
+    layers: Mapping[str, float]
+    seconds: float
 
     def rounded(self) -> dict[str, float]:
-        """The record as metadata keeps it, to four decimals."""
-        return {key: round(value, 4) for key, value in asdict(self).items()}
+        """What metadata keep of it, to four decimals: the same in every run with the same seed."""
+        return {key: round(getattr(self, key), 4) for key in IN_METADATA}
 
 
 class Observer(Protocol):
@@ -24,8 +42,8 @@ class Observer(Protocol):
     def note(self, text: str) -> None:
         """Something that a person should know, in one line."""
 
-    def started(self, steps: int) -> None:
-        """Training begins and will take this many steps."""
+    def started(self, steps: int, history: Sequence[EpochRecord] = ()) -> None:
+        """Training will take this many steps in all; it goes on after these epochs."""
 
     def stepped(self, done: int, loss: float, accuracy: float) -> None:
         """So many steps are done; loss and accuracy (0 to 1) are means over the latest batches."""
@@ -49,7 +67,7 @@ class Silent:
     def note(self, text: str) -> None:
         """Show nothing."""
 
-    def started(self, steps: int) -> None:
+    def started(self, steps: int, history: Sequence[EpochRecord] = ()) -> None:
         """Show nothing."""
 
     def stepped(self, done: int, loss: float, accuracy: float) -> None:

@@ -27,7 +27,8 @@ from dcomp.observer import Observer, Silent
 from dcomp.pruning.budget import sparsity_of
 from dcomp.recipe import Recipe
 from dcomp.reporting.sizes import SizeReport
-from dcomp.settings import PLACES, PruneSettings, QuantizeSettings, Settings
+from dcomp.resumption import SAVE_EVERY, StateFile
+from dcomp.settings import PruneSettings, QuantizeSettings, Settings
 
 CONTAINER = "model.dcz"
 SUMMARY = "summary.json"
@@ -67,8 +68,23 @@ class Summary:
 class Run:
     """A recipe's run in a folder."""
 
-    def __init__(self, recipe: Recipe, folder: Path, observer: Observer | None = None, *, force: bool = False) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: Path,
+        observer: Observer | None = None,
+        *,
+        force: bool = False,
+        save_every: float = SAVE_EVERY,
+    ) -> None:
         """Make the folder and read which stages are done; with `force` none are.
+
+        Args:
+            recipe: what to run.
+            folder: where all outputs go.
+            observer: told of progress.
+            force: run every stage again.
+            save_every: seconds between saves of a stage's state while it trains.
 
         Raises:
             OutputError: the folder cannot be made, or holds files of these names that no run has made.
@@ -76,6 +92,8 @@ class Run:
         self._recipe = recipe
         self._folder = folder
         self._observer = observer or Silent()
+        self._force = force
+        self._save_every = save_every
         self._fingerprint = ""
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -97,7 +115,9 @@ class Run:
         results = []
         if recipe.train is not None:
             settings = recipe.train
-            current, result = self._stage("train", settings, lambda: stages.train(settings, self._observer))
+            current, result = self._stage(
+                "train", settings, lambda state: stages.train(settings, self._observer, state=state)
+            )
             results.append(result)
         else:
             assert recipe.checkpoint is not None  # the recipe has checked it
@@ -126,7 +146,7 @@ class Run:
 
     def _compressions(
         self,
-    ) -> Iterator[tuple[str, PruneSettings | QuantizeSettings, Callable[[Checkpoint], Checkpoint]]]:
+    ) -> Iterator[tuple[str, PruneSettings | QuantizeSettings, Callable[..., Checkpoint]]]:
         """Name, settings and work of each section of prune, then of each of quantize."""
         observer, architecture = self._observer, self._recipe.trusted_architecture
         for number, pruning in enumerate(self._recipe.prune, 1):
@@ -136,16 +156,18 @@ class Run:
             quantize = partial(stages.quantize, settings=sharing, observer=observer, architecture=architecture)
             yield _numbered("quantize", number), sharing, quantize
 
-    def _stage(self, stage: str, settings: Settings, work: Callable[[], Checkpoint]) -> tuple[Checkpoint, StageResult]:
-        """Do a stage that makes a checkpoint, or take it up from its file."""
+    def _stage(self, stage: str, settings: Settings, work: Callable[..., Checkpoint]) -> tuple[Checkpoint, StageResult]:
+        """Do a stage that makes a checkpoint, or go on with it, or take it up from its file."""
         name = _file_of(stage)
         if self._is_done(stage, name, settings):
             made = safetensors_file.load_file(self._folder / name)
         else:
             started = self._begin(stage)
-            made = work()
+            state = self._state_of(stage, name)
+            made = work(state=state)
             self._write(name, lambda file: safetensors_file.save(made, file))
             self._record(stage, name, made, time.perf_counter() - started)
+            state.remove()
         return made, self._result(stage, made)
 
     def _encode(self, checkpoint: Checkpoint) -> StageResult:
@@ -167,6 +189,16 @@ class Run:
         self._observer.note(f"{stage}: running")
         (self._folder / SUMMARY).unlink(missing_ok=True)
         return time.perf_counter()
+
+    def _state_of(self, stage: str, name: str) -> StateFile:
+        """Where a stage keeps its state; it is taken up if it was run in the same way before, and was stopped."""
+        path = self._folder / f"{name}.{self._fingerprint[:12]}.state"
+        for other in self._folder.glob(f"{name}.*.state"):
+            if other != path or self._force:
+                StateFile(other).remove()
+        if path.exists():
+            self._observer.note(f"{stage}: was stopped before, {path} is taken up")
+        return StateFile(path, resume=path.exists(), every=self._save_every)
 
     def _record(self, stage: str, name: str, made: Checkpoint, seconds: float) -> None:
         """Remember that a stage is done, before anything else can fail."""
@@ -199,7 +231,7 @@ class Run:
 
         A stage that is cheap to do again names the version of what makes its file.
         """
-        own = settings.model_dump(mode="json", exclude=PLACES)
+        own = settings.arguments()
         if isinstance(settings, PruneSettings) and settings.rewind is not None:
             own["rewind"] = _digest(settings.rewind)
         text = json.dumps([self._fingerprint, stage, own, *([maker] if maker else [])], sort_keys=True)

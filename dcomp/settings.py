@@ -91,8 +91,8 @@ DATA_NAMES = (
 NETWORKS = ("lenet300", "lenet5", "alexnet", "vgg16", "vgg16-cifar", "torchvision:NAME", "package.module:factory")
 """Networks, and the forms of others."""
 
-PLACES = {"data_dir", "device", "cache", "workers"}
-"""Settings that say where something is or runs, and do not change what comes out."""
+WITHOUT_EFFECT = {"data_dir", "device", "cache", "workers"}
+"""Settings that change how a stage is run and not what comes out (but for rounding)."""
 
 Bits = Annotated[int, Field(ge=1, le=MAX_BITS)]
 Rules = Annotated[tuple[str, ...], BeforeValidator(_one_or_more), AfterValidator(_parses_as_rules)]
@@ -110,7 +110,8 @@ FileName = Annotated[Path, PlainSerializer(lambda path: path.name)]  # where it 
 LevelName = Literal["fast", "default", "max"]
 DataName = Annotated[str, AfterValidator(_names_data)]
 Optimizer = Literal["sgd", "adam", "adamw"]
-LrSchedule = Literal["constant", "step", "cosine"]
+LrSchedule = Literal["constant", "step", "cosine", "one-cycle", "plateau"]
+Precision = Literal["fp32", "bf16"]
 Augment = Literal["auto", "none", "shift", "crop-flip"]
 Criterion = Literal["magnitude", "std", "random"]
 Scope = Literal["global", "layer"]
@@ -145,6 +146,10 @@ class Settings(BaseModel):
         except ValidationError as error:
             found = [f"--{key.replace('_', '-')}: {what}" if key else what for key, what in mistakes(error)]
             raise UsageError("; ".join(found)) from error
+
+    def arguments(self, *, defaults: bool = True) -> dict[str, Any]:
+        """What decides about the outcome, as plain data; without `defaults` only what differs from them."""
+        return self.model_dump(mode="json", exclude_defaults=not defaults, exclude=WITHOUT_EFFECT)
 
 
 def mistakes(error: ValidationError, lists: Collection[str] = ()) -> list[tuple[str, str]]:
@@ -207,6 +212,11 @@ class LearningSettings(DataSettings):
     weight_decay: float = Field(0.0005, ge=0, description="L2 penalty of the optimizer.")
     optimizer: Optimizer = Field("sgd", description="Optimizer.")
     lr_schedule: LrSchedule = Field("cosine", description="Course of the learning rate over the run.")
+    warmup: float = Field(0.0, ge=0, description="Epochs in which the learning rate rises to --lr first.")
+    patience: int = Field(5, ge=0, description="For plateau: epochs without a lower validation loss before --lr falls.")
+    clip_norm: float | None = Field(None, gt=0, description="Longest gradient, all layers together; longer are scaled.")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Part of a label that is spread over all classes.")
+    precision: Precision = Field("fp32", description="What the network computes in; bf16 keeps float32 weights.")
     augment: Augment = Field(
         "auto",
         description="Changes to training images: shift moves them by up to a pixel, crop-flip cuts them at random and "
@@ -221,6 +231,14 @@ class LearningSettings(DataSettings):
     def _epochs_need_data(self) -> Self:
         if self.epochs and not self.data:
             raise ValueError("training for epochs needs data: name a data set, like mnist")
+        return self
+
+    @model_validator(mode="after")
+    def _schedule_fits_epochs(self) -> Self:
+        if self.epochs and self.warmup >= self.epochs:
+            raise ValueError(f"warmup < epochs must hold, not {self.warmup:g} < {self.epochs}")
+        if self.lr_schedule == "plateau" and not self.val_split:
+            raise ValueError("lr_schedule plateau goes by validation: give a val_split above 0")
         return self
 
 
@@ -388,6 +406,7 @@ class EvalSettings(DataSettings):
     """`dcomp eval`."""
 
     data: DataName = Field(description=f"Data set: {', '.join(DATA_NAMES)}.")
+    precision: Precision = Field("fp32", description="What the network computes in.")
     max_error: float | None = Field(None, ge=0, le=100, description="Exit 1 if the top-1 error in percent is above.")
 
 

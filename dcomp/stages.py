@@ -22,8 +22,8 @@ from dcomp.container.reader import DEFAULT_MAX_MEMORY, Container
 from dcomp.errors import GateError, UsageError
 from dcomp.observer import EpochRecord, Observer, Silent
 from dcomp.reporting.sizes import SizeReport, measure
+from dcomp.resumption import StateFile
 from dcomp.settings import (
-    PLACES,
     EncodeSettings,
     EvalSettings,
     LearningSettings,
@@ -44,27 +44,41 @@ HISTORY_KEY = "dcomp.history"
 SILENT = Silent()
 
 
-def train(settings: TrainSettings, observer: Observer = SILENT, *, resume: Checkpoint | None = None) -> Checkpoint:
+def train(
+    settings: TrainSettings,
+    observer: Observer = SILENT,
+    *,
+    start: Checkpoint | None = None,
+    state: StateFile | None = None,
+) -> Checkpoint:
     """Train a network from scratch, or on from a checkpoint, whose zeros and shared values then hold.
 
     Returns:
         the best epoch by validation error, with architecture, arguments and history as metadata.
+
+    Raises:
+        StoppedError: Ctrl-C or SIGTERM came; `state` holds what it takes to go on.
     """
     from dcomp.learning.session import Session
 
-    resume = _fitted(resume, settings.architecture) if resume is not None else None
-    session = Session(settings.architecture, resume, settings, observer, pretrained=settings.pretrained)
-    if resume is not None and (held := session.hold(layers.select(resume.tensors, layers.WEIGHTS))):
+    start = _fitted(start, settings.architecture) if start is not None else None
+    session = Session(settings.architecture, start, settings, observer, pretrained=settings.pretrained)
+    if start is not None and (held := session.hold(layers.select(start.tensors, layers.WEIGHTS))):
         observer.note(f"{', '.join(held)}: what is pruned or shared stays so")
-    history = session.fit(observer, start_counts=resume is not None)
-    metadata = resume.metadata if resume is not None else {}
+    history = session.fit(observer, start_counts=start is not None, state=state)
+    metadata = start.metadata if start is not None else {}
     return Checkpoint(
         session.tensors(), {**metadata, **session.metadata(), **_provenance("train", settings, history, metadata)}
     )
 
 
 def prune(
-    checkpoint: Checkpoint, settings: PruneSettings, observer: Observer = SILENT, *, architecture: str | None = None
+    checkpoint: Checkpoint,
+    settings: PruneSettings,
+    observer: Observer = SILENT,
+    *,
+    architecture: str | None = None,
+    state: StateFile | None = None,
 ) -> Checkpoint:
     """Set weights to zero until what was asked for is what is found.
 
@@ -73,6 +87,7 @@ def prune(
     Raises:
         UsageError: no such layers.
         CheckpointError: weights that are not finite, or another network's to rewind to.
+        StoppedError: Ctrl-C or SIGTERM came; `state` holds what it takes to go on.
     """
     checkpoint = _fitted(checkpoint, architecture) if settings.epochs else checkpoint
     pruning = Pruning(checkpoint.tensors, settings)
@@ -84,7 +99,7 @@ def prune(
         checkpoint = checkpoint.replaced(rewound(checkpoint, earlier, pruning.names))
     if settings.epochs:
         session = _session(checkpoint, settings, architecture, observer)
-        history = retraining.prune(session, checkpoint, pruning, observer)
+        history = retraining.prune(session, checkpoint, pruning, observer, state)
         checkpoint = checkpoint.replaced(session.tensors(), session.metadata())
     for note in pruning.notes(checkpoint.tensors):
         observer.note(note)
@@ -92,7 +107,12 @@ def prune(
 
 
 def quantize(
-    checkpoint: Checkpoint, settings: QuantizeSettings, observer: Observer = SILENT, *, architecture: str | None = None
+    checkpoint: Checkpoint,
+    settings: QuantizeSettings,
+    observer: Observer = SILENT,
+    *,
+    architecture: str | None = None,
+    state: StateFile | None = None,
 ) -> Checkpoint:
     """Let the kept weights of each tensor share at most 2^bits values (paper, section 3).
 
@@ -101,13 +121,14 @@ def quantize(
     Raises:
         UsageError: no such layers.
         CheckpointError: weights that are not finite.
+        StoppedError: Ctrl-C or SIGTERM came; `state` holds what it takes to go on.
     """
     checkpoint = _fitted(checkpoint, architecture) if settings.epochs else checkpoint
     bits = sharing.bits_of(checkpoint.tensors, settings, observer)
-    checkpoint, before = _retrained(checkpoint, settings, settings.start, (), observer, architecture)
+    checkpoint, before = _retrained(checkpoint, settings, settings.start, (), observer, architecture, state)
     checkpoint = checkpoint.replaced(sharing.shared(checkpoint.tensors, bits, settings, observer))
     left = settings.epochs - settings.start
-    checkpoint, after = _retrained(checkpoint, settings, left, bits, observer, architecture)
+    checkpoint, after = _retrained(checkpoint, settings, left, bits, observer, architecture, state and state.second)
     history = [*before, *(replace(record, epoch=settings.start + record.epoch) for record in after)]
     return checkpoint.replaced({}, _provenance("quantize", settings, history))
 
@@ -249,13 +270,14 @@ def _retrained(
     shared: Iterable[str],
     observer: Observer,
     architecture: str | None,
+    state: StateFile | None,
 ) -> tuple[Checkpoint, list[EpochRecord]]:
     """The checkpoint after so many epochs that hold the tensors `shared` so, and what else is pruned or shared."""
     if not epochs:
         return checkpoint, []
     session = _session(checkpoint, settings.model_copy(update={"epochs": epochs}), architecture, observer)
     session.share(shared)
-    history = retraining.hold(session, checkpoint, observer)
+    history = retraining.hold(session, checkpoint, observer, state)
     return checkpoint.replaced(session.tensors(), session.metadata()), history
 
 
@@ -291,8 +313,7 @@ def _provenance(
         history: its epochs, if it trained.
         before: metadata whose history this one goes on from.
     """
-    arguments = settings.model_dump(mode="json", exclude_defaults=True, exclude=PLACES)
-    metadata = {"dcomp.version": __version__, f"dcomp.{stage}": _compact(arguments)}
+    metadata = {"dcomp.version": __version__, f"dcomp.{stage}": _compact(settings.arguments(defaults=False))}
     if history:
         earlier = _earlier_history(before or {})
         epochs = [{**record.rounded(), "epoch": len(earlier) + record.epoch} for record in history]

@@ -13,7 +13,7 @@ HOUSE = Path(dcomp.__file__).parent
 
 FLOORS = [  # from the ground up; a module imports from its own room, and from floors below its own
     ["errors"],
-    ["dtypes", "layers", "files", "observer", "tensors", "parallel", "yaml_files"],
+    ["dtypes", "layers", "files", "observer", "resumption", "tensors", "parallel", "yaml_files"],
     ["pruning", "quantization", "checkpoint", "plan"],
     ["coding", "settings", "prefixes", "curves"],
     ["container"],

@@ -139,15 +139,15 @@ def test_training_writes_architecture_arguments_and_history_as_metadata(trained)
 
 def test_training_goes_on_from_a_checkpoint(trained):
     settings = TrainSettings(architecture="lenet300", epochs=1, **{**DIGITS, "lr": 0.001})
-    resumed = stages.train(settings, resume=trained)
+    resumed = stages.train(settings, start=trained)
     distance = np.abs(resumed.tensors["fc1.weight"] - trained.tensors["fc1.weight"]).max()
     assert distance < 0.05
     assert [record["epoch"] for record in json.loads(resumed.metadata["dcomp.history"])] == [1, 2, 3, 4, 5]
 
 
 def test_training_on_never_ends_worse_than_it_began(trained):
-    worse = TrainSettings(architecture="lenet300", epochs=1, **{**DIGITS, "lr": 5})
-    resumed = stages.train(worse, resume=trained)
+    worse = TrainSettings(architecture="lenet300", epochs=1, **{**DIGITS, "lr": 0.4})
+    resumed = stages.train(worse, start=trained)
     assert np.array_equal(resumed.tensors["fc1.weight"], trained.tensors["fc1.weight"])
 
 
@@ -155,7 +155,7 @@ def test_training_on_holds_what_is_pruned_and_shared(trained):
     shared = stages.quantize(stages.prune(trained, PruneSettings(sparsity=0.9)), QuantizeSettings(bits=("fc2=3",)))
     notes = Notes()
     settings = TrainSettings(architecture="lenet300", epochs=1, **DIGITS)
-    resumed = stages.train(settings, notes, resume=shared)
+    resumed = stages.train(settings, notes, start=shared)
     assert notes.lines == ["fc1.weight, fc2.weight, fc3.weight: what is pruned or shared stays so"]
     assert zeros(resumed) == zeros(shared)
     assert np.unique(resumed.tensors["fc2.weight"]).size <= 9

@@ -1,11 +1,12 @@
 """The command line: parse, call one stage, print. `main` is the `dcomp` program."""
 
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
 
-from dcomp.errors import DcompError
+from dcomp.errors import DcompError, StoppedError
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -36,6 +37,9 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("interrupted; no file is half written", file=sys.stderr)
         return INTERRUPTED
+    except StoppedError as stopped:
+        print(f"{stopped}; go on with: {_going_on(arguments)}", file=sys.stderr)
+        return stopped.exit_code
     except Exception as error:
         if os.environ.get("DCOMP_DEBUG"):
             raise
@@ -43,6 +47,15 @@ def run(arguments: Sequence[str]) -> int:
         if message:  # without arguments the help is printed, and is answer enough
             print(f"error: {message}", file=sys.stderr)
         return code
+
+
+def _going_on(arguments: Sequence[str]) -> str:
+    """The command that goes on from where this one was stopped; a recipe's run does so by itself."""
+    if arguments[0] == "run":
+        again = [word for word in arguments if word not in ("-f", "--force")]
+    else:
+        again = [*arguments, *(["--resume"] if "--resume" not in arguments else [])]
+    return shlex.join(["dcomp", *again])
 
 
 def _explain(error: Exception) -> tuple[str, int]:

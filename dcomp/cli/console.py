@@ -1,6 +1,7 @@
 """What a person sees while a command works: notes and a progress bar, on standard error."""
 
 import sys
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.progress import (
@@ -29,7 +30,7 @@ class Terminal:
         """Print a line."""
         self._console.print(text, markup=False)
 
-    def started(self, steps: int) -> None:
+    def started(self, steps: int, history: Sequence[EpochRecord] = ()) -> None:
         """Show the bar."""
         self._error = ""
         if self._console.is_terminal:

@@ -11,6 +11,7 @@ from typing import BinaryIO
 from dcomp.cli.console import say
 from dcomp.errors import OutputError, UsageError
 from dcomp.files import INDEX_SUFFIX, check_folder, check_replaceable, index_in, replacing, replacing_folder
+from dcomp.resumption import StateFile
 
 PIPE = Path("-")
 STAGE_SUFFIXES = (".pruned", ".quantized", ".decoded")
@@ -74,6 +75,21 @@ class Destination:
         with replacing(self._path, force=self._force) as file:
             write(file)
         say(str(self._path))
+
+    def state(self, *, resume: bool, save_every: float) -> StateFile | None:
+        """Where the state of a stage that trains is kept: beside the output, and nowhere for standard output.
+
+        Raises:
+            UsageError: the state to be taken up is not there.
+            OutputError: a stopped run's state would be replaced.
+        """
+        if self._path == PIPE:
+            if resume:
+                raise UsageError("--resume needs an output file, beside which the state is; name it with -o")
+            return None
+        state = StateFile.beside(self._path, resume=resume, every=save_every)
+        state.check(force=self._force)
+        return state
 
     @property
     def bytes(self) -> int | None:

@@ -9,7 +9,8 @@ import typer
 
 from dcomp.cli.console import observer
 from dcomp.cli.files import Destination, opened
-from dcomp.cli.options import Architecture, Force, Input, Output, Quiet, options_of
+from dcomp.cli.options import Architecture, Force, Input, Output, Quiet, Resume, SaveEvery, options_of
+from dcomp.resumption import SAVE_EVERY, StateFile
 from dcomp.settings import NETWORKS, PruneSettings, QuantizeSettings, TrainSettings
 
 if TYPE_CHECKING:
@@ -20,12 +21,14 @@ if TYPE_CHECKING:
 def train(
     settings: TrainSettings,
     architecture: Annotated[str, typer.Argument(help=f"{', '.join(NETWORKS)}.")],
-    resume: Annotated[Path | None, typer.Option(help="Checkpoint to go on from.")] = None,
+    start: Annotated[Path | None, typer.Option("--from", help="Checkpoint to begin with.")] = None,
     output: Output = None,
+    resume: Resume = False,
+    save_every: SaveEvery = SAVE_EVERY,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train a network and write its best epoch by validation error.
+    """Train a network and write its best epoch by validation error. Ctrl-C saves the state, --resume goes on from it.
 
     Example: [bold]dcomp train lenet5 --data mnist --epochs 20[/bold]
     """
@@ -33,9 +36,12 @@ def train(
 
     name = architecture.rpartition(":")[2]
     destination = Destination(output or Path(f"{name}.safetensors"), None, "", force=force)
-    start = sources.load_checkpoint(resume) if resume else None
-    trained = stages.train(settings, observer(quiet), resume=start)
+    state = destination.state(resume=resume, save_every=save_every)
+    begun = sources.load_checkpoint(start) if start else None
+    trained = stages.train(settings, observer(quiet), start=begun, state=state)
     destination.write(lambda file: checkpoint.save(trained, file))
+    if state is not None:
+        state.remove()
 
 
 @options_of(PruneSettings)
@@ -44,6 +50,8 @@ def prune(
     input: Input = None,
     output: Output = None,
     architecture: Architecture = None,
+    resume: Resume = False,
+    save_every: SaveEvery = SAVE_EVERY,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
@@ -54,10 +62,12 @@ def prune(
     from dcomp import stages
 
     destination = Destination(output, input, ".pruned.safetensors", force=force)
+    state = destination.state(resume=resume, save_every=save_every) if settings.epochs or resume else None
     _rewrite(
         input,
         destination,
-        partial(stages.prune, settings=settings, observer=observer(quiet), architecture=architecture),
+        partial(stages.prune, settings=settings, observer=observer(quiet), architecture=architecture, state=state),
+        state,
     )
 
 
@@ -67,6 +77,8 @@ def quantize(
     input: Input = None,
     output: Output = None,
     architecture: Architecture = None,
+    resume: Resume = False,
+    save_every: SaveEvery = SAVE_EVERY,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
@@ -77,20 +89,29 @@ def quantize(
     from dcomp import stages
 
     destination = Destination(output, input, ".quantized.safetensors", force=force)
+    state = destination.state(resume=resume, save_every=save_every) if settings.epochs or resume else None
     _rewrite(
         input,
         destination,
-        partial(stages.quantize, settings=settings, observer=observer(quiet), architecture=architecture),
+        partial(stages.quantize, settings=settings, observer=observer(quiet), architecture=architecture, state=state),
+        state,
     )
 
 
-def _rewrite(source: Path | None, destination: Destination, stage: "Callable[[Checkpoint], Checkpoint]") -> None:
-    """Read a checkpoint, put it through a stage, and write what comes out."""
+def _rewrite(
+    source: Path | None,
+    destination: Destination,
+    stage: "Callable[[Checkpoint], Checkpoint]",
+    state: StateFile | None,
+) -> None:
+    """Read a checkpoint, put it through a stage, and write what comes out; the state has then served its purpose."""
     from dcomp import checkpoint, sources
 
     with opened(source) as path:
         made = stage(sources.load_checkpoint(path))
         destination.write(lambda file: checkpoint.save(made, file))
+    if state is not None:
+        state.remove()
 
 
 def register(app: typer.Typer) -> None:

@@ -19,6 +19,13 @@ Architecture = Annotated[
     str | None, typer.Option("--arch", help="Network of the checkpoint, if it does not say, or package.module:factory.")
 ]
 Workers = Annotated[int, typer.Option("-T", "--threads", min=1, help="Processes that encode at the same time.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on from the state of a stopped run.", rich_help_panel="Training")
+]
+SaveEvery = Annotated[
+    float,
+    typer.Option(min=0, help="Seconds between saves of the state, at ends of epochs.", rich_help_panel="Training"),
+]
 MaxMemory = Annotated[float, typer.Option("--max-memory", min=0, help="Limit of the decoded tensors, in GiB.")]
 
 METAVARS = {

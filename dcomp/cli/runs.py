@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dcomp.cli.console import observer, say
-from dcomp.cli.options import Json, Quiet
+from dcomp.cli.options import Json, Quiet, SaveEvery
+from dcomp.resumption import SAVE_EVERY
 
 if TYPE_CHECKING:
     from dcomp.pipeline import Summary
@@ -21,13 +22,15 @@ def run(
     ] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Folder that holds data sets.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for all outputs; runs/NAME unless given.")] = None,
+    save_every: SaveEvery = SAVE_EVERY,
     force: Annotated[bool, typer.Option("-f", "--force", help="Run stages that are done again.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Run a recipe: train, prune, quantize, encode, eval and report, each stage's checkpoint kept.
 
-    A rerun goes on from the stages that are done. The summary is printed and written to summary.json.
+    A rerun goes on from the stages that are done, and in the one that Ctrl-C stopped. The summary is printed and
+    written to summary.json.
 
     Example: [bold]dcomp run sample_configs/lenet5-mnist.yaml --set prune.sparsity=0.95[/bold]
     """
@@ -36,7 +39,7 @@ def run(
 
     overrides = [*(overrides or []), *([f"data_dir={json.dumps(str(data_dir))}"] if data_dir else [])]
     settings = load(recipe, overrides)
-    work = Run(settings, out or Path("runs") / settings.name, observer(quiet), force=force)
+    work = Run(settings, out or Path("runs") / settings.name, observer(quiet), force=force, save_every=save_every)
     summary = work.run()
     if as_json:
         say(json.dumps(summary.as_dict(), indent=2))

@@ -10,7 +10,7 @@ something smaller at every use. The optimizer sees only that, so no training loo
 `release` computes the weights a last time and leaves a plain model.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -41,12 +41,9 @@ class Codebook(nn.Module):
     positions: Tensor
     codes: Tensor
 
-    def __init__(self, weight: Tensor) -> None:
+    def __init__(self, shape: torch.Size, positions: Tensor, codes: Tensor, centroids: Tensor) -> None:
         super().__init__()
-        flat = weight.detach().reshape(-1)
-        positions = flat.nonzero().squeeze(1)
-        centroids, codes = flat[positions].unique(return_inverse=True)
-        self.shape = weight.shape
+        self.shape = shape
         self._initial = centroids
         self.register_buffer("positions", positions)
         self.register_buffer("codes", codes)
@@ -59,7 +56,7 @@ class Codebook(nn.Module):
         return flat.index_copy(0, self.positions, centroids.index_select(0, self.codes)).reshape(self.shape)
 
     def right_inverse(self, _: Tensor) -> Tensor:
-        """The centroids found in the weight that the constraint was made from."""
+        """The centroids that the constraint was made with."""
         return self._initial
 
 
@@ -84,7 +81,11 @@ def share(model: nn.Module, name: str) -> None:
     """Hold the parameter `name` at the distinct values it has now, and its zeros at zero."""
     module, attribute = _locate(model, name)
     if _constraint(module, attribute) is None:  # it is where its weight is tied to one that is shared
-        _constrain(model, name, Codebook(getattr(module, attribute)))
+        weight = getattr(module, attribute).detach()
+        flat = weight.reshape(-1)
+        positions = flat.nonzero().squeeze(1)
+        centroids, codes = flat[positions].unique(return_inverse=True)
+        _constrain(model, name, Codebook(weight.shape, positions, codes, centroids))
 
 
 def hold(model: nn.Module, names: Iterable[str]) -> list[str]:
@@ -115,6 +116,42 @@ def is_shared(weight: np.ndarray) -> bool:
     kept = weight[weight != 0]
     distinct = np.unique(dtypes.bit_patterns(kept)).size
     return 0 < distinct <= min(256, kept.size * 7 // 8)
+
+
+def restore(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Load a model's state as it was under constraints; those that the model is not under yet are put on.
+
+    Raises:
+        RuntimeError: names or shapes are not those of the network.
+    """
+    for key in state:
+        path, separator, place = f".{key}".rpartition(".parametrizations.")
+        attribute, _, part = place.partition(".0.")
+        if not separator or part not in ("mask", "positions"):
+            continue
+        module = model.get_submodule(path[1:])
+        wanted = Mask if part == "mask" else Codebook
+        held = _constraint(module, attribute)
+        if isinstance(held, wanted):
+            continue
+        if held is not None:
+            parametrize.remove_parametrizations(module, attribute)
+        weight = getattr(module, attribute)
+        entry = key.removesuffix(f"0.{part}")
+        if part == "mask":
+            made: nn.Module = Mask(state[key].to(weight.device))
+        else:
+            parts = [state[entry + name].to(weight.device) for name in ("0.positions", "0.codes", "original")]
+            made = Codebook(weight.shape, *parts)
+        _constrain(model, f"{path}.{attribute}".removeprefix("."), made)
+    model.load_state_dict(state)
+
+
+def sparsities(model: nn.Module) -> dict[str, tuple[int, int]]:
+    """Zeros and size of each weight that is no bias, by the name that it has without constraints."""
+    with torch.no_grad():
+        weights = {name: tensor for name, tensor in _effective_parameters(model) if tensor.ndim > 1}
+        return {name: (int((weight == 0).sum()), weight.numel()) for name, weight in weights.items()}
 
 
 def effective(model: nn.Module, name: str) -> np.ndarray:
@@ -154,6 +191,18 @@ def _constrain(model: nn.Module, name: str, constraint: nn.Module) -> None:
 def _parameter(module: nn.Module, attribute: str) -> nn.Parameter:
     """What trains under a constraint; the same for all places of a tied weight."""
     return module.parametrizations[attribute].original  # type: ignore[index,union-attr]  # a ParametrizationList
+
+
+def _effective_parameters(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    for path, module in model.named_modules():
+        if path.rpartition(".")[0].endswith("parametrizations"):
+            continue
+        names = [
+            *getattr(module, "parametrizations", ()),
+            *(name for name, _ in module.named_parameters(recurse=False)),
+        ]
+        for name in names:
+            yield f"{path}.{name}".lstrip("."), getattr(module, name)
 
 
 def _locate(model: nn.Module, name: str) -> tuple[nn.Module, str]:

@@ -7,6 +7,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from dcomp.learning.datasets import Split
+from dcomp.learning.devices import in_precision
+from dcomp.settings import Precision
 
 BATCH = 1000
 BATCH_VALUES = 1 << 24
@@ -24,14 +26,16 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, split: Split) -> Evaluation:
+def evaluate(model: nn.Module, split: Split, precision: Precision = "fp32") -> Evaluation:
     """Run the model over a split, which is on its device, in evaluation mode."""
     model.eval()
     top1 = top5 = 0
     loss = 0.0
     batch = max(1, min(BATCH, BATCH_VALUES // (split.channels * split.size**2)))
     for stored, labels in split.batches(torch.arange(len(split)).split(batch)):
-        logits = model(split.preprocessing.test(stored))
+        images = split.preprocessing.test(stored)
+        with in_precision(images.device, precision):
+            logits = model(images).float()
         loss += F.cross_entropy(logits, labels, reduction="sum").item()
         ranked = logits.topk(min(5, logits.shape[1])).indices
         hits = ranked == labels.unsqueeze(1)

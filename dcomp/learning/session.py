@@ -1,7 +1,7 @@
 """A network, its data and its constraints, from a checkpoint's tensors and back to them."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import ml_dtypes
@@ -15,10 +15,13 @@ from dcomp.learning import architectures, constraints, datasets
 from dcomp.learning.architectures import arguments
 from dcomp.learning.architectures.arguments import Arguments
 from dcomp.learning.datasets import Dataset, Form, Split
+from dcomp.learning.devices import choose_device
 from dcomp.learning.dropout import DropoutRule
 from dcomp.learning.evaluation import Evaluation, evaluate
-from dcomp.learning.training import choose_device, fit
+from dcomp.learning.state import Keeper, Origin
+from dcomp.learning.training import Event, fit
 from dcomp.observer import EpochRecord, Observer
+from dcomp.resumption import StateFile
 from dcomp.settings import DataSettings, EvalSettings, LearningSettings
 
 
@@ -43,6 +46,7 @@ class Session:
         self._settings = settings
         self._architecture = architecture
         self._device = choose_device(settings.device)
+        self._origin = Origin.of(settings, checkpoint)
         known = Arguments(architecture, checkpoint, settings)
         data = _load(known, settings, observer)
         train, validation = data.split_validation(settings.val_split, settings.seed)
@@ -93,11 +97,20 @@ class Session:
         self,
         observer: Observer,
         *,
-        before_step: Callable[[float], None] = lambda time: None,
+        events: Sequence[Event] = (),
         eligible_after: float = 0.0,
         start_counts: bool = False,
+        state: StateFile | None = None,
     ) -> list[EpochRecord]:
-        """Train, and leave the network at its best epoch; see `training.fit`."""
+        """Train, and leave the network at its best epoch; see `training.fit`.
+
+        Args:
+            observer: told of progress.
+            events: what happens at which time, in epochs.
+            eligible_after: only epochs that end after this time are candidates for the best.
+            start_counts: whether the network as it comes is a candidate too.
+            state: where the state is kept, if anywhere.
+        """
         self._dropout.apply()
         try:
             return fit(
@@ -106,9 +119,11 @@ class Session:
                 self._validation,
                 self._settings,
                 observer,
-                before_step=before_step,
+                events=events,
                 eligible_after=eligible_after,
                 start_counts=start_counts,
+                keeper=Keeper(state, self._origin) if state is not None else None,
+                taken_up=self._dropout.apply,
             )
         finally:
             observer.finished()
@@ -136,7 +151,7 @@ def evaluate_checkpoint(
         CheckpointError: the network's answers are no numbers.
     """
     model, test = network_for(checkpoint, architecture, settings, observer, lambda data: data.test)
-    result = evaluate(model, test)
+    result = evaluate(model, test, settings.precision)
     if not math.isfinite(result.loss):
         raise CheckpointError(f"the network's loss is {result.loss}: its weights hold or make infinities or NaNs")
     return result

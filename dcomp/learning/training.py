@@ -1,39 +1,34 @@
-"""One training loop for every stage. It knows nothing about compression: constraints live in the model."""
+"""One training loop for every stage. It knows nothing about compression: constraints live in the model.
+
+Chance is seeded anew in each epoch, by the seed and the epoch's number, so where a run stands is known from the step.
+"""
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dcomp.errors import DcompError, UsageError
+from dcomp.errors import CheckpointError, DcompError, StoppedError, first_line
+from dcomp.learning import constraints, state
 from dcomp.learning.datasets import Split
+from dcomp.learning.devices import in_precision
 from dcomp.learning.evaluation import Evaluation, evaluate
+from dcomp.learning.optimization import LearningRate, forget_reshaped, make_optimizer
+from dcomp.learning.state import Keeper
 from dcomp.observer import EpochRecord, Observer
+from dcomp.resumption import Stop
 from dcomp.settings import LearningSettings
 
-DEVICES = ("cpu", "cuda", "mps", "xpu")
 NOTIFY_EVERY = 20  # steps; asking a device for its loss at each step would make it wait
 
-
-def choose_device(name: str) -> torch.device:
-    """`auto` takes CUDA, else MPS, else the CPU.
-
-    Raises:
-        UsageError: torch has no such device here.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        if torch.device(name).type not in DEVICES:
-            raise UsageError(f"--device {name}: give one of auto, {', '.join(DEVICES)}")
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"--device {name}: not available here; try auto or cpu") from error
+Event = tuple[float, Callable[[], None]]
+"""A time in epochs, and what happens before the first step from then on."""
 
 
 def fit(
@@ -43,9 +38,11 @@ def fit(
     settings: LearningSettings,
     observer: Observer,
     *,
-    before_step: Callable[[float], None] = lambda time: None,
+    events: Sequence[Event] = (),
     eligible_after: float = 0.0,
     start_counts: bool = False,
+    keeper: Keeper | None = None,
+    taken_up: Callable[[], None] = lambda: None,
 ) -> list[EpochRecord]:
     """Train for `settings.epochs` and leave the model at its best epoch by validation error, then loss.
 
@@ -57,55 +54,203 @@ def fit(
         validation: examples to choose the best epoch by.
         settings: epochs, batch size, optimizer and its rates, augmentation, seed.
         observer: told of progress.
-        before_step: called before each step with the time in epochs; pruning schedules move masks there.
+        events: what happens at which time; pruning schedules move masks so.
         eligible_after: only epochs that end after this time are candidates for the best.
         start_counts: whether the network as it comes is a candidate too.
+        keeper: keeps the state, and may have one to take up.
+        taken_up: called when a state has been taken up, and with it other masks.
 
     Raises:
         DcompError: the loss is no longer a number.
+        StoppedError: Ctrl-C or SIGTERM came, and the state is saved.
     """
-    generator = torch.Generator().manual_seed(settings.seed)
-    steps_per_epoch = math.ceil(len(train) / settings.batch_size)
-    total_steps = steps_per_epoch * settings.epochs
-    optimizer = make_optimizer(model, settings)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lr_factor(settings, total_steps))
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # convolutions run 1.7 times as fast
-    observer.started(total_steps)
-    history: list[EpochRecord] = []
-    best: tuple[tuple[float, float], dict[str, Tensor]] | None = None
-    if start_counts and len(validation):
-        at_start = evaluate(model, validation)
-        best = (at_start.top1_error, at_start.loss), copy.deepcopy(model.state_dict())
-    step = 0
-    for epoch in range(1, settings.epochs + 1):
-        model.train()
-        epoch_loss = torch.zeros((), device=next(model.parameters()).device)
+    run = _Training(model, train, validation, settings, observer, events, eligible_after, keeper)
+    if run.taken_up():
+        taken_up()
+    elif start_counts:
+        run.count_start()
+    return run.to_end()
+
+
+class _Training:
+    """A run of epochs, and what it has come to so far."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        train: Split,
+        validation: Split,
+        settings: LearningSettings,
+        observer: Observer,
+        events: Sequence[Event],
+        eligible_after: float,
+        keeper: Keeper | None,
+    ) -> None:
+        self._model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.7 times as fast
+        self._train, self._validation = train, validation
+        self._settings, self._observer = settings, observer
+        self._events, self._eligible_after = events, eligible_after
+        self._keeper = keeper
+        self._device = next(model.parameters()).device
+        self._steps_per_epoch = math.ceil(len(train) / settings.batch_size)
+        self._total_steps = self._steps_per_epoch * settings.epochs
+        self._optimizer = make_optimizer(model, settings)
+        self._rate = LearningRate(self._optimizer, settings, self._steps_per_epoch)
+        self._generator = torch.Generator()
+        self._step = 0
+        self._epoch_loss = torch.zeros((), device=self._device)
+        self._history: list[EpochRecord] = []
+        self._best: tuple[tuple[float, float], dict[str, Tensor]] | None = None
+        self._random: dict[str, Tensor] = {}
+
+    def count_start(self) -> None:
+        """Make the network as it is the best so far."""
+        if len(self._validation):
+            at_start = self._evaluate()
+            self._best = (at_start.top1_error, at_start.loss), copy.deepcopy(self._model.state_dict())
+
+    def to_end(self) -> list[EpochRecord]:
+        """Train what is left of the epochs, and put the best of them into the model."""
+        self._observer.started(self._total_steps, self._history)
+        with Stop(listening=self._keeper is not None) as stop:
+            while len(self._history) < self._settings.epochs:
+                self._epoch(stop)
+                if self._keeper is not None and (self._keeper.due or len(self._history) == self._settings.epochs):
+                    self._save(self._keeper)
+        if self._best is not None:
+            self._model.load_state_dict(self._best[1])
+        return self._history
+
+    def _epoch(self, stop: Stop) -> None:
+        began = time.perf_counter()
+        self._model.train()
         recent = Recent()
-        for stored, labels in train.batches(_batches(len(train), settings.batch_size, generator)):
-            before_step(step / steps_per_epoch)
-            logits = model(train.preprocessing.train(stored, settings.augment, generator))
-            loss = F.cross_entropy(logits, labels)
-            optimizer.zero_grad(set_to_none=True)
+        lr = self._rate.now
+        for images, labels in self._batches(len(self._history)):
+            self._happen()
+            with in_precision(self._device, self._settings.precision):
+                logits = self._model(images)
+            loss = F.cross_entropy(logits.float(), labels, label_smoothing=self._settings.label_smoothing)
+            self._optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            optimizer.step()
-            schedule.step()
-            step += 1
-            epoch_loss += loss.detach() * len(labels)
+            if self._settings.clip_norm is not None:
+                nn.utils.clip_grad_norm_(self._model.parameters(), self._settings.clip_norm)
+            self._optimizer.step()
+            lr = self._rate.now
+            self._rate.stepped()
+            self._step += 1
+            self._epoch_loss += loss.detach() * len(labels)
             recent.add(loss.detach(), (logits.detach().argmax(1) == labels).float().mean())
-            if step % NOTIFY_EVERY == 0 or step == total_steps:
-                observer.stepped(step, *recent.take())
-        judged = evaluate(model, validation) if len(validation) else Evaluation(0, 0, 0, 0)
-        record = EpochRecord(epoch, epoch_loss.item() / len(train), judged.loss, judged.top1_error)
+            if self._step % NOTIFY_EVERY == 0 or self._step == self._total_steps:
+                self._observer.stepped(self._step, *recent.take())
+            if stop.asked:
+                self._stop()
+        self._finish_epoch(lr, began)
+
+    def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Augmented images and labels, batch by batch; of an epoch begun before, what is left of it."""
+        self._generator.manual_seed(mixed(self._settings.seed, epoch, 0))
+        torch.manual_seed(mixed(self._settings.seed, epoch, 1))
+        order = torch.randperm(len(self._train), generator=self._generator).split(self._settings.batch_size)
+        if self._random:
+            state.restore_random(self._random, self._generator, self._device)
+            self._random = {}
+        left = order[self._step - epoch * self._steps_per_epoch :]
+        for stored, labels in self._train.batches(left):
+            yield self._train.preprocessing.train(stored, self._settings.augment, self._generator), labels
+
+    def _happen(self) -> None:
+        """Let the events happen whose time has come since the step before."""
+        before = (self._step - 1) / self._steps_per_epoch if self._step else -math.inf
+        due = [action for at, action in self._events if before < at <= self._step / self._steps_per_epoch]
+        for action in due:
+            action()
+        if due:
+            forget_reshaped(self._optimizer)
+
+    def _finish_epoch(self, lr: float, began: float) -> None:
+        judged = self._evaluate() if len(self._validation) else Evaluation(0, 0, 0, 0)
+        zeros = constraints.sparsities(self._model)
+        record = EpochRecord(
+            epoch=len(self._history) + 1,
+            train_loss=self._epoch_loss.item() / len(self._train),
+            val_loss=judged.loss,
+            val_error=judged.top1_error,
+            val_top5_error=judged.top5_error,
+            lr=lr,
+            sparsity=sum(count for count, _ in zeros.values()) / max(sum(size for _, size in zeros.values()), 1),
+            layers={name: count / size for name, (count, size) in zeros.items()},
+            seconds=time.perf_counter() - began,
+        )
         if not math.isfinite(record.train_loss):
-            raise DcompError(f"the loss is {record.train_loss} in epoch {epoch}; a smaller --lr may help")
-        history.append(record)
-        observer.finished_epoch(record)
+            raise DcompError(f"the loss is {record.train_loss} in epoch {record.epoch}; a smaller --lr may help")
+        self._epoch_loss.zero_()
+        self._history.append(record)
+        self._observer.finished_epoch(record)
+        self._rate.judged(judged.loss)
         rank = (record.val_error, record.val_loss)
-        if epoch > eligible_after and (best is None or not len(validation) or rank <= best[0]):
-            best = rank, copy.deepcopy(model.state_dict())
-    if best is not None:
-        model.load_state_dict(best[1])
-    return history
+        if record.epoch > self._eligible_after and (
+            self._best is None or not len(self._validation) or rank <= self._best[0]
+        ):
+            self._best = rank, copy.deepcopy(self._model.state_dict())
+
+    def _evaluate(self) -> Evaluation:
+        return evaluate(self._model, self._validation, self._settings.precision)
+
+    def _stop(self) -> None:
+        assert self._keeper is not None  # otherwise nobody listens to those who ask
+        self._save(self._keeper)
+        where = f"epoch {len(self._history) + 1} of {self._settings.epochs}"
+        raise StoppedError(f"stopped in {where}; the state is in {self._keeper.file.path}")
+
+    def _save(self, keeper: Keeper) -> None:
+        tensors, plain = state.optimizer_parts(self._optimizer)
+        parts: state.Parts = {
+            "model": self._model.state_dict(),
+            "optimizer": tensors,
+            "random": state.random_state(self._generator, self._device),
+            "epoch": {"loss": self._epoch_loss},
+        }
+        if self._best is not None:
+            parts["best"] = self._best[1]
+        facts: dict[str, Any] = {
+            "step": self._step,
+            "examples": len(self._train),
+            "history": [vars(record) for record in self._history],
+            "best": self._best[0] if self._best is not None else None,
+            "rate": self._rate.state(),
+            "optimizer": plain,
+        }
+        keeper.save(parts, facts)
+
+    def taken_up(self) -> bool:
+        """Go on from the state that the keeper has; whether it has one.
+
+        Raises:
+            CheckpointError: the state does not fit this network and data.
+        """
+        kept = self._keeper.load() if self._keeper is not None else None
+        if kept is None:
+            return False
+        parts, facts = kept
+        try:
+            if facts["examples"] != len(self._train):
+                raise ValueError(f"it is of {facts['examples']} training examples, not {len(self._train)}")
+            constraints.restore(self._model, parts["model"])
+            state.restore_optimizer(self._optimizer, parts.get("optimizer", {}), facts["optimizer"])
+            self._rate.restore(facts["rate"])
+            self._step = facts["step"]
+            self._history = [EpochRecord(**record) for record in facts["history"]]
+            self._epoch_loss.copy_(parts["epoch"]["loss"])
+            if facts["best"] is not None:
+                best = {name: tensor.to(self._device) for name, tensor in parts["best"].items()}
+                self._best = tuple(facts["best"]), best
+            if self._step > len(self._history) * self._steps_per_epoch:
+                self._random = dict(parts["random"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            assert self._keeper is not None
+            raise CheckpointError(f"the state {self._keeper.file.path} does not fit: {first_line(error)}") from error
+        return True
 
 
 class Recent:
@@ -128,35 +273,6 @@ class Recent:
         return means
 
 
-def make_optimizer(model: nn.Module, settings: LearningSettings) -> torch.optim.Optimizer:
-    """The optimizer that the settings name, over all of the model's parameters."""
-    parameters, lr, decay = model.parameters(), settings.lr, settings.weight_decay
-    match settings.optimizer:
-        case "sgd":
-            return torch.optim.SGD(
-                parameters, lr, settings.momentum, weight_decay=decay, nesterov=settings.momentum > 0
-            )
-        case "adam":
-            return torch.optim.Adam(parameters, lr, weight_decay=decay)
-        case "adamw":
-            return torch.optim.AdamW(parameters, lr, weight_decay=decay)
-
-
-def lr_factor(settings: LearningSettings, total_steps: int) -> Callable[[int], float]:
-    """Step -> fraction of the learning rate: `step` divides by ten at one half and at three quarters."""
-
-    def factor(step: int) -> float:
-        progress = step / max(total_steps, 1)
-        match settings.lr_schedule:
-            case "constant":
-                return 1.0
-            case "step":
-                return float(0.1 ** ((progress >= 0.5) + (progress >= 0.75)))
-            case "cosine":
-                return 0.5 * (1 + math.cos(math.pi * min(progress, 1)))
-
-    return factor
-
-
-def _batches(count: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    yield from torch.randperm(count, generator=generator).split(batch_size)
+def mixed(*numbers: int) -> int:
+    """One seed from several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from dcomp.errors import DcompError, UsageError
-from dcomp.learning import training
+from dcomp.learning import devices, training
 from dcomp.learning.datasets import Split
 from dcomp.learning.evaluation import evaluate
 from dcomp.observer import Silent
@@ -71,7 +71,7 @@ def test_an_observer_is_told_of_every_epoch_and_of_the_last_step():
     told: dict[str, list] = {"started": [], "stepped": [], "epochs": []}
 
     class Watching(Silent):
-        def started(self, steps):
+        def started(self, steps, history=()):
             told["started"].append(steps)
 
         def stepped(self, done, loss, accuracy):
@@ -98,11 +98,11 @@ def test_shift_moves_images_by_at_most_a_pixel():
 
 
 def test_a_device_that_is_not_there_is_a_usage_error():
-    assert training.choose_device("cpu") == torch.device("cpu")
+    assert devices.choose_device("cpu") == torch.device("cpu")
     with pytest.raises(UsageError, match="try auto or cpu"):
-        training.choose_device("abacus")
+        devices.choose_device("abacus")
     with pytest.raises(UsageError, match="give one of auto, cpu"):
-        training.choose_device("meta")
+        devices.choose_device("meta")
 
 
 def test_evaluation_counts_what_is_wrong():

@@ -1,0 +1,112 @@
+"""The optimizer, and the course of its learning rate."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dcomp.settings import LearningSettings
+
+DROP = 0.1  # of the learning rate, by `step` and `plateau`
+RISE = 0.3  # part of the run in which `one-cycle` rises, unless a warm-up says how long
+LOWEST, LAST = 1 / 25, 1 / 250_000  # where `one-cycle` begins and ends (Smith 2018, as torch has it)
+
+
+def make_optimizer(model: nn.Module, settings: LearningSettings) -> torch.optim.Optimizer:
+    """The optimizer that the settings name, over all of the model's parameters."""
+    parameters, lr, decay = model.parameters(), settings.lr, settings.weight_decay
+    match settings.optimizer:
+        case "sgd":
+            return torch.optim.SGD(
+                parameters, lr, settings.momentum, weight_decay=decay, nesterov=settings.momentum > 0
+            )
+        case "adam":
+            return torch.optim.Adam(parameters, lr, weight_decay=decay)
+        case "adamw":
+            return torch.optim.AdamW(parameters, lr, weight_decay=decay)
+
+
+def forget_reshaped(optimizer: torch.optim.Optimizer) -> bool:
+    """Drop what an optimizer remembers of parameters whose shape has changed since; whether there were any."""
+    changed = [
+        parameter
+        for parameter, memory in optimizer.state.items()
+        if any(isinstance(kept, Tensor) and kept.ndim and kept.shape != parameter.shape for kept in memory.values())
+    ]
+    for parameter in changed:
+        del optimizer.state[parameter]
+    return bool(changed)
+
+
+def lr_factor(settings: LearningSettings, progress: float) -> float:
+    """Fraction of the learning rate after a warm-up, at a part of the run from 0 to 1."""
+    match settings.lr_schedule:
+        case "constant" | "plateau":
+            return 1.0
+        case "step":
+            return float(DROP ** ((progress >= 0.5) + (progress >= 0.75)))
+        case "cosine":
+            return _cosine(1.0, 0.0, progress)
+        case "one-cycle":
+            rise = settings.warmup / settings.epochs or RISE
+            if progress < rise:
+                return _cosine(LOWEST, 1.0, progress / rise)
+            return _cosine(1.0, LAST, (progress - rise) / (1 - rise))
+
+
+def _cosine(begin: float, end: float, progress: float) -> float:
+    return end + (begin - end) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+
+
+class LearningRate:
+    """The course of an optimizer's learning rate: by the step, and with `plateau` by what validation says."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, settings: LearningSettings, steps_per_epoch: int) -> None:
+        """Set the rate of the first step."""
+        total = max(settings.epochs * steps_per_epoch, 1)
+        warmup = round(settings.warmup * steps_per_epoch)
+        self._optimizer = optimizer
+        self._plateau: torch.optim.lr_scheduler.ReduceLROnPlateau | None = None
+        if settings.lr_schedule == "plateau":
+            self._plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
+                optimizer, factor=DROP, patience=settings.patience
+            )
+        self._warmup = warmup
+
+        def factor(step: int) -> float:
+            if settings.lr_schedule == "one-cycle":  # whose rise is its warm-up
+                return lr_factor(settings, step / total)
+            if step < warmup:
+                return (step + 1) / (warmup + 1)
+            return lr_factor(settings, (step - warmup) / max(total - warmup, 1))
+
+        self._by_step = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+    @property
+    def now(self) -> float:
+        """The rate of the next step."""
+        return float(self._optimizer.param_groups[0]["lr"])
+
+    def stepped(self) -> None:
+        """A step is done."""
+        if self._plateau is None or self._by_step.last_epoch < self._warmup:
+            self._by_step.step()
+
+    def judged(self, loss: float) -> None:
+        """An epoch came to this validation loss."""
+        if self._plateau is not None and self._by_step.last_epoch >= self._warmup:
+            self._plateau.step(loss)
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs, as plain data."""
+        plateau = self._plateau.state_dict() if self._plateau is not None else {}
+        return {"step": self._by_step.last_epoch, "lr": self.now, "plateau": plateau}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self._by_step.last_epoch = state["step"]
+        for group in self._optimizer.param_groups:
+            group["lr"] = state["lr"]
+        if self._plateau is not None:
+            self._plateau.load_state_dict(state["plateau"])

@@ -1,0 +1,160 @@
+"""The state of a training: kept in a safetensors file and taken up again, bit for bit.
+
+Tensors are named after what they belong to: `model.NAME`, `best.NAME`, `optimizer.NUMBER.ENTRY`, `random.NAME` ...
+All else is one JSON object under the metadata key `dcomp.state`. Nothing is pickled.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from dcomp import __version__
+from dcomp import checkpoint as safetensors_file
+from dcomp.checkpoint import Checkpoint
+from dcomp.dtypes import bit_patterns
+from dcomp.errors import CheckpointError, UsageError
+from dcomp.files import replacing
+from dcomp.learning.tensors import numpy_dtype, to_numpy, to_torch
+from dcomp.resumption import StateFile
+from dcomp.settings import LearningSettings
+from dcomp.tensors import Spec, Tensors, stream
+
+STATE_KEY = "dcomp.state"
+
+Parts = dict[str, Mapping[str, Tensor]]
+"""Tensors by what they belong to and by name."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a state was made from, all of which has to be the same when it is taken up.
+
+    Attributes:
+        stage: the kind of its settings.
+        arguments: all settings that change what comes out.
+        source: digest of the tensors that training began with, if it began with any.
+        version: of dcomp.
+    """
+
+    stage: str
+    arguments: Mapping[str, Any]
+    source: str
+    version: str
+
+    @classmethod
+    def of(cls, settings: LearningSettings, source: Checkpoint | None) -> Self:
+        """What a stage with these settings is run with."""
+        digest = hashlib.sha256()
+        for name, array in stream(source.tensors) if source is not None else ():
+            digest.update(f"{name} {array.dtype} {array.shape}".encode())
+            digest.update(bit_patterns(array).data)
+        return cls(type(settings).__name__, settings.arguments(), digest.hexdigest(), __version__)
+
+
+class Keeper:
+    """Saves the state of one stage now and then, and takes it up again."""
+
+    def __init__(self, file: StateFile, origin: Origin) -> None:
+        """Take the place of the state, and what the stage is run with."""
+        self.file = file
+        self._origin = origin
+        self._saved = time.monotonic()
+
+    @property
+    def due(self) -> bool:
+        """Whether the last save is long enough ago."""
+        return time.monotonic() - self._saved >= self.file.every
+
+    def save(self, parts: Parts, facts: Mapping[str, Any]) -> None:
+        """Replace the file.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        named = {f"{part}.{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
+        specs = {name: Spec(numpy_dtype(tensor, name), tuple(tensor.shape)) for name, tensor in named.items()}
+        arrays = Tensors(specs, lambda names: [to_numpy(named[name]) for name in names])
+        text = json.dumps({"origin": asdict(self._origin), **facts})
+        with replacing(self.file.path, force=True) as file:
+            safetensors_file.save(Checkpoint(arrays, {STATE_KEY: text}), file)
+        self._saved = time.monotonic()
+
+    def load(self) -> tuple[Parts, dict[str, Any]] | None:
+        """What was saved, if the stage is to be taken up.
+
+        Raises:
+            CheckpointError: the file is no state.
+            UsageError: the state was made from something else.
+        """
+        if not self.file.resume:
+            return None
+        read = safetensors_file.load_file(self.file.path)
+        parts: dict[str, dict[str, Tensor]] = {}
+        try:
+            facts = json.loads(read.metadata[STATE_KEY])
+            self._compare(Origin(**facts["origin"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{self.file.path} is not the state of a stopped run") from error
+        for name in read.tensors:
+            part, _, rest = name.partition(".")
+            parts.setdefault(part, {})[rest] = to_torch(read.tensors[name])
+        return dict(parts), facts
+
+    def _compare(self, other: Origin) -> None:
+        """Name what a state was made from that is not so now."""
+        ours, again = self._origin, "begin again with --force and no --resume"
+        if other.stage != ours.stage or other.version != ours.version:
+            raise UsageError(f"{self.file.path} was made by another command or version of dcomp; {again}")
+        for name in sorted({*ours.arguments, *other.arguments}):
+            then, now = other.arguments.get(name), ours.arguments.get(name)
+            if then != now:
+                option = f"--{name.replace('_', '-')}"
+                raise UsageError(
+                    f"{self.file.path} was made with {option} {then}, not {now}; give the same, or {again}"
+                )
+        if other.source != ours.source:
+            raise UsageError(f"{self.file.path} was made from another checkpoint; give the same, or {again}")
+
+
+def optimizer_parts(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What an optimizer remembers of each parameter: tensors by `NUMBER.ENTRY`, and what are no tensors likewise."""
+    entries = {
+        f"{number}.{key}": value
+        for number, memory in optimizer.state_dict()["state"].items()
+        for key, value in memory.items()
+    }
+    tensors = {name: value for name, value in entries.items() if isinstance(value, Tensor)}
+    return tensors, {name: value for name, value in entries.items() if name not in tensors}
+
+
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]
+) -> None:
+    """Go on from what `optimizer_parts` gave."""
+    memory: dict[int, dict[str, Any]] = {}
+    for name, value in {**tensors, **plain}.items():
+        number, _, key = name.partition(".")
+        memory.setdefault(int(number), {})[key] = value
+    optimizer.load_state_dict({"state": memory, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def random_state(generator: torch.Generator, device: torch.device) -> dict[str, Tensor]:
+    """Where chance stands: a generator of one's own, torch's on the CPU, and the device's."""
+    states = {"own": generator.get_state(), "cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def restore_random(states: Mapping[str, Tensor], generator: torch.Generator, device: torch.device) -> None:
+    """Go on from where `random_state` stood."""
+    generator.set_state(states["own"])
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)

@@ -1,0 +1,88 @@
+"""Stages that can be stopped and taken up again: where the state lies, and how a stop is asked for."""
+
+import signal
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from dcomp.errors import OutputError, UsageError
+
+SAVE_EVERY = 60.0
+"""Seconds that lie at least between two saves."""
+
+STOPS = (signal.SIGINT, signal.SIGTERM)
+
+
+@dataclass(frozen=True)
+class StateFile:
+    """Where a stage keeps its state while it trains, and whether it takes up the state that is there.
+
+    Attributes:
+        path: of a safetensors file; it is replaced whole at each save.
+        resume: take up the state in the file.
+        every: seconds between two saves; the ends of epochs in between are not saved.
+    """
+
+    path: Path
+    resume: bool = False
+    every: float = SAVE_EVERY
+
+    @classmethod
+    def beside(cls, output: Path, *, resume: bool = False, every: float = SAVE_EVERY) -> Self:
+        """The state of the stage that makes `output`."""
+        return cls(output.with_name(f"{output.name}.state"), resume, every)
+
+    def check(self, *, force: bool) -> None:
+        """See that the state wanted is there, and that no other is lost unless `force`.
+
+        Raises:
+            UsageError: there is no state to take up.
+            OutputError: a stopped run's state would be replaced.
+        """
+        if self.resume and not self.path.is_file():
+            raise UsageError(f"there is no {self.path}, the state of a stopped run; leave --resume out")
+        if not self.resume and not force and self.path.exists():
+            raise OutputError(f"{self.path} is a stopped run's state; --resume goes on from it, --force begins again")
+
+    @property
+    def second(self) -> Self:
+        """The state of a second training in the same stage; that of the first, at its end, is kept beside it."""
+        path = self.path.with_name(f"{self.path.name}.2")
+        return type(self)(path, self.resume and path.exists(), self.every)
+
+    def remove(self) -> None:
+        """Forget the state: the stage is done."""
+        for path in (self.path, self.second.path):
+            path.unlink(missing_ok=True)
+
+
+class Stop:
+    """A block in which Ctrl-C and SIGTERM ask to stop instead of stopping; a second one stops at once."""
+
+    def __init__(self, *, listening: bool = True) -> None:
+        """Without `listening` the block is like any other, and nobody asks."""
+        self.asked = False
+        self._listening = listening
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        in_main = threading.current_thread() is threading.main_thread()  # in others Python lets nobody listen
+        if self._listening and in_main:
+            self._before = {number: signal.signal(number, self._ask) for number in STOPS}
+        return self
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+        self._restore()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}

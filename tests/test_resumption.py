@@ -1,0 +1,210 @@
+"""Stages that are stopped in the middle and taken up again give the bytes of those that were not."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from dcomp import checkpoint as safetensors_file
+from dcomp import stages
+from dcomp.errors import CheckpointError, StoppedError, UsageError
+from dcomp.learning import training
+from dcomp.observer import Silent
+from dcomp.resumption import StateFile
+from dcomp.settings import PruneSettings, QuantizeSettings, TrainSettings
+
+DIGITS = {"data": "digits", "batch_size": 64, "lr": 0.05, "device": "cpu"}
+STEPS = 21  # an epoch
+
+DROPOUT = """
+from torch import nn
+def net():
+    hidden = [nn.Linear(784, 50), nn.BatchNorm1d(50), nn.ReLU(), nn.Dropout()]
+    return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(50, 10))
+"""
+
+
+class StopsAt(Silent):
+    """Presses Ctrl-C once, after a step."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def stepped(self, done, loss, accuracy):
+        if done == self.step:
+            signal.raise_signal(signal.SIGINT)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return stages.train(TrainSettings(architecture="lenet300", epochs=2, **DIGITS))
+
+
+@pytest.fixture
+def stopped_and_resumed(tmp_path, monkeypatch):
+    """Run a stage, stopped after the given steps, until it is through."""
+    monkeypatch.setattr(training, "NOTIFY_EVERY", 1)
+    path = tmp_path / "made.state"
+
+    def run(stage, *arguments, stops):
+        for number, step in enumerate(stops):
+            with pytest.raises(StoppedError, match=rf"stopped in epoch {(step - 1) // STEPS + 1} of .*{path.name}"):
+                stage(*arguments, StopsAt(step), state=StateFile(path, resume=number > 0))
+        return stage(*arguments, state=StateFile(path, resume=True))
+
+    return run
+
+
+def same(one, other):
+    return one.metadata == other.metadata and all(
+        one.tensors[name].tobytes() == other.tensors[name].tobytes() for name in [*one.tensors, *other.tensors]
+    )
+
+
+@pytest.mark.parametrize("stops", [[5], [STEPS], [STEPS - 1, STEPS + 1, 2 * STEPS + 7]])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer": "sgd", "augment": "shift", "lr_schedule": "one-cycle"},
+        {"optimizer": "adamw", "lr": 0.001, "lr_schedule": "plateau", "patience": 0, "warmup": 0.5},
+        {"clip_norm": 1.0, "label_smoothing": 0.1, "momentum": 0, "warmup": 1.5, "precision": "bf16"},
+    ],
+    ids=["sgd", "adamw", "plain"],
+)
+def test_a_resumed_training_equals_a_straight_one(stopped_and_resumed, tmp_path, monkeypatch, stops, changes):
+    (tmp_path / "dropnet.py").write_text(DROPOUT)
+    monkeypatch.chdir(tmp_path)
+    settings = TrainSettings(architecture="dropnet:net", epochs=4, **{**DIGITS, **changes})
+    assert same(stages.train(settings), stopped_and_resumed(stages.train, settings, stops=stops))
+
+
+@pytest.mark.parametrize("stops", [[8], [30], [11, 45]])
+def test_a_resumed_pruning_with_moving_masks_equals_a_straight_one(trained, stopped_and_resumed, stops):
+    settings = PruneSettings(sparsity=0.9, epochs=3, until=2, every=0.25, **DIGITS)
+    straight = stages.prune(trained, settings)
+    assert same(straight, stopped_and_resumed(stages.prune, trained, settings, stops=stops))
+
+
+@pytest.mark.parametrize("stops", [[8], [22, 24]])
+def test_a_resumed_tuning_of_a_codebook_equals_a_straight_one(trained, stopped_and_resumed, stops):
+    pruned = stages.prune(trained, PruneSettings(sparsity=0.9))
+    settings = QuantizeSettings(fc_bits=4, epochs=2, **{**DIGITS, "lr": 0.001})
+    straight = stages.quantize(pruned, settings)
+    assert same(straight, stopped_and_resumed(stages.quantize, pruned, settings, stops=stops))
+
+
+@pytest.fixture
+def state(trained, tmp_path):
+    """The state of a pruning that was stopped in its second epoch."""
+    path = tmp_path / "made.state"
+    settings = PruneSettings(sparsity=0.9, epochs=2, until=1, **DIGITS)
+    with pytest.raises(StoppedError):
+        stages.prune(trained, settings, StopsAt(40), state=StateFile(path))
+    return path
+
+
+def test_a_state_is_a_safetensors_file_of_weights_masks_and_optimizer(state):
+    read = safetensors_file.load_file(state)
+    assert read.tensors["model.fc1.parametrizations.weight.0.mask"].dtype == np.bool_
+    assert read.tensors["optimizer.0.momentum_buffer"].dtype == np.float32
+    facts = json.loads(read.metadata["dcomp.state"])
+    assert (facts["step"], len(facts["history"])) == (40, 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"lr": 0.1}, r"was made with --lr 0\.05, not 0\.1; give the same"),
+        ({"warmup": 0.5}, r"was made with --warmup 0\.0, not 0\.5"),
+        ({"sparsity": 0.8}, r"was made with --sparsity 0\.9, not 0\.8"),
+    ],
+)
+def test_a_state_of_other_settings_names_the_setting(trained, state, changes, message):
+    settings = PruneSettings(**{"sparsity": 0.9, "epochs": 2, "until": 1, **DIGITS, **changes})
+    with pytest.raises(UsageError, match=message):
+        stages.prune(trained, settings, state=StateFile(state, resume=True))
+
+
+def test_a_state_of_another_checkpoint_or_command_is_refused(trained, state):
+    settings = PruneSettings(sparsity=0.9, epochs=2, until=1, **DIGITS)
+    other = trained.replaced({"fc3.bias": trained.tensors["fc3.bias"] + 1})
+    with pytest.raises(UsageError, match="was made from another checkpoint"):
+        stages.prune(other, settings, state=StateFile(state, resume=True))
+    with pytest.raises(UsageError, match="was made by another command or version of dcomp"):
+        stages.quantize(trained, QuantizeSettings(fc_bits=4, epochs=1, **DIGITS), state=StateFile(state, resume=True))
+
+
+def test_files_that_are_no_state_are_refused(trained, state, dense_file):
+    settings = PruneSettings(sparsity=0.9, epochs=2, until=1, **DIGITS)
+    with pytest.raises(CheckpointError, match="is not the state of a stopped run"):
+        stages.prune(trained, settings, state=StateFile(dense_file, resume=True))
+    state.write_bytes(state.read_bytes()[:5000])
+    with pytest.raises(CheckpointError, match="is not a readable safetensors file"):
+        stages.prune(trained, settings, state=StateFile(state, resume=True))
+
+
+def test_the_state_is_saved_at_the_end_of_an_epoch_once_it_is_time(tmp_path):
+    path = tmp_path / "made.state"
+    settings = TrainSettings(architecture="lenet300", epochs=2, **DIGITS)
+    stages.train(settings, state=StateFile(path))
+    assert not path.exists()
+    straight = stages.train(settings, state=StateFile(path, every=0))
+    assert json.loads(safetensors_file.load_file(path).metadata["dcomp.state"])["step"] == 2 * STEPS
+    assert same(straight, stages.train(settings, state=StateFile(path, resume=True)))
+
+
+TRAIN = ["train", "lenet300", "--data", "digits", "--epochs", "400", "--batch-size", "32"]
+
+
+def started(folder, *arguments):
+    command = [sys.executable, "-m", "dcomp", *arguments]
+    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("epoch"):
+            return process
+    raise AssertionError("it ended before an epoch did")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_the_state_and_says_how_to_go_on(tmp_path, dcomp, monkeypatch, number):
+    process = started(tmp_path, *TRAIN)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (130, "")
+    last = err.splitlines()[-1]
+    assert last.endswith(f"go on with: dcomp {' '.join(TRAIN)} --resume")
+    assert {path.name for path in tmp_path.iterdir()} == {"lenet300.safetensors.state"}
+    monkeypatch.chdir(tmp_path)
+    code, _, err = dcomp(*TRAIN)
+    assert (code, "--resume goes on from it, --force begins again" in err) == (1, True)
+
+
+def test_the_state_is_gone_when_the_stage_is_done(tmp_path, dcomp, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = dcomp("train", "lenet300", "--data", "digits", "--epochs", "1", "--save-every", "0")
+    assert (code, [path.name for path in tmp_path.iterdir()]) == (0, ["lenet300.safetensors"])
+    code, _, err = dcomp("prune", out.strip(), "--sparsity", "0.9", "--resume")
+    assert (code, "there is no lenet300.pruned.safetensors.state" in err) == (2, True)
+
+
+def test_a_recipe_takes_up_the_stage_that_was_stopped(tmp_path, dcomp, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "r.yaml").write_text(
+        "name: r\ndata: digits\ntrain: {architecture: lenet300, epochs: 3}\nprune: {sparsity: 0.9, epochs: 30}\n"
+    )
+    assert dcomp("run", "r.yaml", "--out", "straight", "-q")[0] == 0
+    process = started(tmp_path, "run", "r.yaml")
+    for line in process.stderr:
+        if line.startswith("epoch 5"):
+            process.send_signal(signal.SIGINT)
+            break
+    assert process.communicate(timeout=30)[1].splitlines()[-1].endswith("go on with: dcomp run r.yaml")
+    code, _, err = dcomp("run", "r.yaml")
+    assert (code, "train: done before" in err, "prune: was stopped before" in err) == (0, True, True)
+    for name in ("prune.safetensors", "model.dcz"):
+        assert (tmp_path / "runs" / "r" / name).read_bytes() == (tmp_path / "straight" / name).read_bytes()
+    assert not list((tmp_path / "runs" / "r").glob("*.state"))
