@@ -14,11 +14,41 @@ ALEXNET = {  # shape, kept fraction (Han et al. 2015, table 4), shared values
 }
 
 
+VGG16 = {  # likewise (table 5)
+    "conv1_1.weight": ((64, 3, 3, 3), 0.58, 256),
+    "conv1_2.weight": ((64, 64, 3, 3), 0.22, 256),
+    "conv2_1.weight": ((128, 64, 3, 3), 0.34, 256),
+    "conv2_2.weight": ((128, 128, 3, 3), 0.36, 256),
+    "conv3_1.weight": ((256, 128, 3, 3), 0.53, 256),
+    "conv3_2.weight": ((256, 256, 3, 3), 0.24, 256),
+    "conv3_3.weight": ((256, 256, 3, 3), 0.42, 256),
+    "conv4_1.weight": ((512, 256, 3, 3), 0.32, 256),
+    "conv4_2.weight": ((512, 512, 3, 3), 0.27, 256),
+    "conv4_3.weight": ((512, 512, 3, 3), 0.34, 256),
+    "conv5_1.weight": ((512, 512, 3, 3), 0.35, 256),
+    "conv5_2.weight": ((512, 512, 3, 3), 0.29, 256),
+    "conv5_3.weight": ((512, 512, 3, 3), 0.36, 256),
+    "fc6.weight": ((4096, 25088), 0.04, 32),
+    "fc7.weight": ((4096, 4096), 0.04, 32),
+    "fc8.weight": ((1000, 4096), 0.23, 32),
+}
+
+
 def alexnet(seed: int = 0) -> dict[str, np.ndarray]:
-    """61 million parameters, 244 MB: Laplace-like weights, pruned and shared as the paper's, and free biases."""
+    """61 million parameters, 244 MB."""
+    return _generated(ALEXNET, seed)
+
+
+def vgg16(seed: int = 0) -> dict[str, np.ndarray]:
+    """138 million parameters, 553 MB."""
+    return _generated(VGG16, seed)
+
+
+def _generated(network: dict[str, tuple[tuple[int, ...], float, int]], seed: int) -> dict[str, np.ndarray]:
+    """Laplace-like weights, pruned and shared as the paper's, and free biases."""
     rng = np.random.default_rng(seed)
     tensors = {}
-    for name, (shape, kept, values) in ALEXNET.items():
+    for name, (shape, kept, values) in network.items():
         tensors[name] = shared(rng, shape, kept, values)
         tensors[name.replace("weight", "bias")] = (0.01 * rng.normal(size=shape[0])).astype(np.float32)
     return tensors
