@@ -68,6 +68,33 @@ def folder(dense_file, dcomp, monkeypatch):
 
 EVAL = ["--data", "digits"]
 
+BAD_NETWORKS = {
+    "a data set without its folder": (
+        ["eval", "lenet300.dcz", "--data", "imagefolder:"],
+        2,
+        "--data: there is no data",
+    ),
+    "a folder that is not there": (["train", "alexnet", "--data", "imagefolder:no"], 1, "no is no folder of photos"),
+    "a data set that does not come": (
+        ["train", "lenet5", "--data", "ownnet:data"],
+        1,
+        "cannot make ownnet:data",
+    ),
+    "code that makes no data set": (["train", "lenet5", "--data", "os:getcwd"], 1, "os:getcwd made a str, not a"),
+    "images that are too small": (["train", "alexnet", *EVAL], 1, "alexnet sees images of at least 67x67 pixels"),
+    "a crop beyond the image": (["train", "lenet5", *EVAL, "--crop", "40"], 1, "the images of digits are 28x28"),
+    "classes that are too few": (["train", "lenet5", *EVAL, "--classes", "5"], 1, "gives (1, 5) for one image"),
+    "no class at all": (["train", "lenet5", *EVAL, "--classes", "0"], 2, "--classes: input should be greater"),
+    "dropout of everything": (["train", "lenet5", *EVAL, "--dropout", "1"], 2, "--dropout: input should be less"),
+    "dropout that is not there": (
+        ["train", "torchvision:resnet18", *EVAL, "--dropout", "0.5"],
+        1,
+        "torchvision's resnet18 has no dropout",
+    ),
+    "no such network of torchvision's": (["train", "torchvision:resnet19", *EVAL], 1, "the nearest are resnet1"),
+    "weights that nobody has": (["train", "lenet5", *EVAL, "--pretrained"], 1, "--pretrained goes with torchvision:"),
+}
+
 CASES = {
     "a missing file": (["encode", "nowhere.safetensors"], 1, "cannot read nowhere.safetensors: No such file"),
     "a folder as input": (["encode", "."], 2, ". is a folder with no"),
@@ -81,7 +108,8 @@ CASES = {
     "no architecture": (["eval", "anonymous.safetensors", *EVAL], 1, "add --arch NAME"),
     "a wrong architecture": (["eval", "lenet300.dcz", *EVAL, "--arch", "lenet5"], 1, "does not fit lenet5"),
     "an unknown architecture": (["train", "lenet6", *EVAL], 1, "no architecture 'lenet6'; there are lenet300, lenet5"),
-    "an unknown data set": (["eval", "lenet300.dcz", "--data", "mnits"], 2, "Invalid value for '--data'"),
+    "an unknown data set": (["eval", "lenet300.dcz", "--data", "mnits"], 2, "--data: there is no data set 'mnits'"),
+    **BAD_NETWORKS,
     "no data set": (["eval", "lenet300.dcz"], 2, "--data: is missing"),
     "training without data": (["train", "lenet5"], 2, "name a data set, like mnist"),
     "a sparsity of 1.5": (

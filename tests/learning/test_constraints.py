@@ -127,3 +127,58 @@ def test_hold_leaves_scales_and_shifts_alone_as_they_are_made():
     with torch.no_grad():
         norm[0].bias[3:] = torch.arange(1.0, 6)
     assert constraints.hold(norm, ["0.weight", "0.bias"]) == ["0.bias"]
+
+
+class Tied(nn.Module):
+    """A word's vector is also what its logit is computed by."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(20, 8)
+        self.head = nn.Linear(8, 20, bias=False)
+        self.head.weight = self.embedding.weight
+
+    def forward(self, words):
+        return self.head(self.embedding(words))
+
+
+def train_tied(model: nn.Module) -> None:
+    optimizer = torch.optim.SGD(model.parameters(), 0.5)
+    for _ in range(5):
+        loss = F.cross_entropy(model(torch.arange(20)), torch.arange(20).roll(1))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+@pytest.mark.parametrize("name", ["embedding.weight", "head.weight"])
+def test_tied_weights_stay_tied_under_a_mask_set_by_any_of_their_names(name):
+    torch.manual_seed(0)
+    model = Tied()
+    kept = np.random.default_rng(0).random((20, 8)) < 0.4
+    constraints.mask(model, name, kept)
+    constraints.mask(model, "head.weight", kept)
+    train_tied(model)
+    constraints.release(model)
+    assert model.head.weight is model.embedding.weight
+    assert np.array_equal(model.head.weight.detach().numpy() != 0, kept)
+
+
+def test_tied_weights_share_one_codebook():
+    torch.manual_seed(0)
+    model = Tied()
+    with torch.no_grad():
+        model.head.weight.copy_((model.head.weight * 2).round() / 2)
+    zeros = (model.head.weight == 0).numpy(force=True)
+    constraints.share(model, "embedding.weight")
+    constraints.share(model, "head.weight")
+    assert len(list(model.parameters())) == 1
+    before = constraints.effective(model, "head.weight")
+    train_tied(model)
+    used = constraints.effective(model, "head.weight")
+    constraints.release(model)
+    assert model.head.weight is model.embedding.weight
+    assert np.array_equal(model.embedding.weight.detach().numpy(), used)
+    assert np.array_equal(used == 0, zeros)
+    assert np.unique(used).size == np.unique(before).size
+    assert (used != before)[~zeros].any()

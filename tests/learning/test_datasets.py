@@ -1,18 +1,26 @@
 import sys
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from dcomp.errors import DataError, UsageError
 from dcomp.learning import datasets
-from dcomp.learning.datasets import Split
+from dcomp.learning.datasets import Form, MemorySplit, Preprocessing
+from dcomp.settings import DATA_NAMES, EvalSettings
+
+
+def normalized(split, count):
+    images, labels = next(split.batches([torch.arange(min(count, len(split)))]))
+    return split.preprocessing.test(images), labels
 
 
 def test_digits_are_1797_images_of_28_by_28():
     data = datasets.load("digits")
     assert len(data.train) + len(data.test) == 1797
     assert data.train.images.shape[1:] == (1, 28, 28)
-    images, labels = data.train.batch(slice(0, 1000))
+    images, labels = normalized(data.train, 1000)
     assert (images.mean().abs() < 0.1, (images.std() - 1).abs() < 0.1) == (True, True)
     assert set(labels.tolist()) == set(range(10))
 
@@ -20,7 +28,7 @@ def test_digits_are_1797_images_of_28_by_28():
 def test_mnist_has_60000_and_10000_images(mnist_dir):
     data = datasets.load("mnist", mnist_dir)
     assert (len(data.train), len(data.test)) == (60_000, 10_000)
-    images, _ = data.train.batch(slice(0, 10_000))
+    images, _ = normalized(data.train, 10_000)
     assert (images.mean().abs() < 0.02, (images.std() - 1).abs() < 0.02) == (True, True)
 
 
@@ -30,7 +38,8 @@ def test_data_is_found_through_the_environment(mnist_dir, monkeypatch):
 
 
 def test_the_validation_split_is_disjoint_and_depends_on_the_seed():
-    data = datasets.Dataset(*(Split(torch.arange(100).reshape(100, 1, 1, 1), torch.arange(100), 0, 1),) * 2)
+    split = MemorySplit(torch.arange(100).reshape(100, 1, 1, 1), torch.arange(100), Preprocessing((0,), (1,)))
+    data = datasets.Dataset(split, split)
     train, validation = data.split_validation(0.2, seed=1)
     assert sorted([*train.labels.tolist(), *validation.labels.tolist()]) == list(range(100))
     assert len(validation) == 20
@@ -44,7 +53,7 @@ def test_a_validation_split_must_leave_something_to_train_on():
 
 
 def test_an_unknown_data_set_lists_the_known_ones():
-    with pytest.raises(DataError, match="no data set 'cifar'; there are mnist, fashion-mnist, digits"):
+    with pytest.raises(DataError, match="no data set 'cifar'; there are mnist, fashion-mnist, cifar10"):
         datasets.load("cifar")
 
 
@@ -55,7 +64,9 @@ def test_data_that_cannot_be_downloaded_says_what_to_put_where(tmp_path, monkeyp
         raise RuntimeError("Error downloading train-images-idx3-ubyte.gz")
 
     monkeypatch.setattr(vision.datasets.MNIST, "download", no_network)
-    with pytest.raises(DataError, match=rf"not in {tmp_path}/MNIST/raw .*put .*images-idx3-ubyte.*--data-dir"):
+    with pytest.raises(
+        DataError, match=rf"MNIST is not there .*put .*images-idx3-ubyte.* in {tmp_path}/MNIST/raw, or .*--data-dir"
+    ):
         datasets.load("mnist", tmp_path)
 
 
@@ -63,3 +74,68 @@ def test_digits_without_scikit_learn_say_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     with pytest.raises(DataError, match=r"dcomp\[demo\]"):
         datasets.load("digits")
+
+
+class FakeCifar:
+    """What torchvision gives, without its files."""
+
+    classes = tuple("abcdefghij")
+
+    def __init__(self, root, train, download):
+        count = 20 if train else 10
+        self.data = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+        self.targets = [number % 10 for number in range(count)]
+
+
+@pytest.fixture
+def cifar(monkeypatch):
+    from dcomp.learning import vision
+
+    monkeypatch.setattr(vision.datasets, "CIFAR10", FakeCifar)
+    return FakeCifar("", True, True)
+
+
+def test_cifar_has_three_channels_and_is_cut_and_mirrored(cifar):
+    train = datasets.load("cifar10").train
+    images, labels = next(train.batches([torch.tensor([3, 1])]))
+    assert torch.equal(images[0], torch.from_numpy(cifar.data[3]).movedim(-1, 0))
+    assert (labels.tolist(), train.classes, train.channels, train.size) == ([3, 1], 10, 3, 32)
+    assert train.preprocessing.usual == "crop-flip"
+
+
+def test_a_grayscale_network_sees_cifar_as_pil_would(cifar):
+    train = datasets.load("cifar10", form=Form(grayscale=True)).train
+    expected = np.stack([np.asarray(Image.fromarray(image).convert("L")) for image in cifar.data])
+    assert (train.images.squeeze(1).numpy().astype(int) - expected).max() <= 1
+    assert train.preprocessing.test(train.images).shape == (20, 1, 32, 32)
+
+
+def test_a_color_network_sees_gray_images_in_three_channels():
+    split = datasets.load("digits", form=Form(grayscale=False)).test
+    assert split.channels == 3
+    assert torch.equal(split.images[:, 0], split.images[:, 2])
+
+
+def test_images_are_cut_to_what_the_network_takes_and_never_enlarged():
+    assert datasets.load("digits", form=Form(crop=20)).test.size == 20
+    with pytest.raises(DataError, match="the images of digits are 28x28, and the network takes 40x40"):
+        datasets.load("digits", form=Form(crop=40))
+
+
+def test_a_data_set_of_ones_own_is_made_by_its_factory(tmp_path, monkeypatch):
+    (tmp_path / "owndata.py").write_text(
+        "from dcomp.learning import datasets\ndef tiny(): return datasets.load('digits')\ndef text(): return 'x'\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [str(tmp_path), *sys.path])
+    assert len(datasets.load("owndata:tiny").test) == 359
+    with pytest.raises(DataError, match="made a str, not a"):
+        datasets.load("owndata:text")
+    with pytest.raises(DataError, match="cannot make owndata:none: AttributeError"):
+        datasets.load("owndata:none")
+
+
+@pytest.mark.parametrize("name", [name for name in DATA_NAMES if ":" not in name])
+def test_every_name_that_settings_take_is_known_here(name):
+    assert EvalSettings(data=name).data == name
+    assert name in datasets.SMALL or name == "imagenette"

@@ -6,16 +6,18 @@ from torch import nn
 
 from dcomp.errors import DcompError, UsageError
 from dcomp.learning import devices, training
-from dcomp.learning.datasets import Split
+from dcomp.learning.datasets import MemorySplit, Preprocessing
 from dcomp.learning.evaluation import evaluate
 from dcomp.observer import Silent
 from dcomp.settings import TrainSettings
 
+PREPROCESSING = Preprocessing((0.5,), (0.3,))
 
-def blobs(count: int, seed: int) -> Split:
+
+def blobs(count: int, seed: int) -> MemorySplit:
     """Images whose label is the brightest of four pixels."""
     images = torch.randint(0, 256, (count, 1, 2, 2), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
-    return Split(images, images.flatten(1).argmax(1), 0.5, 0.3)
+    return MemorySplit(images, images.flatten(1).argmax(1), PREPROCESSING)
 
 
 def settings(**changes):
@@ -86,17 +88,6 @@ def test_an_observer_is_told_of_every_epoch_and_of_the_last_step():
     assert told == {"started": [20], "stepped": [20], "epochs": [1, 2]}
 
 
-def test_shift_moves_images_by_at_most_a_pixel():
-    image = torch.zeros(500, 1, 7, 7)
-    image[:, :, 3, 3] = 1
-    moved = training.augmented(image, "shift", torch.Generator().manual_seed(0))
-    rows, columns = moved.squeeze(1).nonzero()[:, 1:].T
-    assert moved.sum() == 500
-    assert {(r, c) for r, c in zip(rows.tolist(), columns.tolist(), strict=True)} == {
-        (r, c) for r in (2, 3, 4) for c in (2, 3, 4)
-    }
-
-
 def test_a_device_that_is_not_there_is_a_usage_error():
     assert devices.choose_device("cpu") == torch.device("cpu")
     with pytest.raises(UsageError, match="try auto or cpu"):
@@ -110,5 +101,5 @@ def test_evaluation_counts_what_is_wrong():
     model = nn.Flatten()
     result = evaluate(model, split)
     assert (result.top1_error, result.top5_error, result.count) == (0, 0, 100)
-    wrong = evaluate(model, Split(split.images, (split.labels + 1) % 4, 0.5, 0.3))
+    wrong = evaluate(model, MemorySplit(split.images, (split.labels + 1) % 4, PREPROCESSING))
     assert (wrong.top1_error, wrong.top5_error) == (100, 0)

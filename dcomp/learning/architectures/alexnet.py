@@ -32,13 +32,13 @@ class AlexNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (n, channels, size, size) -> logits (n, classes)."""
-        x = F.max_pool2d(self.norm(F.relu(self.conv1(images))), 3, 2)
-        x = F.max_pool2d(self.norm(F.relu(self.conv2(x))), 3, 2)
-        x = F.relu(self.conv3(x))
-        x = F.relu(self.conv4(x))
-        x = F.max_pool2d(F.relu(self.conv5(x)), 3, 2)
-        x = self.dropout6(F.relu(self.fc6(x.flatten(1))))
-        x = self.dropout7(F.relu(self.fc7(x)))
+        x = F.max_pool2d(self.norm(F.relu_(self.conv1(images))), 3, 2)
+        x = F.max_pool2d(self.norm(F.relu_(self.conv2(x))), 3, 2)
+        x = F.relu_(self.conv3(x))
+        x = F.relu_(self.conv4(x))
+        x = F.max_pool2d(F.relu_(self.conv5(x)), 3, 2)
+        x = self.dropout6(F.relu_(self.fc6(x.flatten(1))))
+        x = self.dropout7(F.relu_(self.fc7(x)))
         return self.fc8(x)
 
     def _initialize(self) -> None:

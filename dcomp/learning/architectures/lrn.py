@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-BLOCK = 1 << 18
+BLOCK = 1 << 19
 """Elements in a block on a CPU, where a few blocks fit in a core's cache; other devices take all at once."""
 
 
@@ -42,7 +42,7 @@ class _Normalize(torch.autograd.Function):
         out = torch.empty_like(rows, memory_format=torch.contiguous_format)
         work = _Blocks(rows, size, alpha, k)
         for block, result in zip(work.split(rows), work.split(out), strict=True):
-            torch.mul(block, work.powers(block)[0], out=result)
+            torch.mul(block, work.scale(block), out=result)
         return out.movedim(-1, 1)
 
     @staticmethod
@@ -59,8 +59,8 @@ class _Normalize(torch.autograd.Function):
         for block, upper, result in zip(work.split(rows), work.split(gradients), work.split(out), strict=True):
             n = len(block)
             with torch.autocast(x.device.type, enabled=False):
-                scale, steep = work.powers(block)
-                torch.mul(block, upper, out=product[:n]).mul_(steep)
+                scale = work.scale(block)
+                torch.mul(block, upper, out=product[:n]).mul_(work.steep(n))
                 torch.mm(product[:n], band, out=around[:n])
                 torch.mul(upper, scale, out=result).addcmul_(block, around[:n], value=-1)
         return out.movedim(-1, 1), None, None, None
@@ -91,12 +91,16 @@ class _Blocks:
         """The blocks of (n, height, width, c), each of shape (rows, c); views where memory allows it."""
         return tensor.reshape(-1, self._channels).split(self._rows)
 
-    def powers(self, block: Tensor) -> tuple[Tensor, Tensor]:
-        """s^(-3/4) and s^(-7/4) for a block, in buffers that the next call fills anew."""
+    def scale(self, block: Tensor) -> Tensor:
+        """s^(-3/4) for a block, in a buffer that the next call fills anew."""
         n = len(block)
         torch.mul(block, block, out=self._square[:n])
         torch.mm(self._square[:n], self.band, out=self._around[:n])
         root = self._root[:n].copy_(self._around[:n]).add_(self._k).rsqrt_()
         power = torch.sqrt(root, out=self._power[:n]).mul_(root)
-        scale = self._scale[:n].copy_(power)
-        return scale, self._steep[:n].copy_(power.mul_(root).mul_(root))
+        return self._scale[:n].copy_(power)
+
+    def steep(self, n: int) -> Tensor:
+        """s^(-7/4) for the block of `n` rows that `scale` was called for last."""
+        root = self._root[:n]
+        return self._steep[:n].copy_(self._power[:n].mul_(root).mul_(root))

@@ -65,7 +65,7 @@ class VGG16Cifar(nn.Module):
 def _add_convolutions(model: nn.Module, grayscale: bool, size: int, *, bias: bool) -> list[list[str]]:
     """Give a model its convolutions, with the variance that rectifiers need (He et al. 2015); their names, by block."""
     if size < POOLED:
-        raise ArchitectureError(f"vgg16 sees images of at least {POOLED}x{POOLED} pixels, not {size}x{size}")
+        raise ArchitectureError(f"VGG-16 sees images of at least {POOLED}x{POOLED} pixels, not {size}x{size}")
     channels, names = 1 if grayscale else 3, []
     for number, block in enumerate(BLOCKS, 1):
         names.append([f"conv{number}_{position}" for position in range(1, len(block) + 1)])

@@ -1,5 +1,6 @@
 """torchvision's classifiers, with the number of classes, channels and the dropout that is asked for."""
 
+from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
@@ -22,7 +23,8 @@ def find(name: str) -> Network:
     """
     known = vision.models.list_models(module=vision.models)
     if name not in known:
-        raise ArchitectureError(f"torchvision has no classifier {name!r}; there are {', '.join(known)}")
+        near = get_close_matches(name, known, cutoff=0)
+        raise ArchitectureError(f"torchvision has no classifier {name!r}; the nearest are {', '.join(near)}")
     presets = vision.models.get_model_weights(name).DEFAULT.transforms
     size = presets.keywords.get("crop_size", PHOTO)
     return Network(partial(_make, name), {"classes": 1000, "grayscale": False, "size": size})

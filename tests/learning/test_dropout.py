@@ -1,0 +1,52 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from dcomp.learning import constraints
+from dcomp.learning.architectures import build
+from dcomp.learning.dropout import DropoutRule
+
+
+def test_the_rate_goes_with_the_root_of_what_is_kept_of_the_layer_before():
+    model = build("lenet5", {"dropout": 0.4})
+    rule = DropoutRule(model, torch.zeros(1, 1, 28, 28))
+    rule.apply()
+    assert model.dropout1.p == 0.4
+    kept = np.zeros((500, 800), bool)
+    kept[:125] = True
+    constraints.mask(model, "fc1.weight", kept)
+    constraints.mask(model, "conv2.weight", np.zeros((50, 20, 5, 5), bool))
+    for _ in range(2):  # from the dense rate each time
+        rule.apply()
+        assert model.dropout1.p == pytest.approx(0.4 * math.sqrt(0.25))
+
+
+def test_the_layer_before_is_the_one_that_runs_before():
+    class Backwards(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.dropout, self.last, self.first = nn.Dropout(0.5), nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, x):
+            return self.last(self.dropout(self.first(x)))
+
+    model = Backwards()
+    rule = DropoutRule(model, torch.zeros(1, 4))
+    constraints.mask(model, "last.weight", np.zeros((4, 4), bool))
+    rule.apply()
+    assert model.dropout.p == 0.5
+    constraints.mask(model, "first.weight", np.eye(4, dtype=bool))
+    rule.apply()
+    assert model.dropout.p == 0.25
+
+
+def test_dropout_of_the_images_themselves_stays():
+    model = nn.Sequential(nn.Flatten(), nn.Dropout(0.1), nn.Linear(4, 2))
+    rule = DropoutRule(model, torch.zeros(1, 1, 2, 2))
+    with torch.no_grad():
+        model[2].weight.zero_()
+    rule.apply()
+    assert model[1].p == 0.1

@@ -1,0 +1,58 @@
+"""Every shipped recipe runs, for a step a stage, on generated data of the right form."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dcomp import recipe
+from dcomp.learning import vision
+from dcomp.pipeline import Run
+
+RECIPES = sorted((Path(__file__).parents[1] / "sample_configs").glob("*.yaml"))
+SHRUNK = {"alexnet": 67, "vgg16": 32}
+"""Pixels that the large networks see here, which makes their fully connected layers small."""
+
+
+class Generated:
+    """What torchvision gives, for any of its data sets of small images."""
+
+    def __init__(self, shape, classes):
+        self.shape, self.classes = shape, range(classes)
+
+    def __call__(self, root, train, download):
+        made = Generated(self.shape, len(self.classes))
+        made.data = torch.from_numpy(np.random.default_rng(train).integers(0, 256, (12, *self.shape), dtype=np.uint8))
+        made.targets = torch.arange(12) % len(self.classes)
+        return made
+
+
+@pytest.fixture
+def generated(tmp_path, monkeypatch):
+    """A folder with data of the forms that the recipes name."""
+    forms = {"MNIST": ((28, 28), 10), "CIFAR10": ((32, 32, 3), 10), "CIFAR100": ((32, 32, 3), 100)}
+    for name, form in forms.items():
+        monkeypatch.setattr(vision.datasets, name, Generated(*form))
+    for size in (160, 320):
+        for number in range(12):
+            path = tmp_path / f"imagenette2-{size}" / ("train" if number % 2 else "val") / f"n0{number // 2}" / "1.JPEG"
+            path.parent.mkdir(parents=True)
+            Image.fromarray(np.full((size, size + 20, 3), 20 * number, np.uint8)).save(path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_shipped_recipe_runs(path, generated):
+    changes = ["data_dir=.", "workers=0", "device=cpu", "report=null", "eval.max_error=100", "prune.until=0"]
+    for stage in ("train", "prune", "quantize"):
+        changes += [f"{stage}.epochs=1", f"{stage}.batch_size=2048", f"{stage}.val_split=0"]
+    network = recipe.load(path).train.architecture
+    if network in SHRUNK:
+        changes.append(f"train.crop={SHRUNK[network]}")
+    summary = Run(recipe.load(path, changes), generated / "out").run()
+    assert [result.stage for result in summary.results] == ["train", "prune", "quantize", "encode"]
+    assert summary.results[-1].sparsity > 0.5
+    assert summary.sizes.ratio > 3
