@@ -22,7 +22,8 @@ from dcomp.container.reader import Container
 from dcomp.dtypes import bit_patterns
 from dcomp.errors import DcompError, OutputError
 from dcomp.files import check_replaceable, replacing
-from dcomp.observer import Observer, Silent
+from dcomp.journal import Journal
+from dcomp.observer import Observer, Silent, Together
 from dcomp.pruning.budget import sparsity_of
 from dcomp.recipe import Recipe
 from dcomp.reporting.sizes import SizeReport
@@ -32,7 +33,8 @@ from dcomp.settings import Settings
 CONTAINER = "model.dcz"
 SUMMARY = "summary.json"
 STATE = "stages.json"
-OUTPUTS = ("train.safetensors", "prune.safetensors", "quantize.safetensors", CONTAINER, SUMMARY)
+TRAINING = ("train", "prune", "quantize")
+OUTPUTS = (*(stage + end for stage in TRAINING for end in (".safetensors", ".csv")), CONTAINER, SUMMARY)
 KEPT = {"fingerprint", "digest", "file", "bytes", "sparsity", "seconds", "errors"}
 """What stages.json keeps of a stage."""
 
@@ -76,6 +78,7 @@ class Run:
         *,
         force: bool = False,
         save_every: float = SAVE_EVERY,
+        tensorboard: bool = False,
     ) -> None:
         """Make the folder and read which stages are done; with `force` none are.
 
@@ -85,6 +88,7 @@ class Run:
             observer: told of progress.
             force: run every stage again.
             save_every: seconds between saves of a stage's state while it trains.
+            tensorboard: write TensorBoard's files to `tensorboard/STAGE`.
 
         Raises:
             OutputError: the folder cannot be made, or holds files of these names that no run has made.
@@ -94,13 +98,14 @@ class Run:
         self._observer = observer or Silent()
         self._force = force
         self._save_every = save_every
+        self._tensorboard = tensorboard
         self._fingerprint = ""
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"cannot make the folder {folder}: {error.strerror}") from error
         self._done: dict[str, dict[str, Any]] = {} if force else self._read_state()
-        if not self._done and not force:
+        if not (folder / STATE).exists() and not force:
             for name in OUTPUTS:
                 check_replaceable(folder / name, force=False)
 
@@ -116,7 +121,7 @@ class Run:
         if recipe.train is not None:
             settings = recipe.train
             current, result = self._stage(
-                "train", settings, lambda state: stages.train(settings, self._observer, state=state)
+                "train", settings, lambda watcher, state: stages.train(settings, watcher, state=state)
             )
             results.append(result)
         else:
@@ -128,7 +133,7 @@ class Run:
             current, result = self._stage(
                 "prune",
                 pruning,
-                lambda state: stages.prune(dense, pruning, self._observer, architecture=architecture, state=state),
+                lambda watcher, state: stages.prune(dense, pruning, watcher, architecture=architecture, state=state),
             )
             results.append(result)
         if recipe.quantize is not None:
@@ -136,7 +141,9 @@ class Run:
             current, result = self._stage(
                 "quantize",
                 sharing,
-                lambda state: stages.quantize(pruned, sharing, self._observer, architecture=architecture, state=state),
+                lambda watcher, state: stages.quantize(
+                    pruned, sharing, watcher, architecture=architecture, state=state
+                ),
             )
             results.append(result)
         results.append(self._encode(current))
@@ -158,7 +165,7 @@ class Run:
             stages.check_error(error, self._recipe.eval)
 
     def _stage(
-        self, stage: str, settings: Settings, work: Callable[[StateFile], Checkpoint]
+        self, stage: str, settings: Settings, work: Callable[[Observer, StateFile], Checkpoint]
     ) -> tuple[Checkpoint, StageResult]:
         """Do a stage that makes a checkpoint, or go on with it, or take it up from its file."""
         name = f"{stage}.safetensors"
@@ -167,7 +174,7 @@ class Run:
         else:
             started = self._begin(stage)
             state = self._state_of(stage, name)
-            made = work(state)
+            made = work(self._watcher_of(stage), state)
             self._write(name, lambda file: safetensors_file.save(made, file))
             self._record(stage, name, made, time.perf_counter() - started)
             state.remove()
@@ -188,10 +195,20 @@ class Run:
         return self._result("encode", decoded)
 
     def _begin(self, stage: str) -> float:
-        """Say that a stage runs; what a summary of an earlier run says is no longer so."""
+        """Say that a stage runs, and that the folder is a run's; a summary of an earlier run is no longer so."""
         self._observer.note(f"{stage}: running")
+        self._write_state()
         (self._folder / SUMMARY).unlink(missing_ok=True)
         return time.perf_counter()
+
+    def _watcher_of(self, stage: str) -> Observer:
+        """Those who watch a stage: a CSV file, if it trains, and TensorBoard besides the run's own observer."""
+        watchers: list[Observer] = [self._observer, Journal(self._folder / f"{stage}.csv")]
+        if self._tensorboard:
+            from dcomp.learning.curves import Curves
+
+            watchers.append(Curves(self._folder / "tensorboard" / stage))
+        return Together(*watchers)
 
     def _state_of(self, stage: str, name: str) -> StateFile:
         """Where a stage keeps its state; it is taken up if it was run in the same way before, and was stopped."""

@@ -34,7 +34,7 @@ def _one_or_more(value: object) -> object:
 
 MAX_SEED = (1 << 63) - 1
 
-WITHOUT_EFFECT = {"data_dir", "device"}
+WITHOUT_EFFECT = {"data_dir", "device", "compile"}
 """Settings that change how a stage is run and not what comes out (but for rounding)."""
 
 Bits = Annotated[int, Field(ge=1, le=MAX_BITS)]
@@ -117,6 +117,7 @@ class LearningSettings(DataSettings):
     clip_norm: float | None = Field(None, gt=0, description="Longest gradient, all layers together; longer are scaled.")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Part of a label that is spread over all classes.")
     precision: Precision = Field("fp32", description="What the network computes in; bf16 keeps float32 weights.")
+    compile: bool = Field(False, description="Compile the network; pays where an epoch takes minutes.")
     augment: Augment = Field("none", description="Changes to training images: shift moves them by up to a pixel.")
     val_split: float = Field(
         0.08, ge=0, lt=1, description="Part of the training data set aside to choose the best epoch by; 0: the last."

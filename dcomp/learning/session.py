@@ -9,7 +9,7 @@ import torch
 
 from dcomp.checkpoint import Checkpoint
 from dcomp.errors import ArchitectureError, CheckpointError, first_line
-from dcomp.learning import architectures, constraints, datasets
+from dcomp.learning import architectures, constraints, datasets, distributed
 from dcomp.learning.devices import choose_device
 from dcomp.learning.evaluation import Evaluation, evaluate
 from dcomp.learning.state import Keeper, Origin
@@ -33,11 +33,12 @@ class Session:
         torch.manual_seed(settings.seed)
         self._settings = settings
         self._architecture = architecture
-        self._device = choose_device(settings.device)
+        self._device = distributed.join(choose_device(settings.device))
         self._origin = Origin.of(settings, checkpoint)
-        self._model = _filled(architecture, checkpoint).to(self._device)
+        self._model = distributed.synchronized(_filled(architecture, checkpoint).to(self._device))
         self._dtypes = {name: array.dtype for name, array in checkpoint.tensors.items()} if checkpoint else {}
-        data = datasets.load(settings.data, settings.data_dir)
+        with distributed.first_goes_ahead():
+            data = datasets.load(settings.data, settings.data_dir)
         check_fit(self._model, data.test.to(self._device), architecture)
         train, validation = data.split_validation(settings.val_split, settings.seed)
         self._train, self._validation = train.to(self._device), validation.to(self._device)
@@ -121,9 +122,10 @@ def evaluate_checkpoint(checkpoint: Checkpoint, architecture: str, settings: Eva
         DataError: the data set cannot be had.
         CheckpointError: the network's answers are no numbers.
     """
-    device = choose_device(settings.device)
+    device = distributed.join(choose_device(settings.device))
     model = _filled(architecture, checkpoint).to(device)
-    test = datasets.load(settings.data, settings.data_dir).test.to(device)
+    with distributed.first_goes_ahead():
+        test = datasets.load(settings.data, settings.data_dir).test.to(device)
     check_fit(model, test, architecture)
     result = evaluate(model, test, settings.precision)
     if not math.isfinite(result.loss):
