@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np  # the command line has observers, and starts without numpy
 
 IN_METADATA = ("epoch", "train_loss", "val_loss", "val_error")
 
@@ -51,6 +54,9 @@ class Observer(Protocol):
     def finished_epoch(self, record: EpochRecord) -> None:
         """An epoch is over."""
 
+    def weights(self, epoch: int, tensors: "Mapping[str, np.ndarray]") -> None:
+        """The weights that the network uses after so many epochs; each is read when asked for."""
+
     def started_bytes(self, total: int) -> None:
         """So many bytes of tensors are about to be encoded, decoded or compared."""
 
@@ -76,6 +82,9 @@ class Silent:
     def finished_epoch(self, record: EpochRecord) -> None:
         """Show nothing."""
 
+    def weights(self, epoch: int, tensors: "Mapping[str, np.ndarray]") -> None:
+        """Show nothing."""
+
     def started_bytes(self, total: int) -> None:
         """Show nothing."""
 
@@ -84,3 +93,51 @@ class Silent:
 
     def finished(self) -> None:
         """Show nothing."""
+
+
+class Together:
+    """Several observers as one."""
+
+    def __init__(self, *observers: Observer) -> None:
+        """Take those who watch, in the order in which they are told."""
+        self._observers = observers
+
+    def note(self, text: str) -> None:
+        """Tell all."""
+        for observer in self._observers:
+            observer.note(text)
+
+    def started(self, steps: int, history: Sequence[EpochRecord] = ()) -> None:
+        """Tell all."""
+        for observer in self._observers:
+            observer.started(steps, history)
+
+    def stepped(self, done: int, loss: float, accuracy: float) -> None:
+        """Tell all."""
+        for observer in self._observers:
+            observer.stepped(done, loss, accuracy)
+
+    def finished_epoch(self, record: EpochRecord) -> None:
+        """Tell all."""
+        for observer in self._observers:
+            observer.finished_epoch(record)
+
+    def weights(self, epoch: int, tensors: "Mapping[str, np.ndarray]") -> None:
+        """Tell all."""
+        for observer in self._observers:
+            observer.weights(epoch, tensors)
+
+    def started_bytes(self, total: int) -> None:
+        """Tell all."""
+        for observer in self._observers:
+            observer.started_bytes(total)
+
+    def advanced(self, nbytes: int) -> None:
+        """Tell all."""
+        for observer in self._observers:
+            observer.advanced(nbytes)
+
+    def finished(self) -> None:
+        """Tell all."""
+        for observer in self._observers:
+            observer.finished()

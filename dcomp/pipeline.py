@@ -23,7 +23,8 @@ from dcomp.container.reader import Container
 from dcomp.dtypes import bit_patterns
 from dcomp.errors import DcompError, OutputError
 from dcomp.files import check_replaceable, replacing
-from dcomp.observer import Observer, Silent
+from dcomp.journal import Journal
+from dcomp.observer import Observer, Silent, Together
 from dcomp.pruning.budget import sparsity_of
 from dcomp.recipe import Recipe
 from dcomp.reporting.sizes import SizeReport
@@ -76,6 +77,7 @@ class Run:
         *,
         force: bool = False,
         save_every: float = SAVE_EVERY,
+        tensorboard: bool = False,
     ) -> None:
         """Make the folder and read which stages are done; with `force` none are.
 
@@ -85,6 +87,7 @@ class Run:
             observer: told of progress.
             force: run every stage again.
             save_every: seconds between saves of a stage's state while it trains.
+            tensorboard: write TensorBoard's files to `tensorboard/STAGE`.
 
         Raises:
             OutputError: the folder cannot be made, or holds files of these names that no run has made.
@@ -94,15 +97,17 @@ class Run:
         self._observer = observer or Silent()
         self._force = force
         self._save_every = save_every
+        self._tensorboard = tensorboard
         self._fingerprint = ""
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"cannot make the folder {folder}: {error.strerror}") from error
         self._done: dict[str, dict[str, Any]] = {} if force else self._read_state()
-        if not self._done and not force:
+        if not (folder / STATE).exists() and not force:
             made = {"train", "prune", "quantize", *(stage for stage, *_ in self._compressions())}
-            for name in (*map(_file_of, sorted(made)), CONTAINER, SUMMARY):
+            of_stages = [name for stage in sorted(made) for name in (_file_of(stage), _journal_of(stage))]
+            for name in (*of_stages, CONTAINER, SUMMARY):
                 check_replaceable(folder / name, force=False)
 
     def run(self) -> Summary:
@@ -115,9 +120,7 @@ class Run:
         results = []
         if recipe.train is not None:
             settings = recipe.train
-            current, result = self._stage(
-                "train", settings, lambda state: stages.train(settings, self._observer, state=state)
-            )
+            current, result = self._stage("train", settings, partial(stages.train, settings))
             results.append(result)
         else:
             assert recipe.checkpoint is not None  # the recipe has checked it
@@ -148,12 +151,12 @@ class Run:
         self,
     ) -> Iterator[tuple[str, PruneSettings | QuantizeSettings, Callable[..., Checkpoint]]]:
         """Name, settings and work of each section of prune, then of each of quantize."""
-        observer, architecture = self._observer, self._recipe.trusted_architecture
+        architecture = self._recipe.trusted_architecture
         for number, pruning in enumerate(self._recipe.prune, 1):
-            prune = partial(stages.prune, settings=pruning, observer=observer, architecture=architecture)
+            prune = partial(stages.prune, settings=pruning, architecture=architecture)
             yield _numbered("prune", number), pruning, prune
         for number, sharing in enumerate(self._recipe.quantize, 1):
-            quantize = partial(stages.quantize, settings=sharing, observer=observer, architecture=architecture)
+            quantize = partial(stages.quantize, settings=sharing, architecture=architecture)
             yield _numbered("quantize", number), sharing, quantize
 
     def _stage(self, stage: str, settings: Settings, work: Callable[..., Checkpoint]) -> tuple[Checkpoint, StageResult]:
@@ -164,7 +167,7 @@ class Run:
         else:
             started = self._begin(stage)
             state = self._state_of(stage, name)
-            made = work(state=state)
+            made = work(observer=self._watcher_of(stage), state=state)
             self._write(name, lambda file: safetensors_file.save(made, file))
             self._record(stage, name, made, time.perf_counter() - started)
             state.remove()
@@ -185,10 +188,20 @@ class Run:
         return self._result("encode", decoded)
 
     def _begin(self, stage: str) -> float:
-        """Say that a stage runs; what a summary of an earlier run says is no longer so."""
+        """Say that a stage runs, and that the folder is a run's; a summary of an earlier run is no longer so."""
         self._observer.note(f"{stage}: running")
+        self._write_state()
         (self._folder / SUMMARY).unlink(missing_ok=True)
         return time.perf_counter()
+
+    def _watcher_of(self, stage: str) -> Observer:
+        """Those who watch a stage: a CSV file, if it trains, and TensorBoard besides the run's own observer."""
+        watchers: list[Observer] = [self._observer, Journal(self._folder / _journal_of(stage))]
+        if self._tensorboard:
+            from dcomp.learning.curves import Curves
+
+            watchers.append(Curves(self._folder / "tensorboard" / stage))
+        return Together(*watchers)
 
     def _state_of(self, stage: str, name: str) -> StateFile:
         """Where a stage keeps its state; it is taken up if it was run in the same way before, and was stopped."""
@@ -284,6 +297,10 @@ def _numbered(stage: str, number: int) -> str:
 
 def _file_of(stage: str) -> str:
     return f"{stage}.safetensors"
+
+
+def _journal_of(stage: str) -> str:
+    return f"{stage}.csv"
 
 
 def _digest(path: Path) -> str:

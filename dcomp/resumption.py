@@ -8,6 +8,7 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 from dcomp.errors import OutputError, UsageError
+from dcomp.processes import COUNT
 
 SAVE_EVERY = 60.0
 """Seconds that lie at least between two saves."""
@@ -59,7 +60,10 @@ class StateFile:
 
 
 class Stop:
-    """A block in which Ctrl-C and SIGTERM ask to stop instead of stopping; a second one stops at once."""
+    """A block in which Ctrl-C and SIGTERM ask to stop instead of stopping; a second one stops at once.
+
+    Where there are several processes it does not: who started them sends more than one.
+    """
 
     def __init__(self, *, listening: bool = True) -> None:
         """Without `listening` the block is like any other, and nobody asks."""
@@ -75,7 +79,8 @@ class Stop:
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
-        self._restore()
+        if COUNT == 1:
+            self._restore()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

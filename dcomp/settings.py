@@ -91,7 +91,7 @@ DATA_NAMES = (
 NETWORKS = ("lenet300", "lenet5", "alexnet", "vgg16", "vgg16-cifar", "torchvision:NAME", "package.module:factory")
 """Networks, and the forms of others."""
 
-WITHOUT_EFFECT = {"data_dir", "device", "cache", "workers"}
+WITHOUT_EFFECT = {"data_dir", "device", "cache", "workers", "compile"}
 """Settings that change how a stage is run and not what comes out (but for rounding)."""
 
 Bits = Annotated[int, Field(ge=1, le=MAX_BITS)]
@@ -217,6 +217,7 @@ class LearningSettings(DataSettings):
     clip_norm: float | None = Field(None, gt=0, description="Longest gradient, all layers together; longer are scaled.")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Part of a label that is spread over all classes.")
     precision: Precision = Field("fp32", description="What the network computes in; bf16 keeps float32 weights.")
+    compile: bool = Field(False, description="Compile the network; pays where an epoch takes minutes.")
     augment: Augment = Field(
         "auto",
         description="Changes to training images: shift moves them by up to a pixel, crop-flip cuts them at random and "

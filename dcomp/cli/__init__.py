@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from dcomp.errors import DcompError, StoppedError
+from dcomp.processes import FIRST
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -38,7 +39,8 @@ def run(arguments: Sequence[str]) -> int:
         print("interrupted; no file is half written", file=sys.stderr)
         return INTERRUPTED
     except StoppedError as stopped:
-        print(f"{stopped}; go on with: {_going_on(arguments)}", file=sys.stderr)
+        if FIRST:
+            print(f"{stopped}; go on with: {_going_on(arguments)}", file=sys.stderr)
         return stopped.exit_code
     except Exception as error:
         if os.environ.get("DCOMP_DEBUG"):

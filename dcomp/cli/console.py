@@ -1,7 +1,8 @@
 """What a person sees while a command works: notes and a progress bar, on standard error."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
@@ -15,6 +16,10 @@ from rich.progress import (
 )
 
 from dcomp.observer import EpochRecord, Silent
+from dcomp.processes import FIRST
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Terminal:
@@ -57,6 +62,9 @@ class Terminal:
             validation = f"validation loss {record.val_loss:.4f}, error {record.val_error:.2f} %"
             self.note(f"epoch {record.epoch}: loss {record.train_loss:.4f}, {validation}")
 
+    def weights(self, epoch: int, tensors: "Mapping[str, np.ndarray]") -> None:
+        """Show nothing."""
+
     def started_bytes(self, total: int) -> None:
         """Show a bar in bytes."""
         if self._console.is_terminal:
@@ -85,9 +93,10 @@ class Terminal:
 
 def observer(quiet: bool) -> Terminal | Silent:
     """Who watches a command."""
-    return Silent() if quiet else Terminal()
+    return Terminal() if FIRST and not quiet else Silent()
 
 
 def say(text: str) -> None:
     """Print a result on standard output, as it is."""
-    sys.stdout.write(f"{text}\n")
+    if FIRST:
+        sys.stdout.write(f"{text}\n")

@@ -11,6 +11,7 @@ from typing import BinaryIO
 from dcomp.cli.console import say
 from dcomp.errors import OutputError, UsageError
 from dcomp.files import INDEX_SUFFIX, check_folder, check_replaceable, index_in, replacing, replacing_folder
+from dcomp.processes import FIRST
 from dcomp.resumption import StateFile
 
 PIPE = Path("-")
@@ -59,6 +60,8 @@ class Destination:
             output = PIPE if _is_pipe(source) else _sibling(source, suffix)
         self._path = output
         self._force = force
+        if not FIRST:  # who writes nothing
+            return
         if output != PIPE:
             check_replaceable(output, force=force)
             if source is not None and not _is_pipe(source) and output.exists() and output.samefile(source):
@@ -68,6 +71,8 @@ class Destination:
 
     def write(self, write: Callable[[BinaryIO], object]) -> None:
         """Write the output, whole or not at all; a file's path is then the last line on standard output."""
+        if not FIRST:
+            return
         if self._path == PIPE:
             write(sys.stdout.buffer)
             sys.stdout.buffer.flush()
@@ -88,7 +93,8 @@ class Destination:
                 raise UsageError("--resume needs an output file, beside which the state is; name it with -o")
             return None
         state = StateFile.beside(self._path, resume=resume, every=save_every)
-        state.check(force=self._force)
+        if FIRST:
+            state.check(force=self._force)
         return state
 
     @property

@@ -9,7 +9,11 @@ import typer
 
 from dcomp.cli.console import observer
 from dcomp.cli.files import Destination, opened
-from dcomp.cli.options import Architecture, Force, Input, Output, Quiet, Resume, SaveEvery, options_of
+from dcomp.cli.options import Architecture, Force, Input, Log, Output, Quiet, Resume, SaveEvery, TensorBoard, options_of
+from dcomp.files import check_replaceable
+from dcomp.journal import Journal
+from dcomp.observer import Observer, Together
+from dcomp.processes import FIRST
 from dcomp.resumption import SAVE_EVERY, StateFile
 from dcomp.settings import NETWORKS, PruneSettings, QuantizeSettings, TrainSettings
 
@@ -25,6 +29,8 @@ def train(
     output: Output = None,
     resume: Resume = False,
     save_every: SaveEvery = SAVE_EVERY,
+    log: Log = None,
+    tensorboard: TensorBoard = None,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
@@ -37,10 +43,11 @@ def train(
     name = architecture.rpartition(":")[2]
     destination = Destination(output or Path(f"{name}.safetensors"), None, "", force=force)
     state = destination.state(resume=resume, save_every=save_every)
+    watchers = _watchers(quiet, log, tensorboard, force=force or resume)
     begun = sources.load_checkpoint(start) if start else None
-    trained = stages.train(settings, observer(quiet), start=begun, state=state)
+    trained = stages.train(settings, watchers, start=begun, state=state)
     destination.write(lambda file: checkpoint.save(trained, file))
-    if state is not None:
+    if state is not None and FIRST:
         state.remove()
 
 
@@ -52,6 +59,8 @@ def prune(
     architecture: Architecture = None,
     resume: Resume = False,
     save_every: SaveEvery = SAVE_EVERY,
+    log: Log = None,
+    tensorboard: TensorBoard = None,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
@@ -63,10 +72,11 @@ def prune(
 
     destination = Destination(output, input, ".pruned.safetensors", force=force)
     state = destination.state(resume=resume, save_every=save_every) if settings.epochs or resume else None
+    watchers = _watchers(quiet, log, tensorboard, force=force or resume)
     _rewrite(
         input,
         destination,
-        partial(stages.prune, settings=settings, observer=observer(quiet), architecture=architecture, state=state),
+        partial(stages.prune, settings=settings, observer=watchers, architecture=architecture, state=state),
         state,
     )
 
@@ -79,6 +89,8 @@ def quantize(
     architecture: Architecture = None,
     resume: Resume = False,
     save_every: SaveEvery = SAVE_EVERY,
+    log: Log = None,
+    tensorboard: TensorBoard = None,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
@@ -90,12 +102,33 @@ def quantize(
 
     destination = Destination(output, input, ".quantized.safetensors", force=force)
     state = destination.state(resume=resume, save_every=save_every) if settings.epochs or resume else None
+    watchers = _watchers(quiet, log, tensorboard, force=force or resume)
     _rewrite(
         input,
         destination,
-        partial(stages.quantize, settings=settings, observer=observer(quiet), architecture=architecture, state=state),
+        partial(stages.quantize, settings=settings, observer=watchers, architecture=architecture, state=state),
         state,
     )
+
+
+def _watchers(quiet: bool, log: Path | None, tensorboard: Path | None, *, force: bool) -> Observer:
+    """Those who watch a training: the person, a CSV file, TensorBoard.
+
+    Raises:
+        OutputError: the CSV file exists and may not be replaced.
+        UsageError: TensorBoard is not installed.
+    """
+    watchers: list[Observer] = [observer(quiet)]
+    if not FIRST:
+        return watchers[0]
+    if log is not None:
+        check_replaceable(log, force=force)
+        watchers.append(Journal(log))
+    if tensorboard is not None:
+        from dcomp.learning.curves import Curves
+
+        watchers.append(Curves(tensorboard))
+    return Together(*watchers)
 
 
 def _rewrite(
@@ -110,7 +143,7 @@ def _rewrite(
     with opened(source) as path:
         made = stage(sources.load_checkpoint(path))
         destination.write(lambda file: checkpoint.save(made, file))
-    if state is not None:
+    if state is not None and FIRST:
         state.remove()
 
 

@@ -26,6 +26,13 @@ SaveEvery = Annotated[
     float,
     typer.Option(min=0, help="Seconds between saves of the state, at ends of epochs.", rich_help_panel="Training"),
 ]
+Log = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="CSV file to log each epoch to.", rich_help_panel="Training")
+]
+TensorBoard = Annotated[
+    Path | None,
+    typer.Option("--tensorboard", metavar="DIR", help="Folder for TensorBoard's files.", rich_help_panel="Training"),
+]
 MaxMemory = Annotated[float, typer.Option("--max-memory", min=0, help="Limit of the decoded tensors, in GiB.")]
 
 METAVARS = {

@@ -9,6 +9,8 @@ import typer
 
 from dcomp.cli.console import observer, say
 from dcomp.cli.options import Json, Quiet, SaveEvery
+from dcomp.errors import UsageError
+from dcomp.processes import COUNT
 from dcomp.resumption import SAVE_EVERY
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ def run(
     data_dir: Annotated[Path | None, typer.Option(help="Folder that holds data sets.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for all outputs; runs/NAME unless given.")] = None,
     save_every: SaveEvery = SAVE_EVERY,
+    tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard's files beside the outputs.")] = False,
     force: Annotated[bool, typer.Option("-f", "--force", help="Run stages that are done again.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -37,9 +40,12 @@ def run(
     from dcomp.pipeline import Run
     from dcomp.recipe import load
 
+    if COUNT > 1:
+        raise UsageError("run is for one process; torchrun starts train, prune, quantize and eval")
     overrides = [*(overrides or []), *([f"data_dir={json.dumps(str(data_dir))}"] if data_dir else [])]
     settings = load(recipe, overrides)
-    work = Run(settings, out or Path("runs") / settings.name, observer(quiet), force=force, save_every=save_every)
+    folder = out or Path("runs") / settings.name
+    work = Run(settings, folder, observer(quiet), force=force, save_every=save_every, tensorboard=tensorboard)
     summary = work.run()
     if as_json:
         say(json.dumps(summary.as_dict(), indent=2))

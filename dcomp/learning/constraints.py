@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from dcomp import dtypes
-from dcomp.learning.tensors import to_numpy
+from dcomp.learning.tensors import numpy_dtype, to_numpy
+from dcomp.tensors import Spec, Tensors
 
 
 class Mask(nn.Module):
@@ -159,6 +160,16 @@ def effective(model: nn.Module, name: str) -> np.ndarray:
     module, attribute = _locate(model, name)
     with torch.no_grad():
         return to_numpy(getattr(module, attribute))
+
+
+def effective_tensors(model: nn.Module) -> Tensors:
+    """All weights that are no biases as the network uses them, constraints applied; each is read when asked for."""
+    specs = {
+        name: Spec(numpy_dtype(tensor, name), tuple(tensor.shape))
+        for name, tensor in _effective_parameters(model)
+        if tensor.ndim > 1
+    }
+    return Tensors(specs, lambda names: [effective(model, name) for name in names])
 
 
 def release(model: nn.Module) -> None:

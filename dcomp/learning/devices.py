@@ -4,7 +4,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
-from dcomp.errors import UsageError
+from dcomp.errors import UsageError, first_line
 from dcomp.settings import Precision
 
 DEVICES = ("cpu", "cuda", "mps", "xpu")
@@ -31,3 +31,15 @@ def choose_device(name: str) -> torch.device:
 def in_precision(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
     """A block in which a network computes in `precision`; its weights stay float32."""
     return nullcontext() if precision == "fp32" else torch.autocast(device.type, torch.bfloat16)
+
+
+def check_compiler(device: torch.device) -> None:
+    """See on one sum that `torch.compile` finds the compiler that it needs.
+
+    Raises:
+        UsageError: it does not.
+    """
+    try:
+        torch.compile(lambda x: x + x)(torch.ones(8, device=device))
+    except Exception as error:  # of a dozen private kinds
+        raise UsageError(f"--compile does not work here ({first_line(error)}); leave it out") from error

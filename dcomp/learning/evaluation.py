@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from dcomp.learning import distributed
 from dcomp.learning.datasets import Split
 from dcomp.learning.devices import in_precision
 from dcomp.settings import Precision
@@ -27,12 +28,13 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(model: nn.Module, split: Split, precision: Precision = "fp32") -> Evaluation:
-    """Run the model over a split, which is on its device, in evaluation mode."""
+    """Run the model over a split, which is on its device, in evaluation mode; several processes divide the examples."""
     model.eval()
-    top1 = top5 = 0
-    loss = 0.0
+    distributed.agree_on_statistics(model)
+    top1 = top5 = loss = 0.0
+    own = distributed.span_of(len(split))
     batch = max(1, min(BATCH, BATCH_VALUES // (split.channels * split.size**2)))
-    for stored, labels in split.batches(torch.arange(len(split)).split(batch)):
+    for stored, labels in split.batches(torch.arange(own.start, own.stop).split(batch)):
         images = split.preprocessing.test(stored)
         with in_precision(images.device, precision):
             logits = model(images).float()
@@ -41,5 +43,6 @@ def evaluate(model: nn.Module, split: Split, precision: Precision = "fp32") -> E
         hits = ranked == labels.unsqueeze(1)
         top1 += int(hits[:, 0].sum())
         top5 += int(hits.sum())
+    top1, top5, loss = distributed.totals([top1, top5, loss], split.labels.device)
     count = len(split)
     return Evaluation(100 * (1 - top1 / count), 100 * (1 - top5 / count), loss / count, count)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dcomp.checkpoint import Checkpoint
 from dcomp.errors import ArchitectureError, CheckpointError, first_line
-from dcomp.learning import architectures, constraints, datasets
+from dcomp.learning import architectures, constraints, datasets, distributed
 from dcomp.learning.architectures import arguments
 from dcomp.learning.architectures.arguments import Arguments
 from dcomp.learning.datasets import Dataset, Form, Split
@@ -45,7 +45,7 @@ class Session:
         """
         self._settings = settings
         self._architecture = architecture
-        self._device = choose_device(settings.device)
+        self._device = distributed.join(choose_device(settings.device))
         self._origin = Origin.of(settings, checkpoint)
         known = Arguments(architecture, checkpoint, settings)
         data = _load(known, settings, observer)
@@ -53,7 +53,7 @@ class Session:
         self._train, self._validation = train.to(self._device), validation.to(self._device)
         self._arguments = known.complete(data.train)
         torch.manual_seed(settings.seed)
-        self._model = _filled(architecture, self._arguments, checkpoint).to(self._device)
+        self._model = distributed.synchronized(_filled(architecture, self._arguments, checkpoint).to(self._device))
         if pretrained:
             architectures.load_pretrained(self._model, architecture)
         check_fit(self._model, self._train, architecture)
@@ -170,7 +170,7 @@ def network_for(
         ArchitectureError: no such network, or the checkpoint does not fit it.
         DataError: the data set cannot be had.
     """
-    device = choose_device(settings.device)
+    device = distributed.join(choose_device(settings.device))
     known = Arguments(architecture, checkpoint, settings)
     split = part(_load(known, settings, observer)).to(device)
     model = _filled(architecture, known.complete(split), checkpoint).to(device)
@@ -212,7 +212,8 @@ def _load(known: Arguments, settings: DataSettings, observer: Observer) -> Datas
         cache=settings.cache,
         observer=observer,
     )
-    return datasets.load(settings.data, settings.data_dir, form)
+    with distributed.first_goes_ahead():
+        return datasets.load(settings.data, settings.data_dir, form)
 
 
 def _cast(array: np.ndarray, dtype: np.dtype) -> np.ndarray:

@@ -15,16 +15,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dcomp.errors import CheckpointError, DcompError, StoppedError, first_line
-from dcomp.learning import constraints, state
+from dcomp.learning import constraints, distributed, state
 from dcomp.learning.datasets import Split
-from dcomp.learning.devices import in_precision
+from dcomp.learning.devices import check_compiler, in_precision
 from dcomp.learning.evaluation import Evaluation, evaluate
 from dcomp.learning.optimization import LearningRate, forget_reshaped, make_optimizer
 from dcomp.learning.state import Keeper
 from dcomp.observer import EpochRecord, Observer
+from dcomp.processes import COUNT, FIRST, NUMBER
 from dcomp.resumption import Stop
 from dcomp.settings import LearningSettings
 
+LOSS = "loss"  # the name of an epoch's loss so far, in a state
 NOTIFY_EVERY = 20  # steps; asking a device for its loss at each step would make it wait
 
 Event = tuple[float, Callable[[], None]]
@@ -86,6 +88,8 @@ class _Training:
         eligible_after: float,
         keeper: Keeper | None,
     ) -> None:
+        if settings.compile:
+            check_compiler(train.labels.device)
         self._model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.7 times as fast
         self._train, self._validation = train, validation
         self._settings, self._observer = settings, observer
@@ -95,6 +99,7 @@ class _Training:
         self._steps_per_epoch = math.ceil(len(train) / settings.batch_size)
         self._total_steps = self._steps_per_epoch * settings.epochs
         self._optimizer = make_optimizer(model, settings)
+        self._logits_of: Callable[[Tensor], Tensor] = model
         self._rate = LearningRate(self._optimizer, settings, self._steps_per_epoch)
         self._generator = torch.Generator()
         self._step = 0
@@ -111,53 +116,74 @@ class _Training:
 
     def to_end(self) -> list[EpochRecord]:
         """Train what is left of the epochs, and put the best of them into the model."""
+        self._logits_of = self._forward()
         self._observer.started(self._total_steps, self._history)
+        if self._step == 0:
+            self._observer.weights(0, constraints.effective_tensors(self._model))
         with Stop(listening=self._keeper is not None) as stop:
             while len(self._history) < self._settings.epochs:
                 self._epoch(stop)
-                if self._keeper is not None and (self._keeper.due or len(self._history) == self._settings.epochs):
+                if self._keeper is not None and distributed.any_of(FIRST and self._due(self._keeper), self._device):
                     self._save(self._keeper)
         if self._best is not None:
             self._model.load_state_dict(self._best[1])
+        self._observer.weights(self._settings.epochs, constraints.effective_tensors(self._model))
         return self._history
+
+    def _due(self, keeper: Keeper) -> bool:
+        """Whether the state is to be saved: from time to time, and when all is done."""
+        return keeper.due or len(self._history) == self._settings.epochs
 
     def _epoch(self, stop: Stop) -> None:
         began = time.perf_counter()
         self._model.train()
         recent = Recent()
         lr = self._rate.now
-        for images, labels in self._batches(len(self._history)):
+        for images, labels, weight in self._batches(len(self._history)):
             self._happen()
             with in_precision(self._device, self._settings.precision):
-                logits = self._model(images)
+                logits = self._logits_of(images)
             loss = F.cross_entropy(logits.float(), labels, label_smoothing=self._settings.label_smoothing)
             self._optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            (loss if weight == 1 else loss * weight).backward()
             if self._settings.clip_norm is not None:
                 nn.utils.clip_grad_norm_(self._model.parameters(), self._settings.clip_norm)
             self._optimizer.step()
             lr = self._rate.now
             self._rate.stepped()
             self._step += 1
-            self._epoch_loss += loss.detach() * len(labels)
+            self._epoch_loss += loss.detach() * (len(labels) if weight else 0)
             recent.add(loss.detach(), (logits.detach().argmax(1) == labels).float().mean())
-            if self._step % NOTIFY_EVERY == 0 or self._step == self._total_steps:
+            notify = self._step % NOTIFY_EVERY == 0 or self._step == self._total_steps
+            if notify:
                 self._observer.stepped(self._step, *recent.take())
-            if stop.asked:
+            if (notify or COUNT == 1) and distributed.any_of(stop.asked, self._device):  # several have to agree
                 self._stop()
         self._finish_epoch(lr, began)
 
-    def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Augmented images and labels, batch by batch; of an epoch begun before, what is left of it."""
-        self._generator.manual_seed(mixed(self._settings.seed, epoch, 0))
-        torch.manual_seed(mixed(self._settings.seed, epoch, 1))
-        order = torch.randperm(len(self._train), generator=self._generator).split(self._settings.batch_size)
+    def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, float]]:
+        """Augmented images, labels and their weight, batch by batch; of an epoch begun before, what is left of it.
+
+        The order is the same in all processes; each has its own chance in augmentation and dropout.
+        """
+        seed = self._settings.seed
+        shuffled = torch.randperm(len(self._train), generator=torch.Generator().manual_seed(mixed(seed, epoch, 0, 0)))
+        order = shuffled.split(self._settings.batch_size)
+        self._generator.manual_seed(mixed(seed, epoch, NUMBER, 1))
+        torch.manual_seed(mixed(seed, epoch, NUMBER, 2))
         if self._random:
             state.restore_random(self._random, self._generator, self._device)
             self._random = {}
         left = order[self._step - epoch * self._steps_per_epoch :]
-        for stored, labels in self._train.batches(left):
-            yield self._train.preprocessing.train(stored, self._settings.augment, self._generator), labels
+        own, weights = zip(*map(distributed.part_of, left), strict=True)
+        for (stored, labels), weight in zip(self._train.batches(own), weights, strict=True):
+            images = self._train.preprocessing.train(stored, self._settings.augment, self._generator)
+            yield images, labels, weight
+
+    def _forward(self) -> Callable[[Tensor], Tensor]:
+        """What gives logits in training."""
+        model = distributed.parallel(self._model)
+        return torch.compile(model) if self._settings.compile else model
 
     def _happen(self) -> None:
         """Let the events happen whose time has come since the step before."""
@@ -165,15 +191,15 @@ class _Training:
         due = [action for at, action in self._events if before < at <= self._step / self._steps_per_epoch]
         for action in due:
             action()
-        if due:
-            forget_reshaped(self._optimizer)
+        if due and forget_reshaped(self._optimizer):
+            self._logits_of = self._forward()
 
     def _finish_epoch(self, lr: float, began: float) -> None:
         judged = self._evaluate() if len(self._validation) else Evaluation(0, 0, 0, 0)
         zeros = constraints.sparsities(self._model)
         record = EpochRecord(
             epoch=len(self._history) + 1,
-            train_loss=self._epoch_loss.item() / len(self._train),
+            train_loss=distributed.totals([self._epoch_loss.item()], self._device)[0] / len(self._train),
             val_loss=judged.loss,
             val_error=judged.top1_error,
             val_top5_error=judged.top5_error,
@@ -208,8 +234,11 @@ class _Training:
         parts: state.Parts = {
             "model": self._model.state_dict(),
             "optimizer": tensors,
-            "random": state.random_state(self._generator, self._device),
-            "epoch": {"loss": self._epoch_loss},
+            "process": {
+                f"{number}.{name}": tensor
+                for name, own in {**state.random_state(self._generator, self._device), LOSS: self._epoch_loss}.items()
+                for number, tensor in enumerate(distributed.gathered(own, self._device))
+            },
         }
         if self._best is not None:
             parts["best"] = self._best[1]
@@ -221,7 +250,8 @@ class _Training:
             "rate": self._rate.state(),
             "optimizer": plain,
         }
-        keeper.save(parts, facts)
+        if FIRST:
+            keeper.save(parts, facts)
 
     def taken_up(self) -> bool:
         """Go on from the state that the keeper has; whether it has one.
@@ -241,12 +271,16 @@ class _Training:
             self._rate.restore(facts["rate"])
             self._step = facts["step"]
             self._history = [EpochRecord(**record) for record in facts["history"]]
-            self._epoch_loss.copy_(parts["epoch"]["loss"])
+            if FIRST:
+                self._epoch_loss += sum(kept for name, kept in parts["process"].items() if name.endswith(LOSS))
             if facts["best"] is not None:
                 best = {name: tensor.to(self._device) for name, tensor in parts["best"].items()}
                 self._best = tuple(facts["best"]), best
             if self._step > len(self._history) * self._steps_per_epoch:
-                self._random = dict(parts["random"])
+                own = f"{NUMBER}."
+                self._random = {
+                    name.removeprefix(own): kept for name, kept in parts["process"].items() if name.startswith(own)
+                }
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             assert self._keeper is not None
             raise CheckpointError(f"the state {self._keeper.file.path} does not fit: {first_line(error)}") from error

@@ -29,7 +29,7 @@ def test_a_run_leaves_every_checkpoint_and_a_summary(recipe, dcomp, tmp_path):
     assert code == 0
     files = {path.name for path in out.iterdir()}
     checkpoints = {"train.safetensors", "prune.safetensors", "quantize.safetensors", "model.dcz"}
-    assert files == {*checkpoints, "summary.json", "stages.json"}
+    assert files == {*checkpoints, "summary.json", "stages.json", "train.csv", "prune.csv", "quantize.csv"}
     summary = json.loads((out / "summary.json").read_text())
     assert [stage["stage"] for stage in summary["stages"]] == ["train", "prune", "quantize", "encode"]
     assert summary["sizes"]["file_bytes"] == (out / "model.dcz").stat().st_size

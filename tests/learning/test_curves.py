@@ -1,0 +1,35 @@
+import sys
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from dcomp import stages
+from dcomp.errors import UsageError
+from dcomp.learning.curves import Curves
+from dcomp.settings import PruneSettings
+
+
+def test_curves_sparsity_by_layer_and_histograms_are_written(tmp_path, lenet_like):
+    settings = PruneSettings(sparsity=0.9, epochs=2, until=1, data="digits", batch_size=256)
+    stages.prune(lenet_like, settings, Curves(tmp_path / "events"))
+    events = EventAccumulator(str(tmp_path / "events"), {"histograms": 0}).Reload()
+    for name in ("loss/train", "error/top-1", "error/top-5", "sparsity by layer/fc1.weight"):
+        assert [scalar.step for scalar in events.Scalars(name)] == [1, 2]
+    assert events.Scalars("sparsity")[-1].value == pytest.approx(0.9, abs=1e-4)
+    before, after = (event.histogram_value.num for event in events.Histograms("weights/fc1.weight"))
+    assert before == lenet_like.tensors["fc1.weight"].size > after > 0
+
+
+def test_without_tensorboard_the_error_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(UsageError, match=r"dcomp\[tensorboard\]"):
+        Curves(tmp_path)
+
+
+def test_infinite_weights_have_no_histogram(tmp_path):
+    curves = Curves(tmp_path)
+    curves.started(1)
+    curves.weights(0, {"w": np.array([[np.inf, 1]], np.float32)})
+    curves.finished()
+    assert EventAccumulator(str(tmp_path)).Reload().Tags()["histograms"] == []
