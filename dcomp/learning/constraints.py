@@ -140,9 +140,11 @@ def restore(model: nn.Module, state: Mapping[str, Tensor]) -> None:
         weight = getattr(module, attribute)
         entry = key.removesuffix(f"0.{part}")
         if part == "mask":
-            made: nn.Module = Mask(state[key].to(weight.device))
+            made: nn.Module = Mask(state[key].to(weight.device, copy=True))
         else:
-            parts = [state[entry + name].to(weight.device) for name in ("0.positions", "0.codes", "original")]
+            parts = [
+                state[entry + name].to(weight.device, copy=True) for name in ("0.positions", "0.codes", "original")
+            ]
             made = Codebook(weight.shape, *parts)
         _constrain(model, f"{path}.{attribute}".removeprefix("."), made)
     model.load_state_dict(state)

@@ -89,7 +89,7 @@ class _Training:
         keeper: Keeper | None,
     ) -> None:
         if settings.compile:
-            check_compiler(train.labels.device)
+            check_compiler(next(model.parameters()).device)
         self._model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.7 times as fast
         self._train, self._validation = train, validation
         self._settings, self._observer = settings, observer

@@ -182,3 +182,21 @@ def test_tied_weights_share_one_codebook():
     assert np.array_equal(used == 0, zeros)
     assert np.unique(used).size == np.unique(before).size
     assert (used != before)[~zeros].any()
+
+
+def test_a_state_is_restored_with_the_constraints_it_was_under(model):
+    codes = shared_model(model)
+    constraints.mask(model, "0.weight", np.random.default_rng(0).random((4, 1, 3, 3)) < 0.5)
+    train(model)
+    fresh = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(4 * 36, 5))
+    constraints.mask(fresh, "2.weight", codes != 0)  # another kind than the state's
+    constraints.restore(fresh, model.state_dict())
+    for one in (fresh, model):
+        train(one)
+    for name in ("0.weight", "2.weight"):
+        assert np.array_equal(constraints.effective(fresh, name), constraints.effective(model, name))
+
+
+def test_sparsities_count_the_zeros_of_weights_that_are_no_biases(model):
+    constraints.mask(model, "0.weight", np.arange(36).reshape(4, 1, 3, 3) >= 9)
+    assert constraints.sparsities(model) == {"0.weight": (9, 36), "2.weight": (0, 720)}

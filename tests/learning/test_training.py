@@ -1,11 +1,13 @@
 import math
+import shutil
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from dcomp.errors import DcompError, UsageError
-from dcomp.learning import devices, training
+from dcomp.errors import DcompError
+from dcomp.learning import constraints, training
 from dcomp.learning.datasets import MemorySplit, Preprocessing
 from dcomp.learning.evaluation import evaluate
 from dcomp.observer import Silent
@@ -88,12 +90,58 @@ def test_an_observer_is_told_of_every_epoch_and_of_the_last_step():
     assert told == {"started": [20], "stepped": [20], "epochs": [1, 2]}
 
 
-def test_a_device_that_is_not_there_is_a_usage_error():
-    assert devices.choose_device("cpu") == torch.device("cpu")
-    with pytest.raises(UsageError, match="try auto or cpu"):
-        devices.choose_device("abacus")
-    with pytest.raises(UsageError, match="give one of auto, cpu"):
-        devices.choose_device("meta")
+def test_events_happen_once_each_at_their_time_and_may_share_weights():
+    model = linear()
+    happened = []
+
+    def share():
+        with torch.no_grad():
+            model[1].weight.copy_(model[1].weight.sign())
+        constraints.share(model, "1.weight")
+        happened.append("share")
+
+    events = [(0.0, lambda: happened.append("start")), (1.25, share), (1.3, lambda: happened.append("late"))]
+    training.fit(
+        model,
+        blobs(100, 0),
+        blobs(10, 1),
+        settings(epochs=2, batch_size=25),
+        Silent(),
+        events=events,
+        eligible_after=1.3,
+    )
+    assert happened == ["start", "share", "late"]
+    assert constraints.effective_tensors(model)["1.weight"].shape == (4, 4)
+    assert len(set(constraints.effective(model, "1.weight").ravel().tolist())) == 2
+
+
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="torch.compile needs a C++ compiler")
+def test_a_compiled_network_learns_the_same():
+    plain, compiled = linear(), linear()
+    for model, wanted in ((plain, False), (compiled, True)):
+        run = settings(epochs=1, compile=wanted)
+        training.fit(model, blobs(128, 0), blobs(10, 1), run, Silent())
+    assert torch.allclose(plain[1].weight, compiled[1].weight, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"precision": "bf16"}, {"clip_norm": 0.5}, {"label_smoothing": 0.1}, {"lr_schedule": "one-cycle", "warmup": 1}],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_a_network_learns_with_every_refinement(changes):
+    model = linear()
+    training.fit(model, blobs(2000, 0), blobs(200, 1), settings(**changes), Silent())
+    assert evaluate(model, blobs(500, 2)).top1_error < 15
+
+
+def test_a_record_has_the_top_5_error_the_rate_and_the_sparsity_of_an_epoch():
+    model = linear()
+    constraints.mask(model, "1.weight", np.eye(4, dtype=bool))
+    record = training.fit(model, blobs(100, 0), blobs(50, 1), settings(epochs=1, lr_schedule="constant"), Silent())[0]
+    assert (record.val_top5_error, record.lr, record.sparsity, record.layers) == (0, 0.1, 0.75, {"1.weight": 0.75})
+    assert record.seconds > 0
+    assert set(record.rounded()) == {"epoch", "train_loss", "val_loss", "val_error"}
 
 
 def test_evaluation_counts_what_is_wrong():
