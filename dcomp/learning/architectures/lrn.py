@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 BLOCK = 1 << 21
-"""Elements in a block on a CPU; other devices take all at once. Smaller blocks fit in a core's own cache and are a little
-faster, but wait for all threads so often that another program on the machine makes them many times slower."""
+"""Elements in a block on a CPU; other devices take all at once. Smaller blocks fit in a core's own cache and are
+a little faster, but wait for all threads so often that another program on the machine makes them many times slower."""
 
 
 class LocalResponseNorm(nn.Module):
