@@ -232,11 +232,11 @@ class Run:
         entry, judge = self._done[stage], self._recipe.eval
         errors: dict[str, float | None] = dict.fromkeys(("top1_error", "top5_error", "loss"))
         if judge is not None:
-            if judge.data not in entry["errors"]:
+            if judge.examples not in entry["errors"]:
                 measured = stages.evaluate(made, judge, self._observer, architecture=self._recipe.trusted_architecture)
-                entry["errors"][judge.data] = {name: round(getattr(measured, name), 6) for name in errors}
+                entry["errors"][judge.examples] = {name: round(getattr(measured, name), 6) for name in errors}
                 self._write_state()
-            errors = entry["errors"][judge.data]
+            errors = entry["errors"][judge.examples]
         return StageResult(stage, entry["file"], entry["bytes"], entry["sparsity"], seconds=entry["seconds"], **errors)
 
     def _is_done(self, stage: str, name: str, settings: Settings, *, maker: int | None = None) -> bool:

@@ -410,6 +410,12 @@ class EvalSettings(DataSettings):
     precision: Precision = Field("fp32", description="What the network computes in.")
     max_error: float | None = Field(None, ge=0, le=100, description="Exit 1 if the top-1 error in percent is above.")
 
+    @property
+    def examples(self) -> str:
+        """What errors are measured on: the data set, and how its images are cut if that is set."""
+        cut = {key: value for key, value in (("crop", self.crop), ("resize", self.resize)) if value is not None}
+        return " ".join([self.data, *(f"{key}={value}" for key, value in cut.items())])
+
 
 class SensitivitySettings(DataSettings):
     """`dcomp sensitivity`."""

@@ -139,3 +139,8 @@ def test_tied_weights_load_by_one_of_their_names():
     assert torch.equal(model["a"].weight, torch.eye(2))
     with pytest.raises(ArchitectureError, match=r"a\.weight is absent"):
         architectures.load_into(model, Checkpoint({}), "tied")
+
+
+def test_a_network_that_no_machine_can_hold_is_an_error():
+    with pytest.raises(ArchitectureError, match=r"cannot make lenet5 with \{'classes': 1000000000000000\}"):
+        architectures.build("lenet5", {"classes": 10**15})

@@ -8,7 +8,7 @@ import numpy as np
 from torch import nn
 
 from dcomp.checkpoint import Checkpoint
-from dcomp.errors import ArchitectureError
+from dcomp.errors import ArchitectureError, first_line
 from dcomp.learning.architectures.alexnet import AlexNet
 from dcomp.learning.architectures.lenet import LeNet5, LeNet300
 from dcomp.learning.architectures.network import PHOTO, Network
@@ -68,7 +68,12 @@ def build(architecture: str, arguments: Mapping[str, Any] | None = None) -> nn.M
         ArchitectureError: no such name, or it cannot be made so.
     """
     network = find(architecture)
-    model = network.make(**{**network.defaults, **(arguments or {})})
+    try:
+        model = network.make(**{**network.defaults, **(arguments or {})})
+    except (RuntimeError, MemoryError) as error:  # a checkpoint may record sizes that no machine has
+        raise ArchitectureError(
+            f"cannot make {architecture} with {dict(arguments or {})}: {first_line(error)}"
+        ) from error
     if not isinstance(model, nn.Module):
         raise ArchitectureError(f"{architecture} made a {type(model).__name__}, not a torch.nn.Module")
     return model

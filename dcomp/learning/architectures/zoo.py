@@ -47,10 +47,11 @@ def fill(model: nn.Module, name: str) -> None:
         ) from error
     own = model.state_dict()
     for key, value in pretrained.items():
-        if key in own and value.shape[:1] + value.shape[2:] == own[key].shape[:1] + own[key].shape[2:]:
-            gray = value.ndim == 4 and value.shape[1] == 3 and own[key].shape[1] == 1
-            if gray or value.shape == own[key].shape:
-                own[key] = value.sum(1, keepdim=True) if gray else value
+        wanted = own[key].shape if key in own else None
+        if wanted == (*value.shape[:1], 1, *value.shape[2:]):  # a gray pixel has one value in all three channels
+            value = value.sum(1, keepdim=True)
+        if value.shape == wanted:
+            own[key] = value
     model.load_state_dict(own)
 
 
