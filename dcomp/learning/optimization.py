@@ -8,6 +8,9 @@ from torch import Tensor, nn
 
 from dcomp.settings import LearningSettings
 
+FUSED = ("cpu", "cuda")
+"""Devices on which an optimizer takes one pass over a parameter and what it remembers, instead of one an operation."""
+
 DROP = 0.1  # of the learning rate, by `step` and `plateau`
 RISE = 0.3  # part of the run in which `one-cycle` rises, unless a warm-up says how long
 LOWEST, LAST = 1 / 25, 1 / 250_000  # where `one-cycle` begins and ends (Smith 2018, as torch has it)
@@ -15,16 +18,18 @@ LOWEST, LAST = 1 / 25, 1 / 250_000  # where `one-cycle` begins and ends (Smith 2
 
 def make_optimizer(model: nn.Module, settings: LearningSettings) -> torch.optim.Optimizer:
     """The optimizer that the settings name, over all of the model's parameters."""
-    parameters, lr, decay = model.parameters(), settings.lr, settings.weight_decay
+    parameters, lr, decay = list(model.parameters()), settings.lr, settings.weight_decay
+    fused = parameters[0].device.type in FUSED
     match settings.optimizer:
         case "sgd":
+            nesterov = settings.momentum > 0
             return torch.optim.SGD(
-                parameters, lr, settings.momentum, weight_decay=decay, nesterov=settings.momentum > 0
+                parameters, lr, settings.momentum, weight_decay=decay, nesterov=nesterov, fused=fused
             )
         case "adam":
-            return torch.optim.Adam(parameters, lr, weight_decay=decay)
+            return torch.optim.Adam(parameters, lr, weight_decay=decay, fused=fused)
         case "adamw":
-            return torch.optim.AdamW(parameters, lr, weight_decay=decay)
+            return torch.optim.AdamW(parameters, lr, weight_decay=decay, fused=fused)
 
 
 def forget_reshaped(optimizer: torch.optim.Optimizer) -> bool:
