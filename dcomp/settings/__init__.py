@@ -1,0 +1,40 @@
+"""What a person may set, stage by stage.
+
+Options and recipe keys have their meaning, default and limits here and nowhere else: the command line makes its
+options from these classes, a recipe its sections.
+"""
+
+from dcomp.settings.base import Settings, mistakes
+from dcomp.settings.codec import EncodeSettings, ReportSettings
+from dcomp.settings.compression import ChosenSettings, PruneSettings, QuantizeSettings
+from dcomp.settings.learning import (
+    DataSettings,
+    EvalSettings,
+    LearningSettings,
+    NetworkSettings,
+    SensitivitySettings,
+    TrainSettings,
+)
+from dcomp.settings.values import DATA_NAMES, MAX_SEED, NETWORKS, Augment, DataName, Precision
+
+__all__ = [
+    "DATA_NAMES",
+    "MAX_SEED",
+    "NETWORKS",
+    "Augment",
+    "ChosenSettings",
+    "DataName",
+    "DataSettings",
+    "EncodeSettings",
+    "EvalSettings",
+    "LearningSettings",
+    "NetworkSettings",
+    "Precision",
+    "PruneSettings",
+    "QuantizeSettings",
+    "ReportSettings",
+    "SensitivitySettings",
+    "Settings",
+    "TrainSettings",
+    "mistakes",
+]

@@ -1,0 +1,65 @@
+"""What all settings have in common, and how their mistakes are told."""
+
+from collections.abc import Collection
+from typing import Any, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    ValidationError,
+)
+
+from dcomp.errors import UsageError
+
+WITHOUT_EFFECT = {"data_dir", "device", "cache", "workers", "compile"}
+"""Settings that change how a stage is run and not what comes out (but for rounding)."""
+
+
+class Settings(BaseModel):
+    """Base of all settings: unknown keys are mistakes, values do not change after validation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @classmethod
+    def from_options(cls, **options: Any) -> Self:
+        """Validate command-line options; those that are None or empty lists were not given.
+
+        Raises:
+            UsageError: all mistakes, by option.
+        """
+        given = {key: value for key, value in options.items() if value is not None and value != []}
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            found = [f"--{key.replace('_', '-')}: {what}" if key else what for key, what in mistakes(error)]
+            raise UsageError("; ".join(found)) from error
+
+    def arguments(self, *, defaults: bool = True) -> dict[str, Any]:
+        """What decides about the outcome, as plain data; without `defaults` only what differs from them."""
+        return self.model_dump(mode="json", exclude_defaults=not defaults, exclude=WITHOUT_EFFECT)
+
+
+def mistakes(error: ValidationError, lists: Collection[str] = ()) -> list[tuple[str, str]]:
+    """Each mistake as (dotted key, what is wrong with it), in plain words.
+
+    Args:
+        error: what pydantic found.
+        lists: the sections that were given as lists; their keys have the number of the section, from 1.
+    """
+    found = []
+    for detail in error.errors():
+        path = detail["loc"]
+        if len(path) > 1 and path[0] in lists and isinstance(path[1], int):
+            path = (path[0], str(path[1] + 1), *path[2:])
+        keys = [str(part) for part in path if not isinstance(part, int)]
+        what = detail["msg"].removeprefix("Value error, ")
+        if detail["type"] in ("model_type", "dict_type"):
+            what = f"should be a section of keys and values, not {detail['input']!r}"
+        elif detail["type"] == "extra_forbidden":
+            what = "there is no such key"
+        elif detail["type"] == "missing":
+            what = "is missing"
+        elif detail["type"] != "value_error":
+            what = f"{what[0].lower()}{what[1:]}, not {detail['input']!r}"
+        found.append((".".join(keys), what))
+    return found

@@ -1,0 +1,20 @@
+"""How a container is written and judged: `dcomp encode` and `dcomp report`."""
+
+from pydantic import (
+    Field,
+)
+
+from dcomp.settings.base import Settings
+from dcomp.settings.values import LevelName
+
+
+class EncodeSettings(Settings):
+    """`dcomp encode`: it is lossless and finds the smallest encoding by itself, trying more or less hard."""
+
+    level: LevelName = Field("default", description="How hard to try for fewer bytes; all levels decode alike.")
+
+
+class ReportSettings(Settings):
+    """`dcomp report`."""
+
+    min_ratio: float | None = Field(None, gt=0, description="Exit 1 if the ratio of the whole file is below.")

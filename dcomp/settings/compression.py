@@ -1,0 +1,176 @@
+"""What becomes of the weights: `dcomp prune` and `dcomp quantize`."""
+
+from typing import Self
+
+from pydantic import (
+    Field,
+    model_validator,
+)
+
+from dcomp.layers import Kind, Rule
+from dcomp.pruning.schedule import Schedule, ScheduleName
+from dcomp.quantization import MAX_BITS, Init
+from dcomp.settings.learning import LearningSettings
+from dcomp.settings.values import (
+    LAYER_LIMITS,
+    UNITS,
+    Bits,
+    Criterion,
+    Epochs,
+    FileName,
+    Kinds,
+    Optimizer,
+    Patterns,
+    PrunePlan,
+    QuantizePlan,
+    Rules,
+    Scope,
+    Structure,
+    Unit,
+)
+
+
+class ChosenSettings(LearningSettings):
+    """How some tensors of a checkpoint are changed: which, by name."""
+
+    only: Patterns = Field((), description="REGEX of the names to change, all others left alone; repeatable.")
+    skip: Patterns = Field((), description="REGEX of names to leave alone; repeatable.")
+
+
+class PruneSettings(ChosenSettings):
+    """`dcomp prune`. What is asked for is a sparsity, a count, an amount or a threshold, all layers' or by `layer`."""
+
+    sparsity: float | None = Field(None, ge=0, le=1, description="Fraction of weights that become zero.")
+    count: int | None = Field(None, ge=0, description="Number of weights (or rows) that become zero.")
+    amount: float | None = Field(None, ge=0, lt=1, description="Fraction of what is left that each move sets to zero.")
+    threshold: float | None = Field(
+        None, gt=0, description="For std: keep what exceeds S standard deviations, as found."
+    )
+    layer: Rules = Field(
+        (), description="REGEX=VALUE for layers of their own, in the unit of the rest, else sparsity; repeatable."
+    )
+    criterion: Criterion = Field("magnitude", description="What a weight is kept for.")
+    scope: Scope = Field("global", description="One budget for all layers, or one for each.")
+    structure: Structure = Field("weight", description="Prune single weights, or whole rows: neurons and filters.")
+    plan: PrunePlan = Field((), description="Plan of dcomp sensitivity; --layer overrides it.")
+    kinds: Kinds = Field(("conv", "linear"), description="Kinds of tensors to prune, of conv, linear and bias.")
+    schedule: ScheduleName = Field("gradual", description="How sparsity grows while the network retrains.")
+    start: float = Field(0.0, ge=0, description="Epoch of the first move of the masks.")
+    until: float | None = Field(None, ge=0, description="Epoch of the last move; half of --epochs unless given.")
+    every: float = Field(1.0, ge=0.001, description="Epochs between two moves.")
+    at: Epochs = Field((), description="Epochs of all moves, in place of start, until and every.")
+    rewind: FileName | None = Field(
+        None, description="Checkpoint whose values the kept weights, and all else, go back to: a lottery ticket."
+    )
+
+    @model_validator(mode="after")
+    def _one_unit(self) -> Self:
+        given = [unit for unit in UNITS if getattr(self, unit) is not None]
+        if self.criterion == "std":
+            if self.threshold is None:
+                raise ValueError("criterion std prunes by threshold: give one, like 1.0")
+            if len(given) > 1:
+                raise ValueError(f"criterion std takes a threshold and no {given[0]}")
+            if self.structure == "row":
+                raise ValueError("criterion std judges single weights: leave structure row out")
+        elif self.threshold is not None:
+            raise ValueError("a threshold goes with criterion std")
+        elif len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} say the same in two ways: give one")
+        elif not given and not self.rules:
+            raise ValueError("give a sparsity, like 0.9, or a count or an amount")
+        if self.plan and (self.unit != "sparsity" or self.structure != "weight"):
+            raise ValueError("a plan holds sparsities of single weights: no other unit and no structure goes with it")
+        fits, limit = LAYER_LIMITS[self.unit]
+        if not all(fits(rule.value) for rule in self.rules):
+            raise ValueError(limit)
+        if self.structure == "row" and self.scope == "global":
+            raise ValueError("structure row ranks the rows of one layer: give scope layer as well")
+        return self
+
+    @model_validator(mode="after")
+    def _moves_within_epochs(self) -> Self:
+        if self.at:
+            self._check_listed_moves()
+        elif self.epochs and not self.start <= self.moves_until < self.epochs:
+            times = f"{self.start:g} <= {self.moves_until:g} < {self.epochs}"
+            raise ValueError(f"start <= until < epochs must hold, not {times}")
+        if self.rewind and self.epochs and (self.schedule != "oneshot" or self.start or self.at):
+            raise ValueError(
+                "rewind prunes once, before the network retrains: give schedule oneshot, and a section for each round"
+            )
+        return self
+
+    def _check_listed_moves(self) -> None:
+        if not self.epochs:
+            raise ValueError("moves at listed epochs need a network that retrains: give epochs as well")
+        if self.start or self.until is not None or self.every != 1:
+            raise ValueError("at lists all moves: leave start, until and every out")
+        if self.schedule == "oneshot" and len(self.at) > 1:
+            raise ValueError("schedule oneshot moves masks once: give one epoch in at")
+        if list(self.at) != sorted(set(self.at)) or self.at[-1] >= self.epochs:
+            listed = ", ".join(f"{time:g}" for time in self.at)
+            raise ValueError(f"the moves in at ascend and lie below the {self.epochs} epochs, not so {listed}")
+
+    @property
+    def unit(self) -> Unit:
+        """What is asked for, and what the values of rules mean."""
+        return next((unit for unit in UNITS if getattr(self, unit) is not None), "sparsity")
+
+    @property
+    def rules(self) -> list[Rule]:
+        """What is asked for single layers."""
+        return [Rule.parse(text) for text in (*self.plan, *self.layer)]
+
+    @property
+    def moves_until(self) -> float:
+        """When masks come to rest."""
+        return self.until if self.until is not None else max(self.start, self.epochs / 2)
+
+    @property
+    def mask_schedule(self) -> Schedule:
+        """The schedule by which masks move while the network retrains; without epochs they move once."""
+        if not self.epochs:
+            return Schedule("oneshot")
+        schedule = Schedule(self.schedule, self.start, self.moves_until, self.every, self.at)
+        return schedule if self.amount is None else Schedule("iterative", at=tuple(schedule.moves()))
+
+
+class QuantizeSettings(ChosenSettings):
+    """`dcomp quantize`. Centroids train by Adam: their gradients are sums over very different numbers of weights."""
+
+    conv_bits: Bits | None = Field(None, description="Bits of a convolution's codes: 2^bits shared values.")
+    fc_bits: Bits | None = Field(None, description="Bits of a fully connected layer's codes.")
+    bias_bits: Bits | None = Field(None, description="Bits for biases and normalization tensors, else left alone.")
+    bits: Rules = Field((), description="REGEX=BITS for layers of their own; repeatable.")
+    plan: QuantizePlan = Field((), description="Plan of dcomp sensitivity; --bits overrides it.")
+    init: Init = Field("linear", description="Where centroids start; optimal is exact, and slower.")
+    start: int = Field(0, ge=0, description="Epoch at which weights are shared; until then they train, zeros held.")
+    optimizer: Optimizer = Field("adam", description="Optimizer.")
+    lr: float = Field(0.0002, gt=0, description="Learning rate at the start.")
+    weight_decay: float = Field(0.0, ge=0, description="L2 penalty of the optimizer.")
+
+    @model_validator(mode="after")
+    def _some_bits(self) -> Self:
+        if not (self.bits_of_kind or self.rules):
+            raise ValueError("say how many bits, like 8 for conv_bits (--conv-bits) and 5 for fc_bits (--fc-bits)")
+        if any(rule.value != int(rule.value) or not 1 <= rule.value <= MAX_BITS for rule in self.rules):
+            raise ValueError(f"the bits of a layer are a whole number from 1 to {MAX_BITS}")
+        return self
+
+    @model_validator(mode="after")
+    def _starts_within_epochs(self) -> Self:
+        if self.start > self.epochs:
+            raise ValueError(f"start <= epochs must hold, not {self.start} <= {self.epochs}")
+        return self
+
+    @property
+    def rules(self) -> list[Rule]:
+        """Per-layer bits."""
+        return [Rule.parse(text) for text in (*self.plan, *self.bits)]
+
+    @property
+    def bits_of_kind(self) -> dict[Kind, int]:
+        """Bits by kind of tensor, for the kinds that were asked for."""
+        asked: dict[Kind, int | None] = {"conv": self.conv_bits, "linear": self.fc_bits, "bias": self.bias_bits}
+        return {kind: bits for kind, bits in asked.items() if bits is not None}

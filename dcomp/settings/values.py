@@ -1,0 +1,116 @@
+"""Kinds of values that options and recipe keys take, and what makes one wrong."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+)
+
+from dcomp import plan as plan_file
+from dcomp.errors import UsageError
+from dcomp.layers import Kind, Rule
+from dcomp.quantization import MAX_BITS
+
+
+def _parses_as_rules(texts: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        for text in texts:
+            Rule.parse(text)
+    except UsageError as error:
+        raise ValueError(str(error)) from error
+    return texts
+
+
+def _rules_of_plan(stage: plan_file.Stage) -> Callable[[object], object]:
+    """A validator that reads a plan's path into its rules for a stage, so that settings hold what the plan says."""
+
+    def read(value: object) -> object:
+        try:
+            return plan_file.rules(Path(value), stage) if isinstance(value, str | Path) else value
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+
+    return read
+
+
+def _numbers(value: object) -> object:
+    """Numbers between commas; `none` is no number."""
+    return tuple(value.split(",") if value != "none" else ()) if isinstance(value, str) else value
+
+
+def _ascending(numbers: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(sorted(set(numbers)))
+
+
+def _split_at_commas(value: object) -> object:
+    return tuple(value.split(",")) if isinstance(value, str) else value
+
+
+def _one_or_more(value: object) -> object:
+    return (value,) if isinstance(value, str | int | float) else value
+
+
+def _compiles(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        for pattern in patterns:
+            re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
+    return patterns
+
+
+def _names_data(name: str) -> str:
+    if name in DATA_NAMES or re.fullmatch(r"imagefolder:.+|(?!image)[\w.]+:\w+", name):
+        return name
+    raise ValueError(f"there is no data set {name!r}; there are {', '.join(DATA_NAMES)}")
+
+
+MAX_SEED = (1 << 63) - 1
+
+DATA_NAMES = (
+    *("mnist", "fashion-mnist", "cifar10", "cifar100", "digits"),
+    *("imagenette", "imagenette:320px", "imagenette:160px", "imagefolder:PATH", "package.module:factory"),
+)
+"""Data sets, and the forms of those that a person has."""
+
+NETWORKS = ("lenet300", "lenet5", "alexnet", "vgg16", "vgg16-cifar", "torchvision:NAME", "package.module:factory")
+"""Networks, and the forms of others."""
+
+Bits = Annotated[int, Field(ge=1, le=MAX_BITS)]
+Rules = Annotated[tuple[str, ...], BeforeValidator(_one_or_more), AfterValidator(_parses_as_rules)]
+Patterns = Annotated[tuple[str, ...], BeforeValidator(_one_or_more), AfterValidator(_compiles)]
+PrunePlan = Annotated[Rules, BeforeValidator(_rules_of_plan("prune"))]
+QuantizePlan = Annotated[Rules, BeforeValidator(_rules_of_plan("quantize"))]
+Sparsities = Annotated[
+    tuple[Annotated[float, Field(gt=0, le=1)], ...], BeforeValidator(_numbers), AfterValidator(_ascending)
+]
+BitCounts = Annotated[tuple[Bits, ...], BeforeValidator(_numbers), AfterValidator(_ascending)]
+Kinds = Annotated[tuple[Kind, ...], BeforeValidator(_split_at_commas), Field(min_length=1)]
+Epoch = Annotated[float, Field(ge=0)]
+Epochs = Annotated[tuple[Epoch, ...], BeforeValidator(_one_or_more), BeforeValidator(_split_at_commas)]
+FileName = Annotated[Path, PlainSerializer(lambda path: path.name)]  # where it lay is the machine's affair
+LevelName = Literal["fast", "default", "max"]
+DataName = Annotated[str, AfterValidator(_names_data)]
+Optimizer = Literal["sgd", "adam", "adamw"]
+LrSchedule = Literal["constant", "step", "cosine", "one-cycle", "plateau"]
+Precision = Literal["fp32", "bf16"]
+Augment = Literal["auto", "none", "shift", "crop-flip"]
+Criterion = Literal["magnitude", "std", "random"]
+Scope = Literal["global", "layer"]
+Structure = Literal["weight", "row"]
+Unit = Literal["sparsity", "count", "amount", "threshold"]
+
+UNITS: tuple[Unit, ...] = get_args(Unit)
+LAYER_LIMITS: dict[Unit, tuple[Callable[[float], bool], str]] = {
+    "sparsity": (lambda value: 0 <= value <= 1, "the sparsity of a layer lies between 0 and 1"),
+    "count": (lambda value: value >= 0 and value == int(value), "the count of a layer is a whole number"),
+    "amount": (lambda value: 0 <= value < 1, "the amount of a layer lies from 0 to below 1"),
+    "threshold": (lambda value: value > 0, "the threshold of a layer lies above 0"),
+}
+"""What a rule may ask for a layer, by unit."""
