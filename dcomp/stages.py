@@ -125,10 +125,13 @@ def quantize(
     """
     checkpoint = _fitted(checkpoint, architecture) if settings.epochs else checkpoint
     bits = sharing.bits_of(checkpoint.tensors, settings, observer)
-    checkpoint, before = _retrained(checkpoint, settings, settings.start, (), observer, architecture, state)
+    first = second = state
+    if state is not None and settings.start:  # the end of the first training is kept until the second is done
+        first, second = replace(state, every=0.0), state.second
+    checkpoint, before = _retrained(checkpoint, settings, settings.start, (), observer, architecture, first)
     checkpoint = checkpoint.replaced(sharing.shared(checkpoint.tensors, bits, settings, observer))
     left = settings.epochs - settings.start
-    checkpoint, after = _retrained(checkpoint, settings, left, bits, observer, architecture, state and state.second)
+    checkpoint, after = _retrained(checkpoint, settings, left, bits, observer, architecture, second)
     history = [*before, *(replace(record, epoch=settings.start + record.epoch) for record in after)]
     return checkpoint.replaced({}, _provenance("quantize", settings, history))
 

@@ -46,7 +46,15 @@ def generated(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_a_shipped_recipe_runs(path, generated):
-    changes = ["data_dir=.", "workers=0", "device=cpu", "report=null", "eval.max_error=100", "prune.until=0"]
+    changes = [
+        "data_dir=.",
+        "workers=0",
+        "device=cpu",
+        "report=null",
+        "eval.max_error=100",
+        "train.warmup=0",
+        "prune.until=0",
+    ]
     for stage in ("train", "prune", "quantize"):
         changes += [f"{stage}.epochs=1", f"{stage}.batch_size=2048", f"{stage}.val_split=0"]
     network = recipe.load(path).train.architecture

@@ -337,7 +337,7 @@ def test_the_history_of_a_late_sharing_counts_its_epochs_on(trained):
 
 def test_kinds_that_are_shared_one_after_the_other_all_stay_shared():
     lenet5 = stages.train(TrainSettings(architecture="lenet5", epochs=1, data="digits", batch_size=128))
-    tuning = {"data": "digits", "batch_size": 128, "epochs": 1, "lr": 0.001}
+    tuning = {"data": "digits", "batch_size": 128, "epochs": 1, "lr": 0.001, "val_split": 0}
     convolutions = stages.quantize(lenet5, QuantizeSettings(conv_bits=8, **tuning))
     both = stages.quantize(convolutions, QuantizeSettings(fc_bits=5, **tuning))
     found = {name: np.unique(array).size for name, array in both.tensors.items() if array.ndim > 1}

@@ -43,6 +43,7 @@ def evaluate(model: nn.Module, split: Split, precision: Precision = "fp32") -> E
         hits = ranked == labels.unsqueeze(1)
         top1 += int(hits[:, 0].sum())
         top5 += int(hits.sum())
-    top1, top5, loss = distributed.totals([top1, top5, loss], next(model.parameters()).device)
+    device = next(model.parameters(), torch.empty(0)).device
+    top1, top5, loss = distributed.totals([top1, top5, loss], device)
     count = len(split)
     return Evaluation(100 * (1 - top1 / count), 100 * (1 - top5 / count), loss / count, count)

@@ -33,14 +33,17 @@ def make_optimizer(model: nn.Module, settings: LearningSettings) -> torch.optim.
 
 
 def forget_reshaped(optimizer: torch.optim.Optimizer) -> bool:
-    """Drop what an optimizer remembers of parameters whose shape has changed since; whether there were any."""
+    """Begin anew with parameters whose shape has changed since; whether there were any."""
     changed = [
         parameter
         for parameter, memory in optimizer.state.items()
         if any(isinstance(kept, Tensor) and kept.ndim and kept.shape != parameter.shape for kept in memory.values())
     ]
     for parameter in changed:
-        del optimizer.state[parameter]
+        memory = optimizer.state[parameter]
+        for key, kept in memory.items():
+            if isinstance(kept, Tensor):  # zeros are what an optimizer begins with
+                memory[key] = torch.zeros_like(parameter if kept.ndim else kept)
     return bool(changed)
 
 

@@ -123,16 +123,12 @@ class _Training:
         with Stop(listening=self._keeper is not None) as stop:
             while len(self._history) < self._settings.epochs:
                 self._epoch(stop)
-                if self._keeper is not None and distributed.any_of(FIRST and self._due(self._keeper), self._device):
+                if self._keeper is not None and distributed.any_of(FIRST and self._keeper.due, self._device):
                     self._save(self._keeper)
         if self._best is not None:
             self._model.load_state_dict(self._best[1])
         self._observer.weights(self._settings.epochs, constraints.effective_tensors(self._model))
         return self._history
-
-    def _due(self, keeper: Keeper) -> bool:
-        """Whether the state is to be saved: from time to time, and when all is done."""
-        return keeper.due or len(self._history) == self._settings.epochs
 
     def _epoch(self, stop: Stop) -> None:
         began = time.perf_counter()
@@ -175,8 +171,9 @@ class _Training:
             state.restore_random(self._random, self._generator, self._device)
             self._random = {}
         left = order[self._step - epoch * self._steps_per_epoch :]
-        own, weights = zip(*map(distributed.part_of, left), strict=True)
-        for (stored, labels), weight in zip(self._train.batches(own), weights, strict=True):
+        parts = [distributed.part_of(indices) for indices in left]
+        batches = self._train.batches([own for own, _ in parts])
+        for (stored, labels), (_, weight) in zip(batches, parts, strict=True):
             images = self._train.preprocessing.train(stored, self._settings.augment, self._generator)
             yield images, labels, weight
 

@@ -12,10 +12,9 @@ class Steps:
 
     steps_per_epoch = 30
 
-    def __init__(self, checkpoint, epochs, first=0):
+    def __init__(self, checkpoint, epochs):
         self.tensors = checkpoint.tensors
         self.last_step = 30 * epochs - 1
-        self.first = first
         self.masked = []
         self.step = None
 
@@ -31,16 +30,16 @@ class Steps:
     def weights(self, name):
         return self.tensors[name]
 
-    def fit(self, observer, *, before_step, eligible_after):
-        for step in range(self.first, self.last_step + 1):
-            self.step = step
-            before_step(step / self.steps_per_epoch)
+    def fit(self, observer, *, events, eligible_after, state):
+        for time, happen in events:
+            self.step = round(time * self.steps_per_epoch)
+            happen()
         return [eligible_after]
 
 
-def moved(checkpoint, first=0, **settings):
+def moved(checkpoint, **settings):
     settings = PruneSettings(sparsity=0.5, epochs=4, data="digits", **settings)
-    session = Steps(checkpoint, 4, first)
+    session = Steps(checkpoint, 4)
     history = retraining.prune(session, checkpoint, Pruning(checkpoint.tensors, settings), Silent())
     return session.masked[1:], history[0]
 
@@ -52,11 +51,6 @@ def test_a_move_belongs_to_the_first_step_that_begins_no_earlier(lenet_like, at,
     assert moved(lenet_like, at=at) == (steps, at[-1])
 
 
-@pytest.mark.parametrize(("first", "steps"), [(0, [15, 45, 75]), (30, [45, 75]), (45, [45, 75]), (46, [75])])
-def test_a_session_that_goes_on_does_the_moves_that_are_left(lenet_like, first, steps):
-    assert moved(lenet_like, first, at=[0.5, 1.5, 2.5])[0] == steps
-
-
 def test_what_was_rewound_is_pruned_before_and_its_masks_do_not_move(lenet_like):
     assert moved(lenet_like, schedule="oneshot", rewind="earlier.safetensors") == ([], 0.0)
 
@@ -65,6 +59,6 @@ def test_tensors_of_every_kind_are_held(lenet_like):
     held = []
     session = Steps(lenet_like, 1)
     session.hold = held.extend
-    session.fit = lambda observer, start_counts: []
+    session.fit = lambda observer, start_counts, state: []
     retraining.hold(session, lenet_like.replaced({"steps": np.ones(3, np.int64)}), Silent())
     assert held == list(lenet_like.tensors)

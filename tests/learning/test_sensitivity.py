@@ -8,7 +8,7 @@ from dcomp.checkpoint import Checkpoint
 from dcomp.errors import CheckpointError
 from dcomp.learning import datasets, sensitivity
 from dcomp.learning.architectures import tensors_of
-from dcomp.learning.datasets import Dataset, Split
+from dcomp.learning.datasets import Dataset, MemorySplit, Preprocessing
 from dcomp.learning.evaluation import evaluate
 from dcomp.observer import Silent
 from dcomp.settings import PruneSettings, QuantizeSettings, SensitivitySettings
@@ -20,11 +20,11 @@ def small():
 """
 
 
-def bright(count: int) -> Split:
+def bright(count: int) -> MemorySplit:
     """Images whose label is the brightest quarter."""
     images = torch.randint(0, 256, (count, 1, 4, 4), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     quarters = nn.functional.avg_pool2d(images.float(), 2).flatten(1)
-    return Split(images, quarters.argmax(1), 0.5, 0.3)
+    return MemorySplit(images, quarters.argmax(1), Preprocessing((0.5,), (0.3,)))
 
 
 @pytest.fixture
@@ -33,13 +33,13 @@ def network(tmp_path, monkeypatch):
     (tmp_path / "smallnet.py").write_text(NETWORK)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(datasets, "load", lambda name, folder=None: Dataset(bright(2000), bright(100)))
+    monkeypatch.setattr(datasets, "load", lambda *_: Dataset(bright(2000), bright(100)))
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(1, 6, 2), nn.ReLU(), nn.Flatten(), nn.Linear(54, 4))
     optimizer = torch.optim.Adam(model.parameters(), 0.01)
     for _ in range(60):
-        images, labels = bright(2000).batch(slice(0, 2000))
-        loss = nn.functional.cross_entropy(model(images), labels)
+        split = bright(2000)
+        loss = nn.functional.cross_entropy(model(split.preprocessing.test(split.images)), split.labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
