@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -94,6 +95,23 @@ def test_a_resumed_tuning_of_a_codebook_equals_a_straight_one(trained, stopped_a
     settings = QuantizeSettings(fc_bits=4, epochs=2, **{**DIGITS, "lr": 0.001})
     straight = stages.quantize(pruned, settings)
     assert same(straight, stopped_and_resumed(stages.quantize, pruned, settings, stops=stops))
+
+
+@pytest.mark.parametrize("stops", [[8], [30], [8, 30]])
+def test_a_resumed_sharing_after_a_retraining_equals_a_straight_one(trained, stopped_and_resumed, stops):
+    pruned = stages.prune(trained, PruneSettings(sparsity=0.9))
+    settings = QuantizeSettings(fc_bits=4, start=1, epochs=3, **{**DIGITS, "lr": 0.001})
+    straight = stages.quantize(pruned, settings)
+    assert same(straight, stopped_and_resumed(stages.quantize, pruned, settings, stops=stops))
+
+
+def test_dropout_follows_the_masks_that_a_resumed_pruning_takes_up(stopped_and_resumed, tmp_path, monkeypatch):
+    (tmp_path / "dropnet.py").write_text(DROPOUT)
+    monkeypatch.chdir(tmp_path)
+    dense = stages.train(TrainSettings(architecture="dropnet:net", epochs=1, **DIGITS))
+    settings = PruneSettings(sparsity=0.9, epochs=3, at=[0, 2], **DIGITS)
+    stage = partial(stages.prune, architecture="dropnet:net")
+    assert same(stage(dense, settings), stopped_and_resumed(stage, dense, settings, stops=[30]))
 
 
 @pytest.fixture
