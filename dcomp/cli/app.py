@@ -1,5 +1,6 @@
 """The commands of `dcomp`."""
 
+import inspect
 from typing import Annotated, Any
 
 import typer
@@ -39,8 +40,16 @@ def dcomp_(
     """
 
 
+def _unwrapped(text: str) -> str:
+    """Paragraphs whose lines the terminal breaks, not the source."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in inspect.cleandoc(text).split("\n\n"))
+
+
 for _module in (learning, codec, measure, inspection, sensitivity, runs):
     _module.register(app)
+for _command in app.registered_commands:
+    assert _command.callback is not None  # each is a function
+    _command.callback.__doc__ = _unwrapped(_command.callback.__doc__ or "")
 
 
 def command() -> Any:
