@@ -1,0 +1,53 @@
+"""What the results in sample_configs say of themselves, held against the files."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from dcomp import stages
+from dcomp.container.reader import Container
+from dcomp.settings import EvalSettings
+
+RESULTS = sorted((Path(__file__).parents[1] / "sample_configs" / "results").glob("*.dcz"))
+
+
+def summary_of(path):
+    return json.loads(path.with_suffix(".json").read_text())
+
+
+@pytest.fixture(scope="session")
+def photos() -> Path:
+    """The folder of Imagenette's photos of 160 pixels; what needs them is skipped where they are not."""
+    for folder in (os.environ.get("DCOMP_DATA"), Path(__file__).parents[2] / "shared" / "data"):
+        if folder and (Path(folder) / "imagenette-160" / "val").is_dir():
+            return Path(folder) / "imagenette-160"
+    pytest.skip("imagenette-160 is neither in $DCOMP_DATA nor in ../shared/data")
+
+
+def test_there_are_results():
+    assert "alexnet-imagenette" in [path.stem for path in RESULTS]
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_a_result_has_the_bytes_and_the_ratio_of_its_summary(path):
+    summary = summary_of(path)
+    assert path.stat().st_size == summary["stages"][-1]["bytes"]
+    assert stages.report(Container.open(path)).ratio == summary["ratio"]
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_a_result_is_no_worse_than_its_dense_network(path):
+    dense, *_, encoded = summary_of(path)["stages"]
+    assert (dense["stage"], encoded["stage"]) == ("train", "encode")
+    assert encoded["top1_error"] <= dense["top1_error"]
+
+
+def test_alexnet_has_the_error_of_its_summary(photos):
+    (path,) = [path for path in RESULTS if path.stem == "alexnet-imagenette"]
+    checkpoint = Container.open(path).checkpoint()
+    found = stages.evaluate(checkpoint, EvalSettings(data=f"imagefolder:{photos}", device="cpu", workers=0))
+    assert found.count == 3925
+    # another processor, or another build of torch, may round an example to the other side
+    assert found.top1_error == pytest.approx(summary_of(path)["stages"][-1]["top1_error"], abs=0.1)
