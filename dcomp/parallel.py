@@ -7,8 +7,10 @@ small: decoding is about as fast as its results could be passed on.
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, Pipe, wait
+from typing import IO
 
 import numpy as np
 
@@ -50,7 +52,9 @@ def results(tasks: Sequence[Task], workers: int) -> Iterator[tuple[int, list[byt
         for _ in range(workers):
             ours, theirs = _pipe()
             child = os.fork()
-            if child == 0:
+            if child == 0:  # a pipe whose reading end a worker holds open is never seen to break
+                for inherited in (ours, *children):
+                    inherited.close()
                 _work(tasks, queue, theirs)
             theirs.close()
             children[ours] = child
@@ -67,9 +71,10 @@ def results(tasks: Sequence[Task], workers: int) -> Iterator[tuple[int, list[byt
                     connection.close()
                     os.waitpid(children.pop(connection), 0)
     finally:
-        os.close(queue)
-        for connection, child in children.items():
+        queue.close()
+        for connection in children:
             connection.close()
+        for child in children.values():
             os.waitpid(child, 0)
 
 
@@ -82,19 +87,18 @@ def _pipe() -> tuple[Connection, Connection]:
     return ours, theirs
 
 
-def _filled(count: int) -> int:
-    """A pipe's end from which each number below `count` can be read once, by whoever comes first."""
-    queue, end = os.pipe()
-    os.set_blocking(end, False)
-    os.write(end, np.arange(count, dtype=np.uint32).tobytes())
-    os.close(end)
+def _filled(count: int) -> IO[bytes]:
+    """A file from which each number below `count` can be read once: processes that share it share their place in it."""
+    queue = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # `results` closes it
+    queue.write(np.arange(count, dtype=np.uint32).tobytes())
+    queue.seek(0)
     return queue
 
 
-def _work(tasks: Sequence[Task], queue: int, connection: Connection) -> None:
+def _work(tasks: Sequence[Task], queue: IO[bytes], connection: Connection) -> None:
     """Run tasks until there are no more, and leave the process."""
     try:
-        while number := os.read(queue, 4):
+        while number := queue.read(4):
             try:
                 parts, status = list(tasks[int.from_bytes(number, "little")]()), OK
             except Exception as error:

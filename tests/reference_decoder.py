@@ -23,6 +23,7 @@ def must(condition: bool, sentence: str) -> None:
 # 6. Limits ("A decoder must reject a file beyond any of these.")
 
 MAX_DIRECTORY_BYTES = 67108864
+MAX_TENSORS = 131072
 MAX_RANK = 64
 MAX_ELEMENTS = 1099511627776
 MAX_DENSITY_CLASSES = 16
@@ -170,7 +171,9 @@ def directory(data: Bytes) -> tuple[dict[str, str], list[tuple[str, int, tuple[i
         must(key not in metadata, "Keys of the metadata must differ from each other")
         metadata[key] = data.string()
     entries = []
-    for _ in range(data.varint()):
+    count = data.varint()
+    must(count <= MAX_TENSORS, "MAX_TENSORS")
+    for _ in range(count):
         name, dtype, rank = data.string(), data.u8(), data.u8()
         must(name not in [entry[0] for entry in entries], "and so must names of tensors")
         must(dtype < len(NAMES), "a number of section 7")

@@ -53,3 +53,8 @@ def test_the_bytes_are_the_same_whatever_the_number_of_workers(rng):
         writer.write(Checkpoint(tensors, {"a": "b"}), stream, workers=workers)
         made.append(stream.data)
     assert made[0] == made[1] == made[2] == dcomp.save(tensors, {"a": "b"})
+
+
+def test_there_may_be_more_tasks_than_a_pipe_holds():
+    found = dict(parallel.results([lambda: [b"x"]] * 20_000, 2))
+    assert len(found) == 20_000

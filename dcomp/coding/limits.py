@@ -1,6 +1,7 @@
 """The limits of container/FORMAT.md, section 6. A test holds both together."""
 
 MAX_DIRECTORY_BYTES = 1 << 26
+MAX_TENSORS = 1 << 17
 MAX_RANK = 64
 MAX_ELEMENTS = 1 << 40
 MAX_DENSITY_CLASSES = 16

@@ -70,7 +70,8 @@ class EncodedTensor:
         """About how many bytes decoding takes at its peak: the array, its symbols, its positions."""
         symbols = sum(stream.count for stream in self.streams)
         tables = sum(stream.lengths.size for stream in self.streams)
-        own = self.size * self.dtype.itemsize * (2 if self.columns_first else 1)
+        copies = 1 + self.columns_first + isinstance(self.values, Zstd | Planes)
+        own = self.size * self.dtype.itemsize * copies
         return own + 8 * (symbols + tables) + 24 * (self.index.kept if self.index else 0)
 
     @property

@@ -8,7 +8,7 @@ from zlib import crc32
 import zstandard
 
 from dcomp import dtypes
-from dcomp.coding.limits import MAX_DIRECTORY_BYTES, MAX_ELEMENTS, MAX_RANK
+from dcomp.coding.limits import MAX_DIRECTORY_BYTES, MAX_ELEMENTS, MAX_RANK, MAX_TENSORS
 from dcomp.coding.wire import MAX_VARINT, Cursor, string, varint
 from dcomp.errors import ChecksumError, ContainerError
 from dcomp.tensors import Spec
@@ -144,7 +144,7 @@ def _read_entries(cursor: Cursor, offset: int) -> list[Entry]:
     """Entries whose records follow each other from `offset` on."""
     entries: dict[str, Entry] = {}
     in_order: list[Entry] = []
-    for _ in range(cursor.varint(cursor.remaining, "tensor count")):
+    for _ in range(cursor.varint(min(MAX_TENSORS, cursor.remaining), "tensor count")):
         name = cursor.string("a tensor's name")
         if name in entries:
             raise ContainerError(f"tensor {name!r} occurs twice")

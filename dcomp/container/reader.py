@@ -99,8 +99,15 @@ class Container:
         """
         names = self.names if names is None else names
         _check_memory(sum(self.entries[name].spec.nbytes for name in names), max_memory)
-        encoded = [self.encoded(name) for name in names]
-        _check_memory(sum(own.memory for own in encoded), max_memory)
+        parsed: dict[str, EncodedTensor] = {}
+        needed = 0
+        for name in names:
+            record = self._entry_with_record(name).name
+            if record not in parsed:
+                parsed[record] = self.encoded(name)
+            needed += parsed[record].memory
+            _check_memory(needed, max_memory)  # before the next one is parsed: tables of codes take memory too
+        encoded = [parsed[self._entry_with_record(name).name] for name in names]
         decoded = dict(zip(names, tensor.decode(encoded), strict=True))
         self._release(names)
         for name in names:

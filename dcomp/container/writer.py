@@ -12,13 +12,14 @@ from dcomp import dtypes, parallel, tensors
 from dcomp.checkpoint import Checkpoint
 from dcomp.coding import encoder
 from dcomp.coding.level import DEFAULT, Level
+from dcomp.coding.limits import MAX_TENSORS
 from dcomp.coding.plain import Buffer
 from dcomp.container import layout
 from dcomp.container.layout import Entry
 from dcomp.errors import CheckpointError
 from dcomp.tensors import Spec
 
-KEPT_IN_MEMORY = 1 << 26
+KEPT_IN_MEMORY = 1 << 24
 """Bytes of records that wait in memory for the directory, which stands before them; more wait in a temporary file."""
 
 COPIED = 1 << 20
@@ -81,10 +82,10 @@ def _encoded(
 
 
 class _Records:
-    """Records that wait for the directory: the first ones in memory as they were made, the others in a file."""
+    """Records that wait for the directory: the first ones in memory, the others in a file."""
 
     def __init__(self) -> None:
-        self._in_memory: dict[str, list[Buffer]] = {}
+        self._in_memory: dict[str, bytes] = {}
         self._in_file: dict[str, tuple[int, int]] = {}
         self._left = KEPT_IN_MEMORY
         self._file: IO[bytes] | None = None
@@ -97,26 +98,25 @@ class _Records:
             self._file.close()
 
     def add(self, name: str, parts: Iterable[Buffer]) -> tuple[int, int]:
-        """Keep a tensor's record; its size and checksum."""
+        """Keep a copy of a tensor's record, whose parts may be views of more; its size and checksum."""
         record = list(parts)
-        size = checksum = 0
-        for part in record:
-            size += len(part)
-            checksum = crc32(part, checksum)
+        size = sum(len(part) for part in record)
         if size <= self._left:
             self._left -= size
-            self._in_memory[name] = record
-        else:
-            self._file = self._file or tempfile.TemporaryFile()  # noqa: SIM115  # __exit__ closes it
-            self._in_file[name] = self._file.tell(), size
-            self._file.writelines(record)
+            self._in_memory[name] = b"".join(record)
+            return size, crc32(self._in_memory[name])
+        self._file = self._file or tempfile.TemporaryFile()  # noqa: SIM115  # __exit__ closes it
+        self._in_file[name] = self._file.tell(), size
+        checksum = 0
+        for part in record:
+            checksum = crc32(part, checksum)
+            self._file.write(part)
         return size, checksum
 
     def copy(self, name: str, target: BinaryIO) -> None:
         """Write a record that was added."""
         if name in self._in_memory:
-            for part in self._in_memory[name]:
-                target.write(part)
+            target.write(self._in_memory[name])
             return
         assert self._file is not None
         start, left = self._in_file[name]
@@ -128,6 +128,8 @@ class _Records:
 
 
 def _check(metadata: Mapping[str, str], specs: Mapping[str, Spec]) -> None:
+    if len(specs) > MAX_TENSORS:
+        raise CheckpointError(f"{len(specs):,} tensors are more than the {MAX_TENSORS:,} that a container can hold")
     for text in [*specs, *metadata, *metadata.values()]:
         if not isinstance(text, str) or text != text.encode(errors="replace").decode():
             raise CheckpointError(f"{text!r} is a name or metadata, and no string that UTF-8 can hold")

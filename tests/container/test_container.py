@@ -87,3 +87,18 @@ def test_a_tied_tensor_can_be_changed_alone(rng):
 def test_a_tensor_may_be_tied_to_one_without_a_name():
     tensors = {"": np.ones(3, np.float32), "w": np.ones(3, np.float32)}
     assert [array.tolist() for array in dcomp.load(dcomp.save(tensors)).values()] == [[1, 1, 1]] * 2
+
+
+def test_records_that_wait_in_a_file_are_written_alike(rng, monkeypatch):
+    tensors = {f"w{i}": rng.normal(size=500).astype(np.float32) for i in range(4)}
+    in_memory = dcomp.save(tensors)
+    monkeypatch.setattr(writer, "KEPT_IN_MEMORY", 3000)
+    assert dcomp.save(tensors) == in_memory
+
+
+def test_tied_tensors_count_in_the_memory_that_decoding_takes():
+    tensors = {f"w{i}": np.ones(100_000, np.float32) for i in range(20)}
+    container = Container(dcomp.save(tensors))
+    assert container.nbytes < 2000
+    with pytest.raises(LimitError):
+        container.decode(max_memory=10 * 400_000)

@@ -34,6 +34,14 @@ def test_encoding_gives_the_golden_records(name):
             assert encoder.encode(array).record == golden.encoded(key).record, key
 
 
+def test_floats_widened_from_half_their_size_have_their_signs_as_bits():
+    array = checkpoint.load_file(GOLDEN / "bits.safetensors").tensors["widened"]
+    forms = [type(plane).__name__ for plane in encoder.encode(array).values.planes]
+    assert forms == ["Zstd", "Raw", "Zstd", "Bits"]
+    golden = Container.open(GOLDEN / "bits.dcz").encoded("widened")
+    assert [type(plane).__name__ for plane in golden.values.planes] == forms
+
+
 def test_encoding_gives_the_golden_file():
     tensors = checkpoint.load_file(GOLDEN / "format-example.safetensors").tensors
     assert dcomp.save(tensors) == (GOLDEN / "format-example.dcz").read_bytes()
