@@ -36,7 +36,7 @@ class StateFile:
         return cls(output.with_name(f"{output.name}.state"), resume, every)
 
     def check(self, *, force: bool) -> None:
-        """See that the state wanted is there, and that no other is lost unless `force`.
+        """See that the state wanted is there, and that no other is lost unless `force`; what is not wanted goes.
 
         Raises:
             UsageError: there is no state to take up.
@@ -46,6 +46,8 @@ class StateFile:
             raise UsageError(f"there is no {self.path}, the state of a stopped run; leave --resume out")
         if not self.resume and not force and self.path.exists():
             raise OutputError(f"{self.path} is a stopped run's state; --resume goes on from it, --force begins again")
+        if not self.resume:
+            self.remove()
 
     @property
     def second(self) -> Self:

@@ -57,10 +57,13 @@ def train(
         the best epoch by validation error, with architecture, arguments and history as metadata.
 
     Raises:
+        UsageError: weights from a checkpoint and from torchvision as well.
         StoppedError: Ctrl-C or SIGTERM came; `state` holds what it takes to go on.
     """
     from dcomp.learning.session import Session
 
+    if start is not None and settings.pretrained:
+        raise UsageError("a checkpoint to begin with (--from) and --pretrained exclude each other")
     start = _fitted(start, settings.architecture) if start is not None else None
     session = Session(settings.architecture, start, settings, observer, pretrained=settings.pretrained)
     if start is not None and (held := session.hold(layers.select(start.tensors, layers.WEIGHTS))):

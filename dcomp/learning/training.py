@@ -90,7 +90,7 @@ class _Training:
     ) -> None:
         if settings.compile:
             check_compiler(next(model.parameters()).device)
-        self._model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.7 times as fast
+        self._model = model
         self._train, self._validation = train, validation
         self._settings, self._observer = settings, observer
         self._events, self._eligible_after = events, eligible_after

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 
+from dcomp import stages
 from dcomp.checkpoint import Checkpoint
 from dcomp.learning.session import Session
 from dcomp.observer import Silent
@@ -44,3 +45,22 @@ def test_a_checkpoints_dropout_and_classes_are_taken_up(session):
     again = Session("lenet300", Checkpoint(made.tensors(), metadata), PruneSettings(sparsity=0.5, **GIVEN), Silent())
     assert again.metadata() == metadata
     assert (rate(again), again.weights("fc3.weight").shape) == (0.3, (12, 100))
+
+
+VIEWS = """
+from torch import nn
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(1, 4, 5), nn.Linear(4 * 12 * 12, 10)
+    def forward(self, x):
+        x = nn.functional.max_pool2d(self.conv(x), 2)
+        return self.fc(x.view(x.size(0), -1))
+"""
+
+
+def test_a_network_that_views_its_activations_trains(tmp_path, monkeypatch):
+    (tmp_path / "viewnet.py").write_text(VIEWS)
+    monkeypatch.chdir(tmp_path)
+    trained = stages.train(TrainSettings(architecture="viewnet:Net", data="digits", epochs=1, batch_size=256))
+    assert trained.tensors["conv.weight"].shape == (4, 1, 5, 5)

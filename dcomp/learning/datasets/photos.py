@@ -77,7 +77,7 @@ class Photos:
             yield from DataLoader(
                 self,  # type: ignore[arg-type]  # a data set by its methods
                 batch_sampler=sampler,
-                num_workers=min(self.storage.processes, len(sampler) - 1),  # one batch is sooner decoded here
+                num_workers=max(0, min(self.storage.processes, len(sampler) - 1)),  # one batch is sooner decoded here
                 generator=torch.Generator(),  # or it would draw from the one that makes the weights
             )
         except DataError as error:  # a worker's comes with its traceback
