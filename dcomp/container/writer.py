@@ -52,15 +52,20 @@ def write(
     _check(checkpoint.metadata, specs)
     ties = find_ties(checkpoint.tensors)
     own = [name for name in specs if name not in ties]
-    written: dict[str, Entry] = {}
-    with _Records() as records:
+    written: dict[str, tuple[int, Entry]] = {}
+    with tempfile.SpooledTemporaryFile(KEPT_IN_MEMORY) as records:
         for name, parts in _encoded(checkpoint.tensors, own, level, workers):
-            written[name] = Entry(name, specs[name], *records.add(name, parts))
+            start = records.tell()
+            written[name] = start, Entry(name, specs[name], *_spool(parts, records))
             on_tensor(specs[name].nbytes)
-        entries = [Entry(name, specs[name], 0, tied_to=ties[name]) if name in ties else written[name] for name in specs]
+        entries = [
+            Entry(name, specs[name], 0, tied_to=ties[name]) if name in ties else written[name][1] for name in specs
+        ]
         stream.write(layout.write_header(checkpoint.metadata, entries))
         for name in own:
-            records.copy(name, stream)
+            start, entry = written[name]
+            records.seek(start)
+            _copy(records, stream, entry.size)
 
 
 def _encoded(
@@ -81,50 +86,21 @@ def _encoded(
         yield largest_first[number], parts
 
 
-class _Records:
-    """Records that wait for the directory: the first ones in memory, the others in a file."""
+def _spool(parts: Iterable[Buffer], records: IO[bytes]) -> tuple[int, int]:
+    """Write a record; its size and checksum."""
+    size = checksum = 0
+    for part in parts:
+        size += len(part)
+        checksum = crc32(part, checksum)
+        records.write(part)
+    return size, checksum
 
-    def __init__(self) -> None:
-        self._in_memory: dict[str, bytes] = {}
-        self._in_file: dict[str, tuple[int, int]] = {}
-        self._left = KEPT_IN_MEMORY
-        self._file: IO[bytes] | None = None
 
-    def __enter__(self) -> "_Records":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
-
-    def add(self, name: str, parts: Iterable[Buffer]) -> tuple[int, int]:
-        """Keep a copy of a tensor's record, whose parts may be views of more; its size and checksum."""
-        record = list(parts)
-        size = sum(len(part) for part in record)
-        if size <= self._left:
-            self._left -= size
-            self._in_memory[name] = b"".join(record)
-            return size, crc32(self._in_memory[name])
-        self._file = self._file or tempfile.TemporaryFile()  # noqa: SIM115  # __exit__ closes it
-        self._in_file[name] = self._file.tell(), size
-        checksum = 0
-        for part in record:
-            checksum = crc32(part, checksum)
-            self._file.write(part)
-        return size, checksum
-
-    def copy(self, name: str, target: BinaryIO) -> None:
-        """Write a record that was added."""
-        if name in self._in_memory:
-            target.write(self._in_memory[name])
-            return
-        assert self._file is not None
-        start, left = self._in_file[name]
-        self._file.seek(start)
-        while left:
-            piece = self._file.read(min(left, COPIED))
-            target.write(piece)
-            left -= len(piece)
+def _copy(source: IO[bytes], target: BinaryIO, size: int) -> None:
+    while size:
+        piece = source.read(min(size, COPIED))
+        target.write(piece)
+        size -= len(piece)
 
 
 def _check(metadata: Mapping[str, str], specs: Mapping[str, Spec]) -> None:
