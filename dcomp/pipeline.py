@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from dcomp.checkpoint import Checkpoint
 from dcomp.container import layout
 from dcomp.container.reader import Container
 from dcomp.dtypes import bit_patterns
-from dcomp.errors import DcompError, OutputError
+from dcomp.errors import CheckpointError, DcompError, OutputError
 from dcomp.files import check_replaceable, replacing
 from dcomp.journal import Journal
 from dcomp.observer import Observer, Silent, Together
@@ -31,9 +31,14 @@ from dcomp.reporting.sizes import SizeReport
 from dcomp.resumption import SAVE_EVERY, StateFile
 from dcomp.settings import PruneSettings, QuantizeSettings, Settings
 
+AnySettings = TypeVar("AnySettings", bound=Settings)
+
 CONTAINER = "model.dcz"
 SUMMARY = "summary.json"
 STATE = "stages.json"
+CHECKPOINTS = ("distill", "rewind")
+"""Settings that name a checkpoint besides the one that a stage is given."""
+
 KEPT = {"fingerprint", "digest", "file", "bytes", "sparsity", "seconds", "errors"}
 """What stages.json keeps of a stage."""
 
@@ -152,12 +157,20 @@ class Run:
     ) -> Iterator[tuple[str, PruneSettings | QuantizeSettings, Callable[..., Checkpoint]]]:
         """Name, settings and work of each section of prune, then of each of quantize."""
         architecture = self._recipe.trusted_architecture
-        for number, pruning in enumerate(self._recipe.prune, 1):
+        for number, section in enumerate(self._recipe.prune, 1):
+            pruning = self._resolved(section)
             prune = partial(stages.prune, settings=pruning, architecture=architecture)
             yield _numbered("prune", number), pruning, prune
-        for number, sharing in enumerate(self._recipe.quantize, 1):
+        for number, own in enumerate(self._recipe.quantize, 1):
+            sharing = self._resolved(own)
             quantize = partial(stages.quantize, settings=sharing, architecture=architecture)
             yield _numbered("quantize", number), sharing, quantize
+
+    def _resolved(self, settings: AnySettings) -> AnySettings:
+        """The settings with the files of this run where they name its stages."""
+        named = {key: str(getattr(settings, key, None)) for key in CHECKPOINTS}
+        files = {key: self._folder / _file_of(stage) for key, stage in named.items() if stage in self._done}
+        return settings.model_copy(update=files)
 
     def _stage(self, stage: str, settings: Settings, work: Callable[..., Checkpoint]) -> tuple[Checkpoint, StageResult]:
         """Do a stage that makes a checkpoint, or go on with it, or take it up from its file."""
@@ -245,8 +258,7 @@ class Run:
         A stage that is cheap to do again names the version of what makes its file.
         """
         own = settings.arguments()
-        if isinstance(settings, PruneSettings) and settings.rewind is not None:
-            own["rewind"] = _digest(settings.rewind)
+        own |= {key: _digest(path) for key in CHECKPOINTS if (path := getattr(settings, key, None)) is not None}
         text = json.dumps([self._fingerprint, stage, own, *([maker] if maker else [])], sort_keys=True)
         self._fingerprint = hashlib.sha256(text.encode()).hexdigest()
         known, path = self._done.get(stage), self._folder / name
@@ -304,5 +316,9 @@ def _journal_of(stage: str) -> str:
 
 
 def _digest(path: Path) -> str:
-    with path.open("rb") as file:
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+    with file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -3,15 +3,14 @@
 What needs torch is imported inside the functions that learn, so that the others run without it.
 """
 
-import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from dcomp import __version__, layers, prefixes, shards, sources
 from dcomp import checkpoint as safetensors_file
+from dcomp import layers, prefixes, provenance, shards, sources
 from dcomp.checkpoint import Checkpoint
 from dcomp.coding.level import DEFAULT, LEVELS
 from dcomp.compression import choice, retraining, sharing
@@ -31,7 +30,6 @@ from dcomp.settings import (
     QuantizeSettings,
     ReportSettings,
     SensitivitySettings,
-    Settings,
     TrainSettings,
 )
 
@@ -40,7 +38,6 @@ if TYPE_CHECKING:
     from dcomp.learning.evaluation import Evaluation
     from dcomp.learning.session import Session
 
-HISTORY_KEY = "dcomp.history"
 SILENT = Silent()
 
 
@@ -65,14 +62,15 @@ def train(
     if start is not None and settings.pretrained:
         raise UsageError("a checkpoint to begin with (--from) and --pretrained exclude each other")
     start = _fitted(start, settings.architecture) if start is not None else None
-    session = Session(settings.architecture, start, settings, observer, pretrained=settings.pretrained)
+    session = Session(
+        settings.architecture, start, settings, observer, pretrained=settings.pretrained, teacher=_teacher(settings)
+    )
     if start is not None and (held := session.hold(layers.select(start.tensors, layers.WEIGHTS))):
         observer.note(f"{', '.join(held)}: what is pruned or shared stays so")
     history = session.fit(observer, start_counts=start is not None, state=state)
     metadata = start.metadata if start is not None else {}
-    return Checkpoint(
-        session.tensors(), {**metadata, **session.metadata(), **_provenance("train", settings, history, metadata)}
-    )
+    trained = Checkpoint(session.tensors(), {**metadata, **session.metadata()})
+    return provenance.noted(trained, "train", settings, history, metadata)
 
 
 def prune(
@@ -106,7 +104,7 @@ def prune(
         checkpoint = checkpoint.replaced(session.tensors(), session.metadata())
     for note in pruning.notes(checkpoint.tensors):
         observer.note(note)
-    return checkpoint.replaced({}, _provenance("prune", settings, history))
+    return provenance.noted(checkpoint, "prune", settings, history)
 
 
 def quantize(
@@ -136,7 +134,7 @@ def quantize(
     left = settings.epochs - settings.start
     checkpoint, after = _retrained(checkpoint, settings, left, bits, observer, architecture, second)
     history = [*before, *(replace(record, epoch=settings.start + record.epoch) for record in after)]
-    return checkpoint.replaced({}, _provenance("quantize", settings, history))
+    return provenance.noted(checkpoint, "quantize", settings, history)
 
 
 def encode(
@@ -302,39 +300,10 @@ def _session(
     from dcomp.learning.architectures import architecture_of
     from dcomp.learning.session import Session
 
-    return Session(architecture_of(checkpoint, architecture), checkpoint, settings, observer)
+    return Session(
+        architecture_of(checkpoint, architecture), checkpoint, settings, observer, teacher=_teacher(settings)
+    )
 
 
-def _provenance(
-    stage: str,
-    settings: Settings,
-    history: list[EpochRecord] | None = None,
-    before: Mapping[str, str] | None = None,
-) -> dict[str, str]:
-    """Metadata that tells how a stage was run.
-
-    Args:
-        stage: its name.
-        settings: its arguments; defaults are left out, and are those of the version noted.
-        history: its epochs, if it trained.
-        before: metadata whose history this one goes on from.
-    """
-    metadata = {"dcomp.version": __version__, f"dcomp.{stage}": _compact(settings.arguments(defaults=False))}
-    if history:
-        earlier = _earlier_history(before or {})
-        epochs = [{**record.rounded(), "epoch": len(earlier) + record.epoch} for record in history]
-        metadata[HISTORY_KEY] = _compact([*earlier, *epochs])
-    return metadata
-
-
-def _earlier_history(metadata: Mapping[str, str]) -> list[object]:
-    """The history in a checkpoint's metadata; none if it is not ours."""
-    try:
-        history = json.loads(metadata.get(HISTORY_KEY, "[]"))
-    except ValueError:
-        return []
-    return history if isinstance(history, list) else []
-
-
-def _compact(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"))
+def _teacher(settings: LearningSettings) -> Checkpoint | None:
+    return sources.load_checkpoint(settings.distill) if settings.distill is not None else None

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from dcomp.compression import choice
+from dcomp.compression.byte_budget import ByteBudget
 from dcomp.pruning import budget, criteria
 from dcomp.pruning.budget import Group, Score, Weights
 from dcomp.settings import PruneSettings
@@ -30,6 +31,9 @@ class Pruning:
         self._deviations: dict[str, float] = {}
         if settings.unit == "threshold":
             self._deviations = {name: criteria.deviation(array) for name, array in self._weights.items()}
+        self._bytes: ByteBudget | None = None
+        if settings.target_ratio is not None:
+            self._bytes = ByteBudget(tensors, found, settings.target_ratio, settings.code_bits)
         self._groups = self._groups_of(self._weights)
         self._sizes, self._zeros = {}, {}
         for group in self._groups:
@@ -43,25 +47,57 @@ class Pruning:
         return [name for group in self._groups for name in group.names]
 
     @property
+    def regrow(self) -> bool:
+        """Whether pruned weights may return while masks still move."""
+        return self._settings.regrow
+
+    @property
+    def without_dead(self) -> bool:
+        """Whether what lies on no path from input to output is pruned too."""
+        return self._settings.dead_units == "remove"
+
+    @property
+    def restarts(self) -> list[float]:
+        """The epochs at which the learning rate begins its course anew."""
+        return self.moves if self._settings.rewind_lr else []
+
+    @property
     def moves(self) -> list[float]:
         """The epochs at which masks move while the network retrains; none if it was rewound, and pruned before that."""
         return [] if self._settings.rewind else self._schedule.moves()
 
-    def masks_at(self, move: float, weights: Weights) -> dict[str, np.ndarray]:
+    @property
+    def by_gradients(self) -> bool:
+        """Whether masks are judged by gradients as well."""
+        return self._settings.criterion == "fisher"
+
+    def masks_at(
+        self, move: float, weights: Weights, squared_gradients: Weights | None = None
+    ) -> dict[str, np.ndarray]:
         """The masks that one of the moves brings about, by what weights the tensors that are pruned have at that time.
 
         A threshold is as many standard deviations of the weights as they were found: those of weights already pruned
         would grow with each move, and so prune ever more.
+
+        Args:
+            move: one of the moves.
+            weights: of the tensors that are pruned.
+            squared_gradients: their means, where masks are judged by them.
         """
+        score = self._score if squared_gradients is None else _fisher(squared_gradients)
+        if self._bytes is not None:
+            initial = self._bytes.sparsity_of({name: array != 0 for name, array in self._weights.items()})
+            sparsity = self._schedule.sparsity(move, initial, self._bytes.sparsity)
+            return self._bytes.masks(weights, sparsity, score)
         now = []
         for group in self._groups_of(weights):
             initial = self._zeros[group.names] / self._sizes[group.names]
             now.append(Group(group.names, self._schedule.sparsity(move, initial, group.sparsity)))
-        return budget.masks(weights, now, self._score)
+        return budget.masks(weights, now, score)
 
     def at_once(self) -> dict[str, np.ndarray]:
         """The tensors pruned, without retraining."""
-        masks = budget.masks(self._weights, self._groups, self._score)
+        masks = self.masks_at(self._schedule.moves()[-1], self._weights)
         return {
             name: np.where(kept & (self._weights[name] != 0), self._weights[name], 0) for name, kept in masks.items()
         }
@@ -73,6 +109,8 @@ class Pruning:
             kept = sum(np.count_nonzero(tensors[name]) for name in group.names)
             total = sum(self._weights[name].size for name in group.names)
             yield f"{', '.join(group.names)}: sparsity {found:.4f}, {kept:,} of {total:,} weights kept"
+            if self._bytes is not None:
+                continue
             asked = round(self._sizes[group.names] * group.sparsity)
             if self._zeros[group.names] > asked:
                 yield f"sparsity {group.sparsity:g} was asked for, but more weights than that were zero already"
@@ -88,9 +126,16 @@ class Pruning:
             return budget.by_amount(
                 self._weights, settings.amount, moves, together=together, rules=rules, rows=self._rows
             )
+        if settings.target_ratio is not None:
+            return budget.by_sparsity(weights, 0.0, together=True, rules=())
         if settings.threshold is not None:
             return budget.by_deviation(weights, settings.threshold, rules, self._deviations)
         return budget.by_sparsity(weights, settings.sparsity, together=together, rules=rules)
+
+
+def _fisher(squared_gradients: Weights) -> Score:
+    """Score by the root of what a weight's loss would add, w^2 times its mean squared gradient, to second order."""
+    return lambda name, array: criteria.magnitude(array) * np.sqrt(squared_gradients[name])
 
 
 def _score(weights: Mapping[str, np.ndarray], settings: PruneSettings) -> Score:

@@ -23,16 +23,23 @@ from dcomp.tensors import Spec, Tensors
 
 
 class Mask(nn.Module):
-    """Holds pruned weights at zero. The mask is a buffer, so it travels with the model's state."""
+    """Holds pruned weights at zero. The mask is a buffer, so it travels with the model's state.
+
+    With `regrow` weights learn on behind the mask, by the gradient that they would have without it, and may return
+    when masks move (Guo et al. 2016, "Dynamic Network Surgery", equation 2).
+    """
 
     mask: Tensor
 
-    def __init__(self, mask: Tensor) -> None:
+    def __init__(self, mask: Tensor, *, regrow: bool = False) -> None:
         super().__init__()
         self.register_buffer("mask", mask)
+        self.regrow = regrow
 
     def forward(self, weight: Tensor) -> Tensor:
         """Weight -> masked weight, both of the layer's shape."""
+        if self.regrow:
+            return weight - torch.where(self.mask, 0, weight.detach())
         return torch.where(self.mask, weight, 0)
 
 
@@ -61,21 +68,36 @@ class Codebook(nn.Module):
         return self._initial
 
 
-def mask(model: nn.Module, name: str, kept: np.ndarray) -> None:
-    """Set the mask of the parameter `name`, which may be under one already. What was pruned stays pruned.
+def mask(model: nn.Module, name: str, kept: np.ndarray, *, regrow: bool = False) -> None:
+    """Set the mask of the parameter `name`, which may be under one already.
+
+    What was pruned stays pruned, unless weights learn on behind the mask.
 
     Args:
         model: holds the parameter.
         name: as in the model's state before any constraint, like `conv1.weight`.
         kept: bool, of the parameter's shape.
+        regrow: whether weights learn on behind the mask.
     """
     module, attribute = _locate(model, name)
     held = _constraint(module, attribute)
-    kept_tensor = torch.from_numpy(kept).to(getattr(module, attribute).device)
-    if isinstance(held, Mask):
-        held.mask &= kept_tensor
+    kept_tensor = torch.tensor(kept, device=getattr(module, attribute).device)
+    if not isinstance(held, Mask):
+        _constrain(model, name, Mask(kept_tensor, regrow=regrow))
+    elif regrow:
+        held.mask.copy_(kept_tensor)
     else:
-        _constrain(model, name, Mask(kept_tensor))
+        held.mask &= kept_tensor
+
+
+def restrict(model: nn.Module, name: str, kept: np.ndarray) -> None:
+    """Take from the mask of the parameter `name` what is not `kept` as well; a shared one is left as it is."""
+    module, attribute = _locate(model, name)
+    held = _constraint(module, attribute)
+    if isinstance(held, Mask):
+        held.mask &= torch.from_numpy(kept).to(held.mask.device)
+    elif held is None:
+        _constrain(model, name, Mask(torch.tensor(kept, device=getattr(module, attribute).device)))
 
 
 def share(model: nn.Module, name: str) -> None:
@@ -163,6 +185,18 @@ def effective(model: nn.Module, name: str) -> np.ndarray:
     module, attribute = _locate(model, name)
     with torch.no_grad():
         return to_numpy(getattr(module, attribute))
+
+
+def latent(model: nn.Module, name: str) -> np.ndarray:
+    """The parameter `name` as it trains: with the values behind its mask if it is under one."""
+    return to_numpy(trained(model, name).detach())
+
+
+def trained(model: nn.Module, name: str) -> Tensor:
+    """What trains for the parameter `name`, of its shape: what lies behind its mask if it is under one."""
+    module, attribute = _locate(model, name)
+    held = isinstance(_constraint(module, attribute), Mask)
+    return _parameter(module, attribute) if held else getattr(module, attribute)
 
 
 def effective_tensors(model: nn.Module) -> Tensors:

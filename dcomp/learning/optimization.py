@@ -1,6 +1,8 @@
 """The optimizer, and the course of its learning rate."""
 
+import bisect
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -70,8 +72,14 @@ def _cosine(begin: float, end: float, progress: float) -> float:
 class LearningRate:
     """The course of an optimizer's learning rate: by the step, and with `plateau` by what validation says."""
 
-    def __init__(self, optimizer: torch.optim.Optimizer, settings: LearningSettings, steps_per_epoch: int) -> None:
-        """Set the rate of the first step."""
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        settings: LearningSettings,
+        steps_per_epoch: int,
+        restarts: Sequence[float] = (),
+    ) -> None:
+        """Set the rate of the first step; at `restarts`, in epochs, the course after the warm-up begins anew."""
         total = max(settings.epochs * steps_per_epoch, 1)
         warmup = round(settings.warmup * steps_per_epoch)
         self._optimizer = optimizer
@@ -81,13 +89,18 @@ class LearningRate:
                 optimizer, factor=DROP, patience=settings.patience
             )
         self._warmup = warmup
+        begins = sorted({0, *(round(epoch * steps_per_epoch) for epoch in restarts)})
+        ends = [*begins[1:], total]
 
         def factor(step: int) -> float:
+            part = bisect.bisect_right(begins, step) - 1
+            begin, end = begins[part], ends[part]
             if settings.lr_schedule == "one-cycle":  # whose rise is its warm-up
-                return lr_factor(settings, step / total)
+                return lr_factor(settings, (step - begin) / max(end - begin, 1))
             if step < warmup:
                 return (step + 1) / (warmup + 1)
-            return lr_factor(settings, (step - warmup) / max(total - warmup, 1))
+            begin = max(begin, warmup)
+            return lr_factor(settings, (step - begin) / max(end - begin, 1))
 
         self._by_step = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 

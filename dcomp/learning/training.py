@@ -7,18 +7,20 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from dcomp.errors import CheckpointError, DcompError, StoppedError, first_line
 from dcomp.learning import constraints, distributed, state
+from dcomp.learning.averaging import Average
 from dcomp.learning.datasets import Split
 from dcomp.learning.devices import check_compiler, in_precision
 from dcomp.learning.evaluation import Evaluation, evaluate
+from dcomp.learning.losses import Loss
 from dcomp.learning.optimization import LearningRate, forget_reshaped, make_optimizer
 from dcomp.learning.state import Keeper
 from dcomp.observer import EpochRecord, Observer
@@ -43,6 +45,8 @@ def fit(
     events: Sequence[Event] = (),
     eligible_after: float = 0.0,
     start_counts: bool = False,
+    restarts: Sequence[float] = (),
+    teacher: nn.Module | None = None,
     keeper: Keeper | None = None,
     taken_up: Callable[[], None] = lambda: None,
 ) -> list[EpochRecord]:
@@ -59,6 +63,8 @@ def fit(
         events: what happens at which time; pruning schedules move masks so.
         eligible_after: only epochs that end after this time are candidates for the best.
         start_counts: whether the network as it comes is a candidate too.
+        restarts: the times, in epochs, at which the learning rate begins its course anew.
+        teacher: whose answers the model learns beside the labels, on the same device.
         keeper: keeps the state, and may have one to take up.
         taken_up: called when a state has been taken up, and with it other masks.
 
@@ -66,7 +72,9 @@ def fit(
         DcompError: the loss is no longer a number.
         StoppedError: Ctrl-C or SIGTERM came, and the state is saved.
     """
-    run = _Training(model, train, validation, settings, observer, events, eligible_after, keeper)
+    run = _Training(
+        model, train, validation, settings, observer, events, eligible_after, restarts, Loss(settings, teacher), keeper
+    )
     if run.taken_up():
         taken_up()
     elif start_counts:
@@ -86,6 +94,8 @@ class _Training:
         observer: Observer,
         events: Sequence[Event],
         eligible_after: float,
+        restarts: Sequence[float],
+        loss: Loss,
         keeper: Keeper | None,
     ) -> None:
         if settings.compile:
@@ -94,13 +104,14 @@ class _Training:
         self._train, self._validation = train, validation
         self._settings, self._observer = settings, observer
         self._events, self._eligible_after = events, eligible_after
-        self._keeper = keeper
+        self._loss, self._keeper = loss, keeper
         self._device = next(model.parameters()).device
         self._steps_per_epoch = math.ceil(len(train) / settings.batch_size)
         self._total_steps = self._steps_per_epoch * settings.epochs
         self._optimizer = make_optimizer(model, settings)
         self._logits_of: Callable[[Tensor], Tensor] = model
-        self._rate = LearningRate(self._optimizer, settings, self._steps_per_epoch)
+        self._rate = LearningRate(self._optimizer, settings, self._steps_per_epoch, restarts)
+        self._average = Average(model, settings.ema) if settings.ema is not None else None
         self._generator = torch.Generator()
         self._step = 0
         self._epoch_loss = torch.zeros((), device=self._device)
@@ -139,7 +150,7 @@ class _Training:
             self._happen()
             with in_precision(self._device, self._settings.precision):
                 logits = self._logits_of(images)
-            loss = F.cross_entropy(logits.float(), labels, label_smoothing=self._settings.label_smoothing)
+            loss = self._loss(images, logits.float(), labels)
             self._optimizer.zero_grad(set_to_none=True)
             (loss if weight == 1 else loss * weight).backward()
             if self._settings.clip_norm is not None:
@@ -148,6 +159,8 @@ class _Training:
             lr = self._rate.now
             self._rate.stepped()
             self._step += 1
+            if self._average is not None:
+                self._average.step(self._step)
             self._epoch_loss += loss.detach() * (len(labels) if weight else 0)
             recent.add(loss.detach(), (logits.detach().argmax(1) == labels).float().mean())
             notify = self._step % NOTIFY_EVERY == 0 or self._step == self._total_steps
@@ -155,7 +168,8 @@ class _Training:
                 self._observer.stepped(self._step, *recent.take())
             if (notify or COUNT == 1) and distributed.any_of(stop.asked, self._device):  # several have to agree
                 self._stop()
-        self._finish_epoch(lr, began)
+        with self._average.in_place() if self._average is not None else nullcontext():
+            self._finish_epoch(lr, began)
 
     def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, float]]:
         """Augmented images, labels and their weight, batch by batch; of an epoch begun before, what is left of it.
@@ -239,6 +253,8 @@ class _Training:
         }
         if self._best is not None:
             parts["best"] = self._best[1]
+        if self._average is not None:
+            parts["average"] = {str(number): average for number, average in enumerate(self._average.tensors)}
         facts: dict[str, Any] = {
             "step": self._step,
             "examples": len(self._train),
@@ -266,6 +282,9 @@ class _Training:
             constraints.restore(self._model, parts["model"])
             state.restore_optimizer(self._optimizer, parts.get("optimizer", {}), facts["optimizer"])
             self._rate.restore(facts["rate"])
+            if self._average is not None:
+                averages = parts["average"]
+                self._average.restore([averages[str(number)] for number in range(len(averages))])
             self._step = facts["step"]
             self._history = [EpochRecord(**record) for record in facts["history"]]
             if FIRST:

@@ -97,6 +97,34 @@ def test_release_leaves_a_plain_model_with_the_weights_it_used(model):
     assert np.array_equal(model[2].weight.detach().numpy(), used[1])
 
 
+def test_with_regrow_weights_learn_on_behind_the_mask_and_return_as_they_have_become(model):
+    kept = np.zeros((4, 1, 3, 3), bool)
+    kept[0] = True
+    constraints.mask(model, "0.weight", kept, regrow=True)
+    before = constraints.latent(model, "0.weight")
+    train(model)
+    behind = constraints.latent(model, "0.weight")
+    assert np.all(behind[1:] != before[1:])
+    assert np.array_equal(constraints.effective(model, "0.weight") != 0, kept)
+    constraints.mask(model, "0.weight", ~kept, regrow=True)
+    assert np.array_equal(constraints.effective(model, "0.weight"), np.where(kept, 0, behind))
+
+
+def test_what_is_restricted_is_masked_as_well_and_a_codebook_is_left_as_it_is(model):
+    kept = np.random.default_rng(0).random((4, 1, 3, 3)) < 0.5
+    constraints.mask(model, "0.weight", kept)
+    alive = np.ones_like(kept)
+    alive[2] = False
+    constraints.restrict(model, "0.weight", alive)
+    constraints.restrict(model, "0.bias", np.array([True, False, True, True]))
+    shared_model(model)
+    shared = constraints.effective(model, "2.weight")
+    constraints.restrict(model, "2.weight", np.zeros((5, 144), bool))
+    assert np.array_equal(constraints.effective(model, "0.weight") != 0, kept & alive)
+    assert np.array_equal(constraints.effective(model, "0.bias") != 0, [True, False, True, True])
+    assert np.array_equal(constraints.effective(model, "2.weight"), shared)
+
+
 def test_hold_recognizes_shared_and_pruned_weights(model):
     with torch.no_grad():
         model[2].weight.copy_(torch.randint(-2, 3, (5, 144)) / 4)

@@ -12,11 +12,11 @@ def settings(**changes):
     return TrainSettings(architecture="x", data="digits", **{"epochs": 10, "lr": 1.0, **changes})
 
 
-def course(losses=(), **changes):
+def course(losses=(), restarts=(), **changes):
     """The learning rate of each step."""
     chosen = settings(**changes)
     optimizer = make_optimizer(nn.Linear(2, 2), chosen)
-    rate = LearningRate(optimizer, chosen, STEPS)
+    rate = LearningRate(optimizer, chosen, STEPS, restarts)
     rates = []
     for epoch in range(chosen.epochs):
         for _ in range(STEPS):
@@ -46,6 +46,12 @@ def test_one_cycle_rises_for_as_long_as_the_warm_up_and_falls_to_almost_nothing(
     assert max(rates) == rates[peak] == pytest.approx(1)
     assert sorted(rates[:peak]) == rates[:peak]
     assert rates[-1] < 0.001
+
+
+def test_the_course_after_a_warm_up_begins_anew_at_each_restart():
+    rates = course(lr_schedule="cosine", warmup=1, restarts=[0, 4.5], epochs=8)
+    assert rates[10:45] == pytest.approx(course(lr_schedule="cosine", epochs=7)[:70:2])
+    assert rates[45:] == pytest.approx(course(lr_schedule="cosine", epochs=7)[:70:2])
 
 
 def test_plateau_divides_by_ten_once_the_validation_loss_has_not_fallen_for_longer_than_the_patience():
