@@ -17,7 +17,7 @@ class EpochRecord:
     Attributes:
         epoch: its number, from 1.
         train_loss, val_loss: mean cross-entropies in nats.
-        val_error, val_top5_error: errors on the validation split in percent.
+        val_error, val_top5_error: errors on the validation split in percent; None without one, like `val_loss`.
         lr: the learning rate of its last step.
         sparsity: the fraction of zeros in all weights that are no biases.
         layers: the same by tensor.
@@ -26,9 +26,9 @@ class EpochRecord:
 
     epoch: int
     train_loss: float
-    val_loss: float
-    val_error: float
-    val_top5_error: float
+    val_loss: float | None
+    val_error: float | None
+    val_top5_error: float | None
     lr: float
     sparsity: float
     layers: Mapping[str, float]
@@ -36,7 +36,8 @@ class EpochRecord:
 
     def rounded(self) -> dict[str, float]:
         """What metadata keep of it, to four decimals: the same in every run with the same seed."""
-        return {key: round(getattr(self, key), 4) for key in IN_METADATA}
+        known = {key: getattr(self, key) for key in IN_METADATA}
+        return {key: round(value, 4) for key, value in known.items() if value is not None}
 
 
 class Observer(Protocol):

@@ -192,14 +192,14 @@ class _Training:
             self._logits_of = self._forward()
 
     def _finish_epoch(self, lr: float, began: float) -> None:
-        judged = self._evaluate() if len(self._validation) else Evaluation(0, 0, 0, 0)
+        judged = self._evaluate() if len(self._validation) else None
         zeros = constraints.sparsities(self._model)
         record = EpochRecord(
             epoch=len(self._history) + 1,
             train_loss=distributed.totals([self._epoch_loss.item()], self._device)[0] / len(self._train),
-            val_loss=judged.loss,
-            val_error=judged.top1_error,
-            val_top5_error=judged.top5_error,
+            val_loss=judged.loss if judged else None,
+            val_error=judged.top1_error if judged else None,
+            val_top5_error=judged.top5_error if judged else None,
             lr=lr,
             sparsity=sum(count for count, _ in zeros.values()) / max(sum(size for _, size in zeros.values()), 1),
             layers={name: count / size for name, (count, size) in zeros.items()},
@@ -210,11 +210,11 @@ class _Training:
         self._epoch_loss.zero_()
         self._history.append(record)
         self._observer.finished_epoch(record)
-        self._rate.judged(judged.loss)
-        rank = (record.val_error, record.val_loss)
-        if record.epoch > self._eligible_after and (
-            self._best is None or not len(self._validation) or rank <= self._best[0]
-        ):
+        rank = 0.0, 0.0  # without validation the last epoch is the best
+        if judged is not None:
+            self._rate.judged(judged.loss)
+            rank = judged.top1_error, judged.loss
+        if record.epoch > self._eligible_after and (self._best is None or rank <= self._best[0]):
             self._best = rank, copy.deepcopy(self._model.state_dict())
 
     def _evaluate(self) -> Evaluation:

@@ -21,6 +21,14 @@ def test_curves_sparsity_by_layer_and_histograms_are_written(tmp_path, lenet_lik
     assert before == lenet_like.tensors["fc1.weight"].size > after > 0
 
 
+def test_what_was_not_validated_has_no_curve(tmp_path, lenet_like):
+    settings = PruneSettings(sparsity=0.9, epochs=1, data="digits", batch_size=256, val_split=0)
+    stages.prune(lenet_like, settings, Curves(tmp_path))
+    tags = EventAccumulator(str(tmp_path)).Reload().Tags()["scalars"]
+    assert "loss/train" in tags
+    assert not {"loss/validation", "error/top-1", "error/top-5"} & set(tags)
+
+
 def test_without_tensorboard_the_error_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(UsageError, match=r"dcomp\[tensorboard\]"):
