@@ -6,6 +6,7 @@ it, and the digest of the file it wrote. A rerun skips the stages whose fingerpr
 
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -34,6 +35,7 @@ from dcomp.settings import PruneSettings, QuantizeSettings, Settings
 CONTAINER = "model.dcz"
 SUMMARY = "summary.json"
 STATE = "stages.json"
+TENSORBOARD = "tensorboard"
 KEPT = {"fingerprint", "digest", "file", "bytes", "sparsity", "seconds", "errors"}
 """What stages.json keeps of a stage."""
 
@@ -167,6 +169,8 @@ class Run:
         else:
             started = self._begin(stage)
             state = self._state_of(stage, name)
+            if not state.resume:
+                self._forget_logs(stage)
             made = work(observer=self._watcher_of(stage), state=state)
             self._write(name, lambda file: safetensors_file.save(made, file))
             self._record(stage, name, made, time.perf_counter() - started)
@@ -200,8 +204,13 @@ class Run:
         if self._tensorboard:
             from dcomp.learning.curves import Curves
 
-            watchers.append(Curves(self._folder / "tensorboard" / stage))
+            watchers.append(Curves(self._folder / TENSORBOARD / stage))
         return Together(*watchers)
+
+    def _forget_logs(self, stage: str) -> None:
+        """Remove what an earlier run of the stage has logged."""
+        (self._folder / _journal_of(stage)).unlink(missing_ok=True)
+        shutil.rmtree(self._folder / TENSORBOARD / stage, ignore_errors=True)
 
     def _state_of(self, stage: str, name: str) -> StateFile:
         """Where a stage keeps its state; it is taken up if it was run in the same way before, and was stopped."""

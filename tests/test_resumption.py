@@ -59,6 +59,16 @@ def stopped_and_resumed(tmp_path, monkeypatch):
     return run
 
 
+class Rates(Silent):
+    """Remembers the learning rate of each epoch."""
+
+    def __init__(self):
+        self.all = []
+
+    def finished_epoch(self, record):
+        self.all.append(record.lr)
+
+
 def same(one, other):
     return one.metadata == other.metadata and all(
         one.tensors[name].tobytes() == other.tensors[name].tobytes() for name in [*one.tensors, *other.tensors]
@@ -80,6 +90,17 @@ def test_a_resumed_training_equals_a_straight_one(stopped_and_resumed, tmp_path,
     monkeypatch.chdir(tmp_path)
     settings = TrainSettings(architecture="dropnet:net", epochs=4, **{**DIGITS, **changes})
     assert same(stages.train(settings), stopped_and_resumed(stages.train, settings, stops=stops))
+
+
+def test_an_epoch_that_was_stopped_after_its_last_step_has_the_rate_of_that(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "NOTIFY_EVERY", 1)
+    settings, path = TrainSettings(architecture="lenet300", epochs=2, **DIGITS), tmp_path / "made.state"
+    straight, resumed = Rates(), Rates()
+    stages.train(settings, straight)
+    with pytest.raises(StoppedError):
+        stages.train(settings, StopsAt(STEPS), state=StateFile(path))
+    stages.train(settings, resumed, state=StateFile(path, resume=True))
+    assert resumed.all == straight.all
 
 
 @pytest.mark.parametrize("stops", [[8], [30], [11, 45]])

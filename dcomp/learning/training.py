@@ -134,7 +134,6 @@ class _Training:
         began = time.perf_counter()
         self._model.train()
         recent = Recent()
-        lr = self._rate.now
         for images, labels, weight in self._batches(len(self._history)):
             self._happen()
             with in_precision(self._device, self._settings.precision):
@@ -145,7 +144,6 @@ class _Training:
             if self._settings.clip_norm is not None:
                 nn.utils.clip_grad_norm_(self._model.parameters(), self._settings.clip_norm)
             self._optimizer.step()
-            lr = self._rate.now
             self._rate.stepped()
             self._step += 1
             self._epoch_loss += loss.detach() * (len(labels) if weight else 0)
@@ -155,7 +153,7 @@ class _Training:
                 self._observer.stepped(self._step, *recent.take())
             if (notify or COUNT == 1) and distributed.any_of(stop.asked, self._device):  # several have to agree
                 self._stop()
-        self._finish_epoch(lr, began)
+        self._finish_epoch(began)
 
     def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, float]]:
         """Augmented images, labels and their weight, batch by batch; of an epoch begun before, what is left of it.
@@ -191,7 +189,7 @@ class _Training:
         if due and forget_reshaped(self._optimizer):
             self._logits_of = self._forward()
 
-    def _finish_epoch(self, lr: float, began: float) -> None:
+    def _finish_epoch(self, began: float) -> None:
         judged = self._evaluate() if len(self._validation) else None
         zeros = constraints.sparsities(self._model)
         record = EpochRecord(
@@ -200,7 +198,7 @@ class _Training:
             val_loss=judged.loss if judged else None,
             val_error=judged.top1_error if judged else None,
             val_top5_error=judged.top5_error if judged else None,
-            lr=lr,
+            lr=self._rate.last,
             sparsity=sum(count for count, _ in zeros.values()) / max(sum(size for _, size in zeros.values()), 1),
             layers={name: count / size for name, (count, size) in zeros.items()},
             seconds=time.perf_counter() - began,

@@ -90,6 +90,22 @@ def test_force_runs_every_stage_again(recipe, dcomp, tmp_path):
     assert "done before" not in err
 
 
+def test_a_stage_that_begins_anew_removes_what_it_has_logged(recipe, dcomp, tmp_path):
+    out = tmp_path / "out"
+    run = ["run", recipe, "--out", out, "--tensorboard", "--set", "train.epochs=1"]
+    assert dcomp(*run)[0] == 0
+    events = {stage: set((out / "tensorboard" / stage).iterdir()) for stage in ("train", "prune", "quantize")}
+    assert all(len(files) == 1 for files in events.values())
+    assert dcomp(*run, "--set", "quantize.epochs=0")[0] == 0
+    assert set((out / "tensorboard" / "prune").iterdir()) == events["prune"]
+    assert not (out / "tensorboard" / "quantize").exists()
+    assert not (out / "quantize.csv").exists()
+    assert dcomp(*run, "--force")[0] == 0
+    for stage, old in events.items():
+        new = set((out / "tensorboard" / stage).iterdir())
+        assert (len(new), new & old) == (1, set())
+
+
 def test_a_missed_bound_fails_after_the_summary_is_written(recipe, dcomp, tmp_path):
     out = tmp_path / "out"
     code, printed, err = dcomp("run", recipe, "--out", out, "--set", "report.min_ratio=1000", "--json")
