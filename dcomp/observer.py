@@ -1,7 +1,7 @@
 """Who watches a stage at work: a progress bar, a log, or nobody."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -142,3 +142,35 @@ class Together:
         """Tell all."""
         for observer in self._observers:
             observer.finished()
+
+
+class Continued(Together):
+    """Who watches the training of shared weights in a stage that may have trained before it shared them.
+
+    Its epochs are told as those that follow the ones before; at its beginning, the weights as they were unshared.
+    """
+
+    def __init__(self, observer: Observer, before: Sequence[EpochRecord], unshared: "Mapping[str, np.ndarray]") -> None:
+        """Take who watches, the epochs before, and the weights that were shared after those."""
+        super().__init__(observer)
+        self._before = before
+        self._unshared = unshared
+
+    def following(self, record: EpochRecord) -> EpochRecord:
+        """An epoch of this training as one of the stage."""
+        return replace(record, epoch=len(self._before) + record.epoch)
+
+    def started(self, steps: int, history: Sequence[EpochRecord] = ()) -> None:
+        """Tell of the epochs before as well."""
+        super().started(steps, [*self._before, *map(self.following, history)])
+
+    def finished_epoch(self, record: EpochRecord) -> None:
+        """Tell of it by its number in the stage."""
+        super().finished_epoch(self.following(record))
+
+    def weights(self, epoch: int, tensors: "Mapping[str, np.ndarray]") -> None:
+        """Tell of them; those at the beginning have been told of where a training before has left them."""
+        if epoch:
+            super().weights(len(self._before) + epoch, tensors)
+        elif not self._before:
+            super().weights(0, self._unshared)

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -12,8 +13,9 @@ import pytest
 from dcomp import checkpoint as safetensors_file
 from dcomp import stages
 from dcomp.errors import CheckpointError, StoppedError, UsageError
+from dcomp.journal import Journal
 from dcomp.learning import training
-from dcomp.observer import Silent
+from dcomp.observer import Silent, Together
 from dcomp.resumption import StateFile
 from dcomp.settings import PruneSettings, QuantizeSettings, TrainSettings
 
@@ -50,9 +52,10 @@ def stopped_and_resumed(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "NOTIFY_EVERY", 1)
     path = tmp_path / "made.state"
 
-    def run(stage, *arguments, stops):
+    def run(stage, *arguments, stops, epochs=()):
         for number, step in enumerate(stops):
-            with pytest.raises(StoppedError, match=rf"stopped in epoch {(step - 1) // STEPS + 1} of .*{path.name}"):
+            epoch = epochs[number] if epochs else (step - 1) // STEPS + 1
+            with pytest.raises(StoppedError, match=rf"stopped in epoch {epoch}\b.*{path.name}"):
                 stage(*arguments, StopsAt(step), state=StateFile(path, resume=number > 0))
         return stage(*arguments, state=StateFile(path, resume=True))
 
@@ -118,12 +121,36 @@ def test_a_resumed_tuning_of_a_codebook_equals_a_straight_one(trained, stopped_a
     assert same(straight, stopped_and_resumed(stages.quantize, pruned, settings, stops=stops))
 
 
-@pytest.mark.parametrize("stops", [[8], [30], [8, 30]])
-def test_a_resumed_sharing_after_a_retraining_equals_a_straight_one(trained, stopped_and_resumed, stops):
+@pytest.mark.parametrize(("stops", "epochs"), [([8], ["1 of 3"]), ([30], ["3 of 3"]), ([8, 30], ["1 of 3", "3 of 3"])])
+def test_a_resumed_sharing_after_a_retraining_equals_a_straight_one(trained, stopped_and_resumed, stops, epochs):
     pruned = stages.prune(trained, PruneSettings(sparsity=0.9))
     settings = QuantizeSettings(fc_bits=4, start=1, epochs=3, **{**DIGITS, "lr": 0.001})
     straight = stages.quantize(pruned, settings)
-    assert same(straight, stopped_and_resumed(stages.quantize, pruned, settings, stops=stops))
+    assert same(straight, stopped_and_resumed(stages.quantize, pruned, settings, stops=stops, epochs=epochs))
+
+
+@pytest.mark.parametrize("step", [8, 30])
+def test_a_sharing_is_resumed_with_the_start_it_began_with(trained, tmp_path, monkeypatch, step):
+    monkeypatch.setattr(training, "NOTIFY_EVERY", 1)
+    settings, state = {"fc_bits": 4, "epochs": 3, **DIGITS}, StateFile(tmp_path / "made.state")
+    with pytest.raises(StoppedError):
+        stages.quantize(trained, QuantizeSettings(start=1, **settings), StopsAt(step), state=state)
+    with pytest.raises(UsageError, match="was made with --start 1, not 2"):
+        stages.quantize(trained, QuantizeSettings(start=2, **settings), state=replace(state, resume=True))
+
+
+def test_the_log_of_a_resumed_sharing_has_all_epochs_once(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "NOTIFY_EVERY", 1)
+    settings = QuantizeSettings(fc_bits=4, start=1, epochs=3, **DIGITS)
+    state, journal = StateFile(tmp_path / "made.state"), Journal(tmp_path / "log.csv")
+    with pytest.raises(StoppedError):
+        stages.quantize(trained, settings, Together(StopsAt(30), journal), state=state)
+    rows = (tmp_path / "log.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["epoch", "1", "2"]
+    stages.quantize(trained, settings, journal, state=replace(state, resume=True))
+    again = (tmp_path / "log.csv").read_text().splitlines()
+    assert again[:3] == rows
+    assert [row.split(",")[0] for row in again] == ["epoch", "1", "2", "3"]
 
 
 def test_dropout_follows_the_masks_that_a_resumed_pruning_takes_up(stopped_and_resumed, tmp_path, monkeypatch):

@@ -36,8 +36,11 @@ class Session:
         observer: Observer,
         *,
         pretrained: bool = False,
+        whole: LearningSettings | None = None,
     ) -> None:
         """Load the data, build the network for it, and fill that from the checkpoint, or torchvision's, if it has one.
+
+        With `whole`, `settings` are for one of several trainings in a stage that has those settings as a whole.
 
         Raises:
             ArchitectureError: no such network, or checkpoint or data do not fit it.
@@ -46,7 +49,7 @@ class Session:
         self._settings = settings
         self._architecture = architecture
         self._device = distributed.join(choose_device(settings.device))
-        self._origin = Origin.of(settings, checkpoint)
+        self._origin = Origin.of(whole or settings, checkpoint)
         known = Arguments(architecture, checkpoint, settings)
         data = _load(known, settings, observer)
         train, validation = data.split_validation(settings.val_split, settings.seed)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dcomp.errors import CheckpointError, DcompError, StoppedError, first_line
+from dcomp.errors import CheckpointError, DcompError, first_line
 from dcomp.learning import constraints, distributed, state
 from dcomp.learning.datasets import Split
 from dcomp.learning.devices import check_compiler, in_precision
@@ -221,8 +221,7 @@ class _Training:
     def _stop(self) -> None:
         assert self._keeper is not None  # otherwise nobody listens to those who ask
         self._save(self._keeper)
-        where = f"epoch {len(self._history) + 1} of {self._settings.epochs}"
-        raise StoppedError(f"stopped in {where}; the state is in {self._keeper.file.path}")
+        raise self._keeper.stopped(len(self._history))
 
     def _save(self, keeper: Keeper) -> None:
         tensors, plain = state.optimizer_parts(self._optimizer)
