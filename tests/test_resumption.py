@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from dcomp import checkpoint as safetensors_file
-from dcomp import stages
+from dcomp import cli, stages
+from dcomp.cli import app, run, runs
 from dcomp.errors import CheckpointError, StoppedError, UsageError
 from dcomp.journal import Journal
 from dcomp.learning import training
@@ -274,3 +275,36 @@ def test_a_recipe_takes_up_the_stage_that_was_stopped(tmp_path, dcomp, monkeypat
     for name in ("prune.safetensors", "model.dcz"):
         assert (tmp_path / "runs" / "r" / name).read_bytes() == (tmp_path / "straight" / name).read_bytes()
     assert not list((tmp_path / "runs" / "r").glob("*.state"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "again"),
+    [
+        (["train", "lenet5", "--resume"], "train lenet5 --resume"),
+        (["run", "r.yaml", "-qf", "--set", "eval=null"], "run r.yaml -q --set eval=null"),
+        (["run", "-f", "r.yaml", "--force", "--out", "of"], "run r.yaml --out of"),
+        (["demo", "--out", "x"], "demo --out x"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_the_hint_of_a_stopped_command_is_one_that_goes_on(monkeypatch, capsys, arguments, again):
+    class Stopped:
+        def main(self, *_, **__):
+            raise StoppedError("stopped")
+
+    monkeypatch.setattr(app, "command", Stopped)
+    assert run(arguments) == 130
+    assert capsys.readouterr().err == f"stopped; go on with: dcomp {again}\n"
+    monkeypatch.setattr(cli, "COUNT", 2)
+    assert run(arguments) == 130
+    assert capsys.readouterr().err == "stopped; to go on, start all processes again as before, with --resume\n"
+
+
+def test_a_demo_that_is_stopped_says_so_and_goes_on_where_its_outputs_are_kept(tmp_path, dcomp, monkeypatch):
+    monkeypatch.setattr(training, "NOTIFY_EVERY", 1)
+    monkeypatch.setattr(runs, "observer", lambda quiet: StopsAt(3))
+    assert dcomp("demo") == (130, "", "interrupted; no file is half written\n")
+    code, _, err = dcomp("demo", "--out", tmp_path)
+    assert (code, err.endswith(f"go on with: dcomp demo --out {tmp_path}\n")) == (130, True)
+    monkeypatch.setattr(runs, "observer", lambda quiet: StopsAt(5))
+    assert "stopped in epoch 1 of 25" in dcomp("demo", "--out", tmp_path)[2]

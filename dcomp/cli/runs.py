@@ -9,7 +9,7 @@ import typer
 
 from dcomp.cli.console import observer, say
 from dcomp.cli.options import Json, Quiet, SaveEvery
-from dcomp.errors import UsageError
+from dcomp.errors import StoppedError, UsageError
 from dcomp.processes import COUNT
 from dcomp.resumption import SAVE_EVERY
 
@@ -64,8 +64,12 @@ def demo(
     from dcomp import demonstration
 
     with tempfile.TemporaryDirectory(prefix="dcomp-demo-") as temporary:
-        folder = out or Path(temporary)
-        summary = demonstration.run(folder, observer(quiet))
+        try:
+            summary = demonstration.run(out or Path(temporary), observer(quiet))
+        except StoppedError as stopped:
+            if out is None:  # the state goes with the folder
+                raise KeyboardInterrupt from stopped
+            raise
     _show(summary)
     say(f"decoded again: every bit equal; {summary.sizes.ratio:.1f}x smaller as a whole file")
 
