@@ -44,6 +44,8 @@ def run(
         raise UsageError("run is for one process; torchrun starts train, prune, quantize and eval")
     overrides = [*(overrides or []), *([f"data_dir={json.dumps(str(data_dir))}"] if data_dir else [])]
     settings = load(recipe, overrides)
+    if tensorboard and not settings.trains:
+        raise UsageError(f"--tensorboard is about epochs, and {recipe} has none: leave it out")
     folder = out or Path("runs") / settings.name
     work = Run(settings, folder, observer(quiet), force=force, save_every=save_every, tensorboard=tensorboard)
     summary = work.run()

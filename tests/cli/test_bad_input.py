@@ -250,6 +250,12 @@ CASES = {
         2,
         "each training has a warm-up: it is shorter than 1 epochs, not 1",
     ),
+    "a log of no epochs": (["prune", "lenet300.safetensors", "--count", "1", "--log", "x"], 2, "--log is about epochs"),
+    "curves of no epochs": (
+        ["quantize", "lenet300.safetensors", "--fc-bits", "4", "--tensorboard", "x"],
+        2,
+        "--tensorboard is about epochs: give --epochs",
+    ),
     "a warm-up longer than the run": (["train", "lenet5", *EVAL, "--epochs", "2", "--warmup", "2"], 2, "2 < 2"),
     "plateau without validation": (
         ["train", "lenet5", *EVAL, "--lr-schedule", "plateau", "--val-split", "0"],

@@ -122,6 +122,13 @@ def test_a_run_may_start_from_a_checkpoint(dense_file, dcomp, tmp_path):
     assert "model.dcz" in printed
 
 
+def test_curves_of_a_run_that_trains_nothing_are_refused(dense_file, dcomp, tmp_path):
+    path = tmp_path / "from.yaml"
+    path.write_text(f"name: from\ncheckpoint: {dense_file}\nprune: {{sparsity: 0.9}}\n")
+    code, _, err = dcomp("run", path, "--out", tmp_path / "out", "--tensorboard")
+    assert (code, "--tensorboard is about epochs, and" in err) == (2, True)
+
+
 BLOCKS = """
 name: blocks
 data: digits
