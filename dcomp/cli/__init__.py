@@ -7,8 +7,8 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from dcomp.errors import DcompError, StoppedError
-from dcomp.processes import COUNT, FIRST
+from dcomp.errors import DataError, DcompError, StoppedError
+from dcomp.processes import COUNT, FIRST, NUMBER
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -51,8 +51,8 @@ def run(arguments: Sequence[str]) -> int:
         if os.environ.get("DCOMP_DEBUG"):
             raise
         message, code = _explain(error)
-        if message:  # without arguments the help is printed, and is answer enough
-            print(f"error: {message}", file=sys.stderr)
+        if message and (FIRST or _is_own(error)):  # without arguments the help is printed, and is answer enough
+            print(f"error: {message}" if FIRST else f"error: process {NUMBER}: {message}", file=sys.stderr)
         return code
 
 
@@ -66,6 +66,11 @@ def _going_on(arguments: Sequence[str]) -> str:
     else:
         again = [*arguments, *(["--resume"] if "--resume" not in arguments else [])]
     return f"go on with: {shlex.join(['dcomp', *again])}"
+
+
+def _is_own(error: Exception) -> bool:
+    """Whether an error may be one process's own, and not that of all: an unreadable photo, too little memory."""
+    return isinstance(error, DataError) or not (isinstance(error, DcompError) or hasattr(error, "format_message"))
 
 
 def _explain(error: Exception) -> tuple[str, int]:

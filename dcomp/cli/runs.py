@@ -10,7 +10,6 @@ import typer
 from dcomp.cli.console import observer, say
 from dcomp.cli.options import Json, Quiet, SaveEvery
 from dcomp.errors import StoppedError, UsageError
-from dcomp.processes import COUNT
 from dcomp.resumption import SAVE_EVERY
 
 if TYPE_CHECKING:
@@ -40,8 +39,6 @@ def run(
     from dcomp.pipeline import Run
     from dcomp.recipe import load
 
-    if COUNT > 1:
-        raise UsageError("run is for one process; torchrun starts train, prune, quantize and eval")
     overrides = [*(overrides or []), *([f"data_dir={json.dumps(str(data_dir))}"] if data_dir else [])]
     settings = load(recipe, overrides)
     if tensorboard and not settings.trains:

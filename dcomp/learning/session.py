@@ -58,7 +58,8 @@ class Session:
         torch.manual_seed(settings.seed)
         self._model = distributed.synchronized(_filled(architecture, self._arguments, checkpoint).to(self._device))
         if pretrained:
-            architectures.load_pretrained(self._model, architecture)
+            with distributed.first_goes_ahead():
+                architectures.load_pretrained(self._model, architecture)
         _lay_out(self._model, one_image(self._train))
         check_fit(self._model, self._train, architecture)
         self._dropout = DropoutRule(self._model, one_image(self._train))
