@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dcomp.checkpoint import Checkpoint
+from dcomp.checkpoint import ARCHITECTURE_KEY, Checkpoint
 from dcomp.errors import ArchitectureError, CheckpointError, first_line
 from dcomp.learning import architectures, constraints, datasets, distributed
 from dcomp.learning.architectures import arguments
@@ -142,7 +142,7 @@ class Session:
 
     def metadata(self) -> dict[str, str]:
         """The metadata entries by which the checkpoint will find its network again."""
-        return {architectures.ARCHITECTURE_KEY: self._architecture, **arguments.metadata(self._arguments)}
+        return {ARCHITECTURE_KEY: self._architecture, **arguments.metadata(self._arguments)}
 
 
 def evaluate_checkpoint(
