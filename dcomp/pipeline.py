@@ -6,6 +6,7 @@ it, and the digest of the file it wrote. A rerun skips the stages whose fingerpr
 
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -36,6 +37,7 @@ AnySettings = TypeVar("AnySettings", bound=Settings)
 CONTAINER = "model.dcz"
 SUMMARY = "summary.json"
 STATE = "stages.json"
+TENSORBOARD = "tensorboard"
 CHECKPOINTS = ("distill", "rewind")
 """Settings that name a checkpoint besides the one that a stage is given."""
 
@@ -180,6 +182,8 @@ class Run:
         else:
             started = self._begin(stage)
             state = self._state_of(stage, name)
+            if not state.resume:
+                self._forget_logs(stage)
             made = work(observer=self._watcher_of(stage), state=state)
             self._write(name, lambda file: safetensors_file.save(made, file))
             self._record(stage, name, made, time.perf_counter() - started)
@@ -213,8 +217,13 @@ class Run:
         if self._tensorboard:
             from dcomp.learning.curves import Curves
 
-            watchers.append(Curves(self._folder / "tensorboard" / stage))
+            watchers.append(Curves(self._folder / TENSORBOARD / stage))
         return Together(*watchers)
+
+    def _forget_logs(self, stage: str) -> None:
+        """Remove what an earlier run of the stage has logged."""
+        (self._folder / _journal_of(stage)).unlink(missing_ok=True)
+        shutil.rmtree(self._folder / TENSORBOARD / stage, ignore_errors=True)
 
     def _state_of(self, stage: str, name: str) -> StateFile:
         """Where a stage keeps its state; it is taken up if it was run in the same way before, and was stopped."""

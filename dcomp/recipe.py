@@ -101,6 +101,11 @@ class Recipe(Settings):
         return self
 
     @property
+    def trains(self) -> bool:
+        """Whether any section has epochs."""
+        return self.train is not None or any(section.epochs for section in (*self.prune, *self.quantize))
+
+    @property
     def trusted_architecture(self) -> str | None:
         """The architecture that the recipe itself names; it may be the user's own code."""
         return self.train.architecture if self.train is not None else self.architecture

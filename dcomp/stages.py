@@ -19,7 +19,7 @@ from dcomp.compression.rewinding import rewound
 from dcomp.container import writer
 from dcomp.container.reader import DEFAULT_MAX_MEMORY, Container
 from dcomp.errors import GateError, UsageError
-from dcomp.observer import EpochRecord, Observer, Silent
+from dcomp.observer import Continued, EpochRecord, Observer, Silent
 from dcomp.reporting.sizes import SizeReport, measure
 from dcomp.resumption import StateFile
 from dcomp.settings import (
@@ -32,6 +32,7 @@ from dcomp.settings import (
     SensitivitySettings,
     TrainSettings,
 )
+from dcomp.tensors import subset
 
 if TYPE_CHECKING:
     from dcomp.curves import Sensitivity
@@ -128,12 +129,13 @@ def quantize(
     bits = sharing.bits_of(checkpoint.tensors, settings, observer)
     first = second = state
     if state is not None and settings.start:  # the end of the first training is kept until the second is done
-        first, second = replace(state, every=0.0), state.second
+        first, second = replace(state, every=0.0), state.second(settings.start)
     checkpoint, before = _retrained(checkpoint, settings, settings.start, (), observer, architecture, first)
+    watcher = Continued(observer, before, subset(checkpoint.tensors, layers.select(checkpoint.tensors, layers.WEIGHTS)))
     checkpoint = checkpoint.replaced(sharing.shared(checkpoint.tensors, bits, settings, observer))
     left = settings.epochs - settings.start
-    checkpoint, after = _retrained(checkpoint, settings, left, bits, observer, architecture, second)
-    history = [*before, *(replace(record, epoch=settings.start + record.epoch) for record in after)]
+    checkpoint, after = _retrained(checkpoint, settings, left, bits, watcher, architecture, second)
+    history = [*before, *map(watcher.following, after)]
     return provenance.noted(checkpoint, "quantize", settings, history)
 
 
@@ -279,7 +281,8 @@ def _retrained(
     """The checkpoint after so many epochs that hold the tensors `shared` so, and what else is pruned or shared."""
     if not epochs:
         return checkpoint, []
-    session = _session(checkpoint, settings.model_copy(update={"epochs": epochs}), architecture, observer)
+    part = settings.model_copy(update={"epochs": epochs})  # the whole was validated with its parts in mind
+    session = _session(checkpoint, part, architecture, observer, settings)
     session.share(shared)
     history = retraining.hold(session, checkpoint, observer, state)
     return checkpoint.replaced(session.tensors(), session.metadata()), history
@@ -295,13 +298,22 @@ def _fitted(checkpoint: Checkpoint, architecture: str | None) -> Checkpoint:
 
 
 def _session(
-    checkpoint: Checkpoint, settings: LearningSettings, architecture: str | None, observer: Observer
+    checkpoint: Checkpoint,
+    settings: LearningSettings,
+    architecture: str | None,
+    observer: Observer,
+    whole: LearningSettings | None = None,
 ) -> "Session":
     from dcomp.learning.architectures import architecture_of
     from dcomp.learning.session import Session
 
     return Session(
-        architecture_of(checkpoint, architecture), checkpoint, settings, observer, teacher=_teacher(settings)
+        architecture_of(checkpoint, architecture),
+        checkpoint,
+        settings,
+        observer,
+        teacher=_teacher(settings),
+        whole=whole,
     )
 
 

@@ -70,7 +70,11 @@ def _cosine(begin: float, end: float, progress: float) -> float:
 
 
 class LearningRate:
-    """The course of an optimizer's learning rate: by the step, and with `plateau` by what validation says."""
+    """The course of an optimizer's learning rate: by the step, and with `plateau` by what validation says.
+
+    Attributes:
+        last: the rate of the step before; at first, that of the first step.
+    """
 
     def __init__(
         self,
@@ -103,6 +107,7 @@ class LearningRate:
             return lr_factor(settings, (step - begin) / max(end - begin, 1))
 
         self._by_step = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        self.last = self.now
 
     @property
     def now(self) -> float:
@@ -111,6 +116,7 @@ class LearningRate:
 
     def stepped(self) -> None:
         """A step is done."""
+        self.last = self.now
         if self._plateau is None or self._by_step.last_epoch < self._warmup:
             self._by_step.step()
 
@@ -122,11 +128,12 @@ class LearningRate:
     def state(self) -> dict[str, Any]:
         """What `restore` needs, as plain data."""
         plateau = self._plateau.state_dict() if self._plateau is not None else {}
-        return {"step": self._by_step.last_epoch, "lr": self.now, "plateau": plateau}
+        return {"step": self._by_step.last_epoch, "lr": self.now, "last": self.last, "plateau": plateau}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what `state` gave."""
         self._by_step.last_epoch = state["step"]
+        self.last = state["last"]
         for group in self._optimizer.param_groups:
             group["lr"] = state["lr"]
         if self._plateau is not None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dcomp.checkpoint import Checkpoint
+from dcomp.checkpoint import ARCHITECTURE_KEY, Checkpoint
 from dcomp.errors import ArchitectureError, CheckpointError, first_line
 from dcomp.learning import architectures, constraints, datasets, distributed, fisher, paths
 from dcomp.learning.architectures import arguments
@@ -39,10 +39,12 @@ class Session:
         *,
         pretrained: bool = False,
         teacher: Checkpoint | None = None,
+        whole: LearningSettings | None = None,
     ) -> None:
         """Load the data, build the network for it, and fill that from the checkpoint, or torchvision's, if it has one.
 
-        A teacher sees the images that the network sees.
+        A teacher sees the images that the network sees. With `whole`, `settings` are for one of several trainings in a
+        stage that has those settings as a whole.
 
         Raises:
             ArchitectureError: no such network, or checkpoint or data do not fit it.
@@ -51,7 +53,7 @@ class Session:
         self._settings = settings
         self._architecture = architecture
         self._device = distributed.join(choose_device(settings.device))
-        self._origin = Origin.of(settings, checkpoint)
+        self._origin = Origin.of(whole or settings, checkpoint)
         known = Arguments(architecture, checkpoint, settings)
         data = _load(known, settings, observer)
         train, validation = data.split_validation(settings.val_split, settings.seed)
@@ -60,7 +62,8 @@ class Session:
         torch.manual_seed(settings.seed)
         self._model = distributed.synchronized(_filled(architecture, self._arguments, checkpoint).to(self._device))
         if pretrained:
-            architectures.load_pretrained(self._model, architecture)
+            with distributed.first_goes_ahead():
+                architectures.load_pretrained(self._model, architecture)
         _lay_out(self._model, one_image(self._train))
         check_fit(self._model, self._train, architecture)
         self._teacher = _teacher(teacher, self._train).to(self._device) if teacher is not None else None
@@ -169,7 +172,7 @@ class Session:
 
     def metadata(self) -> dict[str, str]:
         """The metadata entries by which the checkpoint will find its network again."""
-        return {architectures.ARCHITECTURE_KEY: self._architecture, **arguments.metadata(self._arguments)}
+        return {ARCHITECTURE_KEY: self._architecture, **arguments.metadata(self._arguments)}
 
 
 def evaluate_checkpoint(

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dcomp.errors import CheckpointError, DcompError, StoppedError, first_line
+from dcomp.errors import CheckpointError, DcompError, first_line
 from dcomp.learning import constraints, distributed, state
 from dcomp.learning.averaging import Average
 from dcomp.learning.datasets import Split
@@ -145,7 +145,6 @@ class _Training:
         began = time.perf_counter()
         self._model.train()
         recent = Recent()
-        lr = self._rate.now
         for images, labels, weight in self._batches(len(self._history)):
             self._happen()
             with in_precision(self._device, self._settings.precision):
@@ -156,7 +155,6 @@ class _Training:
             if self._settings.clip_norm is not None:
                 nn.utils.clip_grad_norm_(self._model.parameters(), self._settings.clip_norm)
             self._optimizer.step()
-            lr = self._rate.now
             self._rate.stepped()
             self._step += 1
             if self._average is not None:
@@ -169,7 +167,7 @@ class _Training:
             if (notify or COUNT == 1) and distributed.any_of(stop.asked, self._device):  # several have to agree
                 self._stop()
         with self._average.in_place() if self._average is not None else nullcontext():
-            self._finish_epoch(lr, began)
+            self._finish_epoch(began)
 
     def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, float]]:
         """Augmented images, labels and their weight, batch by batch; of an epoch begun before, what is left of it.
@@ -205,16 +203,16 @@ class _Training:
         if due and forget_reshaped(self._optimizer):
             self._logits_of = self._forward()
 
-    def _finish_epoch(self, lr: float, began: float) -> None:
-        judged = self._evaluate() if len(self._validation) else Evaluation(0, 0, 0, 0)
+    def _finish_epoch(self, began: float) -> None:
+        judged = self._evaluate() if len(self._validation) else None
         zeros = constraints.sparsities(self._model)
         record = EpochRecord(
             epoch=len(self._history) + 1,
             train_loss=distributed.totals([self._epoch_loss.item()], self._device)[0] / len(self._train),
-            val_loss=judged.loss,
-            val_error=judged.top1_error,
-            val_top5_error=judged.top5_error,
-            lr=lr,
+            val_loss=judged.loss if judged else None,
+            val_error=judged.top1_error if judged else None,
+            val_top5_error=judged.top5_error if judged else None,
+            lr=self._rate.last,
             sparsity=sum(count for count, _ in zeros.values()) / max(sum(size for _, size in zeros.values()), 1),
             layers={name: count / size for name, (count, size) in zeros.items()},
             seconds=time.perf_counter() - began,
@@ -224,11 +222,11 @@ class _Training:
         self._epoch_loss.zero_()
         self._history.append(record)
         self._observer.finished_epoch(record)
-        self._rate.judged(judged.loss)
-        rank = (record.val_error, record.val_loss)
-        if record.epoch > self._eligible_after and (
-            self._best is None or not len(self._validation) or rank <= self._best[0]
-        ):
+        rank = 0.0, 0.0  # without validation the last epoch is the best
+        if judged is not None:
+            self._rate.judged(judged.loss)
+            rank = judged.top1_error, judged.loss
+        if record.epoch > self._eligible_after and (self._best is None or rank <= self._best[0]):
             self._best = rank, copy.deepcopy(self._model.state_dict())
 
     def _evaluate(self) -> Evaluation:
@@ -237,8 +235,7 @@ class _Training:
     def _stop(self) -> None:
         assert self._keeper is not None  # otherwise nobody listens to those who ask
         self._save(self._keeper)
-        where = f"epoch {len(self._history) + 1} of {self._settings.epochs}"
-        raise StoppedError(f"stopped in {where}; the state is in {self._keeper.file.path}")
+        raise self._keeper.stopped(len(self._history))
 
     def _save(self, keeper: Keeper) -> None:
         tensors, plain = state.optimizer_parts(self._optimizer)

@@ -187,6 +187,9 @@ class QuantizeSettings(ChosenSettings):
     def _starts_within_epochs(self) -> Self:
         if self.start > self.epochs:
             raise ValueError(f"start <= epochs must hold, not {self.start} <= {self.epochs}")
+        shorter = min(self.start, self.epochs - self.start)
+        if shorter and self.warmup >= shorter:
+            raise ValueError(f"each training has a warm-up: it is shorter than {shorter} epochs, not {self.warmup:g}")
         return self
 
     @property

@@ -245,6 +245,17 @@ CASES = {
         "lies above 0",
     ),
     "a seed beyond 64 bits": (["train", "lenet5", *EVAL, "--seed", "9" * 23], 2, "--seed: input should be less"),
+    "a warm-up longer than one of two trainings": (
+        ["quantize", "lenet300.safetensors", "--fc-bits", "4", "--epochs", "9", "--start", "8", "--warmup", "1", *EVAL],
+        2,
+        "each training has a warm-up: it is shorter than 1 epochs, not 1",
+    ),
+    "a log of no epochs": (["prune", "lenet300.safetensors", "--count", "1", "--log", "x"], 2, "--log is about epochs"),
+    "curves of no epochs": (
+        ["quantize", "lenet300.safetensors", "--fc-bits", "4", "--tensorboard", "x"],
+        2,
+        "--tensorboard is about epochs: give --epochs",
+    ),
     "a warm-up longer than the run": (["train", "lenet5", *EVAL, "--epochs", "2", "--warmup", "2"], 2, "2 < 2"),
     "plateau without validation": (
         ["train", "lenet5", *EVAL, "--lr-schedule", "plateau", "--val-split", "0"],

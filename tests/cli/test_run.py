@@ -90,6 +90,22 @@ def test_force_runs_every_stage_again(recipe, dcomp, tmp_path):
     assert "done before" not in err
 
 
+def test_a_stage_that_begins_anew_removes_what_it_has_logged(recipe, dcomp, tmp_path):
+    out = tmp_path / "out"
+    run = ["run", recipe, "--out", out, "--tensorboard", "--set", "train.epochs=1"]
+    assert dcomp(*run)[0] == 0
+    events = {stage: set((out / "tensorboard" / stage).iterdir()) for stage in ("train", "prune", "quantize")}
+    assert all(len(files) == 1 for files in events.values())
+    assert dcomp(*run, "--set", "quantize.epochs=0")[0] == 0
+    assert set((out / "tensorboard" / "prune").iterdir()) == events["prune"]
+    assert not (out / "tensorboard" / "quantize").exists()
+    assert not (out / "quantize.csv").exists()
+    assert dcomp(*run, "--force")[0] == 0
+    for stage, old in events.items():
+        new = set((out / "tensorboard" / stage).iterdir())
+        assert (len(new), new & old) == (1, set())
+
+
 def test_a_missed_bound_fails_after_the_summary_is_written(recipe, dcomp, tmp_path):
     out = tmp_path / "out"
     code, printed, err = dcomp("run", recipe, "--out", out, "--set", "report.min_ratio=1000", "--json")
@@ -104,6 +120,13 @@ def test_a_run_may_start_from_a_checkpoint(dense_file, dcomp, tmp_path):
     code, printed, _ = dcomp("run", path, "--out", tmp_path / "out")
     assert code == 0
     assert "model.dcz" in printed
+
+
+def test_curves_of_a_run_that_trains_nothing_are_refused(dense_file, dcomp, tmp_path):
+    path = tmp_path / "from.yaml"
+    path.write_text(f"name: from\ncheckpoint: {dense_file}\nprune: {{sparsity: 0.9}}\n")
+    code, _, err = dcomp("run", path, "--out", tmp_path / "out", "--tensorboard")
+    assert (code, "--tensorboard is about epochs, and" in err) == (2, True)
 
 
 BLOCKS = """

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from dcomp.checkpoint import Checkpoint
+from dcomp.checkpoint import ARCHITECTURE_KEY, Checkpoint
 from dcomp.errors import ArchitectureError
 from dcomp.learning import architectures
 from dcomp.learning.architectures.arguments import ARGUMENTS_KEY, Arguments, metadata
@@ -67,7 +67,7 @@ def test_a_factory_of_the_user_is_called(tmp_path, monkeypatch):
 
 
 def test_a_checkpoint_that_names_code_to_import_is_not_followed():
-    hostile = Checkpoint({}, {architectures.ARCHITECTURE_KEY: "os:getcwd"})
+    hostile = Checkpoint({}, {ARCHITECTURE_KEY: "os:getcwd"})
     with pytest.raises(ArchitectureError, match="if you trust that code, add --arch os:getcwd"):
         architectures.architecture_of(hostile)
     assert architectures.architecture_of(hostile, "lenet5") == "lenet5"
@@ -104,11 +104,11 @@ def test_a_fresh_network_is_made_for_its_data_and_only_what_differs_is_recorded(
 
 def test_a_checkpoint_says_what_its_network_is_made_with_and_settings_say_otherwise():
     recorded = {"classes": 100, "grayscale": False, "size": 32}
-    known = Checkpoint({}, {architectures.ARCHITECTURE_KEY: "lenet5", **metadata(recorded)})
+    known = Checkpoint({}, {ARCHITECTURE_KEY: "lenet5", **metadata(recorded)})
     assert arguments("lenet5", split(3, 32, 10), known) == recorded
     assert arguments("lenet5", split(3, 32, 10), known, dropout=0.2) == {**recorded, "dropout": 0.2}
     assert Arguments("lenet5", known, NetworkSettings()).crop == 32
-    plain = Checkpoint({}, {architectures.ARCHITECTURE_KEY: "lenet5"})
+    plain = Checkpoint({}, {ARCHITECTURE_KEY: "lenet5"})
     assert arguments("lenet5", split(3, 32, 100), plain) == {}
 
 

@@ -144,6 +144,17 @@ def test_a_record_has_the_top_5_error_the_rate_and_the_sparsity_of_an_epoch():
     assert set(record.rounded()) == {"epoch", "train_loss", "val_loss", "val_error"}
 
 
+def test_without_validation_nothing_is_recorded_of_it_and_the_last_epoch_stands():
+    model = linear()
+    nothing = blobs(10, 1).subset(torch.arange(0))
+    history = training.fit(model, blobs(100, 0), nothing, settings(epochs=2), Silent())
+    assert {(record.val_loss, record.val_error, record.val_top5_error) for record in history} == {(None, None, None)}
+    assert set(history[0].rounded()) == {"epoch", "train_loss"}
+    again = linear()
+    training.fit(again, blobs(100, 0), nothing, settings(epochs=2), Silent(), eligible_after=1.5)
+    assert torch.equal(again[1].weight, model[1].weight)
+
+
 def test_evaluation_counts_what_is_wrong():
     split = blobs(100, 3)
     model = nn.Flatten()

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from dcomp.checkpoint import Checkpoint
+from dcomp.checkpoint import ARCHITECTURE_KEY, Checkpoint
 from dcomp.errors import ArchitectureError, first_line
 from dcomp.learning.architectures.alexnet import AlexNet
 from dcomp.learning.architectures.lenet import LeNet5, LeNet300
@@ -16,9 +16,6 @@ from dcomp.learning.architectures.vgg import VGG16, VGG16Cifar
 from dcomp.learning.factories import call_factory
 from dcomp.learning.tensors import to_numpy, to_torch
 from dcomp.settings import NETWORKS
-
-ARCHITECTURE_KEY = "dcomp.architecture"
-"""Metadata entry that names the network a checkpoint belongs to."""
 
 TORCHVISION = "torchvision:"
 

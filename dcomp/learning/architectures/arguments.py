@@ -4,9 +4,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from dcomp.checkpoint import Checkpoint
+from dcomp.checkpoint import ARCHITECTURE_KEY, Checkpoint
 from dcomp.errors import ArchitectureError, UsageError
-from dcomp.learning.architectures import ARCHITECTURE_KEY, find
+from dcomp.learning.architectures import find
 from dcomp.learning.datasets import Split
 from dcomp.settings import NetworkSettings
 
