@@ -3,7 +3,7 @@
 ::
 
     name: lenet5-mnist
-    data: mnist                # data, data_dir, cache, workers, device and seed hold for every section that knows them
+    data: mnist                # like data_dir, resize, cache, workers, device and seed for every section that knows it
     train: {architecture: lenet5, epochs: 20}
     prune: {sparsity: 0.92, epochs: 16}
     quantize: {conv_bits: 8, fc_bits: 5, epochs: 3}
@@ -51,7 +51,7 @@ def _in_a_list(value: object) -> object:
 Pruning = Annotated[tuple[PruneSettings, ...], BeforeValidator(_in_a_list)]
 Quantization = Annotated[tuple[QuantizeSettings, ...], BeforeValidator(_in_a_list)]
 
-SHARED_KEYS = ("architecture", "data", "data_dir", "cache", "workers", "device", "plan", "seed")
+SHARED_KEYS = ("architecture", "data", "data_dir", "resize", "cache", "workers", "device", "plan", "seed")
 
 
 class Recipe(Settings):
@@ -61,6 +61,7 @@ class Recipe(Settings):
     architecture: str | None = None
     data: DataName | None = None
     data_dir: Path | None = None
+    resize: int | None = None
     cache: Path | None = None
     workers: int | None = None
     device: str = "auto"

@@ -51,7 +51,7 @@ class Session:
         data = _load(known, settings, observer)
         train, validation = data.split_validation(settings.val_split, settings.seed)
         self._train, self._validation = train.to(self._device), validation.to(self._device)
-        self._arguments = known.complete(data.train)
+        self._arguments, self._resize = known.complete(data.train), known.resize
         torch.manual_seed(settings.seed)
         self._model = distributed.synchronized(_filled(architecture, self._arguments, checkpoint).to(self._device))
         if pretrained:
@@ -137,8 +137,9 @@ class Session:
         return {name: _cast(array, dtypes[name]) for name, array in state.items() if name in dtypes}
 
     def metadata(self) -> dict[str, str]:
-        """The metadata entries by which the checkpoint will find its network again."""
-        return {architectures.ARCHITECTURE_KEY: self._architecture, **arguments.metadata(self._arguments)}
+        """The metadata entries by which the checkpoint will find its network, and the form of its images, again."""
+        made_with = arguments.metadata(self._arguments, self._resize)
+        return {architectures.ARCHITECTURE_KEY: self._architecture, **made_with}
 
 
 def evaluate_checkpoint(
@@ -218,7 +219,7 @@ def _load(known: Arguments, settings: DataSettings, observer: Observer) -> Datas
         crop=known.crop,
         usual=known.usual_crop,
         grayscale=known.grayscale,
-        resize=settings.resize,
+        resize=known.resize,
         workers=settings.workers,
         cache=settings.cache,
         observer=observer,
