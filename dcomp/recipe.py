@@ -18,7 +18,8 @@
 
 `train` may be replaced by `checkpoint: FILE`, with the `architecture` of the file if it does not say. `encode` always
 runs; the other sections may be left out, or be null, which is the same. `plan: FILE`, of `dcomp sensitivity`, gives
-prune and quantize, where they are sections, rules for each layer. Paths count from the current folder.
+prune and quantize, where they are sections, its rules for the layers that they choose. Paths count from the current
+folder.
 """
 
 from collections.abc import Iterable

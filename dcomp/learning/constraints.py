@@ -90,11 +90,11 @@ def share(model: nn.Module, name: str) -> None:
 
 
 def hold(model: nn.Module, names: Iterable[str]) -> list[str]:
-    """Hold what weights already are: shared ones shared, pruned ones pruned; the names of those that are either."""
+    """Hold what parameters already are: shared ones shared, pruned ones pruned; the names of those that are either."""
     held = []
     for name in names:
         module, attribute = _locate(model, name)
-        if _constraint(module, attribute) is not None:
+        if _constraint(module, attribute) is not None or not isinstance(getattr(module, attribute), nn.Parameter):
             continue
         weight = to_numpy(getattr(module, attribute))
         if weight.ndim == 1 and np.all(weight == weight[0]):  # scales of one and shifts of zero, as they are made

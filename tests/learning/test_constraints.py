@@ -129,6 +129,11 @@ def test_hold_leaves_scales_and_shifts_alone_as_they_are_made():
     assert constraints.hold(norm, ["0.weight", "0.bias"]) == ["0.bias"]
 
 
+def test_hold_leaves_buffers_alone(model):
+    model.register_buffer("places", torch.eye(4))
+    assert constraints.hold(model, ["places"]) == []
+
+
 class Tied(nn.Module):
     """A word's vector is also what its logit is computed by."""
 

@@ -32,6 +32,11 @@ class Arguments:
         self._fresh = checkpoint is None or checkpoint.metadata.get(ARCHITECTURE_KEY) != architecture
 
     @property
+    def known(self) -> Mapping[str, Any]:
+        """Those that someone says or the checkpoint records."""
+        return self._known
+
+    @property
     def crop(self) -> int | None:
         """Height and width that images must have."""
         return self._known.get("size")
