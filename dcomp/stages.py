@@ -23,6 +23,7 @@ from dcomp.observer import Continued, EpochRecord, Observer, Silent
 from dcomp.reporting.sizes import SizeReport, measure
 from dcomp.resumption import StateFile
 from dcomp.settings import (
+    DataSettings,
     EncodeSettings,
     EvalSettings,
     LearningSettings,
@@ -62,7 +63,7 @@ def train(
 
     if start is not None and settings.pretrained:
         raise UsageError("a checkpoint to begin with (--from) and --pretrained exclude each other")
-    start = _fitted(start, settings.architecture) if start is not None else None
+    start = _fitted(start, settings.architecture, settings) if start is not None else None
     session = Session(
         settings.architecture, start, settings, observer, pretrained=settings.pretrained, teacher=_teacher(settings)
     )
@@ -91,14 +92,15 @@ def prune(
         CheckpointError: weights that are not finite, or another network's to rewind to.
         StoppedError: Ctrl-C or SIGTERM came; `state` holds what it takes to go on.
     """
-    checkpoint = _fitted(checkpoint, architecture) if settings.epochs else checkpoint
-    pruning = Pruning(checkpoint.tensors, settings)
+    checkpoint, network = _known(checkpoint, architecture, settings) if settings.epochs else (checkpoint, None)
+    pruning = Pruning(checkpoint.tensors, settings, network)
     history: list[EpochRecord] = []
     if settings.rewind or not settings.epochs:
-        checkpoint = checkpoint.replaced(pruning.at_once())
+        pruned = pruning.at_once()
+        checkpoint = checkpoint.replaced(pruned)
     if settings.rewind:
         earlier = prefixes.fitted(sources.load_checkpoint(settings.rewind), checkpoint.tensors)
-        checkpoint = checkpoint.replaced(rewound(checkpoint, earlier, pruning.names))
+        checkpoint = checkpoint.replaced(rewound(checkpoint, earlier, list(pruned)))
     if settings.epochs:
         session = _session(checkpoint, settings, architecture, observer)
         history = retraining.prune(session, checkpoint, pruning, observer, state)
@@ -125,8 +127,8 @@ def quantize(
         CheckpointError: weights that are not finite.
         StoppedError: Ctrl-C or SIGTERM came; `state` holds what it takes to go on.
     """
-    checkpoint = _fitted(checkpoint, architecture) if settings.epochs else checkpoint
-    bits = sharing.bits_of(checkpoint.tensors, settings, observer)
+    checkpoint, network = _known(checkpoint, architecture, settings) if settings.epochs else (checkpoint, None)
+    bits = sharing.bits_of(checkpoint.tensors, settings, observer, network)
     first = second = state
     if state is not None and settings.start:  # the end of the first training is kept until the second is done
         first, second = replace(state, every=0.0), state.second(settings.start)
@@ -134,7 +136,8 @@ def quantize(
     watcher = Continued(observer, before, subset(checkpoint.tensors, layers.select(checkpoint.tensors, layers.WEIGHTS)))
     checkpoint = checkpoint.replaced(sharing.shared(checkpoint.tensors, bits, settings, observer))
     left = settings.epochs - settings.start
-    checkpoint, after = _retrained(checkpoint, settings, left, bits, watcher, architecture, second)
+    names = [name for aliases in bits for name in aliases]
+    checkpoint, after = _retrained(checkpoint, settings, left, names, watcher, architecture, second)
     history = [*before, *map(watcher.following, after)]
     return provenance.noted(checkpoint, "quantize", settings, history)
 
@@ -223,7 +226,7 @@ def evaluate(
     from dcomp.learning.architectures import architecture_of
     from dcomp.learning.session import evaluate_checkpoint
 
-    checkpoint = _fitted(checkpoint, architecture)
+    checkpoint = _fitted(checkpoint, architecture, settings)
     return evaluate_checkpoint(checkpoint, architecture_of(checkpoint, architecture), settings, observer)
 
 
@@ -243,8 +246,8 @@ def sensitivity(
     from dcomp.learning.architectures import architecture_of
     from dcomp.learning.sensitivity import measure as measure_sensitivity
 
-    checkpoint = _fitted(checkpoint, architecture)
-    weights = choice.weights(checkpoint.tensors)
+    checkpoint, network = _known(checkpoint, architecture, settings)
+    weights = choice.weights(checkpoint.tensors, network)
     return measure_sensitivity(checkpoint, weights, architecture_of(checkpoint, architecture), settings, observer)
 
 
@@ -288,13 +291,24 @@ def _retrained(
     return checkpoint.replaced(session.tensors(), session.metadata()), history
 
 
-def _fitted(checkpoint: Checkpoint, architecture: str | None) -> Checkpoint:
+def _fitted(checkpoint: Checkpoint, architecture: str | None, settings: DataSettings) -> Checkpoint:
     """The checkpoint under the names of its network, without the prefixes that wrappers around that have left."""
     if prefixes.common(checkpoint.tensors) is None:
         return checkpoint
-    from dcomp.learning.architectures import architecture_of, build
+    fitted, _ = _known(checkpoint, architecture, settings)
+    return fitted
 
-    return prefixes.fitted(checkpoint, build(architecture_of(checkpoint, architecture)).state_dict())
+
+def _known(
+    checkpoint: Checkpoint, architecture: str | None, settings: DataSettings
+) -> tuple[Checkpoint, choice.Network]:
+    """The checkpoint under the names of its network, and what the network says of each of them."""
+    from dcomp.learning.architectures import architecture_of, build, parameters_of
+    from dcomp.learning.architectures.arguments import Arguments
+
+    name = architecture_of(checkpoint, architecture)
+    network = parameters_of(build(name, Arguments(name, checkpoint, settings).known))
+    return prefixes.fitted(checkpoint, network), network
 
 
 def _session(

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from dcomp.compression import choice
 from dcomp.compression.byte_budget import ByteBudget
+from dcomp.compression.choice import Choice, Network, check_finite
+from dcomp.errors import UsageError
 from dcomp.pruning import budget, criteria
 from dcomp.pruning.budget import Group, Score, Weights
 from dcomp.settings import PruneSettings
@@ -14,27 +15,32 @@ from dcomp.settings import PruneSettings
 class Pruning:
     """A checkpoint's weights as they were found, and the budgets that the settings give them."""
 
-    def __init__(self, tensors: Weights, settings: PruneSettings) -> None:
+    def __init__(self, tensors: Weights, settings: PruneSettings, network: Network | None = None) -> None:
         """Choose the weights and form the groups.
 
         Raises:
-            UsageError: no such layers, or more asked of one than it has.
+            UsageError: no such layers, or more asked of one than it has, or nothing of any.
             CheckpointError: weights that are not finite.
         """
         self._settings = settings
         self._rows = settings.structure == "row"
         self._schedule = settings.mask_schedule
-        found = choice.names(tensors, settings.kinds, settings, "weights")
-        self._weights = {name: tensors[name] for name in found}
-        choice.check_finite(self._weights)
+        self._choice = Choice(tensors, settings.kinds, settings, "weights", network)
+        self._own = self._choice.values()
+        self._weights = {name: tensors[name] for name in self._choice.names}
+        check_finite(self._weights)
         self._score = _score(self._weights, settings)
         self._deviations: dict[str, float] = {}
         if settings.unit == "threshold":
             self._deviations = {name: criteria.deviation(array) for name, array in self._weights.items()}
         self._bytes: ByteBudget | None = None
         if settings.target_ratio is not None:
+            found = list(self._choice.under_all_names(self._weights))
             self._bytes = ByteBudget(tensors, found, settings.target_ratio, settings.code_bits)
         self._groups = self._groups_of(self._weights)
+        if not self._groups:
+            asked = "give a sparsity, like 0.9, or a count or an amount"
+            raise UsageError(f"nothing is asked for {', '.join(self._choice.names)}: {asked}")
         self._sizes, self._zeros = {}, {}
         for group in self._groups:
             counts = [budget.count_kept(self._weights[name], rows=self._rows) for name in group.names]
@@ -43,7 +49,7 @@ class Pruning:
 
     @property
     def names(self) -> list[str]:
-        """The tensors that are pruned."""
+        """The tensors that are pruned, each by its first name."""
         return [name for group in self._groups for name in group.names]
 
     @property
@@ -96,14 +102,15 @@ class Pruning:
         return budget.masks(weights, now, score)
 
     def at_once(self) -> dict[str, np.ndarray]:
-        """The tensors pruned, without retraining."""
+        """The tensors pruned, without retraining; tied ones by each of their names."""
         masks = self.masks_at(self._schedule.moves()[-1], self._weights)
-        return {
-            name: np.where(kept & (self._weights[name] != 0), self._weights[name], 0) for name, kept in masks.items()
-        }
+        return self._choice.under_all_names(
+            {name: np.where(kept & (self._weights[name] != 0), self._weights[name], 0) for name, kept in masks.items()}
+        )
 
     def notes(self, tensors: Weights) -> Iterator[str]:
         """What a person should know of what came of it, group by group."""
+        yield from self._choice.notes()
         for group in self._groups:
             found = budget.sparsity_of(tensors, group.names)
             kept = sum(np.count_nonzero(tensors[name]) for name in group.names)
@@ -118,19 +125,17 @@ class Pruning:
     def _groups_of(self, weights: Weights) -> list[Group]:
         """The groups, each with the sparsity that the last move brings about if weights stay as they are."""
         settings = self._settings
-        rules, together = settings.rules, settings.scope == "global"
+        own, together = self._own, settings.scope == "global"
         if settings.count is not None:
-            return budget.by_count(weights, settings.count, together=together, rules=rules, rows=self._rows)
+            return budget.by_count(weights, settings.count, together=together, own=own, rows=self._rows)
         if settings.amount is not None:
             moves = len(self._schedule.moves())
-            return budget.by_amount(
-                self._weights, settings.amount, moves, together=together, rules=rules, rows=self._rows
-            )
+            return budget.by_amount(self._weights, settings.amount, moves, together=together, own=own, rows=self._rows)
         if settings.target_ratio is not None:
-            return budget.by_sparsity(weights, 0.0, together=True, rules=())
+            return budget.by_sparsity(weights, 0.0, together=True, own={})
         if settings.threshold is not None:
-            return budget.by_deviation(weights, settings.threshold, rules, self._deviations)
-        return budget.by_sparsity(weights, settings.sparsity, together=together, rules=rules)
+            return budget.by_deviation(weights, settings.threshold, own, self._deviations)
+        return budget.by_sparsity(weights, settings.sparsity, together=together, own=own)
 
 
 def _fisher(squared_gradients: Weights) -> Score:

@@ -5,15 +5,18 @@ from collections.abc import Mapping
 import numpy as np
 
 from dcomp import layers
-from dcomp.compression import choice
+from dcomp.compression.choice import Choice, Network, check_finite
 from dcomp.errors import UsageError
+from dcomp.layers import Aliases
 from dcomp.observer import Observer
 from dcomp.quantization import kmeans
 from dcomp.settings import QuantizeSettings
 
 
-def bits_of(tensors: Mapping[str, np.ndarray], settings: QuantizeSettings, observer: Observer) -> dict[str, int]:
-    """The bits of each tensor that is to share values; kinds asked for that are not there are told.
+def bits_of(
+    tensors: Mapping[str, np.ndarray], settings: QuantizeSettings, observer: Observer, network: Network | None = None
+) -> dict[Aliases, int]:
+    """The bits of each tensor that is to share values, by its names; what was asked for and is not there is told.
 
     Raises:
         UsageError: no such layers.
@@ -23,31 +26,37 @@ def bits_of(tensors: Mapping[str, np.ndarray], settings: QuantizeSettings, obser
     for kind in by_kind:
         if not layers.select(tensors, (kind,)):
             observer.note(f"the checkpoint has no {kind} tensor to quantize")
-    candidates = choice.names(
-        tensors, tuple(dict.fromkeys([*layers.WEIGHTS, *by_kind])), settings, "tensor to quantize"
-    )
-    kinds = {name: layers.kind_of(name, tensors[name]) for name in candidates}
-    bits = {name: by_kind[kind] for name, kind in kinds.items() if kind in by_kind}
-    bits |= {name: int(value) for name, value in layers.apply_rules(candidates, settings.rules).items()}
+    kinds = tuple(dict.fromkeys([*layers.WEIGHTS, *by_kind]))
+    choice = Choice(tensors, kinds, settings, "tensor to quantize", network)
+    for note in choice.notes():
+        observer.note(note)
+    own = choice.values()
+    kind_of = {names: layers.kind_of(names[0], tensors[names[0]]) for names in choice.aliases}
+    bits = {names: by_kind[kind] for names, kind in kind_of.items() if kind in by_kind}
+    bits |= {names: int(own[names[0]]) for names in choice.aliases if names[0] in own}
+    if not bits and not by_kind:
+        raise UsageError(f"nothing is asked for {', '.join(choice.names)}: give conv_bits (--conv-bits) or fc_bits")
     if not bits:
         left = " that only and skip leave" if settings.only or settings.skip else ""
         raise UsageError(f"the checkpoint has no {' or '.join(by_kind)} tensor to quantize{left}")
-    choice.check_finite({name: tensors[name] for name in bits})
+    check_finite({names[0]: tensors[names[0]] for names in bits})
     return bits
 
 
 def shared(
-    tensors: Mapping[str, np.ndarray], bits: Mapping[str, int], settings: QuantizeSettings, observer: Observer
+    tensors: Mapping[str, np.ndarray], bits: Mapping[Aliases, int], settings: QuantizeSettings, observer: Observer
 ) -> dict[str, np.ndarray]:
-    """The tensors named by `bits`, their kept weights at no more than 2^bits values each (paper, section 3)."""
+    """The tensors that `bits` has, their kept weights at no more than 2^bits values each (paper, section 3)."""
     rng = np.random.default_rng(settings.seed)
     made: dict[str, np.ndarray] = {}
-    for name, own_bits in bits.items():
-        weights = tensors[name]
+    for names, own_bits in bits.items():
+        weights = tensors[names[0]]
         kept = weights[weights != 0]
         codebook, codes = kmeans.share(kept, own_bits, settings.init, rng)
-        made[name] = np.zeros_like(weights)
-        made[name][weights != 0] = codebook[codes]
+        result = np.zeros_like(weights)
+        result[weights != 0] = codebook[codes]
+        made |= dict.fromkeys(names, result)
         if codebook.size < 2**own_bits:
-            observer.note(f"{name}: {codebook.size} values, fewer than the {2**own_bits} that {own_bits} bits allow")
+            allowed = f"fewer than the {2**own_bits} that {own_bits} bits allow"
+            observer.note(f"{names[0]}: {codebook.size} values, {allowed}")
     return made

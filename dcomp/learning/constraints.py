@@ -10,7 +10,7 @@ something smaller at every use. The optimizer sees only that, so no training loo
 `release` computes the weights a last time and leaves a plain model.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -112,11 +112,11 @@ def share(model: nn.Module, name: str) -> None:
 
 
 def hold(model: nn.Module, names: Iterable[str]) -> list[str]:
-    """Hold what weights already are: shared ones shared, pruned ones pruned; the names of those that are either."""
+    """Hold what parameters already are: shared ones shared, pruned ones pruned; the names of those that are either."""
     held = []
     for name in names:
         module, attribute = _locate(model, name)
-        if _constraint(module, attribute) is not None:
+        if _constraint(module, attribute) is not None or not isinstance(getattr(module, attribute), nn.Parameter):
             continue
         weight = to_numpy(getattr(module, attribute))
         if weight.ndim == 1 and np.all(weight == weight[0]):  # scales of one and shifts of zero, as they are made
@@ -140,37 +140,6 @@ def is_shared(weight: np.ndarray) -> bool:
     most = min(256, kept.size * 7 // 8)
     few = np.unique(kept[: 4 * most]).size  # of a large tensor that is not shared, the first values tell
     return few <= most and 0 < np.unique(kept).size <= most
-
-
-def restore(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Load a model's state as it was under constraints; those that the model is not under yet are put on.
-
-    Raises:
-        RuntimeError: names or shapes are not those of the network.
-    """
-    for key in state:
-        path, separator, place = f".{key}".rpartition(".parametrizations.")
-        attribute, _, part = place.partition(".0.")
-        if not separator or part not in ("mask", "positions"):
-            continue
-        module = model.get_submodule(path[1:])
-        wanted = Mask if part == "mask" else Codebook
-        held = _constraint(module, attribute)
-        if isinstance(held, wanted):
-            continue
-        if held is not None:
-            parametrize.remove_parametrizations(module, attribute)
-        weight = getattr(module, attribute)
-        entry = key.removesuffix(f"0.{part}")
-        if part == "mask":
-            made: nn.Module = Mask(state[key].to(weight.device, copy=True))
-        else:
-            parts = [
-                state[entry + name].to(weight.device, copy=True) for name in ("0.positions", "0.codes", "original")
-            ]
-            made = Codebook(weight.shape, *parts)
-        _constrain(model, f"{path}.{attribute}".removeprefix("."), made)
-    model.load_state_dict(state)
 
 
 def sparsities(model: nn.Module) -> dict[str, tuple[int, int]]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dcomp.settings import LearningSettings
 
@@ -32,21 +32,6 @@ def make_optimizer(model: nn.Module, settings: LearningSettings) -> torch.optim.
             return torch.optim.Adam(parameters, lr, weight_decay=decay, fused=fused)
         case "adamw":
             return torch.optim.AdamW(parameters, lr, weight_decay=decay, fused=fused)
-
-
-def forget_reshaped(optimizer: torch.optim.Optimizer) -> bool:
-    """Begin anew with parameters whose shape has changed since; whether there were any."""
-    changed = [
-        parameter
-        for parameter, memory in optimizer.state.items()
-        if any(isinstance(kept, Tensor) and kept.ndim and kept.shape != parameter.shape for kept in memory.values())
-    ]
-    for parameter in changed:
-        memory = optimizer.state[parameter]
-        for key, kept in memory.items():
-            if isinstance(kept, Tensor):  # zeros are what an optimizer begins with
-                memory[key] = torch.zeros_like(parameter if kept.ndim else kept)
-    return bool(changed)
 
 
 def lr_factor(settings: LearningSettings, progress: float) -> float:

@@ -24,7 +24,7 @@ from dcomp.learning.tensors import to_numpy
 from dcomp.learning.training import Event, fit
 from dcomp.observer import EpochRecord, Observer
 from dcomp.resumption import StateFile
-from dcomp.settings import DataSettings, EvalSettings, LearningSettings, NetworkSettings
+from dcomp.settings import DataSettings, EvalSettings, LearningSettings
 
 
 class Session:
@@ -58,7 +58,7 @@ class Session:
         data = _load(known, settings, observer)
         train, validation = data.split_validation(settings.val_split, settings.seed)
         self._train, self._validation = train.to(self._device), validation.to(self._device)
-        self._arguments = known.complete(data.train)
+        self._arguments, self._resize = known.complete(data.train), known.resize
         torch.manual_seed(settings.seed)
         self._model = distributed.synchronized(_filled(architecture, self._arguments, checkpoint).to(self._device))
         if pretrained:
@@ -171,8 +171,9 @@ class Session:
         return {name: _cast(array, dtypes[name]) for name, array in state.items() if name in dtypes}
 
     def metadata(self) -> dict[str, str]:
-        """The metadata entries by which the checkpoint will find its network again."""
-        return {ARCHITECTURE_KEY: self._architecture, **arguments.metadata(self._arguments)}
+        """The metadata entries by which the checkpoint will find its network, and the form of its images, again."""
+        made_with = arguments.metadata(self._arguments, self._resize)
+        return {ARCHITECTURE_KEY: self._architecture, **made_with}
 
 
 def evaluate_checkpoint(
@@ -252,7 +253,7 @@ def _load(known: Arguments, settings: DataSettings, observer: Observer) -> Datas
         crop=known.crop,
         usual=known.usual_crop,
         grayscale=known.grayscale,
-        resize=settings.resize,
+        resize=known.resize,
         workers=settings.workers,
         cache=settings.cache,
         observer=observer,
@@ -264,7 +265,7 @@ def _load(known: Arguments, settings: DataSettings, observer: Observer) -> Datas
 def _teacher(checkpoint: Checkpoint, seen: Split) -> torch.nn.Module:
     """A teacher's network, which has to know the classes of the images that it is to see."""
     architecture = architectures.architecture_of(checkpoint)
-    model = _filled(architecture, Arguments(architecture, checkpoint, NetworkSettings()).complete(seen), checkpoint)
+    model = _filled(architecture, Arguments(architecture, checkpoint, DataSettings()).complete(seen), checkpoint)
     check_fit(model, seen, architecture)
     return model
 

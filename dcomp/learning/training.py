@@ -21,7 +21,7 @@ from dcomp.learning.datasets import Split
 from dcomp.learning.devices import check_compiler, in_precision
 from dcomp.learning.evaluation import Evaluation, evaluate
 from dcomp.learning.losses import Loss
-from dcomp.learning.optimization import LearningRate, forget_reshaped, make_optimizer
+from dcomp.learning.optimization import LearningRate, make_optimizer
 from dcomp.learning.state import Keeper
 from dcomp.observer import EpochRecord, Observer
 from dcomp.processes import COUNT, FIRST, NUMBER
@@ -197,11 +197,9 @@ class _Training:
     def _happen(self) -> None:
         """Let the events happen whose time has come since the step before."""
         before = (self._step - 1) / self._steps_per_epoch if self._step else -math.inf
-        due = [action for at, action in self._events if before < at <= self._step / self._steps_per_epoch]
-        for action in due:
-            action()
-        if due and forget_reshaped(self._optimizer):
-            self._logits_of = self._forward()
+        for at, action in self._events:
+            if before < at <= self._step / self._steps_per_epoch:
+                action()
 
     def _finish_epoch(self, began: float) -> None:
         judged = self._evaluate() if len(self._validation) else None
@@ -276,7 +274,7 @@ class _Training:
         try:
             if facts["examples"] != len(self._train):
                 raise ValueError(f"it is of {facts['examples']} training examples, not {len(self._train)}")
-            constraints.restore(self._model, parts["model"])
+            self._model.load_state_dict(parts["model"])
             state.restore_optimizer(self._optimizer, parts.get("optimizer", {}), facts["optimizer"])
             self._rate.restore(facts["rate"])
             if self._average is not None:

@@ -143,9 +143,19 @@ class PruneSettings(ChosenSettings):
         return next((unit for unit in UNITS if getattr(self, unit) is not None), "sparsity")
 
     @property
+    def planned(self) -> list[Rule]:
+        """What the plan asks for single layers."""
+        return [Rule.parse(text) for text in self.plan]
+
+    @property
+    def own_rules(self) -> list[Rule]:
+        """What is asked for single layers besides the plan, and goes over it."""
+        return [Rule.parse(text) for text in self.layer]
+
+    @property
     def rules(self) -> list[Rule]:
-        """What is asked for single layers."""
-        return [Rule.parse(text) for text in (*self.plan, *self.layer)]
+        """All that is asked for single layers."""
+        return [*self.planned, *self.own_rules]
 
     @property
     def moves_until(self) -> float:
@@ -193,9 +203,19 @@ class QuantizeSettings(ChosenSettings):
         return self
 
     @property
+    def planned(self) -> list[Rule]:
+        """The plan's per-layer bits."""
+        return [Rule.parse(text) for text in self.plan]
+
+    @property
+    def own_rules(self) -> list[Rule]:
+        """Per-layer bits besides the plan's, which they go over."""
+        return [Rule.parse(text) for text in self.bits]
+
+    @property
     def rules(self) -> list[Rule]:
-        """Per-layer bits."""
-        return [Rule.parse(text) for text in (*self.plan, *self.bits)]
+        """All per-layer bits."""
+        return [*self.planned, *self.own_rules]
 
     @property
     def bits_of_kind(self) -> dict[Kind, int]:

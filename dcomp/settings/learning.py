@@ -8,7 +8,7 @@ from pydantic import (
     model_validator,
 )
 
-from dcomp.settings.base import Settings
+from dcomp.settings.base import WITHOUT_EFFECT, Settings
 from dcomp.settings.values import (
     DATA_NAMES,
     MAX_SEED,
@@ -118,9 +118,9 @@ class EvalSettings(DataSettings):
 
     @property
     def examples(self) -> str:
-        """What errors are measured on: the data set, and how its images are cut if that is set."""
-        cut = {key: value for key, value in (("crop", self.crop), ("resize", self.resize)) if value is not None}
-        return " ".join([self.data, *(f"{key}={value}" for key, value in cut.items())])
+        """What errors are measured on, and how: the data set, and what else is set that may change them."""
+        others = self.model_dump(mode="json", exclude_defaults=True, exclude=WITHOUT_EFFECT | {"data", "max_error"})
+        return " ".join([self.data, *(f"{key}={value}" for key, value in others.items())])
 
 
 class SensitivitySettings(DataSettings):

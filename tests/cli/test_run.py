@@ -1,10 +1,12 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dcomp import sources
 from dcomp.container.reader import Container
+from dcomp.recipe import load
 
 RECIPE = """
 name: tiny
@@ -62,6 +64,22 @@ def test_errors_are_measured_again_without_running_stages_again(recipe, dcomp, t
     _, _, err = dcomp("run", recipe, "--out", out)
     assert err.count("done before") == 4
     assert json.loads((out / "summary.json").read_text())["stages"][0]["top1_error"] > 0
+
+
+@pytest.mark.parametrize("change", ["precision=bf16", "resize=64"])
+def test_errors_are_measured_again_when_what_they_go_by_has_changed(recipe, dcomp, tmp_path, change):
+    measured = []
+    for arguments in ([], ["--set", f"eval.{change}"], ["--set", "eval.workers=0", "--set", "eval.max_error=99"]):
+        only_train = ["--set", "prune=null", "--set", "quantize=null"]
+        assert dcomp("run", recipe, "--out", tmp_path / "out", *only_train, *arguments)[0] == 0
+        measured.append(set(json.loads((tmp_path / "out" / "stages.json").read_text())["train"]["errors"]))
+    assert measured == [{"digits"}, {"digits", f"digits {change}"}, {"digits", f"digits {change}"}]
+
+
+def test_keys_above_the_sections_hold_for_every_section_that_knows_them(recipe):
+    read = load(recipe, ["resize=64", "cache=photos", "eval.resize=80"])
+    assert [section.resize for section in (read.train, *read.prune, *read.quantize, read.eval)] == [64, 64, 64, 80]
+    assert read.eval.cache == read.train.cache == Path("photos")
 
 
 def test_a_stage_that_fails_keeps_those_before_it_and_no_stale_summary(recipe, dcomp, tmp_path):

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from dcomp.learning.optimization import LearningRate, forget_reshaped, make_optimizer
+from dcomp.learning.optimization import LearningRate, make_optimizer
 from dcomp.settings import TrainSettings
 
 STEPS = 10  # an epoch
@@ -59,15 +59,3 @@ def test_plateau_divides_by_ten_once_the_validation_loss_has_not_fallen_for_long
     assert rates[9] < 1
     assert rates[10:60] == pytest.approx([1.0] * 50)
     assert rates[60:] == pytest.approx([0.1] * 40)
-
-
-def test_an_optimizer_forgets_the_momentum_of_a_parameter_that_has_another_shape_now():
-    model = nn.Linear(3, 2)
-    optimizer = make_optimizer(model, settings())
-    model(torch.ones(1, 3)).sum().backward()
-    optimizer.step()
-    assert not forget_reshaped(optimizer)
-    model.weight.data = torch.ones(5)
-    assert forget_reshaped(optimizer)
-    assert optimizer.state[model.weight]["momentum_buffer"].tolist() == [0] * 5
-    assert optimizer.state[model.bias]["momentum_buffer"].all()

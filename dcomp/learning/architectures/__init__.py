@@ -132,6 +132,18 @@ def load_pretrained(model: nn.Module, architecture: str) -> None:
     zoo.fill(model, architecture.removeprefix(TORCHVISION))
 
 
+def parameters_of(model: nn.Module) -> dict[str, str | None]:
+    """For each name in a model's state the first name of the parameter that it is, tied ones having several.
+
+    None stands for a buffer.
+    """
+    first: dict[int, str] = {}
+    return {
+        name: first.setdefault(id(tensor), name) if isinstance(tensor, nn.Parameter) else None
+        for name, tensor in model.state_dict(keep_vars=True).items()
+    }
+
+
 def tensors_of(model: nn.Module) -> dict[str, np.ndarray]:
     """A model's state as the tensors of a checkpoint, in the model's order."""
     return {name: to_numpy(tensor) for name, tensor in model.state_dict().items()}
