@@ -8,7 +8,7 @@ from dcomp import layers
 from dcomp.compression import choice
 from dcomp.errors import UsageError
 from dcomp.observer import Observer
-from dcomp.quantization import kmeans
+from dcomp.quantization import entropy
 from dcomp.settings import QuantizeSettings
 
 
@@ -45,7 +45,7 @@ def shared(
     for name, own_bits in bits.items():
         weights = tensors[name]
         kept = weights[weights != 0]
-        codebook, codes = kmeans.share(kept, own_bits, settings.init, rng)
+        codebook, codes = entropy.share(kept, own_bits, settings.rate_weight, settings.init, rng)
         made[name] = np.zeros_like(weights)
         made[name][weights != 0] = codebook[codes]
         if codebook.size < 2**own_bits:
