@@ -120,6 +120,16 @@ def test_fewer_values_than_bits_allow_are_fine_and_said(lenet_like):
     assert np.array_equal(shared.tensors["fc3.weight"], coarse.tensors["fc3.weight"])
 
 
+def test_dear_bits_leave_fewer_values_and_the_checkpoint_says_how_dear(lenet_like):
+    pruned = stages.prune(lenet_like, PruneSettings(sparsity=0.9))
+    shared = stages.quantize(pruned, QuantizeSettings(fc_bits=5, rate_weight=0.05))
+    assert shared.metadata["dcomp.quantize"] == '{"fc_bits":5,"lambda":0.05}'
+    for name in WEIGHTS:
+        before, after = pruned.tensors[name], shared.tensors[name]
+        assert np.array_equal(before == 0, after == 0)
+        assert np.unique(after[after != 0]).size < 20
+
+
 DIGITS = {"data": "digits", "batch_size": 32, "lr": 0.05}
 
 

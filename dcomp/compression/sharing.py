@@ -9,7 +9,7 @@ from dcomp.compression.choice import Choice, Network, check_finite
 from dcomp.errors import UsageError
 from dcomp.layers import Aliases
 from dcomp.observer import Observer
-from dcomp.quantization import kmeans
+from dcomp.quantization import entropy
 from dcomp.settings import QuantizeSettings
 
 
@@ -52,7 +52,7 @@ def shared(
     for names, own_bits in bits.items():
         weights = tensors[names[0]]
         kept = weights[weights != 0]
-        codebook, codes = kmeans.share(kept, own_bits, settings.init, rng)
+        codebook, codes = entropy.share(kept, own_bits, settings.rate_weight, settings.init, rng)
         result = np.zeros_like(weights)
         result[weights != 0] = codebook[codes]
         made |= dict.fromkeys(names, result)

@@ -179,6 +179,9 @@ class QuantizeSettings(ChosenSettings):
     bias_bits: Bits | None = Field(None, description="Bits for biases and normalization tensors, else left alone.")
     bits: Rules = Field((), description="REGEX=BITS for layers of their own; repeatable.")
     plan: QuantizePlan = Field((), description="Plan of dcomp sensitivity; --bits overrides it.")
+    rate_weight: float = Field(
+        0.0, alias="lambda", ge=0, description="Weigh bits of codes too: a bit is worth this part of the mean square."
+    )
     init: Init = Field("linear", description="Where centroids start; optimal is exact, and slower.")
     start: int = Field(0, ge=0, description="Epoch at which weights are shared; until then they train, zeros held.")
     optimizer: Optimizer = Field("adam", description="Optimizer.")
