@@ -138,6 +138,8 @@ def quantize(
     left = settings.epochs - settings.start
     names = [name for aliases in bits for name in aliases]
     checkpoint, after = _retrained(checkpoint, settings, left, names, watcher, architecture, second)
+    if settings.codebook_values != "float32":
+        checkpoint = checkpoint.replaced(sharing.rounded(checkpoint.tensors, names, settings.codebook_values))
     history = [*before, *map(watcher.following, after)]
     return provenance.noted(checkpoint, "quantize", settings, history)
 

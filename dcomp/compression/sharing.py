@@ -1,7 +1,8 @@
 """What the settings of `quantize` ask of a checkpoint: which tensors share how many values, and those values."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+import ml_dtypes
 import numpy as np
 
 from dcomp import layers
@@ -11,6 +12,20 @@ from dcomp.layers import Aliases
 from dcomp.observer import Observer
 from dcomp.quantization import entropy
 from dcomp.settings import QuantizeSettings
+from dcomp.settings.values import CodebookValues
+
+
+def rounded(tensors: Mapping[str, np.ndarray], names: Iterable[str], values: CodebookValues) -> dict[str, np.ndarray]:
+    """The tensors named, their elements rounded to what a smaller type can hold; what is not zero stays so."""
+    kind = ml_dtypes.bfloat16 if values == "bfloat16" else np.dtype(values)
+    limits = ml_dtypes.finfo(kind)
+    made = {}
+    for name in names:
+        array = tensors[name]
+        nearest = np.clip(array, limits.min, limits.max).astype(kind).astype(array.dtype)
+        least = np.copysign(np.asarray(limits.smallest_subnormal, array.dtype), array)
+        made[name] = np.where((nearest == 0) & (array != 0), least, nearest)
+    return made
 
 
 def bits_of(

@@ -168,6 +168,17 @@ def trained(model: nn.Module, name: str) -> Tensor:
     return _parameter(module, attribute) if held else getattr(module, attribute)
 
 
+def codebooks(model: nn.Module) -> list[nn.Parameter]:
+    """The shared values of all tensors, each once."""
+    found = {
+        id(places.original): places.original
+        for module in model.modules()
+        for places in getattr(module, "parametrizations", {}).values()
+        if isinstance(places[0], Codebook)
+    }
+    return list(found.values())
+
+
 def effective_tensors(model: nn.Module) -> Tensors:
     """All weights that are no biases as the network uses them, constraints applied; each is read when asked for."""
     specs = {

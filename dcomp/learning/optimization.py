@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from dcomp.settings import LearningSettings
+from dcomp.learning import constraints
+from dcomp.settings import LearningSettings, QuantizeSettings
 
 FUSED = ("cpu", "cuda")
 """Devices on which an optimizer takes one pass over a parameter and what it remembers, instead of one an operation."""
@@ -20,8 +21,9 @@ LOWEST, LAST = 1 / 25, 1 / 250_000  # where `one-cycle` begins and ends (Smith 2
 
 def make_optimizer(model: nn.Module, settings: LearningSettings) -> torch.optim.Optimizer:
     """The optimizer that the settings name, over all of the model's parameters."""
-    parameters, lr, decay = list(model.parameters()), settings.lr, settings.weight_decay
-    fused = parameters[0].device.type in FUSED
+    lr, decay = settings.lr, settings.weight_decay
+    parameters = _groups(model, settings)
+    fused = next(model.parameters()).device.type in FUSED
     match settings.optimizer:
         case "sgd":
             nesterov = settings.momentum > 0
@@ -32,6 +34,16 @@ def make_optimizer(model: nn.Module, settings: LearningSettings) -> torch.optim.
             return torch.optim.Adam(parameters, lr, weight_decay=decay, fused=fused)
         case "adamw":
             return torch.optim.AdamW(parameters, lr, weight_decay=decay, fused=fused)
+
+
+def _groups(model: nn.Module, settings: LearningSettings) -> list[dict[str, Any]]:
+    """All parameters, shared values at their own learning rate if they have one."""
+    if not isinstance(settings, QuantizeSettings) or settings.centroid_lr is None:
+        return [{"params": list(model.parameters())}]
+    shared = {id(parameter) for parameter in constraints.codebooks(model)}
+    rest = [parameter for parameter in model.parameters() if id(parameter) not in shared]
+    own = {"params": constraints.codebooks(model), "lr": settings.centroid_lr}
+    return [{"params": rest}, own] if rest else [own]
 
 
 def lr_factor(settings: LearningSettings, progress: float) -> float:
@@ -96,7 +108,7 @@ class LearningRate:
 
     @property
     def now(self) -> float:
-        """The rate of the next step."""
+        """The rate of the next step, of all but shared values that have their own."""
         return float(self._optimizer.param_groups[0]["lr"])
 
     def stepped(self) -> None:
@@ -113,13 +125,14 @@ class LearningRate:
     def state(self) -> dict[str, Any]:
         """What `restore` needs, as plain data."""
         plateau = self._plateau.state_dict() if self._plateau is not None else {}
-        return {"step": self._by_step.last_epoch, "lr": self.now, "last": self.last, "plateau": plateau}
+        rates = [group["lr"] for group in self._optimizer.param_groups]
+        return {"step": self._by_step.last_epoch, "lr": rates, "last": self.last, "plateau": plateau}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what `state` gave."""
         self._by_step.last_epoch = state["step"]
         self.last = state["last"]
-        for group in self._optimizer.param_groups:
-            group["lr"] = state["lr"]
+        for group, lr in zip(self._optimizer.param_groups, state["lr"], strict=True):
+            group["lr"] = lr
         if self._plateau is not None:
             self._plateau.load_state_dict(state["plateau"])

@@ -15,6 +15,7 @@ from dcomp.settings.values import (
     LAYER_LIMITS,
     UNITS,
     Bits,
+    CodebookValues,
     Criterion,
     Epochs,
     FileName,
@@ -187,6 +188,12 @@ class QuantizeSettings(ChosenSettings):
     optimizer: Optimizer = Field("adam", description="Optimizer.")
     lr: float = Field(0.0002, gt=0, description="Learning rate at the start.")
     weight_decay: float = Field(0.0, ge=0, description="L2 penalty of the optimizer.")
+    centroid_lr: float | None = Field(
+        None, gt=0, description="Learning rate of the shared values; that of all else, --lr, unless given."
+    )
+    codebook_values: CodebookValues = Field(
+        "float32", description="Round shared values to this type at the end: codebooks of 16 or more take less."
+    )
 
     @model_validator(mode="after")
     def _some_bits(self) -> Self:

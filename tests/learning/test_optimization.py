@@ -2,8 +2,9 @@ import pytest
 import torch
 from torch import nn
 
+from dcomp.learning import constraints
 from dcomp.learning.optimization import LearningRate, make_optimizer
-from dcomp.settings import TrainSettings
+from dcomp.settings import QuantizeSettings, TrainSettings
 
 STEPS = 10  # an epoch
 
@@ -59,3 +60,22 @@ def test_plateau_divides_by_ten_once_the_validation_loss_has_not_fallen_for_long
     assert rates[9] < 1
     assert rates[10:60] == pytest.approx([1.0] * 50)
     assert rates[60:] == pytest.approx([0.1] * 40)
+
+
+def test_shared_values_have_a_learning_rate_of_their_own_that_keeps_its_ratio_when_resumed():
+    model = nn.Linear(4, 2)
+    constraints.share(model, "weight")
+    chosen = QuantizeSettings(fc_bits=2, data="digits", epochs=2, lr=0.5, centroid_lr=0.25, lr_schedule="cosine")
+    optimizer = make_optimizer(model, chosen)
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert rates == {id(model.bias): 0.5, id(model.parametrizations.weight.original): 0.25}
+    rate = LearningRate(optimizer, chosen, STEPS)
+    for _ in range(7):
+        optimizer.step()
+        rate.stepped()
+    again = make_optimizer(model, chosen)
+    resumed = LearningRate(again, chosen, STEPS)
+    resumed.restore(rate.state())
+    first, second = (group["lr"] for group in again.param_groups)
+    assert first == rate.now
+    assert second == pytest.approx(first / 2)
