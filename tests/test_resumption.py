@@ -114,6 +114,24 @@ def test_a_resumed_pruning_with_moving_masks_equals_a_straight_one(trained, stop
     assert same(straight, stopped_and_resumed(stages.prune, trained, settings, stops=stops))
 
 
+@pytest.mark.parametrize("stops", [[8], [30]])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sparsity": 0.95, "regrow": True, "rewind_lr": True, "ema": 0.9},
+        {"target_ratio": 30, "criterion": "fisher", "kinds": "conv,linear,bias", "dead_units": "remove"},
+    ],
+    ids=["regrow", "bytes"],
+)
+def test_a_resumed_pruning_by_other_means_equals_a_straight_one(trained, stopped_and_resumed, tmp_path, stops, changes):
+    teacher = tmp_path / "teacher.safetensors"
+    with teacher.open("wb") as file:
+        safetensors_file.save(trained, file)
+    settings = PruneSettings(epochs=3, until=2, every=0.5, distill=teacher, **changes, **DIGITS)
+    straight = stages.prune(trained, settings)
+    assert same(straight, stopped_and_resumed(stages.prune, trained, settings, stops=stops))
+
+
 @pytest.mark.parametrize("stops", [[8], [22, 24]])
 def test_a_resumed_tuning_of_a_codebook_equals_a_straight_one(trained, stopped_and_resumed, stops):
     pruned = stages.prune(trained, PruneSettings(sparsity=0.9))

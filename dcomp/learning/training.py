@@ -200,6 +200,7 @@ class _Training:
         for at, action in self._events:
             if before < at <= self._step / self._steps_per_epoch:
                 action()
+                self._model.train()  # those who look at the network have it evaluate
 
     def _finish_epoch(self, began: float) -> None:
         judged = self._evaluate() if len(self._validation) else None

@@ -27,7 +27,8 @@ class Settings(BaseModel):
         Raises:
             UsageError: all mistakes, by option.
         """
-        given = {key: value for key, value in options.items() if value is not None and value != []}
+        names = {key: field.alias or key for key, field in cls.model_fields.items()}
+        given = {names.get(key, key): value for key, value in options.items() if value is not None and value != []}
         try:
             return cls.model_validate(given)
         except ValidationError as error:

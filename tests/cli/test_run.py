@@ -194,3 +194,16 @@ def test_a_run_takes_up_no_stage_whose_rewind_has_changed(dense_file, dcomp, tmp
     assert dcomp("prune", early, "--sparsity", "0", "--kinds", "bias", "-f", "-o", tmp_path / "other")[0] == 0
     early.write_bytes((tmp_path / "other").read_bytes())
     assert "done before" not in dcomp("run", path, "--out", out)[2]
+
+
+def test_a_stage_may_learn_from_a_stage_before_and_is_run_again_when_that_has_changed(dcomp, tmp_path):
+    path, out = tmp_path / "taught.yaml", tmp_path / "out"
+    path.write_text(
+        "name: taught\ndata: digits\ntrain: {architecture: lenet300, epochs: 1}\n"
+        "prune: {sparsity: 0.9, epochs: 1, until: 0, distill: train}\n"
+    )
+    code, _, err = dcomp("run", path, "--out", out, "--set", "prune.distill=nowhere")
+    assert (code, "cannot read nowhere" in err) == (1, True)
+    assert dcomp("run", path, "--out", out)[0] == 0
+    assert dcomp("run", path, "--out", out)[2].count("done before") == 3
+    assert dcomp("run", path, "--out", out, "--set", "prune.alpha=0.9")[2].count("done before") == 1

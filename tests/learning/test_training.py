@@ -160,3 +160,31 @@ def test_evaluation_counts_what_is_wrong():
     assert (result.top1_error, result.top5_error, result.count) == (0, 0, 100)
     wrong = evaluate(model, MemorySplit(split.images, (split.labels + 1) % 4, PREPROCESSING))
     assert (wrong.top1_error, wrong.top5_error) == (100, 0)
+
+
+def test_a_network_trains_on_after_an_event_that_had_it_evaluate():
+    model = linear()
+    modes = []
+    model.register_forward_pre_hook(lambda module, _: modes.append(module.training) or None)
+    training.fit(model, blobs(256, 0), blobs(9, 1), settings(epochs=1), Silent(), events=[(0.5, model.eval)])
+    assert modes == [True] * 4 + [False]
+
+
+def test_with_a_moving_average_that_is_judged_and_kept():
+    averaged, plain = linear(), linear()
+    changes = {"lr": 4.0, "lr_schedule": "constant", "epochs": 3}
+    errors = {}
+    for model, own in ((averaged, {"ema": 0.95}), (plain, {})):
+        history = training.fit(model, blobs(1000, 0), blobs(300, 1), settings(**changes, **own), Silent())
+        errors[model] = min(record.val_error for record in history)
+        assert evaluate(model, blobs(300, 1)).top1_error == errors[model]
+    assert errors[averaged] < errors[plain]
+
+
+def test_a_teacher_is_followed_where_labels_say_nothing():
+    teacher, pupil = linear(), linear()
+    training.fit(teacher, blobs(2000, 0), blobs(200, 1), settings(), Silent())
+    unlabeled = blobs(2000, 3)
+    unlabeled.labels.zero_()
+    training.fit(pupil, unlabeled, blobs(200, 1), settings(distill="x", alpha=1.0), Silent(), teacher=teacher)
+    assert evaluate(pupil, blobs(500, 2)).top1_error < 20
