@@ -52,8 +52,8 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _going_on(arguments: Sequence[str]) -> str:
-    """The command that goes on from where this one was stopped; a recipe's run does so by itself."""
-    if arguments[0] == "run":
+    """The command that goes on from where this one was stopped; runs of recipes do so by themselves."""
+    if arguments[0] in ("run", "sweep"):
         again = [word for word in arguments if word not in ("-f", "--force")]
     else:
         again = [*arguments, *(["--resume"] if "--resume" not in arguments else [])]
