@@ -24,6 +24,9 @@ from dcomp.tensors import Spec, Tensors
 HEADER_ALIGNMENT = 8
 METADATA_KEY = "__metadata__"
 
+ARCHITECTURE_KEY = "dcomp.architecture"
+"""Metadata entry that names the network a checkpoint belongs to."""
+
 MAPPED = 1 << 20
 """Tensors from so many bytes on are mapped into memory; smaller ones are read, since a process may map only so many."""
 

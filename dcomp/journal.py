@@ -8,7 +8,7 @@ from dcomp.errors import OutputError
 from dcomp.observer import EpochRecord, Silent
 
 COLUMNS = ("epoch", "train_loss", "val_loss", "val_error", "val_top5_error", "lr", "sparsity", "seconds")
-"""Losses in nats, errors in percent, sparsity from 0 to 1."""
+"""Losses in nats, errors in percent, sparsity from 0 to 1; what is not known is empty."""
 
 
 class Journal(Silent):

@@ -11,7 +11,7 @@ A *rule* `REGEX=VALUE` gives a value of its own to each tensor whose name the re
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -30,6 +30,9 @@ Kind = Literal["conv", "linear", "bias"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 WEIGHTS: tuple[Kind, ...] = ("conv", "linear")
 
+Aliases = tuple[str, ...]
+"""The names of one tensor, several where weights are tied. The first stands for all; expressions may find any."""
+
 
 def kind_of(name: str, array: "np.ndarray") -> Kind | None:
     """The kind of a weight tensor; None for integers, scalars, empty tensors and running statistics."""
@@ -44,20 +47,21 @@ def select(tensors: "Mapping[str, np.ndarray]", kinds: Iterable[Kind]) -> list[s
     return [name for name, array in tensors.items() if kind_of(name, array) in wanted]
 
 
-def chosen(names: Iterable[str], only: Sequence[str], skip: Sequence[str]) -> list[str]:
-    """The names that one of the expressions `only` finds, all if there are none, and none of `skip`.
+def chosen(
+    found: Sequence[Aliases], only: Sequence[str], skip: Sequence[str], others: Collection[str] = ()
+) -> list[Aliases]:
+    """The tensors that one of the expressions `only` finds, all if there are none, and none of `skip`.
 
     Raises:
-        UsageError: none is left, or an expression finds none of the names, which are listed.
+        UsageError: none is left, or an expression finds none of the names, which are listed, and none of `others`.
     """
-    names = list(names)
     for pattern in (*only, *skip):
-        if not any(re.search(pattern, name) for name in names):
-            raise _no_layer(pattern, names)
-    left = [name for name in names if not only or any(re.search(pattern, name) for pattern in only)]
-    left = [name for name in left if not any(re.search(pattern, name) for pattern in skip)]
-    if names and not left:
-        raise UsageError(f"only and skip leave none of the layers {', '.join(names)}")
+        if not any(finds(pattern, names) for names in (*found, others)):
+            raise _no_layer(pattern, found)
+    left = [names for names in found if not only or any(finds(pattern, names) for pattern in only)]
+    left = [names for names in left if not any(finds(pattern, names) for pattern in skip)]
+    if found and not left:
+        raise UsageError(f"only and skip leave none of the layers {_listed(found)}")
     return left
 
 
@@ -89,20 +93,29 @@ class Rule:
         return rule
 
 
-def apply_rules(names: Sequence[str], rules: Iterable[Rule]) -> dict[str, float]:
-    """The value that the rules give to each of `names`; where two rules meet, the later one holds.
+def apply_rules(tensors: Sequence[Aliases], rules: Iterable[Rule], others: Collection[str] = ()) -> dict[str, float]:
+    """The value that the rules give to each tensor, by its first name; where two rules meet, the later one holds.
 
     Raises:
-        UsageError: a rule that finds none of the names, which are listed.
+        UsageError: a rule that finds none of the names, which are listed, and none of `others`.
     """
     values: dict[str, float] = {}
     for rule in rules:
-        found = [name for name in names if rule.pattern.search(name)]
-        if not found:
-            raise _no_layer(rule.pattern.pattern, names)
+        found = [names[0] for names in tensors if finds(rule.pattern, names)]
+        if not found and not finds(rule.pattern, others):
+            raise _no_layer(rule.pattern.pattern, tensors)
         values.update(dict.fromkeys(found, rule.value))
     return values
 
 
-def _no_layer(pattern: str, names: Sequence[str]) -> UsageError:
-    return UsageError(f"no layer matches {pattern!r}; there are {', '.join(names) or 'none'}")
+def finds(pattern: str | re.Pattern[str], names: Iterable[str]) -> bool:
+    """Whether an expression finds one of the names."""
+    return any(re.search(pattern, name) for name in names)
+
+
+def _no_layer(pattern: str, tensors: Iterable[Aliases]) -> UsageError:
+    return UsageError(f"no layer matches {pattern!r}; there are {_listed(tensors) or 'none'}")
+
+
+def _listed(tensors: Iterable[Aliases]) -> str:
+    return ", ".join(name for names in tensors for name in names)

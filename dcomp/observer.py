@@ -1,7 +1,7 @@
 """Who watches a stage at work: a progress bar, a log, or nobody."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ class EpochRecord:
     Attributes:
         epoch: its number, from 1.
         train_loss, val_loss: mean cross-entropies in nats.
-        val_error, val_top5_error: errors on the validation split in percent.
+        val_error, val_top5_error: errors on the validation split in percent; None without one, like `val_loss`.
         lr: the learning rate of its last step.
         sparsity: the fraction of zeros in all weights that are no biases.
         layers: the same by tensor.
@@ -26,9 +26,9 @@ class EpochRecord:
 
     epoch: int
     train_loss: float
-    val_loss: float
-    val_error: float
-    val_top5_error: float
+    val_loss: float | None
+    val_error: float | None
+    val_top5_error: float | None
     lr: float
     sparsity: float
     layers: Mapping[str, float]
@@ -36,7 +36,8 @@ class EpochRecord:
 
     def rounded(self) -> dict[str, float]:
         """What metadata keep of it, to four decimals: the same in every run with the same seed."""
-        return {key: round(getattr(self, key), 4) for key in IN_METADATA}
+        known = {key: getattr(self, key) for key in IN_METADATA}
+        return {key: round(value, 4) for key, value in known.items() if value is not None}
 
 
 class Observer(Protocol):
@@ -141,3 +142,35 @@ class Together:
         """Tell all."""
         for observer in self._observers:
             observer.finished()
+
+
+class Continued(Together):
+    """Who watches the training of shared weights in a stage that may have trained before it shared them.
+
+    Its epochs are told as those that follow the ones before; at its beginning, the weights as they were unshared.
+    """
+
+    def __init__(self, observer: Observer, before: Sequence[EpochRecord], unshared: "Mapping[str, np.ndarray]") -> None:
+        """Take who watches, the epochs before, and the weights that were shared after those."""
+        super().__init__(observer)
+        self._before = before
+        self._unshared = unshared
+
+    def following(self, record: EpochRecord) -> EpochRecord:
+        """An epoch of this training as one of the stage."""
+        return replace(record, epoch=len(self._before) + record.epoch)
+
+    def started(self, steps: int, history: Sequence[EpochRecord] = ()) -> None:
+        """Tell of the epochs before as well."""
+        super().started(steps, [*self._before, *map(self.following, history)])
+
+    def finished_epoch(self, record: EpochRecord) -> None:
+        """Tell of it by its number in the stage."""
+        super().finished_epoch(self.following(record))
+
+    def weights(self, epoch: int, tensors: "Mapping[str, np.ndarray]") -> None:
+        """Tell of them; those at the beginning have been told of where a training before has left them."""
+        if epoch:
+            super().weights(len(self._before) + epoch, tensors)
+        elif not self._before:
+            super().weights(0, self._unshared)

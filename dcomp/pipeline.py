@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from dcomp.checkpoint import Checkpoint
 from dcomp.container import layout
 from dcomp.container.reader import Container
 from dcomp.dtypes import bit_patterns
-from dcomp.errors import DcompError, OutputError
+from dcomp.errors import CheckpointError, DcompError, OutputError
 from dcomp.files import check_replaceable, link_or_copy, replacing
 from dcomp.journal import Journal
 from dcomp.observer import Observer, Silent, Together
@@ -33,9 +33,15 @@ from dcomp.reporting.sizes import SizeReport
 from dcomp.resumption import SAVE_EVERY, StateFile
 from dcomp.settings import PruneSettings, QuantizeSettings, Settings, TrainSettings
 
+AnySettings = TypeVar("AnySettings", bound=Settings)
+
 CONTAINER = "model.dcz"
 SUMMARY = "summary.json"
 STATE = "stages.json"
+TENSORBOARD = "tensorboard"
+CHECKPOINTS = ("distill", "rewind")
+"""Settings that name a checkpoint besides the one that a stage is given."""
+
 KEPT = {"fingerprint", "digest", "file", "bytes", "sparsity", "seconds", "errors"}
 """What stages.json keeps of a stage."""
 
@@ -167,13 +173,20 @@ class Run:
         if self._recipe.checkpoint is not None:
             current = sources.load_checkpoint(self._recipe.checkpoint)
             self._fingerprint = _digest(self._recipe.checkpoint)
-        for stage, settings in self._recipe.sections:
+        for stage, section in self._recipe.sections:
+            settings = self._resolved(section)
             current, result = self._stage(stage, settings, self._work(settings, current))
             results.append(result)
             if stage == last:
                 break
         assert current is not None  # likewise
         return current, results
+
+    def _resolved(self, settings: AnySettings) -> AnySettings:
+        """The settings with the files of this run where they name its stages."""
+        named = {key: str(getattr(settings, key, None)) for key in CHECKPOINTS}
+        files = {key: self._folder / _file_of(stage) for key, stage in named.items() if stage in self._done}
+        return settings.model_copy(update=files)
 
     def _stage(self, stage: str, settings: Settings, work: Callable[..., Checkpoint]) -> tuple[Checkpoint, StageResult]:
         """Do a stage that makes a checkpoint, or go on with it, or take it up from its file."""
@@ -183,6 +196,8 @@ class Run:
         else:
             started = self._begin(stage)
             state = self._state_of(stage, name)
+            if not state.resume:
+                self._forget_logs(stage)
             made = work(observer=self._watcher_of(stage), state=state)
             self._write(name, lambda file: safetensors_file.save(made, file))
             self._record(stage, name, made, time.perf_counter() - started)
@@ -216,8 +231,13 @@ class Run:
         if self._tensorboard:
             from dcomp.learning.curves import Curves
 
-            watchers.append(Curves(self._folder / "tensorboard" / stage))
+            watchers.append(Curves(self._folder / TENSORBOARD / stage))
         return Together(*watchers)
+
+    def _forget_logs(self, stage: str) -> None:
+        """Remove what an earlier run of the stage has logged."""
+        (self._folder / _journal_of(stage)).unlink(missing_ok=True)
+        shutil.rmtree(self._folder / TENSORBOARD / stage, ignore_errors=True)
 
     def _state_of(self, stage: str, name: str) -> StateFile:
         """Where a stage keeps its state; it is taken up if it was run in the same way before, and was stopped."""
@@ -261,8 +281,7 @@ class Run:
         A stage that is cheap to do again names the version of what makes its file.
         """
         own = settings.arguments()
-        if isinstance(settings, PruneSettings) and settings.rewind is not None:
-            own["rewind"] = _digest(settings.rewind)
+        own |= {key: _digest(path) for key in CHECKPOINTS if (path := getattr(settings, key, None)) is not None}
         text = json.dumps([self._fingerprint, stage, own, *([maker] if maker else [])], sort_keys=True)
         self._fingerprint = hashlib.sha256(text.encode()).hexdigest()
         known = _has(self._folder, name, self._done.get(stage), self._fingerprint)
@@ -340,5 +359,9 @@ def _journal_of(stage: str) -> str:
 
 
 def _digest(path: Path) -> str:
-    with path.open("rb") as file:
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+    with file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -51,18 +51,20 @@ class Plan:
 
 
 def rules(path: Path, stage: Stage) -> tuple[str, ...]:
-    """The rules that a plan's file has for a stage.
+    """The rules that a plan's file has for a stage; none if it has no section for that.
 
     Raises:
-        RecipeError: not readable, or not a plan, or none for this stage.
+        RecipeError: not readable, or not a plan.
     """
     from dcomp import yaml_files  # here, not above: the command line starts without a YAML parser
 
     content = yaml_files.load_mapping(path, "plan")
     if unknown := [str(key) for key in content if key not in KEY_OF]:
         raise RecipeError(f"the plan {path} has sections {' and '.join(KEY_OF)}, not {', '.join(unknown)}")
+    if not content:
+        raise RecipeError(f"the plan {path} has no section {' or '.join(KEY_OF)}")
     if stage not in content:
-        raise RecipeError(f"the plan {path} has no section {stage}")
+        return ()
     section, key = content[stage], KEY_OF[stage]
     if not isinstance(section, dict) or list(section) != [key]:
         raise RecipeError(f"in the plan {path}: {stage} holds {key} and nothing else")

@@ -3,7 +3,7 @@
 ::
 
     name: lenet5-mnist
-    data: mnist                # data, data_dir, cache, workers, device and seed hold for every section that knows them
+    data: mnist                # like data_dir, resize, cache, workers, device, seed, provenance: for all that know it
     train: {architecture: lenet5, epochs: 20}
     prune: {sparsity: 0.92, epochs: 16}
     quantize: {conv_bits: 8, fc_bits: 5, epochs: 3}
@@ -18,7 +18,8 @@
 
 `train` may be replaced by `checkpoint: FILE`, with the `architecture` of the file if it does not say. `encode` always
 runs; the other sections may be left out, or be null, which is the same. `plan: FILE`, of `dcomp sensitivity`, gives
-prune and quantize, where they are sections, rules for each layer. Paths count from the current folder.
+prune and quantize, where they are sections, its rules for the layers that they choose. Paths count from the current
+folder; `distill` and `rewind` may also name a stage before, as in `distill: train`.
 """
 
 from collections.abc import Iterable
@@ -41,6 +42,7 @@ from dcomp.settings import (
     TrainSettings,
     mistakes,
 )
+from dcomp.settings.values import Provenance
 from dcomp.yaml_files import load_mapping
 
 
@@ -51,7 +53,7 @@ def _in_a_list(value: object) -> object:
 Pruning = Annotated[tuple[PruneSettings, ...], BeforeValidator(_in_a_list)]
 Quantization = Annotated[tuple[QuantizeSettings, ...], BeforeValidator(_in_a_list)]
 
-SHARED_KEYS = ("architecture", "data", "data_dir", "cache", "workers", "device", "plan", "seed")
+SHARED_KEYS = ("architecture", "data", "data_dir", "resize", "cache", "workers", "device", "plan", "seed", "provenance")
 
 
 class Recipe(Settings):
@@ -61,10 +63,12 @@ class Recipe(Settings):
     architecture: str | None = None
     data: DataName | None = None
     data_dir: Path | None = None
+    resize: int | None = None
     cache: Path | None = None
     workers: int | None = None
     device: str = "auto"
     seed: int = Field(0, ge=0, le=MAX_SEED)
+    provenance: Provenance = "full"
     checkpoint: Path | None = None
     plan: Path | None = None
     train: TrainSettings | None = None
@@ -107,6 +111,11 @@ class Recipe(Settings):
         prunings = [(_numbered("prune", number), own) for number, own in enumerate(self.prune, 1)]
         sharings = [(_numbered("quantize", number), own) for number, own in enumerate(self.quantize, 1)]
         return [*train, *prunings, *sharings]
+
+    @property
+    def trains(self) -> bool:
+        """Whether any section has epochs."""
+        return self.train is not None or any(section.epochs for section in (*self.prune, *self.quantize))
 
     @property
     def trusted_architecture(self) -> str | None:

@@ -24,11 +24,13 @@ class StateFile:
         path: of a safetensors file; it is replaced whole at each save.
         resume: take up the state in the file.
         every: seconds between two saves; the ends of epochs in between are not saved.
+        before: epochs that the stage has trained before, with a state of their own.
     """
 
     path: Path
     resume: bool = False
     every: float = SAVE_EVERY
+    before: int = 0
 
     @classmethod
     def beside(cls, output: Path, *, resume: bool = False, every: float = SAVE_EVERY) -> Self:
@@ -49,15 +51,14 @@ class StateFile:
         if not self.resume:
             self.remove()
 
-    @property
-    def second(self) -> Self:
-        """The state of a second training in the same stage; that of the first, at its end, is kept beside it."""
+    def second(self, before: int = 0) -> Self:
+        """The state of the training after so many epochs; that of the one before, at its end, is kept beside it."""
         path = self.path.with_name(f"{self.path.name}.2")
-        return type(self)(path, self.resume and path.exists(), self.every)
+        return type(self)(path, self.resume and path.exists(), self.every, before)
 
     def remove(self) -> None:
         """Forget the state: the stage is done."""
-        for path in (self.path, self.second.path):
+        for path in (self.path, self.second().path):
             path.unlink(missing_ok=True)
 
 

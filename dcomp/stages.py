@@ -3,15 +3,14 @@
 What needs torch is imported inside the functions that learn, so that the others run without it.
 """
 
-import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from dcomp import __version__, layers, prefixes, shards, sources
 from dcomp import checkpoint as safetensors_file
+from dcomp import layers, prefixes, provenance, shards, sources
 from dcomp.checkpoint import Checkpoint
 from dcomp.coding.level import DEFAULT, LEVELS
 from dcomp.compression import choice, retraining, sharing
@@ -20,10 +19,11 @@ from dcomp.compression.rewinding import rewound
 from dcomp.container import writer
 from dcomp.container.reader import DEFAULT_MAX_MEMORY, Container
 from dcomp.errors import GateError, UsageError
-from dcomp.observer import EpochRecord, Observer, Silent
+from dcomp.observer import Continued, EpochRecord, Observer, Silent
 from dcomp.reporting.sizes import SizeReport, measure
 from dcomp.resumption import StateFile
 from dcomp.settings import (
+    DataSettings,
     EncodeSettings,
     EvalSettings,
     LearningSettings,
@@ -31,16 +31,15 @@ from dcomp.settings import (
     QuantizeSettings,
     ReportSettings,
     SensitivitySettings,
-    Settings,
     TrainSettings,
 )
+from dcomp.tensors import subset
 
 if TYPE_CHECKING:
     from dcomp.curves import Sensitivity
     from dcomp.learning.evaluation import Evaluation
     from dcomp.learning.session import Session
 
-HISTORY_KEY = "dcomp.history"
 SILENT = Silent()
 
 
@@ -64,15 +63,16 @@ def train(
 
     if start is not None and settings.pretrained:
         raise UsageError("a checkpoint to begin with (--from) and --pretrained exclude each other")
-    start = _fitted(start, settings.architecture) if start is not None else None
-    session = Session(settings.architecture, start, settings, observer, pretrained=settings.pretrained)
+    start = _fitted(start, settings.architecture, settings) if start is not None else None
+    session = Session(
+        settings.architecture, start, settings, observer, pretrained=settings.pretrained, teacher=_teacher(settings)
+    )
     if start is not None and (held := session.hold(layers.select(start.tensors, layers.WEIGHTS))):
         observer.note(f"{', '.join(held)}: what is pruned or shared stays so")
     history = session.fit(observer, start_counts=start is not None, state=state)
     metadata = start.metadata if start is not None else {}
-    return Checkpoint(
-        session.tensors(), {**metadata, **session.metadata(), **_provenance("train", settings, history, metadata)}
-    )
+    trained = Checkpoint(session.tensors(), {**metadata, **session.metadata()})
+    return provenance.noted(trained, "train", settings, history, metadata)
 
 
 def prune(
@@ -92,21 +92,22 @@ def prune(
         CheckpointError: weights that are not finite, or another network's to rewind to.
         StoppedError: Ctrl-C or SIGTERM came; `state` holds what it takes to go on.
     """
-    checkpoint = _fitted(checkpoint, architecture) if settings.epochs else checkpoint
-    pruning = Pruning(checkpoint.tensors, settings)
+    checkpoint, network = _known(checkpoint, architecture, settings) if settings.epochs else (checkpoint, None)
+    pruning = Pruning(checkpoint.tensors, settings, network)
     history: list[EpochRecord] = []
     if settings.rewind or not settings.epochs:
-        checkpoint = checkpoint.replaced(pruning.at_once())
+        pruned = pruning.at_once()
+        checkpoint = checkpoint.replaced(pruned)
     if settings.rewind:
         earlier = prefixes.fitted(sources.load_checkpoint(settings.rewind), checkpoint.tensors)
-        checkpoint = checkpoint.replaced(rewound(checkpoint, earlier, pruning.names))
+        checkpoint = checkpoint.replaced(rewound(checkpoint, earlier, list(pruned)))
     if settings.epochs:
         session = _session(checkpoint, settings, architecture, observer)
         history = retraining.prune(session, checkpoint, pruning, observer, state)
         checkpoint = checkpoint.replaced(session.tensors(), session.metadata())
     for note in pruning.notes(checkpoint.tensors):
         observer.note(note)
-    return checkpoint.replaced({}, _provenance("prune", settings, history))
+    return provenance.noted(checkpoint, "prune", settings, history)
 
 
 def quantize(
@@ -126,17 +127,21 @@ def quantize(
         CheckpointError: weights that are not finite.
         StoppedError: Ctrl-C or SIGTERM came; `state` holds what it takes to go on.
     """
-    checkpoint = _fitted(checkpoint, architecture) if settings.epochs else checkpoint
-    bits = sharing.bits_of(checkpoint.tensors, settings, observer)
+    checkpoint, network = _known(checkpoint, architecture, settings) if settings.epochs else (checkpoint, None)
+    bits = sharing.bits_of(checkpoint.tensors, settings, observer, network)
     first = second = state
     if state is not None and settings.start:  # the end of the first training is kept until the second is done
-        first, second = replace(state, every=0.0), state.second
+        first, second = replace(state, every=0.0), state.second(settings.start)
     checkpoint, before = _retrained(checkpoint, settings, settings.start, (), observer, architecture, first)
+    watcher = Continued(observer, before, subset(checkpoint.tensors, layers.select(checkpoint.tensors, layers.WEIGHTS)))
     checkpoint = checkpoint.replaced(sharing.shared(checkpoint.tensors, bits, settings, observer))
     left = settings.epochs - settings.start
-    checkpoint, after = _retrained(checkpoint, settings, left, bits, observer, architecture, second)
-    history = [*before, *(replace(record, epoch=settings.start + record.epoch) for record in after)]
-    return checkpoint.replaced({}, _provenance("quantize", settings, history))
+    names = [name for aliases in bits for name in aliases]
+    checkpoint, after = _retrained(checkpoint, settings, left, names, watcher, architecture, second)
+    if settings.codebook_values != "float32":
+        checkpoint = checkpoint.replaced(sharing.rounded(checkpoint.tensors, names, settings.codebook_values))
+    history = [*before, *map(watcher.following, after)]
+    return provenance.noted(checkpoint, "quantize", settings, history)
 
 
 def encode(
@@ -223,7 +228,7 @@ def evaluate(
     from dcomp.learning.architectures import architecture_of
     from dcomp.learning.session import evaluate_checkpoint
 
-    checkpoint = _fitted(checkpoint, architecture)
+    checkpoint = _fitted(checkpoint, architecture, settings)
     return evaluate_checkpoint(checkpoint, architecture_of(checkpoint, architecture), settings, observer)
 
 
@@ -243,8 +248,8 @@ def sensitivity(
     from dcomp.learning.architectures import architecture_of
     from dcomp.learning.sensitivity import measure as measure_sensitivity
 
-    checkpoint = _fitted(checkpoint, architecture)
-    weights = choice.weights(checkpoint.tensors)
+    checkpoint, network = _known(checkpoint, architecture, settings)
+    weights = choice.weights(checkpoint.tensors, network)
     return measure_sensitivity(checkpoint, weights, architecture_of(checkpoint, architecture), settings, observer)
 
 
@@ -281,60 +286,52 @@ def _retrained(
     """The checkpoint after so many epochs that hold the tensors `shared` so, and what else is pruned or shared."""
     if not epochs:
         return checkpoint, []
-    session = _session(checkpoint, settings.model_copy(update={"epochs": epochs}), architecture, observer)
+    part = settings.model_copy(update={"epochs": epochs})  # the whole was validated with its parts in mind
+    session = _session(checkpoint, part, architecture, observer, settings)
     session.share(shared)
     history = retraining.hold(session, checkpoint, observer, state)
     return checkpoint.replaced(session.tensors(), session.metadata()), history
 
 
-def _fitted(checkpoint: Checkpoint, architecture: str | None) -> Checkpoint:
+def _fitted(checkpoint: Checkpoint, architecture: str | None, settings: DataSettings) -> Checkpoint:
     """The checkpoint under the names of its network, without the prefixes that wrappers around that have left."""
     if prefixes.common(checkpoint.tensors) is None:
         return checkpoint
-    from dcomp.learning.architectures import architecture_of, build
+    fitted, _ = _known(checkpoint, architecture, settings)
+    return fitted
 
-    return prefixes.fitted(checkpoint, build(architecture_of(checkpoint, architecture)).state_dict())
+
+def _known(
+    checkpoint: Checkpoint, architecture: str | None, settings: DataSettings
+) -> tuple[Checkpoint, choice.Network]:
+    """The checkpoint under the names of its network, and what the network says of each of them."""
+    from dcomp.learning.architectures import architecture_of, build, parameters_of
+    from dcomp.learning.architectures.arguments import Arguments
+
+    name = architecture_of(checkpoint, architecture)
+    network = parameters_of(build(name, Arguments(name, checkpoint, settings).known))
+    return prefixes.fitted(checkpoint, network), network
 
 
 def _session(
-    checkpoint: Checkpoint, settings: LearningSettings, architecture: str | None, observer: Observer
+    checkpoint: Checkpoint,
+    settings: LearningSettings,
+    architecture: str | None,
+    observer: Observer,
+    whole: LearningSettings | None = None,
 ) -> "Session":
     from dcomp.learning.architectures import architecture_of
     from dcomp.learning.session import Session
 
-    return Session(architecture_of(checkpoint, architecture), checkpoint, settings, observer)
+    return Session(
+        architecture_of(checkpoint, architecture),
+        checkpoint,
+        settings,
+        observer,
+        teacher=_teacher(settings),
+        whole=whole,
+    )
 
 
-def _provenance(
-    stage: str,
-    settings: Settings,
-    history: list[EpochRecord] | None = None,
-    before: Mapping[str, str] | None = None,
-) -> dict[str, str]:
-    """Metadata that tells how a stage was run.
-
-    Args:
-        stage: its name.
-        settings: its arguments; defaults are left out, and are those of the version noted.
-        history: its epochs, if it trained.
-        before: metadata whose history this one goes on from.
-    """
-    metadata = {"dcomp.version": __version__, f"dcomp.{stage}": _compact(settings.arguments(defaults=False))}
-    if history:
-        earlier = _earlier_history(before or {})
-        epochs = [{**record.rounded(), "epoch": len(earlier) + record.epoch} for record in history]
-        metadata[HISTORY_KEY] = _compact([*earlier, *epochs])
-    return metadata
-
-
-def _earlier_history(metadata: Mapping[str, str]) -> list[object]:
-    """The history in a checkpoint's metadata; none if it is not ours."""
-    try:
-        history = json.loads(metadata.get(HISTORY_KEY, "[]"))
-    except ValueError:
-        return []
-    return history if isinstance(history, list) else []
-
-
-def _compact(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"))
+def _teacher(settings: LearningSettings) -> Checkpoint | None:
+    return sources.load_checkpoint(settings.distill) if settings.distill is not None else None

@@ -20,7 +20,7 @@ FLOORS = [  # from the ground up; a module imports from its own room, and from f
     ["container"],
     ["benchmark", "recipe", "verification"],
     ["grid", "learning", "reporting"],
-    ["shards", "compression"],
+    ["shards", "compression", "provenance"],
     ["sources"],
     ["stages", "api"],
     ["pipeline"],

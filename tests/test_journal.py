@@ -1,4 +1,5 @@
 import csv
+from dataclasses import replace
 
 import pytest
 
@@ -9,6 +10,10 @@ from dcomp.observer import EpochRecord
 
 def record(epoch):
     return EpochRecord(epoch, 0.5, 0.25, 1.5, 0.1, 0.02, 0.9, {"fc1.weight": 0.9}, 1.23456789)
+
+
+def unvalidated(epoch):
+    return replace(record(epoch), val_loss=None, val_error=None, val_top5_error=None)
 
 
 def rows(path):
@@ -32,6 +37,11 @@ def test_each_epoch_is_a_row_as_soon_as_it_is_over(tmp_path):
         "sparsity": "0.9",
         "seconds": "1.23457",
     }
+
+
+def test_what_was_not_validated_is_empty(tmp_path):
+    Journal(tmp_path / "log.csv").started(1, [unvalidated(1)])
+    assert (tmp_path / "log.csv").read_text().splitlines()[1] == "1,0.5,,,,0.02,0.9,1.23457"
 
 
 def test_a_resumed_run_writes_the_epochs_down_that_it_goes_on_from(tmp_path):

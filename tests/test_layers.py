@@ -51,18 +51,39 @@ def test_a_rule_that_does_not_parse_says_why(text, message):
 
 
 def test_where_two_rules_meet_the_later_one_holds():
-    assert apply_rules(["fc1", "fc2"], [Rule.parse("fc=1"), Rule.parse("fc2=3")]) == {"fc1": 1, "fc2": 3}
+    assert apply_rules([("fc1",), ("fc2",)], [Rule.parse("fc=1"), Rule.parse("fc2=3")]) == {"fc1": 1, "fc2": 3}
 
 
 def test_a_rule_without_a_layer_lists_the_layers_there_are():
     with pytest.raises(UsageError, match=r"no layer matches 'conv'; there are fc1, fc2"):
-        apply_rules(["fc1", "fc2"], [Rule.parse("conv=1")])
+        apply_rules([("fc1",), ("fc2",)], [Rule.parse("conv=1")])
+
+
+def test_a_rule_may_find_any_name_of_a_tensor_and_gives_its_value_to_the_first():
+    tied = [("words", "out"), ("fc",)]
+    assert apply_rules(tied, [Rule.parse("out=1")]) == {"words": 1}
+    assert apply_rules(tied, [Rule.parse("out=1"), Rule.parse("words=2")]) == {"words": 2}
+    with pytest.raises(UsageError, match="no layer matches 'conv'; there are words, out, fc"):
+        apply_rules(tied, [Rule.parse("conv=1")])
+
+
+def test_a_rule_that_finds_only_other_names_gives_nothing():
+    assert apply_rules([("fc1",)], [Rule.parse("conv=1"), Rule.parse("fc=2")], ["conv1"]) == {"fc1": 2}
 
 
 def test_only_and_skip_together_leave_what_the_first_finds_and_the_second_does_not():
-    names = ["conv1", "conv2", "fc1", "fc2"]
-    assert chosen(names, [], []) == names
-    assert chosen(names, ["fc", "conv2"], []) == ["conv2", "fc1", "fc2"]
-    assert chosen(names, ["fc"], ["1$"]) == ["fc2"]
+    found = [("conv1",), ("conv2",), ("fc1",), ("fc2",)]
+    assert chosen(found, [], []) == found
+    assert chosen(found, ["fc", "conv2"], []) == found[1:]
+    assert chosen(found, ["fc"], ["1$"]) == [("fc2",)]
     with pytest.raises(UsageError, match="no layer matches 'bn'; there are conv1"):
-        chosen(names, [], ["bn"])
+        chosen(found, [], ["bn"])
+    assert chosen(found, [], ["bn"], ["bn1"]) == found
+
+
+def test_only_and_skip_may_find_any_name_of_a_tensor():
+    tied = [("words", "out"), ("fc",)]
+    assert chosen(tied, ["out"], []) == [("words", "out")]
+    assert chosen(tied, [], ["out"]) == [("fc",)]
+    with pytest.raises(UsageError, match="only and skip leave none of the layers words, out, fc"):
+        chosen(tied, ["out"], ["words"])

@@ -1,13 +1,15 @@
+import numpy as np
 import pytest
 import yaml
 
-from dcomp import plan, recipe
+from dcomp import plan, recipe, sources
 from dcomp.errors import RecipeError, UsageError
 from dcomp.layers import Rule, apply_rules
+from dcomp.pipeline import Run
 from dcomp.plan import Plan
 from dcomp.settings import PruneSettings, QuantizeSettings
 
-NAMES = ["fc1.weight", "fc10.weight", "block.fc1.weight", "fc1_weight", "odd [name]+.weight"]
+NAMES = [("fc1.weight",), ("fc10.weight",), ("block.fc1.weight",), ("fc1_weight",), ("odd [name]+.weight",)]
 
 
 @pytest.fixture
@@ -56,13 +58,36 @@ def test_a_recipe_takes_a_plan_for_its_sections_and_its_sections_may_be_pasted(f
     assert by_path.quantize[0].rules == pasted.quantize[0].rules
 
 
+def test_a_stage_that_a_plan_has_no_section_for_goes_by_its_own_settings(tmp_path):
+    path = tmp_path / "plan.yaml"
+    path.write_text(Plan({}, {"fc1.weight": 4}).as_yaml(""))
+    assert plan.rules(path, "prune") == ()
+    assert PruneSettings(plan=path, sparsity=0.5).rules == []
+    with pytest.raises(ValueError, match=r"give a sparsity, like 0\.9"):
+        PruneSettings(plan=path)
+
+
+def test_a_plan_serves_several_sections_each_with_its_own_layers(dense_file, tmp_path):
+    path = tmp_path / "plan.yaml"
+    path.write_text(Plan({"fc1.weight": 0.5, "fc2.weight": 0.25}, {"fc1.weight": 4, "fc3.weight": 2}).as_yaml(""))
+    (tmp_path / "r.yaml").write_text(
+        f"name: r\ncheckpoint: {dense_file}\nplan: {path}\nprune: [{{only: fc1}}, {{skip: fc1, layer: fc3=0.1}}]\n"
+        "quantize: [{only: fc1}, {fc_bits: 5, skip: fc1}]\n"
+    )
+    Run(recipe.load(tmp_path / "r.yaml"), tmp_path / "out").run()
+    made = sources.load_checkpoint(tmp_path / "out" / "model.dcz").tensors
+    weights = [made[f"fc{number}.weight"] for number in (1, 2, 3)]
+    assert [np.count_nonzero(array == 0) for array in weights] == [117_600, 7_500, 100]
+    assert [np.ceil(np.log2(np.unique(array[array != 0]).size)) for array in weights] == [4, 5, 2]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("[1]", "is not a mapping"),
         ("prune: {layer: [a=1]}\nprune: {layer: [a=1]}", "prune occurs twice"),
         ("prunes: {layer: [a=1]}", "has sections prune and quantize, not prunes"),
-        ("quantize: {bits: [a=1]}", "has no section prune"),
+        ("{}", "has no section prune or quantize"),
         ("prune: [a=1]", "prune holds layer and nothing else"),
         ("prune: {layer: [a=1], epochs: 3}", "prune holds layer and nothing else"),
         ("prune: {layer: []}", "should be a list of REGEX=VALUE"),

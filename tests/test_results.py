@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from dcomp import stages
+from dcomp import recipe, stages
 from dcomp.container.reader import Container
 from dcomp.settings import EvalSettings
 
-RESULTS = sorted((Path(__file__).parents[1] / "sample_configs" / "results").glob("*.dcz"))
+CONFIGS = Path(__file__).parents[1] / "sample_configs"
+RESULTS = sorted((CONFIGS / "results").glob("*.dcz"))
 
 
 def summary_of(path):
@@ -27,7 +28,7 @@ def photos() -> Path:
 
 
 def test_there_are_results():
-    assert "alexnet-imagenette" in [path.stem for path in RESULTS]
+    assert {"alexnet-imagenette", "lenet300"} <= {path.stem for path in RESULTS}
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
@@ -38,10 +39,21 @@ def test_a_result_has_the_bytes_and_the_ratio_of_its_summary(path):
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
-def test_a_result_is_no_worse_than_its_dense_network(path):
-    dense, *_, encoded = summary_of(path)["stages"]
+def test_a_result_is_within_the_bounds_of_its_recipe(path):
+    summary = summary_of(path)
+    bounds = recipe.load(CONFIGS / f"{summary['name']}.yaml")
+    dense, *_, encoded = summary["stages"]
     assert (dense["stage"], encoded["stage"]) == ("train", "encode")
-    assert encoded["top1_error"] <= dense["top1_error"]
+    assert summary["ratio"] >= bounds.report.min_ratio
+    assert encoded["top1_error"] <= (bounds.eval.max_error or dense["top1_error"])
+
+
+@pytest.mark.parametrize("path", [path for path in RESULTS if "lenet" in path.stem], ids=lambda path: path.stem)
+def test_a_result_on_mnist_has_the_error_of_its_summary(path, mnist_dir):
+    found = stages.evaluate(Container.open(path).checkpoint(), EvalSettings(data="mnist", data_dir=mnist_dir))
+    assert found.count == 10_000
+    # another processor, or another build of torch, may round an image or two to the other side
+    assert found.top1_error == pytest.approx(summary_of(path)["stages"][-1]["top1_error"], abs=0.03)
 
 
 def test_alexnet_has_the_error_of_its_summary(photos):

@@ -4,16 +4,19 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 
 from dcomp import checkpoint as safetensors_file
-from dcomp import stages
+from dcomp import cli, stages
+from dcomp.cli import app, run, runs
 from dcomp.errors import CheckpointError, StoppedError, UsageError
+from dcomp.journal import Journal
 from dcomp.learning import training
-from dcomp.observer import Silent
+from dcomp.observer import Silent, Together
 from dcomp.resumption import StateFile
 from dcomp.settings import PruneSettings, QuantizeSettings, TrainSettings
 
@@ -50,13 +53,24 @@ def stopped_and_resumed(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "NOTIFY_EVERY", 1)
     path = tmp_path / "made.state"
 
-    def run(stage, *arguments, stops):
+    def run(stage, *arguments, stops, epochs=()):
         for number, step in enumerate(stops):
-            with pytest.raises(StoppedError, match=rf"stopped in epoch {(step - 1) // STEPS + 1} of .*{path.name}"):
+            epoch = epochs[number] if epochs else (step - 1) // STEPS + 1
+            with pytest.raises(StoppedError, match=rf"stopped in epoch {epoch}\b.*{path.name}"):
                 stage(*arguments, StopsAt(step), state=StateFile(path, resume=number > 0))
         return stage(*arguments, state=StateFile(path, resume=True))
 
     return run
+
+
+class Rates(Silent):
+    """Remembers the learning rate of each epoch."""
+
+    def __init__(self):
+        self.all = []
+
+    def finished_epoch(self, record):
+        self.all.append(record.lr)
 
 
 def same(one, other):
@@ -82,9 +96,38 @@ def test_a_resumed_training_equals_a_straight_one(stopped_and_resumed, tmp_path,
     assert same(stages.train(settings), stopped_and_resumed(stages.train, settings, stops=stops))
 
 
+def test_an_epoch_that_was_stopped_after_its_last_step_has_the_rate_of_that(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "NOTIFY_EVERY", 1)
+    settings, path = TrainSettings(architecture="lenet300", epochs=2, **DIGITS), tmp_path / "made.state"
+    straight, resumed = Rates(), Rates()
+    stages.train(settings, straight)
+    with pytest.raises(StoppedError):
+        stages.train(settings, StopsAt(STEPS), state=StateFile(path))
+    stages.train(settings, resumed, state=StateFile(path, resume=True))
+    assert resumed.all == straight.all
+
+
 @pytest.mark.parametrize("stops", [[8], [30], [11, 45]])
 def test_a_resumed_pruning_with_moving_masks_equals_a_straight_one(trained, stopped_and_resumed, stops):
     settings = PruneSettings(sparsity=0.9, epochs=3, until=2, every=0.25, **DIGITS)
+    straight = stages.prune(trained, settings)
+    assert same(straight, stopped_and_resumed(stages.prune, trained, settings, stops=stops))
+
+
+@pytest.mark.parametrize("stops", [[8], [30]])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sparsity": 0.95, "regrow": True, "rewind_lr": True, "ema": 0.9},
+        {"target_ratio": 30, "criterion": "fisher", "kinds": "conv,linear,bias", "dead_units": "remove"},
+    ],
+    ids=["regrow", "bytes"],
+)
+def test_a_resumed_pruning_by_other_means_equals_a_straight_one(trained, stopped_and_resumed, tmp_path, stops, changes):
+    teacher = tmp_path / "teacher.safetensors"
+    with teacher.open("wb") as file:
+        safetensors_file.save(trained, file)
+    settings = PruneSettings(epochs=3, until=2, every=0.5, distill=teacher, **changes, **DIGITS)
     straight = stages.prune(trained, settings)
     assert same(straight, stopped_and_resumed(stages.prune, trained, settings, stops=stops))
 
@@ -97,12 +140,36 @@ def test_a_resumed_tuning_of_a_codebook_equals_a_straight_one(trained, stopped_a
     assert same(straight, stopped_and_resumed(stages.quantize, pruned, settings, stops=stops))
 
 
-@pytest.mark.parametrize("stops", [[8], [30], [8, 30]])
-def test_a_resumed_sharing_after_a_retraining_equals_a_straight_one(trained, stopped_and_resumed, stops):
+@pytest.mark.parametrize(("stops", "epochs"), [([8], ["1 of 3"]), ([30], ["3 of 3"]), ([8, 30], ["1 of 3", "3 of 3"])])
+def test_a_resumed_sharing_after_a_retraining_equals_a_straight_one(trained, stopped_and_resumed, stops, epochs):
     pruned = stages.prune(trained, PruneSettings(sparsity=0.9))
     settings = QuantizeSettings(fc_bits=4, start=1, epochs=3, **{**DIGITS, "lr": 0.001})
     straight = stages.quantize(pruned, settings)
-    assert same(straight, stopped_and_resumed(stages.quantize, pruned, settings, stops=stops))
+    assert same(straight, stopped_and_resumed(stages.quantize, pruned, settings, stops=stops, epochs=epochs))
+
+
+@pytest.mark.parametrize("step", [8, 30])
+def test_a_sharing_is_resumed_with_the_start_it_began_with(trained, tmp_path, monkeypatch, step):
+    monkeypatch.setattr(training, "NOTIFY_EVERY", 1)
+    settings, state = {"fc_bits": 4, "epochs": 3, **DIGITS}, StateFile(tmp_path / "made.state")
+    with pytest.raises(StoppedError):
+        stages.quantize(trained, QuantizeSettings(start=1, **settings), StopsAt(step), state=state)
+    with pytest.raises(UsageError, match="was made with --start 1, not 2"):
+        stages.quantize(trained, QuantizeSettings(start=2, **settings), state=replace(state, resume=True))
+
+
+def test_the_log_of_a_resumed_sharing_has_all_epochs_once(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "NOTIFY_EVERY", 1)
+    settings = QuantizeSettings(fc_bits=4, start=1, epochs=3, **DIGITS)
+    state, journal = StateFile(tmp_path / "made.state"), Journal(tmp_path / "log.csv")
+    with pytest.raises(StoppedError):
+        stages.quantize(trained, settings, Together(StopsAt(30), journal), state=state)
+    rows = (tmp_path / "log.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["epoch", "1", "2"]
+    stages.quantize(trained, settings, journal, state=replace(state, resume=True))
+    again = (tmp_path / "log.csv").read_text().splitlines()
+    assert again[:3] == rows
+    assert [row.split(",")[0] for row in again] == ["epoch", "1", "2", "3"]
 
 
 def test_dropout_follows_the_masks_that_a_resumed_pruning_takes_up(stopped_and_resumed, tmp_path, monkeypatch):
@@ -226,3 +293,36 @@ def test_a_recipe_takes_up_the_stage_that_was_stopped(tmp_path, dcomp, monkeypat
     for name in ("prune.safetensors", "model.dcz"):
         assert (tmp_path / "runs" / "r" / name).read_bytes() == (tmp_path / "straight" / name).read_bytes()
     assert not list((tmp_path / "runs" / "r").glob("*.state"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "again"),
+    [
+        (["train", "lenet5", "--resume"], "train lenet5 --resume"),
+        (["run", "r.yaml", "-qf", "--set", "eval=null"], "run r.yaml -q --set eval=null"),
+        (["run", "-f", "r.yaml", "--force", "--out", "of"], "run r.yaml --out of"),
+        (["demo", "--out", "x"], "demo --out x"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_the_hint_of_a_stopped_command_is_one_that_goes_on(monkeypatch, capsys, arguments, again):
+    class Stopped:
+        def main(self, *_, **__):
+            raise StoppedError("stopped")
+
+    monkeypatch.setattr(app, "command", Stopped)
+    assert run(arguments) == 130
+    assert capsys.readouterr().err == f"stopped; go on with: dcomp {again}\n"
+    monkeypatch.setattr(cli, "COUNT", 2)
+    assert run(arguments) == 130
+    assert capsys.readouterr().err == "stopped; to go on, start all processes again as before, with --resume\n"
+
+
+def test_a_demo_that_is_stopped_says_so_and_goes_on_where_its_outputs_are_kept(tmp_path, dcomp, monkeypatch):
+    monkeypatch.setattr(training, "NOTIFY_EVERY", 1)
+    monkeypatch.setattr(runs, "observer", lambda quiet: StopsAt(3))
+    assert dcomp("demo") == (130, "", "interrupted; no file is half written\n")
+    code, _, err = dcomp("demo", "--out", tmp_path)
+    assert (code, err.endswith(f"go on with: dcomp demo --out {tmp_path}\n")) == (130, True)
+    monkeypatch.setattr(runs, "observer", lambda quiet: StopsAt(5))
+    assert "stopped in epoch 1 of 25" in dcomp("demo", "--out", tmp_path)[2]

@@ -120,6 +120,16 @@ def test_fewer_values_than_bits_allow_are_fine_and_said(lenet_like):
     assert np.array_equal(shared.tensors["fc3.weight"], coarse.tensors["fc3.weight"])
 
 
+def test_dear_bits_leave_fewer_values_and_the_checkpoint_says_how_dear(lenet_like):
+    pruned = stages.prune(lenet_like, PruneSettings(sparsity=0.9))
+    shared = stages.quantize(pruned, QuantizeSettings(fc_bits=5, rate_weight=0.05))
+    assert shared.metadata["dcomp.quantize"] == '{"fc_bits":5,"lambda":0.05}'
+    for name in WEIGHTS:
+        before, after = pruned.tensors[name], shared.tensors[name]
+        assert np.array_equal(before == 0, after == 0)
+        assert np.unique(after[after != 0]).size < 20
+
+
 DIGITS = {"data": "digits", "batch_size": 32, "lr": 0.05}
 
 
@@ -360,3 +370,25 @@ def test_a_checkpoint_of_a_wrapped_network_is_judged_and_retrained_under_the_net
     settings = PruneSettings(sparsity=0.5, epochs=1, until=0, **DIGITS)
     assert list(stages.prune(wrapped, settings, architecture="lenet300").tensors) == list(trained.tensors)
     assert list(stages.prune(wrapped, PruneSettings(sparsity=0.5)).tensors) == list(wrapped.tensors)
+
+
+@pytest.mark.parametrize("values", ["bfloat16", "float16"])
+def test_shared_values_are_rounded_to_what_is_asked_for_and_take_fewer_bytes(lenet_like, values):
+    lenet_like.tensors["fc3.weight"][0, :3] = [1e-30, -1e-30, 1e30]
+    pruned = stages.prune(lenet_like, PruneSettings(sparsity=0.9))
+    whole, halved = (
+        stages.quantize(pruned, QuantizeSettings(fc_bits=6, bias_bits=4, codebook_values=kind))
+        for kind in ("float32", values)
+    )
+    sizes = []
+    for made in (whole, halved):
+        file = io.BytesIO()
+        stages.encode(Checkpoint(made.tensors), file)
+        sizes.append(len(file.getvalue()))
+    assert sizes[1] < sizes[0] - 64
+    for name, array in halved.tensors.items():
+        assert array.dtype == np.float32
+        assert np.array_equal(array != 0, whole.tensors[name] != 0)
+        assert np.isfinite(array).all()
+        near = np.abs(array) < 60_000
+        assert array[near] == pytest.approx(whole.tensors[name][near], rel=2**-8, abs=1e-7)

@@ -1,16 +1,21 @@
 """The command line: parse, call one stage, print. `main` is the `dcomp` program."""
 
 import os
+import re
 import shlex
 import signal
 import sys
 from collections.abc import Sequence
 
-from dcomp.errors import DcompError, StoppedError
-from dcomp.processes import FIRST
+from dcomp.errors import DataError, DcompError, StoppedError
+from dcomp.processes import COUNT, FIRST, NUMBER
 
 INTERRUPTED = 130
 TERMINATED = 143
+
+WHOLE_RUNS = ("run", "sweep", "demo")
+FLAGS = re.compile("-[a-z]+")
+"""Short flags, which may be several in a word."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -40,24 +45,32 @@ def run(arguments: Sequence[str]) -> int:
         return INTERRUPTED
     except StoppedError as stopped:
         if FIRST:
-            print(f"{stopped}; go on with: {_going_on(arguments)}", file=sys.stderr)
+            print(f"{stopped}; {_going_on(arguments)}", file=sys.stderr)
         return stopped.exit_code
     except Exception as error:
         if os.environ.get("DCOMP_DEBUG"):
             raise
         message, code = _explain(error)
-        if message:  # without arguments the help is printed, and is answer enough
-            print(f"error: {message}", file=sys.stderr)
+        if message and (FIRST or _is_own(error)):  # without arguments the help is printed, and is answer enough
+            print(f"error: {message}" if FIRST else f"error: process {NUMBER}: {message}", file=sys.stderr)
         return code
 
 
 def _going_on(arguments: Sequence[str]) -> str:
-    """The command that goes on from where this one was stopped; runs of recipes do so by themselves."""
-    if arguments[0] in ("run", "sweep"):
-        again = [word for word in arguments if word not in ("-f", "--force")]
+    """How to go on from where a command was stopped; whole runs do so by themselves, unless forced to begin again."""
+    if COUNT > 1:
+        return "to go on, start all processes again as before, with --resume"
+    if arguments[0] in WHOLE_RUNS:
+        words = [word.replace("f", "") if FLAGS.fullmatch(word) else word for word in arguments]
+        again = [word for word in words if word not in ("-", "--force")]
     else:
         again = [*arguments, *(["--resume"] if "--resume" not in arguments else [])]
-    return shlex.join(["dcomp", *again])
+    return f"go on with: {shlex.join(['dcomp', *again])}"
+
+
+def _is_own(error: Exception) -> bool:
+    """Whether an error may be one process's own, and not that of all: an unreadable photo, too little memory."""
+    return isinstance(error, DataError) or not (isinstance(error, DcompError) or hasattr(error, "format_message"))
 
 
 def _explain(error: Exception) -> tuple[str, int]:

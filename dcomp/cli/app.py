@@ -8,6 +8,11 @@ import typer.main
 
 import dcomp
 from dcomp.cli import codec, inspection, learning, measure, runs, sensitivity, sweep
+from dcomp.errors import UsageError
+from dcomp.processes import COUNT
+
+TOGETHER = ("train", "prune", "quantize", "eval")
+"""The commands that several processes may run as one."""
 
 EPILOG = "DCOMP_DATA names the folder of data sets; DCOMP_DEBUG=1 shows the traceback of an error."
 
@@ -28,6 +33,7 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def dcomp_(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -38,6 +44,8 @@ def dcomp_(
 
     [bold]dcomp prune A.safetensors --sparsity 0.9 -o - | dcomp quantize --fc-bits 5 | dcomp encode -o A.dcz[/bold]
     """
+    if COUNT > 1 and context.invoked_subcommand not in TOGETHER:
+        raise UsageError(f"{context.invoked_subcommand} is for one process; torchrun starts {', '.join(TOGETHER)}")
 
 
 def _unwrapped(text: str) -> str:

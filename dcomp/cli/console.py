@@ -57,10 +57,10 @@ class Terminal:
 
     def finished_epoch(self, record: EpochRecord) -> None:
         """Remember the validation error for the bar, or print the epoch."""
-        validated = record.val_loss > 0  # without a validation split it is 0, which no network comes to
-        self._error = f"  validation error {record.val_error:.2f} %" if validated else ""
+        loss, error = record.val_loss, record.val_error
+        self._error = "" if error is None else f"  validation error {error:.2f} %"
         if self._progress is None:
-            validation = f", validation loss {record.val_loss:.4f}, error {record.val_error:.2f} %" if validated else ""
+            validation = "" if error is None else f", validation loss {loss:.4f}, error {error:.2f} %"
             self.note(f"epoch {record.epoch}: loss {record.train_loss:.4f}{validation}")
 
     def weights(self, epoch: int, tensors: "Mapping[str, np.ndarray]") -> None:

@@ -10,12 +10,13 @@ import typer
 from dcomp.cli.console import observer
 from dcomp.cli.files import Destination, opened
 from dcomp.cli.options import Architecture, Force, Input, Log, Output, Quiet, Resume, SaveEvery, TensorBoard, options_of
+from dcomp.errors import UsageError
 from dcomp.files import check_replaceable
 from dcomp.journal import Journal
 from dcomp.observer import Observer, Together
 from dcomp.processes import FIRST
 from dcomp.resumption import SAVE_EVERY, StateFile
-from dcomp.settings import NETWORKS, PruneSettings, QuantizeSettings, TrainSettings
+from dcomp.settings import NETWORKS, LearningSettings, PruneSettings, QuantizeSettings, TrainSettings
 
 if TYPE_CHECKING:
     from dcomp.checkpoint import Checkpoint
@@ -43,7 +44,7 @@ def train(
     name = architecture.rpartition(":")[2]
     destination = Destination(output or Path(f"{name}.safetensors"), None, "", force=force)
     state = destination.state(resume=resume, save_every=save_every)
-    watchers = _watchers(quiet, log, tensorboard, force=force or resume)
+    watchers = _watchers(settings, quiet, log, tensorboard, force=force or resume)
     begun = sources.load_checkpoint(start) if start else None
     trained = stages.train(settings, watchers, start=begun, state=state)
     destination.write(lambda file: checkpoint.save(trained, file))
@@ -72,7 +73,7 @@ def prune(
 
     destination = Destination(output, input, ".pruned.safetensors", force=force)
     state = destination.state(resume=resume, save_every=save_every) if settings.epochs or resume else None
-    watchers = _watchers(quiet, log, tensorboard, force=force or resume)
+    watchers = _watchers(settings, quiet, log, tensorboard, force=force or resume)
     _rewrite(
         input,
         destination,
@@ -102,7 +103,7 @@ def quantize(
 
     destination = Destination(output, input, ".quantized.safetensors", force=force)
     state = destination.state(resume=resume, save_every=save_every) if settings.epochs or resume else None
-    watchers = _watchers(quiet, log, tensorboard, force=force or resume)
+    watchers = _watchers(settings, quiet, log, tensorboard, force=force or resume)
     _rewrite(
         input,
         destination,
@@ -111,13 +112,18 @@ def quantize(
     )
 
 
-def _watchers(quiet: bool, log: Path | None, tensorboard: Path | None, *, force: bool) -> Observer:
+def _watchers(
+    settings: LearningSettings, quiet: bool, log: Path | None, tensorboard: Path | None, *, force: bool
+) -> Observer:
     """Those who watch a training: the person, a CSV file, TensorBoard.
 
     Raises:
         OutputError: the CSV file exists and may not be replaced.
-        UsageError: TensorBoard is not installed.
+        UsageError: there are no epochs to log, or TensorBoard is not installed.
     """
+    for option, value in (("--log", log), ("--tensorboard", tensorboard)):
+        if value is not None and not settings.epochs:
+            raise UsageError(f"{option} is about epochs: give --epochs as well, or leave it out")
     watchers: list[Observer] = [observer(quiet)]
     if not FIRST:
         return watchers[0]

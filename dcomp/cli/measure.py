@@ -52,7 +52,8 @@ def report(
     """Show where the bytes of a .dcz file go, layer by layer, as in the paper's tables; --min-ratio makes it a gate.
 
     Any other checkpoint is encoded in memory first. P is pruning, Q quantization, H Huffman coding; bits are means over
-    the kept weights, and over their indices. The rows and the header add up to the file's size.
+    the kept weights, and over their indices. The rows and the header add up to the file's size. A tensor of few zeros
+    is stored whole, and all its weights count as kept. A network of the paper's has the paper's figures below.
 
     Example: [bold]dcomp report lenet5.dcz --min-ratio 39[/bold]
     """
@@ -72,6 +73,9 @@ def report(
         say(render.as_markdown(sizes))
     else:
         render.show(render.as_table(sizes))
+        if (beside := render.paper_table(sizes)) is not None:
+            say("")
+            render.show(beside)
     stages.check_ratio(sizes, settings)
 
 

@@ -82,7 +82,7 @@ def _parameter(settings: type[Settings], name: str) -> inspect.Parameter:
     if isinstance(default, tuple):
         default = ",".join(map(str, default)) or None
     trains = issubclass(settings, LearningSettings) and name in LearningSettings.model_fields
-    option = name.replace("_", "-")
+    option = (field.alias or name).replace("_", "-")
     declared = typer.Option(
         f"--{option}/--no-{option}" if field.annotation == bool | None else f"--{option}",
         help=field.description,

@@ -9,8 +9,7 @@ import typer
 
 from dcomp.cli.console import observer, say
 from dcomp.cli.options import Json, Quiet, SaveEvery
-from dcomp.errors import UsageError
-from dcomp.processes import COUNT
+from dcomp.errors import StoppedError, UsageError
 from dcomp.resumption import SAVE_EVERY
 
 if TYPE_CHECKING:
@@ -40,10 +39,10 @@ def run(
     from dcomp.pipeline import Run
     from dcomp.recipe import load
 
-    if COUNT > 1:
-        raise UsageError("run is for one process; torchrun starts train, prune, quantize and eval")
     overrides = [*(overrides or []), *([f"data_dir={json.dumps(str(data_dir))}"] if data_dir else [])]
     settings = load(recipe, overrides)
+    if tensorboard and not settings.trains:
+        raise UsageError(f"--tensorboard is about epochs, and {recipe} has none: leave it out")
     folder = out or Path("runs") / settings.name
     work = Run(settings, folder, observer(quiet), force=force, save_every=save_every, tensorboard=tensorboard)
     summary = work.run()
@@ -64,8 +63,12 @@ def demo(
     from dcomp import demonstration
 
     with tempfile.TemporaryDirectory(prefix="dcomp-demo-") as temporary:
-        folder = out or Path(temporary)
-        summary = demonstration.run(folder, observer(quiet))
+        try:
+            summary = demonstration.run(out or Path(temporary), observer(quiet))
+        except StoppedError as stopped:
+            if out is None:  # the state goes with the folder
+                raise KeyboardInterrupt from stopped
+            raise
     _show(summary)
     say(f"decoded again: every bit equal; {summary.sizes.ratio:.1f}x smaller as a whole file")
 

@@ -9,9 +9,8 @@ import typer
 from dcomp.cli.console import observer, say
 from dcomp.cli.files import write_beside
 from dcomp.cli.options import Json, Quiet
-from dcomp.errors import DcompError, UsageError
+from dcomp.errors import DcompError
 from dcomp.files import check_replaceable, replacing
-from dcomp.processes import COUNT
 
 FRONT = "front.csv"
 
@@ -50,8 +49,6 @@ def sweep(
     from dcomp.reporting import plots, render
     from dcomp.sweep import Sweep
 
-    if COUNT > 1:
-        raise UsageError("sweep is for one process; torchrun starts train, prune, quantize and eval")
     fixed = [f"data_dir={json.dumps(str(data_dir))}"] if data_dir else []
     points = points_of(recipe, overrides or [], fixed)
     if plot is not None:

@@ -1,40 +1,82 @@
-"""The tensors of a checkpoint that a stage is to change."""
+"""The tensors of a checkpoint that a stage is to change, and what is asked for single ones."""
 
 from collections.abc import Collection, Mapping
+from typing import TypeVar
 
 import numpy as np
 
-from dcomp import layers
+from dcomp import layers, tensors
+from dcomp.container import writer
 from dcomp.errors import CheckpointError, UsageError
-from dcomp.settings import ChosenSettings
+from dcomp.layers import Aliases
+from dcomp.settings import PruneSettings, QuantizeSettings
+from dcomp.tensors import Spec
+
+Network = Mapping[str, str | None]
+"""What a network says of each name in its state: the first name of the parameter that it is, or None for a buffer."""
+
+T = TypeVar("T")
 
 
-def names(
-    tensors: Mapping[str, np.ndarray], kinds: Collection[layers.Kind], settings: ChosenSettings, what: str
-) -> list[str]:
-    """Names of the tensors of these kinds that the settings choose, in the checkpoint's order.
+class Choice:
+    """The tensors that settings choose. Tied weights are chosen, counted and changed once, whatever their names."""
 
-    Raises:
-        UsageError: there are none; `what` says what for.
-    """
-    found = layers.select(tensors, kinds)
-    if not found:
-        raise UsageError(f"the checkpoint has no {' or '.join(kinds)} {what}")
-    return layers.chosen(found, settings.only, settings.skip)
+    def __init__(
+        self,
+        checkpoint: Mapping[str, np.ndarray],
+        kinds: Collection[layers.Kind],
+        settings: PruneSettings | QuantizeSettings,
+        what: str,
+        network: Network | None = None,
+    ) -> None:
+        """Choose among the tensors of these kinds; where the network is at hand, among its parameters.
+
+        Raises:
+            UsageError: there are none; `what` says what for.
+        """
+        found, self._buffers = _told_apart(checkpoint, kinds, what, network)
+        self._settings = settings
+        self._everything = list(checkpoint)
+        self.aliases = layers.chosen(found, settings.only, settings.skip, self._buffers)
+
+    @property
+    def names(self) -> list[str]:
+        """The first name of each tensor, in the checkpoint's order."""
+        return [names[0] for names in self.aliases]
+
+    def values(self) -> dict[str, float]:
+        """What rules ask for single tensors, by first name.
+
+        A plan speaks of the whole network, and so may have rules for tensors that are not chosen.
+
+        Raises:
+            UsageError: a rule that finds nothing.
+        """
+        planned = layers.apply_rules(self.aliases, self._settings.planned, self._everything)
+        return planned | layers.apply_rules(self.aliases, self._settings.own_rules, self._buffers)
+
+    def under_all_names(self, changed: Mapping[str, T]) -> dict[str, T]:
+        """What is given by first name, by all names."""
+        return {name: changed[names[0]] for names in self.aliases if names[0] in changed for name in names}
+
+    def notes(self) -> list[str]:
+        """What a person named that is left alone nevertheless."""
+        patterns = [*self._settings.only, *(rule.pattern.pattern for rule in self._settings.own_rules)]
+        named = [name for name in self._buffers if any(layers.finds(pattern, [name]) for pattern in patterns)]
+        return [f"{name}: is a buffer of the network, which does not train, and is left alone" for name in named]
 
 
-def weights(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """All weights of a checkpoint by name, in its order.
+def weights(checkpoint: Mapping[str, np.ndarray], network: Network) -> dict[str, np.ndarray]:
+    """All weights of a network in its checkpoint's order, by first name.
 
     Raises:
         UsageError: there are none.
         CheckpointError: weights that are not finite.
     """
-    found = {name: tensors[name] for name in layers.select(tensors, layers.WEIGHTS)}
-    if not found:
-        raise UsageError(f"the checkpoint has no {' or '.join(layers.WEIGHTS)} weights")
-    check_finite(found)
-    return found
+    found, _ = _told_apart(checkpoint, layers.WEIGHTS, "weights", network)
+    first = {names[0]: checkpoint[names[0]] for names in found}
+    check_finite(first)
+    return first
 
 
 def check_finite(weights: Mapping[str, np.ndarray]) -> None:
@@ -42,3 +84,43 @@ def check_finite(weights: Mapping[str, np.ndarray]) -> None:
     for name, array in weights.items():
         if not np.isfinite(array).all():
             raise CheckpointError(f"{name} holds infinities or NaNs, which cannot be pruned or shared")
+
+
+def _told_apart(
+    checkpoint: Mapping[str, np.ndarray], kinds: Collection[layers.Kind], what: str, network: Network | None
+) -> tuple[list[Aliases], list[str]]:
+    """The tensors of these kinds, and the names of those that are buffers of the network.
+
+    Raises:
+        UsageError: there are none; `what` says what for.
+    """
+    names = layers.select(checkpoint, kinds)
+    firsts = _first_of_same(checkpoint, names) if network is None else network
+    found: dict[str, list[str]] = {}
+    buffers = []
+    for name in names:
+        first = firsts.get(name, name)
+        if first is None:
+            buffers.append(name)
+        else:
+            found.setdefault(first, []).append(name)
+    if not found:
+        raise UsageError(f"the checkpoint has no {' or '.join(kinds)} {what}")
+    return [tuple(aliases) for aliases in found.values()], buffers
+
+
+def _first_of_same(checkpoint: Mapping[str, np.ndarray], names: list[str]) -> dict[str, str]:
+    """For each name the first whose tensor has the same bits, dtype and shape: without a network, these are tied.
+
+    Tensors of one value are not: fresh scales and shifts all look alike.
+    """
+    some = tensors.subset(checkpoint, names)
+    ties, specs = writer.find_ties(some), tensors.specs_of(some)
+    first: dict[tuple[str, Spec], str] = {}
+    same = {name: first.setdefault((ties.get(name, name), specs[name]), name) for name in names}
+    return {name: name if name != other and _is_constant(some[name]) else other for name, other in same.items()}
+
+
+def _is_constant(array: np.ndarray) -> bool:
+    flat = array.reshape(-1)
+    return bool((flat == flat[0]).all())

@@ -24,17 +24,26 @@ def prune(
     """
     if again := session.shared(pruning.names):
         observer.note(f"{', '.join(again)}: weights were shared; retraining gives each its own value, quantize again")
-    session.mask({name: checkpoint.tensors[name] != 0 for name in pruning.names})
+    session.mask({name: checkpoint.tensors[name] != 0 for name in pruning.names}, regrow=pruning.regrow)
     session.hold(layers.select(checkpoint.tensors, layers.KINDS))
+    if pruning.without_dead:
+        session.mask_dead()
+    weights_of = session.latent if pruning.regrow else session.weights
 
     def move_masks(move: float) -> None:
-        session.mask(pruning.masks_at(move, {name: session.weights(name) for name in pruning.names}))
+        squares = session.squared_gradients(pruning.names, seed=round(1000 * move)) if pruning.by_gradients else None
+        masks = pruning.masks_at(move, {name: weights_of(name) for name in pruning.names}, squares)
+        session.mask(masks, regrow=pruning.regrow)
+        if pruning.without_dead:
+            session.mask_dead()
 
     events = []
     for move in pruning.moves:
         step = math.ceil(move * session.steps_per_epoch - 1e-9)  # 0.1 epochs of 30 steps are 3, however they round
         events.append((min(step, session.last_step) / session.steps_per_epoch, partial(move_masks, move)))
-    return session.fit(observer, events=events, eligible_after=max(pruning.moves, default=0.0), state=state)
+    return session.fit(
+        observer, events=events, eligible_after=max(pruning.moves, default=0.0), restarts=pruning.restarts, state=state
+    )
 
 
 def hold(

@@ -1,19 +1,37 @@
 """What the settings of `quantize` ask of a checkpoint: which tensors share how many values, and those values."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+import ml_dtypes
 import numpy as np
 
 from dcomp import layers
-from dcomp.compression import choice
+from dcomp.compression.choice import Choice, Network, check_finite
 from dcomp.errors import UsageError
+from dcomp.layers import Aliases
 from dcomp.observer import Observer
-from dcomp.quantization import kmeans
+from dcomp.quantization import entropy
 from dcomp.settings import QuantizeSettings
+from dcomp.settings.values import CodebookValues
 
 
-def bits_of(tensors: Mapping[str, np.ndarray], settings: QuantizeSettings, observer: Observer) -> dict[str, int]:
-    """The bits of each tensor that is to share values; kinds asked for that are not there are told.
+def rounded(tensors: Mapping[str, np.ndarray], names: Iterable[str], values: CodebookValues) -> dict[str, np.ndarray]:
+    """The tensors named, their elements rounded to what a smaller type can hold; what is not zero stays so."""
+    kind = ml_dtypes.bfloat16 if values == "bfloat16" else np.dtype(values)
+    limits = ml_dtypes.finfo(kind)
+    made = {}
+    for name in names:
+        array = tensors[name]
+        nearest = np.clip(array, limits.min, limits.max).astype(kind).astype(array.dtype)
+        least = np.copysign(np.asarray(limits.smallest_subnormal, array.dtype), array)
+        made[name] = np.where((nearest == 0) & (array != 0), least, nearest)
+    return made
+
+
+def bits_of(
+    tensors: Mapping[str, np.ndarray], settings: QuantizeSettings, observer: Observer, network: Network | None = None
+) -> dict[Aliases, int]:
+    """The bits of each tensor that is to share values, by its names; what was asked for and is not there is told.
 
     Raises:
         UsageError: no such layers.
@@ -23,31 +41,37 @@ def bits_of(tensors: Mapping[str, np.ndarray], settings: QuantizeSettings, obser
     for kind in by_kind:
         if not layers.select(tensors, (kind,)):
             observer.note(f"the checkpoint has no {kind} tensor to quantize")
-    candidates = choice.names(
-        tensors, tuple(dict.fromkeys([*layers.WEIGHTS, *by_kind])), settings, "tensor to quantize"
-    )
-    kinds = {name: layers.kind_of(name, tensors[name]) for name in candidates}
-    bits = {name: by_kind[kind] for name, kind in kinds.items() if kind in by_kind}
-    bits |= {name: int(value) for name, value in layers.apply_rules(candidates, settings.rules).items()}
+    kinds = tuple(dict.fromkeys([*layers.WEIGHTS, *by_kind]))
+    choice = Choice(tensors, kinds, settings, "tensor to quantize", network)
+    for note in choice.notes():
+        observer.note(note)
+    own = choice.values()
+    kind_of = {names: layers.kind_of(names[0], tensors[names[0]]) for names in choice.aliases}
+    bits = {names: by_kind[kind] for names, kind in kind_of.items() if kind in by_kind}
+    bits |= {names: int(own[names[0]]) for names in choice.aliases if names[0] in own}
+    if not bits and not by_kind:
+        raise UsageError(f"nothing is asked for {', '.join(choice.names)}: give conv_bits (--conv-bits) or fc_bits")
     if not bits:
         left = " that only and skip leave" if settings.only or settings.skip else ""
         raise UsageError(f"the checkpoint has no {' or '.join(by_kind)} tensor to quantize{left}")
-    choice.check_finite({name: tensors[name] for name in bits})
+    check_finite({names[0]: tensors[names[0]] for names in bits})
     return bits
 
 
 def shared(
-    tensors: Mapping[str, np.ndarray], bits: Mapping[str, int], settings: QuantizeSettings, observer: Observer
+    tensors: Mapping[str, np.ndarray], bits: Mapping[Aliases, int], settings: QuantizeSettings, observer: Observer
 ) -> dict[str, np.ndarray]:
-    """The tensors named by `bits`, their kept weights at no more than 2^bits values each (paper, section 3)."""
+    """The tensors that `bits` has, their kept weights at no more than 2^bits values each (paper, section 3)."""
     rng = np.random.default_rng(settings.seed)
     made: dict[str, np.ndarray] = {}
-    for name, own_bits in bits.items():
-        weights = tensors[name]
+    for names, own_bits in bits.items():
+        weights = tensors[names[0]]
         kept = weights[weights != 0]
-        codebook, codes = kmeans.share(kept, own_bits, settings.init, rng)
-        made[name] = np.zeros_like(weights)
-        made[name][weights != 0] = codebook[codes]
+        codebook, codes = entropy.share(kept, own_bits, settings.rate_weight, settings.init, rng)
+        result = np.zeros_like(weights)
+        result[weights != 0] = codebook[codes]
+        made |= dict.fromkeys(names, result)
         if codebook.size < 2**own_bits:
-            observer.note(f"{name}: {codebook.size} values, fewer than the {2**own_bits} that {own_bits} bits allow")
+            allowed = f"fewer than the {2**own_bits} that {own_bits} bits allow"
+            observer.note(f"{names[0]}: {codebook.size} values, {allowed}")
     return made

@@ -10,7 +10,7 @@ something smaller at every use. The optimizer sees only that, so no training loo
 `release` computes the weights a last time and leaves a plain model.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -23,16 +23,23 @@ from dcomp.tensors import Spec, Tensors
 
 
 class Mask(nn.Module):
-    """Holds pruned weights at zero. The mask is a buffer, so it travels with the model's state."""
+    """Holds pruned weights at zero. The mask is a buffer, so it travels with the model's state.
+
+    With `regrow` weights learn on behind the mask, by the gradient that they would have without it, and may return
+    when masks move (Guo et al. 2016, "Dynamic Network Surgery", equation 2).
+    """
 
     mask: Tensor
 
-    def __init__(self, mask: Tensor) -> None:
+    def __init__(self, mask: Tensor, *, regrow: bool = False) -> None:
         super().__init__()
         self.register_buffer("mask", mask)
+        self.regrow = regrow
 
     def forward(self, weight: Tensor) -> Tensor:
         """Weight -> masked weight, both of the layer's shape."""
+        if self.regrow:
+            return weight - torch.where(self.mask, 0, weight.detach())
         return torch.where(self.mask, weight, 0)
 
 
@@ -61,21 +68,36 @@ class Codebook(nn.Module):
         return self._initial
 
 
-def mask(model: nn.Module, name: str, kept: np.ndarray) -> None:
-    """Set the mask of the parameter `name`, which may be under one already. What was pruned stays pruned.
+def mask(model: nn.Module, name: str, kept: np.ndarray, *, regrow: bool = False) -> None:
+    """Set the mask of the parameter `name`, which may be under one already.
+
+    What was pruned stays pruned, unless weights learn on behind the mask.
 
     Args:
         model: holds the parameter.
         name: as in the model's state before any constraint, like `conv1.weight`.
         kept: bool, of the parameter's shape.
+        regrow: whether weights learn on behind the mask.
     """
     module, attribute = _locate(model, name)
     held = _constraint(module, attribute)
-    kept_tensor = torch.from_numpy(kept).to(getattr(module, attribute).device)
-    if isinstance(held, Mask):
-        held.mask &= kept_tensor
+    kept_tensor = torch.tensor(kept, device=getattr(module, attribute).device)
+    if not isinstance(held, Mask):
+        _constrain(model, name, Mask(kept_tensor, regrow=regrow))
+    elif regrow:
+        held.mask.copy_(kept_tensor)
     else:
-        _constrain(model, name, Mask(kept_tensor))
+        held.mask &= kept_tensor
+
+
+def restrict(model: nn.Module, name: str, kept: np.ndarray) -> None:
+    """Take from the mask of the parameter `name` what is not `kept` as well; a shared one is left as it is."""
+    module, attribute = _locate(model, name)
+    held = _constraint(module, attribute)
+    if isinstance(held, Mask):
+        held.mask &= torch.from_numpy(kept).to(held.mask.device)
+    elif held is None:
+        _constrain(model, name, Mask(torch.tensor(kept, device=getattr(module, attribute).device)))
 
 
 def share(model: nn.Module, name: str) -> None:
@@ -90,11 +112,11 @@ def share(model: nn.Module, name: str) -> None:
 
 
 def hold(model: nn.Module, names: Iterable[str]) -> list[str]:
-    """Hold what weights already are: shared ones shared, pruned ones pruned; the names of those that are either."""
+    """Hold what parameters already are: shared ones shared, pruned ones pruned; the names of those that are either."""
     held = []
     for name in names:
         module, attribute = _locate(model, name)
-        if _constraint(module, attribute) is not None:
+        if _constraint(module, attribute) is not None or not isinstance(getattr(module, attribute), nn.Parameter):
             continue
         weight = to_numpy(getattr(module, attribute))
         if weight.ndim == 1 and np.all(weight == weight[0]):  # scales of one and shifts of zero, as they are made
@@ -120,37 +142,6 @@ def is_shared(weight: np.ndarray) -> bool:
     return few <= most and 0 < np.unique(kept).size <= most
 
 
-def restore(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Load a model's state as it was under constraints; those that the model is not under yet are put on.
-
-    Raises:
-        RuntimeError: names or shapes are not those of the network.
-    """
-    for key in state:
-        path, separator, place = f".{key}".rpartition(".parametrizations.")
-        attribute, _, part = place.partition(".0.")
-        if not separator or part not in ("mask", "positions"):
-            continue
-        module = model.get_submodule(path[1:])
-        wanted = Mask if part == "mask" else Codebook
-        held = _constraint(module, attribute)
-        if isinstance(held, wanted):
-            continue
-        if held is not None:
-            parametrize.remove_parametrizations(module, attribute)
-        weight = getattr(module, attribute)
-        entry = key.removesuffix(f"0.{part}")
-        if part == "mask":
-            made: nn.Module = Mask(state[key].to(weight.device, copy=True))
-        else:
-            parts = [
-                state[entry + name].to(weight.device, copy=True) for name in ("0.positions", "0.codes", "original")
-            ]
-            made = Codebook(weight.shape, *parts)
-        _constrain(model, f"{path}.{attribute}".removeprefix("."), made)
-    model.load_state_dict(state)
-
-
 def sparsities(model: nn.Module) -> dict[str, tuple[int, int]]:
     """Zeros and size of each weight that is no bias, by the name that it has without constraints."""
     with torch.no_grad():
@@ -163,6 +154,29 @@ def effective(model: nn.Module, name: str) -> np.ndarray:
     module, attribute = _locate(model, name)
     with torch.no_grad():
         return to_numpy(getattr(module, attribute))
+
+
+def latent(model: nn.Module, name: str) -> np.ndarray:
+    """The parameter `name` as it trains: with the values behind its mask if it is under one."""
+    return to_numpy(trained(model, name).detach())
+
+
+def trained(model: nn.Module, name: str) -> Tensor:
+    """What trains for the parameter `name`, of its shape: what lies behind its mask if it is under one."""
+    module, attribute = _locate(model, name)
+    held = isinstance(_constraint(module, attribute), Mask)
+    return _parameter(module, attribute) if held else getattr(module, attribute)
+
+
+def codebooks(model: nn.Module) -> list[nn.Parameter]:
+    """The shared values of all tensors, each once."""
+    found = {
+        id(places.original): places.original
+        for module in model.modules()
+        for places in getattr(module, "parametrizations", {}).values()
+        if isinstance(places[0], Codebook)
+    }
+    return list(found.values())
 
 
 def effective_tensors(model: nn.Module) -> Tensors:

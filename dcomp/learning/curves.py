@@ -52,7 +52,8 @@ class Curves(Silent):
         """Write the epoch's figures."""
         assert self._writer is not None  # training has begun
         for name, key in NAMES.items():
-            self._writer.add_scalar(name, getattr(record, key), record.epoch)
+            if (value := getattr(record, key)) is not None:
+                self._writer.add_scalar(name, value, record.epoch)
         for layer, sparsity in record.layers.items():
             self._writer.add_scalar(f"sparsity by layer/{layer}", sparsity, record.epoch)
         self._writer.flush()

@@ -9,12 +9,17 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from dcomp.errors import DcompError
 from dcomp.processes import COUNT, FIRST, NUMBER
+
+PATIENCE = timedelta(hours=12)
+"""How long processes wait for each other, as for the first to decode a data set; torchrun sees those that die."""
 
 
 def join(device: torch.device) -> torch.device:
@@ -25,19 +30,33 @@ def join(device: torch.device) -> torch.device:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", NUMBER)))
         torch.cuda.set_device(device)
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
         atexit.register(dist.destroy_process_group)
     return device
 
 
 @contextmanager
 def first_goes_ahead() -> Iterator[None]:
-    """A block that the first process is through before the others enter it, as for a download."""
-    if COUNT > 1 and not FIRST:
-        dist.barrier()
-    yield
-    if COUNT > 1 and FIRST:
-        dist.barrier()
+    """A block that the first process is through before the others enter it, as for a download.
+
+    Raises:
+        DcompError: in the others, if it failed in the first, which tells why.
+    """
+    if COUNT == 1 or not dist.is_initialized():
+        yield
+        return
+    on_gpu = dist.get_backend() == "nccl"
+    device = torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
+    if not FIRST and any_of(False, device):
+        raise DcompError("the first process has failed")
+    try:
+        yield
+    except Exception:
+        if FIRST:
+            any_of(True, device)
+        raise
+    if FIRST:
+        any_of(False, device)
 
 
 def part_of(indices: Tensor) -> tuple[Tensor, float]:

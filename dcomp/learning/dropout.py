@@ -2,6 +2,9 @@
 
 A pruned layer overfits less, and so needs less of it: Dr = Do * sqrt(Cir / Cio), where Do is the rate of the dense
 network, Cio the number of the layer's connections, and Cir of those that are kept.
+
+What attention drops of its own (the argument `dropout` of `nn.MultiheadAttention`) stays as it is: it leaves out
+weights that attention computes from pairs of places, which are no one layer's outputs.
 """
 
 import math
@@ -34,7 +37,7 @@ class DropoutRule:
                 if last and all(module is not known.dropout for known in self._followers):
                     self._followers.append(Follower(module, module.p, last[-1]))
             else:
-                last.append(module)
+                last.append(_last_of(module))
 
         watched = [module for module in model.modules() if isinstance(module, AnyDropout) or _is_layer(module)]
         hooks = [module.register_forward_hook(ran) for module in watched]
@@ -57,5 +60,10 @@ class DropoutRule:
 
 def _is_layer(module: nn.Module) -> bool:
     """Whether a module has connections: a weight of two dimensions or more."""
-    weight = getattr(module, "weight", None)
+    weight = getattr(_last_of(module), "weight", None)
     return isinstance(weight, Tensor) and weight.ndim > 1
+
+
+def _last_of(module: nn.Module) -> nn.Module:
+    """The layer that a module's outputs come from: attention uses its projections' weights and does not call them."""
+    return module.out_proj if isinstance(module, nn.MultiheadAttention) else module

@@ -1,12 +1,15 @@
 """The optimizer, and the course of its learning rate."""
 
+import bisect
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from dcomp.settings import LearningSettings
+from dcomp.learning import constraints
+from dcomp.settings import LearningSettings, QuantizeSettings
 
 FUSED = ("cpu", "cuda")
 """Devices on which an optimizer takes one pass over a parameter and what it remembers, instead of one an operation."""
@@ -18,8 +21,9 @@ LOWEST, LAST = 1 / 25, 1 / 250_000  # where `one-cycle` begins and ends (Smith 2
 
 def make_optimizer(model: nn.Module, settings: LearningSettings) -> torch.optim.Optimizer:
     """The optimizer that the settings name, over all of the model's parameters."""
-    parameters, lr, decay = list(model.parameters()), settings.lr, settings.weight_decay
-    fused = parameters[0].device.type in FUSED
+    lr, decay = settings.lr, settings.weight_decay
+    parameters = _groups(model, settings)
+    fused = next(model.parameters()).device.type in FUSED
     match settings.optimizer:
         case "sgd":
             nesterov = settings.momentum > 0
@@ -32,19 +36,14 @@ def make_optimizer(model: nn.Module, settings: LearningSettings) -> torch.optim.
             return torch.optim.AdamW(parameters, lr, weight_decay=decay, fused=fused)
 
 
-def forget_reshaped(optimizer: torch.optim.Optimizer) -> bool:
-    """Begin anew with parameters whose shape has changed since; whether there were any."""
-    changed = [
-        parameter
-        for parameter, memory in optimizer.state.items()
-        if any(isinstance(kept, Tensor) and kept.ndim and kept.shape != parameter.shape for kept in memory.values())
-    ]
-    for parameter in changed:
-        memory = optimizer.state[parameter]
-        for key, kept in memory.items():
-            if isinstance(kept, Tensor):  # zeros are what an optimizer begins with
-                memory[key] = torch.zeros_like(parameter if kept.ndim else kept)
-    return bool(changed)
+def _groups(model: nn.Module, settings: LearningSettings) -> list[dict[str, Any]]:
+    """All parameters, shared values at their own learning rate if they have one."""
+    if not isinstance(settings, QuantizeSettings) or settings.centroid_lr is None:
+        return [{"params": list(model.parameters())}]
+    shared = {id(parameter) for parameter in constraints.codebooks(model)}
+    rest = [parameter for parameter in model.parameters() if id(parameter) not in shared]
+    own = {"params": constraints.codebooks(model), "lr": settings.centroid_lr}
+    return [{"params": rest}, own] if rest else [own]
 
 
 def lr_factor(settings: LearningSettings, progress: float) -> float:
@@ -68,10 +67,20 @@ def _cosine(begin: float, end: float, progress: float) -> float:
 
 
 class LearningRate:
-    """The course of an optimizer's learning rate: by the step, and with `plateau` by what validation says."""
+    """The course of an optimizer's learning rate: by the step, and with `plateau` by what validation says.
 
-    def __init__(self, optimizer: torch.optim.Optimizer, settings: LearningSettings, steps_per_epoch: int) -> None:
-        """Set the rate of the first step."""
+    Attributes:
+        last: the rate of the step before; at first, that of the first step.
+    """
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        settings: LearningSettings,
+        steps_per_epoch: int,
+        restarts: Sequence[float] = (),
+    ) -> None:
+        """Set the rate of the first step; at `restarts`, in epochs, the course after the warm-up begins anew."""
         total = max(settings.epochs * steps_per_epoch, 1)
         warmup = round(settings.warmup * steps_per_epoch)
         self._optimizer = optimizer
@@ -81,23 +90,30 @@ class LearningRate:
                 optimizer, factor=DROP, patience=settings.patience
             )
         self._warmup = warmup
+        begins = sorted({0, *(round(epoch * steps_per_epoch) for epoch in restarts)})
+        ends = [*begins[1:], total]
 
         def factor(step: int) -> float:
+            part = bisect.bisect_right(begins, step) - 1
+            begin, end = begins[part], ends[part]
             if settings.lr_schedule == "one-cycle":  # whose rise is its warm-up
-                return lr_factor(settings, step / total)
+                return lr_factor(settings, (step - begin) / max(end - begin, 1))
             if step < warmup:
                 return (step + 1) / (warmup + 1)
-            return lr_factor(settings, (step - warmup) / max(total - warmup, 1))
+            begin = max(begin, warmup)
+            return lr_factor(settings, (step - begin) / max(end - begin, 1))
 
         self._by_step = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        self.last = self.now
 
     @property
     def now(self) -> float:
-        """The rate of the next step."""
+        """The rate of the next step, of all but shared values that have their own."""
         return float(self._optimizer.param_groups[0]["lr"])
 
     def stepped(self) -> None:
         """A step is done."""
+        self.last = self.now
         if self._plateau is None or self._by_step.last_epoch < self._warmup:
             self._by_step.step()
 
@@ -109,12 +125,14 @@ class LearningRate:
     def state(self) -> dict[str, Any]:
         """What `restore` needs, as plain data."""
         plateau = self._plateau.state_dict() if self._plateau is not None else {}
-        return {"step": self._by_step.last_epoch, "lr": self.now, "plateau": plateau}
+        rates = [group["lr"] for group in self._optimizer.param_groups]
+        return {"step": self._by_step.last_epoch, "lr": rates, "last": self.last, "plateau": plateau}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what `state` gave."""
         self._by_step.last_epoch = state["step"]
-        for group in self._optimizer.param_groups:
-            group["lr"] = state["lr"]
+        self.last = state["last"]
+        for group, lr in zip(self._optimizer.param_groups, state["lr"], strict=True):
+            group["lr"] = lr
         if self._plateau is not None:
             self._plateau.load_state_dict(state["plateau"])

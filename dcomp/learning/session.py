@@ -9,16 +9,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dcomp.checkpoint import Checkpoint
+from dcomp.checkpoint import ARCHITECTURE_KEY, Checkpoint
 from dcomp.errors import ArchitectureError, CheckpointError, first_line
-from dcomp.learning import architectures, constraints, datasets, distributed
+from dcomp.learning import architectures, constraints, datasets, distributed, fisher, paths
 from dcomp.learning.architectures import arguments
 from dcomp.learning.architectures.arguments import Arguments
 from dcomp.learning.datasets import Dataset, Form, Split
 from dcomp.learning.devices import choose_device
 from dcomp.learning.dropout import DropoutRule
 from dcomp.learning.evaluation import Evaluation, evaluate
+from dcomp.learning.losses import Loss
 from dcomp.learning.state import Keeper, Origin
+from dcomp.learning.tensors import to_numpy
 from dcomp.learning.training import Event, fit
 from dcomp.observer import EpochRecord, Observer
 from dcomp.resumption import StateFile
@@ -36,8 +38,13 @@ class Session:
         observer: Observer,
         *,
         pretrained: bool = False,
+        teacher: Checkpoint | None = None,
+        whole: LearningSettings | None = None,
     ) -> None:
         """Load the data, build the network for it, and fill that from the checkpoint, or torchvision's, if it has one.
+
+        A teacher sees the images that the network sees. With `whole`, `settings` are for one of several trainings in a
+        stage that has those settings as a whole.
 
         Raises:
             ArchitectureError: no such network, or checkpoint or data do not fit it.
@@ -46,18 +53,20 @@ class Session:
         self._settings = settings
         self._architecture = architecture
         self._device = distributed.join(choose_device(settings.device))
-        self._origin = Origin.of(settings, checkpoint)
+        self._origin = Origin.of(whole or settings, checkpoint)
         known = Arguments(architecture, checkpoint, settings)
         data = _load(known, settings, observer)
         train, validation = data.split_validation(settings.val_split, settings.seed)
         self._train, self._validation = train.to(self._device), validation.to(self._device)
-        self._arguments = known.complete(data.train)
+        self._arguments, self._resize = known.complete(data.train), known.resize
         torch.manual_seed(settings.seed)
         self._model = distributed.synchronized(_filled(architecture, self._arguments, checkpoint).to(self._device))
         if pretrained:
-            architectures.load_pretrained(self._model, architecture)
+            with distributed.first_goes_ahead():
+                architectures.load_pretrained(self._model, architecture)
         _lay_out(self._model, one_image(self._train))
         check_fit(self._model, self._train, architecture)
+        self._teacher = _teacher(teacher, self._train).to(self._device) if teacher is not None else None
         self._dropout = DropoutRule(self._model, one_image(self._train))
         self._dtypes = {name: array.dtype for name, array in checkpoint.tensors.items()} if checkpoint else {}
 
@@ -71,10 +80,20 @@ class Session:
         """The number of the last training step, the first being 0."""
         return self._settings.epochs * self.steps_per_epoch - 1
 
-    def mask(self, masks: Mapping[str, np.ndarray]) -> None:
-        """Hold weights at zero where their mask is False; what was pruned stays pruned."""
+    def mask(self, masks: Mapping[str, np.ndarray], *, regrow: bool = False) -> None:
+        """Hold weights at zero where their mask is False; what was pruned stays pruned, or with `regrow` may return."""
         for name, kept in masks.items():
-            constraints.mask(self._model, name, kept)
+            constraints.mask(self._model, name, kept, regrow=regrow)
+        self._dropout.apply()
+
+    def mask_dead(self) -> None:
+        """Hold weights and biases that lie on no path from input to output at zero, but for those that are shared.
+
+        Raises:
+            UsageError: the network has layers for which that cannot be told.
+        """
+        for name, alive in paths.alive(self._model, one_image(self._train)).items():
+            constraints.restrict(self._model, name, alive)
         self._dropout.apply()
 
     def share(self, names: Iterable[str]) -> None:
@@ -94,6 +113,17 @@ class Session:
         """A tensor as the network uses it now."""
         return constraints.effective(self._model, name)
 
+    def latent(self, name: str) -> np.ndarray:
+        """A tensor with the values that pruned weights of it would have if they returned now."""
+        return constraints.latent(self._model, name)
+
+    def squared_gradients(self, names: Iterable[str], seed: int) -> dict[str, np.ndarray]:
+        """The mean squared gradient of tensors now; see `fisher.squared_gradients`."""
+        parameters = {name: constraints.trained(self._model, name) for name in names}
+        loss = Loss(self._settings, self._teacher)
+        found = fisher.squared_gradients(self._model, parameters, self._train, self._settings, loss, seed)
+        return {name: to_numpy(squares) for name, squares in found.items()}
+
     def fit(
         self,
         observer: Observer,
@@ -101,6 +131,7 @@ class Session:
         events: Sequence[Event] = (),
         eligible_after: float = 0.0,
         start_counts: bool = False,
+        restarts: Sequence[float] = (),
         state: StateFile | None = None,
     ) -> list[EpochRecord]:
         """Train, and leave the network at its best epoch; see `training.fit`.
@@ -110,6 +141,7 @@ class Session:
             events: what happens at which time, in epochs.
             eligible_after: only epochs that end after this time are candidates for the best.
             start_counts: whether the network as it comes is a candidate too.
+            restarts: the times, in epochs, at which the learning rate begins its course anew.
             state: where the state is kept, if anywhere.
         """
         self._dropout.apply()
@@ -123,6 +155,8 @@ class Session:
                 events=events,
                 eligible_after=eligible_after,
                 start_counts=start_counts,
+                restarts=restarts,
+                teacher=self._teacher,
                 keeper=Keeper(state, self._origin) if state is not None else None,
                 taken_up=self._dropout.apply,
             )
@@ -137,8 +171,9 @@ class Session:
         return {name: _cast(array, dtypes[name]) for name, array in state.items() if name in dtypes}
 
     def metadata(self) -> dict[str, str]:
-        """The metadata entries by which the checkpoint will find its network again."""
-        return {architectures.ARCHITECTURE_KEY: self._architecture, **arguments.metadata(self._arguments)}
+        """The metadata entries by which the checkpoint will find its network, and the form of its images, again."""
+        made_with = arguments.metadata(self._arguments, self._resize)
+        return {ARCHITECTURE_KEY: self._architecture, **made_with}
 
 
 def evaluate_checkpoint(
@@ -218,13 +253,21 @@ def _load(known: Arguments, settings: DataSettings, observer: Observer) -> Datas
         crop=known.crop,
         usual=known.usual_crop,
         grayscale=known.grayscale,
-        resize=settings.resize,
+        resize=known.resize,
         workers=settings.workers,
         cache=settings.cache,
         observer=observer,
     )
     with distributed.first_goes_ahead():
         return datasets.load(settings.data, settings.data_dir, form)
+
+
+def _teacher(checkpoint: Checkpoint, seen: Split) -> torch.nn.Module:
+    """A teacher's network, which has to know the classes of the images that it is to see."""
+    architecture = architectures.architecture_of(checkpoint)
+    model = _filled(architecture, Arguments(architecture, checkpoint, DataSettings()).complete(seen), checkpoint)
+    check_fit(model, seen, architecture)
+    return model
 
 
 def _cast(array: np.ndarray, dtype: np.dtype) -> np.ndarray:

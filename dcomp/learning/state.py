@@ -18,7 +18,7 @@ from dcomp import __version__
 from dcomp import checkpoint as safetensors_file
 from dcomp.checkpoint import Checkpoint
 from dcomp.dtypes import bit_patterns
-from dcomp.errors import CheckpointError, UsageError
+from dcomp.errors import CheckpointError, StoppedError, UsageError
 from dcomp.files import replacing
 from dcomp.learning.tensors import numpy_dtype, to_numpy, to_torch
 from dcomp.resumption import StateFile
@@ -84,6 +84,11 @@ class Keeper:
         with replacing(self.file.path, force=True) as file:
             safetensors_file.save(Checkpoint(arrays, {STATE_KEY: text}), file)
         self._saved = time.monotonic()
+
+    def stopped(self, done: int) -> StoppedError:
+        """What to raise after a save that was asked for, when so many epochs of the training are done."""
+        where = f"epoch {self.file.before + done + 1} of {self._origin.arguments['epochs']}"
+        return StoppedError(f"stopped in {where}; the state is in {self.file.path}")
 
     def load(self) -> tuple[Parts, dict[str, Any]] | None:
         """What was saved, if the stage is to be taken up.

@@ -7,19 +7,21 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from dcomp.errors import CheckpointError, DcompError, StoppedError, first_line
+from dcomp.errors import CheckpointError, DcompError, first_line
 from dcomp.learning import constraints, distributed, state
+from dcomp.learning.averaging import Average
 from dcomp.learning.datasets import Split
 from dcomp.learning.devices import check_compiler, in_precision
 from dcomp.learning.evaluation import Evaluation, evaluate
-from dcomp.learning.optimization import LearningRate, forget_reshaped, make_optimizer
+from dcomp.learning.losses import Loss
+from dcomp.learning.optimization import LearningRate, make_optimizer
 from dcomp.learning.state import Keeper
 from dcomp.observer import EpochRecord, Observer
 from dcomp.processes import COUNT, FIRST, NUMBER
@@ -43,6 +45,8 @@ def fit(
     events: Sequence[Event] = (),
     eligible_after: float = 0.0,
     start_counts: bool = False,
+    restarts: Sequence[float] = (),
+    teacher: nn.Module | None = None,
     keeper: Keeper | None = None,
     taken_up: Callable[[], None] = lambda: None,
 ) -> list[EpochRecord]:
@@ -59,6 +63,8 @@ def fit(
         events: what happens at which time; pruning schedules move masks so.
         eligible_after: only epochs that end after this time are candidates for the best.
         start_counts: whether the network as it comes is a candidate too.
+        restarts: the times, in epochs, at which the learning rate begins its course anew.
+        teacher: whose answers the model learns beside the labels, on the same device.
         keeper: keeps the state, and may have one to take up.
         taken_up: called when a state has been taken up, and with it other masks.
 
@@ -66,7 +72,9 @@ def fit(
         DcompError: the loss is no longer a number.
         StoppedError: Ctrl-C or SIGTERM came, and the state is saved.
     """
-    run = _Training(model, train, validation, settings, observer, events, eligible_after, keeper)
+    run = _Training(
+        model, train, validation, settings, observer, events, eligible_after, restarts, Loss(settings, teacher), keeper
+    )
     if run.taken_up():
         taken_up()
     elif start_counts:
@@ -86,6 +94,8 @@ class _Training:
         observer: Observer,
         events: Sequence[Event],
         eligible_after: float,
+        restarts: Sequence[float],
+        loss: Loss,
         keeper: Keeper | None,
     ) -> None:
         if settings.compile:
@@ -94,13 +104,14 @@ class _Training:
         self._train, self._validation = train, validation
         self._settings, self._observer = settings, observer
         self._events, self._eligible_after = events, eligible_after
-        self._keeper = keeper
+        self._loss, self._keeper = loss, keeper
         self._device = next(model.parameters()).device
         self._steps_per_epoch = math.ceil(len(train) / settings.batch_size)
         self._total_steps = self._steps_per_epoch * settings.epochs
         self._optimizer = make_optimizer(model, settings)
         self._logits_of: Callable[[Tensor], Tensor] = model
-        self._rate = LearningRate(self._optimizer, settings, self._steps_per_epoch)
+        self._rate = LearningRate(self._optimizer, settings, self._steps_per_epoch, restarts)
+        self._average = Average(model, settings.ema) if settings.ema is not None else None
         self._generator = torch.Generator()
         self._step = 0
         self._epoch_loss = torch.zeros((), device=self._device)
@@ -134,20 +145,20 @@ class _Training:
         began = time.perf_counter()
         self._model.train()
         recent = Recent()
-        lr = self._rate.now
         for images, labels, weight in self._batches(len(self._history)):
             self._happen()
             with in_precision(self._device, self._settings.precision):
                 logits = self._logits_of(images)
-            loss = F.cross_entropy(logits.float(), labels, label_smoothing=self._settings.label_smoothing)
+            loss = self._loss(images, logits.float(), labels)
             self._optimizer.zero_grad(set_to_none=True)
             (loss if weight == 1 else loss * weight).backward()
             if self._settings.clip_norm is not None:
                 nn.utils.clip_grad_norm_(self._model.parameters(), self._settings.clip_norm)
             self._optimizer.step()
-            lr = self._rate.now
             self._rate.stepped()
             self._step += 1
+            if self._average is not None:
+                self._average.step(self._step)
             self._epoch_loss += loss.detach() * (len(labels) if weight else 0)
             recent.add(loss.detach(), (logits.detach().argmax(1) == labels).float().mean())
             notify = self._step % NOTIFY_EVERY == 0 or self._step == self._total_steps
@@ -155,7 +166,8 @@ class _Training:
                 self._observer.stepped(self._step, *recent.take())
             if (notify or COUNT == 1) and distributed.any_of(stop.asked, self._device):  # several have to agree
                 self._stop()
-        self._finish_epoch(lr, began)
+        with self._average.in_place() if self._average is not None else nullcontext():
+            self._finish_epoch(began)
 
     def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, float]]:
         """Augmented images, labels and their weight, batch by batch; of an epoch begun before, what is left of it.
@@ -185,22 +197,21 @@ class _Training:
     def _happen(self) -> None:
         """Let the events happen whose time has come since the step before."""
         before = (self._step - 1) / self._steps_per_epoch if self._step else -math.inf
-        due = [action for at, action in self._events if before < at <= self._step / self._steps_per_epoch]
-        for action in due:
-            action()
-        if due and forget_reshaped(self._optimizer):
-            self._logits_of = self._forward()
+        for at, action in self._events:
+            if before < at <= self._step / self._steps_per_epoch:
+                action()
+                self._model.train()  # those who look at the network have it evaluate
 
-    def _finish_epoch(self, lr: float, began: float) -> None:
-        judged = self._evaluate() if len(self._validation) else Evaluation(0, 0, 0, 0)
+    def _finish_epoch(self, began: float) -> None:
+        judged = self._evaluate() if len(self._validation) else None
         zeros = constraints.sparsities(self._model)
         record = EpochRecord(
             epoch=len(self._history) + 1,
             train_loss=distributed.totals([self._epoch_loss.item()], self._device)[0] / len(self._train),
-            val_loss=judged.loss,
-            val_error=judged.top1_error,
-            val_top5_error=judged.top5_error,
-            lr=lr,
+            val_loss=judged.loss if judged else None,
+            val_error=judged.top1_error if judged else None,
+            val_top5_error=judged.top5_error if judged else None,
+            lr=self._rate.last,
             sparsity=sum(count for count, _ in zeros.values()) / max(sum(size for _, size in zeros.values()), 1),
             layers={name: count / size for name, (count, size) in zeros.items()},
             seconds=time.perf_counter() - began,
@@ -210,11 +221,11 @@ class _Training:
         self._epoch_loss.zero_()
         self._history.append(record)
         self._observer.finished_epoch(record)
-        self._rate.judged(judged.loss)
-        rank = (record.val_error, record.val_loss)
-        if record.epoch > self._eligible_after and (
-            self._best is None or not len(self._validation) or rank <= self._best[0]
-        ):
+        rank = 0.0, 0.0  # without validation the last epoch is the best
+        if judged is not None:
+            self._rate.judged(judged.loss)
+            rank = judged.top1_error, judged.loss
+        if record.epoch > self._eligible_after and (self._best is None or rank <= self._best[0]):
             self._best = rank, copy.deepcopy(self._model.state_dict())
 
     def _evaluate(self) -> Evaluation:
@@ -223,8 +234,7 @@ class _Training:
     def _stop(self) -> None:
         assert self._keeper is not None  # otherwise nobody listens to those who ask
         self._save(self._keeper)
-        where = f"epoch {len(self._history) + 1} of {self._settings.epochs}"
-        raise StoppedError(f"stopped in {where}; the state is in {self._keeper.file.path}")
+        raise self._keeper.stopped(len(self._history))
 
     def _save(self, keeper: Keeper) -> None:
         tensors, plain = state.optimizer_parts(self._optimizer)
@@ -239,6 +249,8 @@ class _Training:
         }
         if self._best is not None:
             parts["best"] = self._best[1]
+        if self._average is not None:
+            parts["average"] = {str(number): average for number, average in enumerate(self._average.tensors)}
         facts: dict[str, Any] = {
             "step": self._step,
             "examples": len(self._train),
@@ -263,9 +275,12 @@ class _Training:
         try:
             if facts["examples"] != len(self._train):
                 raise ValueError(f"it is of {facts['examples']} training examples, not {len(self._train)}")
-            constraints.restore(self._model, parts["model"])
+            self._model.load_state_dict(parts["model"])
             state.restore_optimizer(self._optimizer, parts.get("optimizer", {}), facts["optimizer"])
             self._rate.restore(facts["rate"])
+            if self._average is not None:
+                averages = parts["average"]
+                self._average.restore([averages[str(number)] for number in range(len(averages))])
             self._step = facts["step"]
             self._history = [EpochRecord(**record) for record in facts["history"]]
             if FIRST:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from dcomp.errors import UsageError
-from dcomp.layers import Rule, apply_rules
 from dcomp.pruning import criteria
 
 Names = tuple[str, ...]
@@ -32,18 +31,17 @@ def grouped(
     to_sparsity: Callable[[Names, float], float],
     *,
     together: bool,
-    rules: Sequence[Rule],
+    own: Mapping[str, float],
 ) -> list[Group]:
-    """Groups for what was asked for, in any unit; tensors that a rule names are groups of their own.
+    """Groups for what was asked for, in any unit; tensors that have their own are groups of one.
 
     Args:
         weights: the tensors to prune.
-        asked: for all tensors without a rule; None leaves those alone.
+        asked: for all other tensors; None leaves those alone.
         to_sparsity: makes what was asked for a group the sparsity of that group.
         together: one group for all of them (global scope), or one for each.
-        rules: what is asked for single layers.
+        own: what is asked for single tensors, by name.
     """
-    own = apply_rules(list(weights), rules)
     groups = [Group((name,), to_sparsity((name,), value)) for name, value in own.items()]
     rest = tuple(name for name in weights if name not in own)
     if asked is None or not rest:
@@ -51,13 +49,13 @@ def grouped(
     return [*groups, *(Group(names, to_sparsity(names, asked)) for names in ([rest] if together else zip(rest)))]
 
 
-def by_sparsity(weights: Weights, sparsity: float | None, *, together: bool, rules: Sequence[Rule]) -> list[Group]:
+def by_sparsity(weights: Weights, sparsity: float | None, *, together: bool, own: Mapping[str, float]) -> list[Group]:
     """Groups for a fraction of zeros."""
-    return grouped(weights, sparsity, lambda names, fraction: fraction, together=together, rules=rules)
+    return grouped(weights, sparsity, lambda names, fraction: fraction, together=together, own=own)
 
 
 def by_count(
-    weights: Weights, count: float, *, together: bool, rules: Sequence[Rule], rows: bool = False
+    weights: Weights, count: float, *, together: bool, own: Mapping[str, float], rows: bool = False
 ) -> list[Group]:
     """Groups for a number of zeros.
 
@@ -73,11 +71,11 @@ def by_count(
             raise UsageError(f"{', '.join(names)}: {zeros:,.0f} {what} cannot become zero where there are {size:,}")
         return zeros / size
 
-    return grouped(weights, count, fraction, together=together, rules=rules)
+    return grouped(weights, count, fraction, together=together, own=own)
 
 
 def by_amount(
-    weights: Weights, amount: float, moves: int, *, together: bool, rules: Sequence[Rule], rows: bool = False
+    weights: Weights, amount: float, moves: int, *, together: bool, own: Mapping[str, float], rows: bool = False
 ) -> list[Group]:
     """Groups for a fraction of what is left, that each of so many moves takes."""
 
@@ -85,18 +83,18 @@ def by_amount(
         counts = [count_kept(weights[name], rows=rows) for name in names]
         return 1 - sum(kept for kept, _ in counts) / sum(size for _, size in counts) * (1 - taken) ** moves
 
-    return grouped(weights, amount, fraction, together=together, rules=rules)
+    return grouped(weights, amount, fraction, together=together, own=own)
 
 
 def by_deviation(
-    weights: Weights, factor: float, rules: Sequence[Rule], deviations: Mapping[str, float] | None = None
+    weights: Weights, factor: float, own: Mapping[str, float], deviations: Mapping[str, float] | None = None
 ) -> list[Group]:
     """Groups of one tensor each, with the sparsity that a threshold of `factor` standard deviations makes.
 
     Args:
         weights: the tensors to prune.
-        factor: for all tensors without a rule.
-        rules: factors of single layers.
+        factor: for all other tensors.
+        own: factors of single tensors, by name.
         deviations: of each tensor; those of the weights as they are unless given.
     """
 
@@ -105,7 +103,7 @@ def by_deviation(
         deviation = criteria.deviation(weights[name]) if deviations is None else deviations[name]
         return 1 - float(np.mean(criteria.above(weights[name], own_factor * deviation)))
 
-    return grouped(weights, factor, fraction, together=False, rules=rules)
+    return grouped(weights, factor, fraction, together=False, own=own)
 
 
 def masks(weights: Weights, groups: Sequence[Group], score: Score) -> dict[str, np.ndarray]:

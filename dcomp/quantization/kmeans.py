@@ -37,15 +37,24 @@ def share(
     distinct, counts = np.unique(values, return_counts=True)
     if distinct.size <= 2**bits:
         return distinct, np.searchsorted(distinct, values).astype(np.uint16)
-    exact = distinct.astype(np.float64)
-    scale = np.ldexp(1.0, int(np.frexp(np.abs(exact).max())[1]) - 1)  # a power of two, so that squares stay in range
-    sample = Sample(exact / scale, counts)
+    sample, scale = scaled(distinct, counts)
     centroids = initial_centroids(sample, 2**bits, init, rng or np.random.default_rng(0))
-    codebook = np.unique((lloyd(sample, centroids) * scale).astype(values.dtype))
-    if np.any(codebook == 0):  # a cluster around zero: its member nearest to zero stands for it
-        codebook[codebook == 0] = distinct[np.argmin(np.abs(distinct))]
-        codebook = np.unique(codebook)
+    codebook = np.unique(entries(lloyd(sample, centroids) * scale, distinct))
     return codebook, nearest(codebook, values)
+
+
+def scaled(distinct: np.ndarray, counts: np.ndarray) -> tuple["Sample", float]:
+    """Values, of which there are some, divided by a power of two so that squares stay in range; and that power."""
+    exact = distinct.astype(np.float64)
+    scale = float(np.ldexp(1.0, int(np.frexp(np.abs(exact).max())[1]) - 1))
+    return Sample(exact / scale, counts), scale
+
+
+def entries(centroids: np.ndarray, distinct: np.ndarray) -> np.ndarray:
+    """Centroids in the dtype of the values; for a cluster around zero its member nearest to zero stands."""
+    found = centroids.astype(distinct.dtype)
+    found[found == 0] = distinct[np.argmin(np.abs(distinct))]
+    return found
 
 
 def nearest(codebook: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ import csv
 import io
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 from typing import Any
 
 from rich.console import Console
@@ -71,6 +72,17 @@ def as_table(report: SizeReport) -> Table:
     for line in lines[:-1]:
         table.add_row(escape(line[0]), *line[1:], end_section=line is lines[-2])
     table.add_row(*lines[-1], style="bold")
+    return table
+
+
+def paper_table(report: SizeReport) -> Table | None:
+    """The whole file beside the paper's network; None if it is no network of the paper's."""
+    if report.paper is None:
+        return None
+    table = _figures(("",), (*COLUMNS[2:7], "ratio", "top-1 error %"))
+    table.add_row("this file", *_cells(report.total)[2:7], f"{report.ratio:.2f}x", "")
+    *figures, ratio, error = (f"{value:g}" for value in astuple(report.paper))
+    table.add_row("the paper's", *figures, f"{ratio}x", error)
     return table
 
 

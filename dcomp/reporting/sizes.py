@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
+from dcomp.checkpoint import ARCHITECTURE_KEY
 from dcomp.coding.tensor import EncodedTensor
 from dcomp.coding.values import Shared
 from dcomp.container.reader import Container
+from dcomp.reporting.paper import PAPER, Published
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,8 @@ class Row:
     Attributes:
         name: of the tensor.
         weights: number of elements.
-        kept: number of elements that have a value in the file.
+        kept: number of elements that have a value in the file; where zeros are few they have one as well, and only
+            decoding could tell how many they are.
         weight_bits: bits of a weight after P+Q (the width of a code, or of the dtype where nothing is shared).
         weight_bits_coded: bits of a weight after P+Q+H.
         index_bits: bits of an index after P+Q (the gap width); None where all elements are kept.
@@ -53,12 +56,16 @@ class Row:
 
 @dataclass(frozen=True)
 class SizeReport:
-    """A row for each tensor, the bytes of header and metadata, and the file's bytes, which both add up to."""
+    """A row for each tensor, the bytes of header and metadata, and the file's bytes, which both add up to.
+
+    Beside these, what the paper says of the network, if it is one of the paper's.
+    """
 
     rows: list[Row]
     total: Row
     overhead: int
     file_bytes: int
+    paper: Published | None
 
     @property
     def ratio(self) -> float:
@@ -74,6 +81,7 @@ class SizeReport:
             "overhead_bytes": self.overhead,
             "tensors": [row_dict(row) for row in self.rows],
             "total": row_dict(self.total),
+            "paper": asdict(self.paper) if self.paper is not None else None,
         }
 
 
@@ -100,7 +108,8 @@ def measure(container: Container, dense_bytes: Mapping[str, int] | None = None) 
             row if entry.tied_to is None else replace(row, weight_bits_coded=0.0, index_bits_coded=None, bytes=0)
         )
     total = _total(rows, sum(dense_bytes.values()) if dense_bytes is not None else None)
-    return SizeReport(rows, total, container.directory.nbytes, container.nbytes)
+    paper = PAPER.get(container.metadata.get(ARCHITECTURE_KEY, ""))
+    return SizeReport(rows, total, container.directory.nbytes, container.nbytes, paper)
 
 
 def _row(name: str, encoded: EncodedTensor, dense_bytes: int) -> Row:

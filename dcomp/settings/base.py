@@ -18,7 +18,7 @@ WITHOUT_EFFECT = {"data_dir", "device", "cache", "workers", "compile"}
 class Settings(BaseModel):
     """Base of all settings: unknown keys are mistakes, values do not change after validation."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
 
     @classmethod
     def from_options(cls, **options: Any) -> Self:
@@ -27,7 +27,8 @@ class Settings(BaseModel):
         Raises:
             UsageError: all mistakes, by option.
         """
-        given = {key: value for key, value in options.items() if value is not None and value != []}
+        names = {key: field.alias or key for key, field in cls.model_fields.items()}
+        given = {names.get(key, key): value for key, value in options.items() if value is not None and value != []}
         try:
             return cls.model_validate(given)
         except ValidationError as error:
@@ -36,7 +37,7 @@ class Settings(BaseModel):
 
     def arguments(self, *, defaults: bool = True) -> dict[str, Any]:
         """What decides about the outcome, as plain data; without `defaults` only what differs from them."""
-        return self.model_dump(mode="json", exclude_defaults=not defaults, exclude=WITHOUT_EFFECT)
+        return self.model_dump(mode="json", by_alias=True, exclude_defaults=not defaults, exclude=WITHOUT_EFFECT)
 
 
 def mistakes(error: ValidationError, lists: Collection[str] = ()) -> list[tuple[str, str]]:

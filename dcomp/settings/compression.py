@@ -1,6 +1,6 @@
 """What becomes of the weights: `dcomp prune` and `dcomp quantize`."""
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import (
     Field,
@@ -15,6 +15,7 @@ from dcomp.settings.values import (
     LAYER_LIMITS,
     UNITS,
     Bits,
+    CodebookValues,
     Criterion,
     Epochs,
     FileName,
@@ -46,10 +47,16 @@ class PruneSettings(ChosenSettings):
     threshold: float | None = Field(
         None, gt=0, description="For std: keep what exceeds S standard deviations, as found."
     )
+    target_ratio: float | None = Field(
+        None, gt=1, description="Prune for a file of 1/R of the dense bytes: what a weight costs decides as well."
+    )
+    code_bits: int = Field(5, ge=1, le=MAX_BITS, description="For target_ratio: bits that kept weights will have.")
     layer: Rules = Field(
         (), description="REGEX=VALUE for layers of their own, in the unit of the rest, else sparsity; repeatable."
     )
-    criterion: Criterion = Field("magnitude", description="What a weight is kept for.")
+    criterion: Criterion = Field(
+        "magnitude", description="What a weight is kept for; fisher: what the loss would lose, by squared gradients."
+    )
     scope: Scope = Field("global", description="One budget for all layers, or one for each.")
     structure: Structure = Field("weight", description="Prune single weights, or whole rows: neurons and filters.")
     plan: PrunePlan = Field((), description="Plan of dcomp sensitivity; --layer overrides it.")
@@ -59,6 +66,11 @@ class PruneSettings(ChosenSettings):
     until: float | None = Field(None, ge=0, description="Epoch of the last move; half of --epochs unless given.")
     every: float = Field(1.0, ge=0.001, description="Epochs between two moves.")
     at: Epochs = Field((), description="Epochs of all moves, in place of start, until and every.")
+    regrow: bool = Field(False, description="Let pruned weights learn on, and return while masks still move.")
+    dead_units: Literal["keep", "remove"] = Field(
+        "keep", description="While retraining, prune what is left without input or output, biases too."
+    )
+    rewind_lr: bool = Field(False, description="Begin the course of the learning rate anew with each move.")
     rewind: FileName | None = Field(
         None, description="Checkpoint whose values the kept weights, and all else, go back to: a lottery ticket."
     )
@@ -79,6 +91,8 @@ class PruneSettings(ChosenSettings):
             raise ValueError(f"{' and '.join(given)} say the same in two ways: give one")
         elif not given and not self.rules:
             raise ValueError("give a sparsity, like 0.9, or a count or an amount")
+        if self.target_ratio is not None:
+            self._check_target_ratio()
         if self.plan and (self.unit != "sparsity" or self.structure != "weight"):
             raise ValueError("a plan holds sparsities of single weights: no other unit and no structure goes with it")
         fits, limit = LAYER_LIMITS[self.unit]
@@ -88,6 +102,12 @@ class PruneSettings(ChosenSettings):
             raise ValueError("structure row ranks the rows of one layer: give scope layer as well")
         return self
 
+    def _check_target_ratio(self) -> None:
+        if self.rules or self.scope != "global" or self.structure != "weight":
+            raise ValueError(
+                "target_ratio has all weights share one budget: leave layer, plan, scope and structure out"
+            )
+
     @model_validator(mode="after")
     def _moves_within_epochs(self) -> Self:
         if self.at:
@@ -95,6 +115,12 @@ class PruneSettings(ChosenSettings):
         elif self.epochs and not self.start <= self.moves_until < self.epochs:
             times = f"{self.start:g} <= {self.moves_until:g} < {self.epochs}"
             raise ValueError(f"start <= until < epochs must hold, not {times}")
+        if not self.epochs and self.criterion == "fisher":
+            raise ValueError("criterion fisher needs gradients, and so a network that retrains: give epochs as well")
+        if self.criterion == "fisher" and (self.rewind or self.structure == "row"):
+            raise ValueError("criterion fisher judges single weights while they train: leave rewind and structure out")
+        if not self.epochs and (self.regrow or self.rewind_lr or self.dead_units == "remove"):
+            raise ValueError("regrow, rewind_lr and dead_units need a network that retrains: give epochs as well")
         if self.rewind and self.epochs and (self.schedule != "oneshot" or self.start or self.at):
             raise ValueError(
                 "rewind prunes once, before the network retrains: give schedule oneshot, and a section for each round"
@@ -118,9 +144,19 @@ class PruneSettings(ChosenSettings):
         return next((unit for unit in UNITS if getattr(self, unit) is not None), "sparsity")
 
     @property
+    def planned(self) -> list[Rule]:
+        """What the plan asks for single layers."""
+        return [Rule.parse(text) for text in self.plan]
+
+    @property
+    def own_rules(self) -> list[Rule]:
+        """What is asked for single layers besides the plan, and goes over it."""
+        return [Rule.parse(text) for text in self.layer]
+
+    @property
     def rules(self) -> list[Rule]:
-        """What is asked for single layers."""
-        return [Rule.parse(text) for text in (*self.plan, *self.layer)]
+        """All that is asked for single layers."""
+        return [*self.planned, *self.own_rules]
 
     @property
     def moves_until(self) -> float:
@@ -144,11 +180,20 @@ class QuantizeSettings(ChosenSettings):
     bias_bits: Bits | None = Field(None, description="Bits for biases and normalization tensors, else left alone.")
     bits: Rules = Field((), description="REGEX=BITS for layers of their own; repeatable.")
     plan: QuantizePlan = Field((), description="Plan of dcomp sensitivity; --bits overrides it.")
+    rate_weight: float = Field(
+        0.0, alias="lambda", ge=0, description="Weigh bits of codes too: a bit is worth this part of the mean square."
+    )
     init: Init = Field("linear", description="Where centroids start; optimal is exact, and slower.")
     start: int = Field(0, ge=0, description="Epoch at which weights are shared; until then they train, zeros held.")
     optimizer: Optimizer = Field("adam", description="Optimizer.")
     lr: float = Field(0.0002, gt=0, description="Learning rate at the start.")
     weight_decay: float = Field(0.0, ge=0, description="L2 penalty of the optimizer.")
+    centroid_lr: float | None = Field(
+        None, gt=0, description="Learning rate of the shared values; that of all else, --lr, unless given."
+    )
+    codebook_values: CodebookValues = Field(
+        "float32", description="Round shared values to this type at the end: codebooks of 16 or more take less."
+    )
 
     @model_validator(mode="after")
     def _some_bits(self) -> Self:
@@ -162,12 +207,25 @@ class QuantizeSettings(ChosenSettings):
     def _starts_within_epochs(self) -> Self:
         if self.start > self.epochs:
             raise ValueError(f"start <= epochs must hold, not {self.start} <= {self.epochs}")
+        shorter = min(self.start, self.epochs - self.start)
+        if shorter and self.warmup >= shorter:
+            raise ValueError(f"each training has a warm-up: it is shorter than {shorter} epochs, not {self.warmup:g}")
         return self
 
     @property
+    def planned(self) -> list[Rule]:
+        """The plan's per-layer bits."""
+        return [Rule.parse(text) for text in self.plan]
+
+    @property
+    def own_rules(self) -> list[Rule]:
+        """Per-layer bits besides the plan's, which they go over."""
+        return [Rule.parse(text) for text in self.bits]
+
+    @property
     def rules(self) -> list[Rule]:
-        """Per-layer bits."""
-        return [Rule.parse(text) for text in (*self.plan, *self.bits)]
+        """All per-layer bits."""
+        return [*self.planned, *self.own_rules]
 
     @property
     def bits_of_kind(self) -> dict[Kind, int]:

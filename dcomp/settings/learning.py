@@ -8,7 +8,7 @@ from pydantic import (
     model_validator,
 )
 
-from dcomp.settings.base import Settings
+from dcomp.settings.base import WITHOUT_EFFECT, Settings
 from dcomp.settings.values import (
     DATA_NAMES,
     MAX_SEED,
@@ -16,9 +16,11 @@ from dcomp.settings.values import (
     Augment,
     BitCounts,
     DataName,
+    FileName,
     LrSchedule,
     Optimizer,
     Precision,
+    Provenance,
     Sparsities,
 )
 
@@ -65,13 +67,24 @@ class LearningSettings(DataSettings):
     compile: bool = Field(False, description="Compile the network; pays where an epoch takes minutes.")
     augment: Augment = Field(
         "auto",
-        description="Changes to training images: shift moves them by up to a pixel, crop-flip cuts them at random and "
-        "mirrors half; auto: crop-flip for photos and CIFAR, else none.",
+        description="Changes to training images: shift moves them by up to a pixel, affine turns, scales and moves "
+        "them, crop-flip cuts them at random and mirrors half; auto: crop-flip for photos and CIFAR, else none.",
+    )
+    distill: FileName | None = Field(
+        None, description="Checkpoint of a teacher, whose answers the network learns beside the labels."
+    )
+    temperature: float = Field(4.0, gt=0, description="For distill: divides the logits of both, which softens them.")
+    alpha: float = Field(0.5, ge=0, le=1, description="For distill: part of the loss that the teacher's answers have.")
+    ema: float | None = Field(
+        None, gt=0, lt=1, description="Decay of a moving average of the weights, which is judged and kept; try 0.999."
     )
     val_split: float = Field(
         0.08, ge=0, lt=1, description="Part of the training data set aside to choose the best epoch by; 0: the last."
     )
     seed: int = Field(0, ge=0, le=MAX_SEED, description="Seed of everything that chance decides.")
+    provenance: Provenance = Field(
+        "full", description="What metadata tell: settings and epochs, settings, or none, for the smallest files."
+    )
 
     @model_validator(mode="after")
     def _epochs_need_data(self) -> Self:
@@ -105,9 +118,9 @@ class EvalSettings(DataSettings):
 
     @property
     def examples(self) -> str:
-        """What errors are measured on: the data set, and how its images are cut if that is set."""
-        cut = {key: value for key, value in (("crop", self.crop), ("resize", self.resize)) if value is not None}
-        return " ".join([self.data, *(f"{key}={value}" for key, value in cut.items())])
+        """What errors are measured on, and how: the data set, and what else is set that may change them."""
+        others = self.model_dump(mode="json", exclude_defaults=True, exclude=WITHOUT_EFFECT | {"data", "max_error"})
+        return " ".join([self.data, *(f"{key}={value}" for key, value in others.items())])
 
 
 class SensitivitySettings(DataSettings):

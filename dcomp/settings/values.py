@@ -100,11 +100,13 @@ DataName = Annotated[str, AfterValidator(_names_data)]
 Optimizer = Literal["sgd", "adam", "adamw"]
 LrSchedule = Literal["constant", "step", "cosine", "one-cycle", "plateau"]
 Precision = Literal["fp32", "bf16"]
-Augment = Literal["auto", "none", "shift", "crop-flip"]
-Criterion = Literal["magnitude", "std", "random"]
+CodebookValues = Literal["float32", "bfloat16", "float16"]
+Provenance = Literal["full", "settings", "none"]
+Augment = Literal["auto", "none", "shift", "affine", "crop-flip"]
+Criterion = Literal["magnitude", "fisher", "std", "random"]
 Scope = Literal["global", "layer"]
 Structure = Literal["weight", "row"]
-Unit = Literal["sparsity", "count", "amount", "threshold"]
+Unit = Literal["sparsity", "count", "amount", "threshold", "target_ratio"]
 
 UNITS: tuple[Unit, ...] = get_args(Unit)
 LAYER_LIMITS: dict[Unit, tuple[Callable[[float], bool], str]] = {
@@ -112,5 +114,6 @@ LAYER_LIMITS: dict[Unit, tuple[Callable[[float], bool], str]] = {
     "count": (lambda value: value >= 0 and value == int(value), "the count of a layer is a whole number"),
     "amount": (lambda value: 0 <= value < 1, "the amount of a layer lies from 0 to below 1"),
     "threshold": (lambda value: value > 0, "the threshold of a layer lies above 0"),
+    "target_ratio": (lambda value: False, "target_ratio takes no layers of their own"),
 }
 """What a rule may ask for a layer, by unit."""

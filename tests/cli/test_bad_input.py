@@ -95,7 +95,40 @@ BAD_NETWORKS = {
     "weights that nobody has": (["train", "lenet5", *EVAL, "--pretrained"], 1, "--pretrained goes with torchvision:"),
 }
 
+PRUNE = ["prune", "lenet300.safetensors"]
+
+BAD_BYTES = {
+    "a ratio and a sparsity": ([*PRUNE, "--sparsity", "0.9", "--target-ratio", "50"], 2, "say the same in two ways"),
+    "a ratio of one": ([*PRUNE, "--target-ratio", "1"], 2, "--target-ratio: input should be greater than 1"),
+    "a ratio for one layer": (
+        [*PRUNE, "--target-ratio", "50", "--layer", "fc1=0.5"],
+        2,
+        "target_ratio has all weights share one budget",
+    ),
+    "a ratio out of reach": ([*PRUNE, "--target-ratio", "5000"], 2, "prune biases as well"),
+    "gradients without training": ([*PRUNE, "--sparsity", "0.9", "--criterion", "fisher"], 2, "needs gradients"),
+    "regrowth without training": ([*PRUNE, "--sparsity", "0.9", "--regrow"], 2, "give epochs as well"),
+    "a teacher that is not there": (
+        [*PRUNE, "--sparsity", "0.9", *EVAL, "--epochs", "1", "--distill", "nowhere.safetensors"],
+        1,
+        "cannot read nowhere.safetensors",
+    ),
+    "a teacher of no network": (
+        [*PRUNE, "--sparsity", "0.9", *EVAL, "--epochs", "1", "--distill", "anonymous.safetensors"],
+        1,
+        "does not say which architecture",
+    ),
+    "a temperature of zero": (["train", "lenet5", *EVAL, "--temperature", "0"], 2, "--temperature: input should be"),
+    "a decay of one": (["train", "lenet5", *EVAL, "--ema", "1"], 2, "--ema: input should be less than 1"),
+    "a negative lambda": (
+        ["quantize", "lenet300.safetensors", "--fc-bits", "4", "--lambda", "-1"],
+        2,
+        "--lambda: input should be greater",
+    ),
+}
+
 CASES = {
+    **BAD_BYTES,
     "a missing file": (["encode", "nowhere.safetensors"], 1, "cannot read nowhere.safetensors: No such file"),
     "a folder as input": (["encode", "."], 2, ". is a folder with no"),
     "an empty container": (["decode", "empty.dcz"], 1, "cannot read empty.dcz"),
@@ -245,6 +278,17 @@ CASES = {
         "lies above 0",
     ),
     "a seed beyond 64 bits": (["train", "lenet5", *EVAL, "--seed", "9" * 23], 2, "--seed: input should be less"),
+    "a warm-up longer than one of two trainings": (
+        ["quantize", "lenet300.safetensors", "--fc-bits", "4", "--epochs", "9", "--start", "8", "--warmup", "1", *EVAL],
+        2,
+        "each training has a warm-up: it is shorter than 1 epochs, not 1",
+    ),
+    "a log of no epochs": (["prune", "lenet300.safetensors", "--count", "1", "--log", "x"], 2, "--log is about epochs"),
+    "curves of no epochs": (
+        ["quantize", "lenet300.safetensors", "--fc-bits", "4", "--tensorboard", "x"],
+        2,
+        "--tensorboard is about epochs: give --epochs",
+    ),
     "a warm-up longer than the run": (["train", "lenet5", *EVAL, "--epochs", "2", "--warmup", "2"], 2, "2 < 2"),
     "plateau without validation": (
         ["train", "lenet5", *EVAL, "--lr-schedule", "plateau", "--val-split", "0"],

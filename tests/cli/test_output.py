@@ -3,8 +3,10 @@ import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import dcomp as library
 from dcomp import demonstration, recipe
 from dcomp.cli.app import command
 
@@ -73,6 +75,21 @@ def test_the_table_and_the_markdown_show_the_same_figures(dcomp, container):
     for line in markdown.splitlines()[2:]:
         assert all(cell.strip(" *") in table for cell in line.strip("|").split("|"))
     assert f"{container.stat().st_size:,}" in table
+
+
+def test_a_network_of_the_papers_has_the_papers_figures_beside_it(dcomp, container):
+    ours, paper = (line.split() for line in dcomp("report", container)[1].splitlines()[-2:])
+    whole = next(line.split() for line in dcomp("report", container)[1].splitlines() if line.startswith("whole file"))
+    assert ours == ["this", "file", *whole[3:8], whole[-1]]
+    assert paper == ["the", "paper's", "8", "6", "5.1", "5", "3.7", "40x", "1.58"]
+    published = json.loads(dcomp("report", container, "--json")[1])["paper"]
+    assert (published["ratio"], published["top1_error"]) == (40, 1.58)
+
+
+def test_another_network_has_no_figures_of_the_papers(dcomp, tmp_path):
+    library.save_file({"w": np.ones((3, 4), np.float32)}, tmp_path / "own.dcz")
+    assert "paper" not in dcomp("report", tmp_path / "own.dcz")[1]
+    assert json.loads(dcomp("report", tmp_path / "own.dcz", "--json")[1])["paper"] is None
 
 
 def test_a_checkpoint_is_reported_as_encode_would_write_it(dcomp, container):

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from dcomp import sources
 from dcomp.container.reader import Container
 from dcomp.observer import Silent
 from dcomp.pipeline import Run
+from dcomp.recipe import load
 
 RECIPE = """
 name: tiny
@@ -67,6 +69,22 @@ def test_errors_are_measured_again_without_running_stages_again(recipe, dcomp, t
     assert json.loads((out / "summary.json").read_text())["stages"][0]["top1_error"] > 0
 
 
+@pytest.mark.parametrize("change", ["precision=bf16", "resize=64"])
+def test_errors_are_measured_again_when_what_they_go_by_has_changed(recipe, dcomp, tmp_path, change):
+    measured = []
+    for arguments in ([], ["--set", f"eval.{change}"], ["--set", "eval.workers=0", "--set", "eval.max_error=99"]):
+        only_train = ["--set", "prune=null", "--set", "quantize=null"]
+        assert dcomp("run", recipe, "--out", tmp_path / "out", *only_train, *arguments)[0] == 0
+        measured.append(set(json.loads((tmp_path / "out" / "stages.json").read_text())["train"]["errors"]))
+    assert measured == [{"digits"}, {"digits", f"digits {change}"}, {"digits", f"digits {change}"}]
+
+
+def test_keys_above_the_sections_hold_for_every_section_that_knows_them(recipe):
+    read = load(recipe, ["resize=64", "cache=photos", "eval.resize=80"])
+    assert [section.resize for section in (read.train, *read.prune, *read.quantize, read.eval)] == [64, 64, 64, 80]
+    assert read.eval.cache == read.train.cache == Path("photos")
+
+
 def test_a_stage_that_fails_keeps_those_before_it_and_no_stale_summary(recipe, dcomp, tmp_path):
     out = tmp_path / "out"
     assert dcomp("run", recipe, "--out", out)[0] == 0
@@ -93,6 +111,22 @@ def test_force_runs_every_stage_again(recipe, dcomp, tmp_path):
     assert "done before" not in err
 
 
+def test_a_stage_that_begins_anew_removes_what_it_has_logged(recipe, dcomp, tmp_path):
+    out = tmp_path / "out"
+    run = ["run", recipe, "--out", out, "--tensorboard", "--set", "train.epochs=1"]
+    assert dcomp(*run)[0] == 0
+    events = {stage: set((out / "tensorboard" / stage).iterdir()) for stage in ("train", "prune", "quantize")}
+    assert all(len(files) == 1 for files in events.values())
+    assert dcomp(*run, "--set", "quantize.epochs=0")[0] == 0
+    assert set((out / "tensorboard" / "prune").iterdir()) == events["prune"]
+    assert not (out / "tensorboard" / "quantize").exists()
+    assert not (out / "quantize.csv").exists()
+    assert dcomp(*run, "--force")[0] == 0
+    for stage, old in events.items():
+        new = set((out / "tensorboard" / stage).iterdir())
+        assert (len(new), new & old) == (1, set())
+
+
 def test_a_missed_bound_fails_after_the_summary_is_written(recipe, dcomp, tmp_path):
     out = tmp_path / "out"
     code, printed, err = dcomp("run", recipe, "--out", out, "--set", "report.min_ratio=1000", "--json")
@@ -107,6 +141,13 @@ def test_a_run_may_start_from_a_checkpoint(dense_file, dcomp, tmp_path):
     code, printed, _ = dcomp("run", path, "--out", tmp_path / "out")
     assert code == 0
     assert "model.dcz" in printed
+
+
+def test_curves_of_a_run_that_trains_nothing_are_refused(dense_file, dcomp, tmp_path):
+    path = tmp_path / "from.yaml"
+    path.write_text(f"name: from\ncheckpoint: {dense_file}\nprune: {{sparsity: 0.9}}\n")
+    code, _, err = dcomp("run", path, "--out", tmp_path / "out", "--tensorboard")
+    assert (code, "--tensorboard is about epochs, and" in err) == (2, True)
 
 
 BLOCKS = """
@@ -190,3 +231,16 @@ def test_a_damaged_file_of_another_run_is_not_taken_up(recipe, tmp_path):
     (one / "train.safetensors").write_bytes(b"damaged")
     Run(recipe_file.load(recipe), tmp_path / "other", notes, others=[one]).prepare("train")
     assert notes.lines == ["train: running"]
+
+
+def test_a_stage_may_learn_from_a_stage_before_and_is_run_again_when_that_has_changed(dcomp, tmp_path):
+    path, out = tmp_path / "taught.yaml", tmp_path / "out"
+    path.write_text(
+        "name: taught\ndata: digits\ntrain: {architecture: lenet300, epochs: 1}\n"
+        "prune: {sparsity: 0.9, epochs: 1, until: 0, distill: train}\n"
+    )
+    code, _, err = dcomp("run", path, "--out", out, "--set", "prune.distill=nowhere")
+    assert (code, "cannot read nowhere" in err) == (1, True)
+    assert dcomp("run", path, "--out", out)[0] == 0
+    assert dcomp("run", path, "--out", out)[2].count("done before") == 3
+    assert dcomp("run", path, "--out", out, "--set", "prune.alpha=0.9")[2].count("done before") == 1

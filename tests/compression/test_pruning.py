@@ -17,7 +17,7 @@ def at_once(checkpoint, **settings):
 def test_a_count_of_weights_becomes_zero(lenet_like):
     assert sum(map(zeros, at_once(lenet_like, count=12_345).values())) == 12_345
     pruned = at_once(lenet_like, count=100, scope="layer", layer="fc2=7")
-    assert [zeros(array) for array in pruned.values()] == [7, 100, 100]
+    assert [zeros(array) for array in pruned.values()] == [100, 7, 100]
 
 
 def test_an_amount_takes_its_fraction_of_what_is_left_each_time(lenet_like):

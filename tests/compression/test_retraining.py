@@ -17,8 +17,13 @@ class Steps:
         self.last_step = 30 * epochs - 1
         self.masked = []
         self.step = None
+        self.restarts = None
+        self.dead = []
 
-    def mask(self, masks):
+    def mask_dead(self):
+        self.dead.append(self.step)
+
+    def mask(self, masks, *, regrow):
         self.masked.append(self.step)
 
     def shared(self, names):
@@ -30,17 +35,26 @@ class Steps:
     def weights(self, name):
         return self.tensors[name]
 
-    def fit(self, observer, *, events, eligible_after, state):
+    def latent(self, name):
+        return self.tensors[name] + 100
+
+    def fit(self, observer, *, events, eligible_after, restarts, state):
+        self.restarts = list(restarts)
         for time, happen in events:
             self.step = round(time * self.steps_per_epoch)
             happen()
         return [eligible_after]
 
 
-def moved(checkpoint, **settings):
+def pruned(checkpoint, **settings):
     settings = PruneSettings(sparsity=0.5, epochs=4, data="digits", **settings)
     session = Steps(checkpoint, 4)
     history = retraining.prune(session, checkpoint, Pruning(checkpoint.tensors, settings), Silent())
+    return session, history
+
+
+def moved(checkpoint, **settings):
+    session, history = pruned(checkpoint, **settings)
     return session.masked[1:], history[0]
 
 
@@ -62,3 +76,22 @@ def test_tensors_of_every_kind_are_held(lenet_like):
     session.fit = lambda observer, start_counts, state: []
     retraining.hold(session, lenet_like.replaced({"steps": np.ones(3, np.int64)}), Silent())
     assert held == list(lenet_like.tensors)
+
+
+def test_dead_units_are_masked_at_the_start_and_at_every_move(lenet_like):
+    assert pruned(lenet_like, at=[0, 1], dead_units="remove")[0].dead == [None, 0, 30]
+    assert pruned(lenet_like, at=[0, 1])[0].dead == []
+
+
+def test_the_learning_rate_begins_anew_with_the_moves_only_if_asked(lenet_like):
+    assert pruned(lenet_like, at=[0, 1.5], rewind_lr=True)[0].restarts == [0, 1.5]
+    assert pruned(lenet_like, at=[0, 1.5])[0].restarts == []
+
+
+def test_with_regrow_masks_are_judged_by_what_lies_behind_them(lenet_like, monkeypatch):
+    seen = []
+    monkeypatch.setattr(Pruning, "masks_at", lambda self, move, weights, squares: seen.append(dict(weights)) or {})
+    pruned(lenet_like, at=[1], regrow=True)
+    pruned(lenet_like, at=[1])
+    latent, effective = seen
+    assert all(np.array_equal(latent[name], effective[name] + 100) for name in effective)

@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 import torch
 
-from dcomp.checkpoint import Checkpoint
+from dcomp.checkpoint import ARCHITECTURE_KEY, Checkpoint
 from dcomp.errors import ArchitectureError
 from dcomp.learning import architectures
-from dcomp.learning.architectures.arguments import ARGUMENTS_KEY, Arguments, metadata
+from dcomp.learning.architectures.arguments import ARGUMENTS_KEY, RESIZE_KEY, Arguments, metadata
 from dcomp.learning.datasets import MemorySplit, Preprocessing
-from dcomp.settings import NETWORKS, NetworkSettings
+from dcomp.settings import NETWORKS, DataSettings
 
 PARAMETERS = {"lenet300": 266_610, "lenet5": 431_080, "alexnet": 60_965_224, "vgg16": 138_357_544}
 
@@ -67,7 +67,7 @@ def test_a_factory_of_the_user_is_called(tmp_path, monkeypatch):
 
 
 def test_a_checkpoint_that_names_code_to_import_is_not_followed():
-    hostile = Checkpoint({}, {architectures.ARCHITECTURE_KEY: "os:getcwd"})
+    hostile = Checkpoint({}, {ARCHITECTURE_KEY: "os:getcwd"})
     with pytest.raises(ArchitectureError, match="if you trust that code, add --arch os:getcwd"):
         architectures.architecture_of(hostile)
     assert architectures.architecture_of(hostile, "lenet5") == "lenet5"
@@ -92,7 +92,7 @@ def split(channels, size, classes):
 
 
 def arguments(architecture, data, checkpoint=None, **given):
-    return Arguments(architecture, checkpoint, NetworkSettings(**given)).complete(data)
+    return Arguments(architecture, checkpoint, DataSettings(**given)).complete(data)
 
 
 def test_a_fresh_network_is_made_for_its_data_and_only_what_differs_is_recorded():
@@ -104,11 +104,11 @@ def test_a_fresh_network_is_made_for_its_data_and_only_what_differs_is_recorded(
 
 def test_a_checkpoint_says_what_its_network_is_made_with_and_settings_say_otherwise():
     recorded = {"classes": 100, "grayscale": False, "size": 32}
-    known = Checkpoint({}, {architectures.ARCHITECTURE_KEY: "lenet5", **metadata(recorded)})
+    known = Checkpoint({}, {ARCHITECTURE_KEY: "lenet5", **metadata(recorded)})
     assert arguments("lenet5", split(3, 32, 10), known) == recorded
     assert arguments("lenet5", split(3, 32, 10), known, dropout=0.2) == {**recorded, "dropout": 0.2}
-    assert Arguments("lenet5", known, NetworkSettings()).crop == 32
-    plain = Checkpoint({}, {architectures.ARCHITECTURE_KEY: "lenet5"})
+    assert Arguments("lenet5", known, DataSettings()).crop == 32
+    plain = Checkpoint({}, {ARCHITECTURE_KEY: "lenet5"})
     assert arguments("lenet5", split(3, 32, 100), plain) == {}
 
 
@@ -116,7 +116,17 @@ def test_a_checkpoint_says_what_its_network_is_made_with_and_settings_say_otherw
 def test_recorded_arguments_that_make_no_sense_are_refused(text):
     hostile = Checkpoint({}, {ARGUMENTS_KEY: text})
     with pytest.raises(ArchitectureError, match=r"dcomp\.arguments is .* which makes no network"):
-        Arguments("lenet5", hostile, NetworkSettings())
+        Arguments("lenet5", hostile, DataSettings())
+
+
+def test_a_checkpoint_says_at_which_size_its_photos_are_stored_and_settings_say_otherwise():
+    known = Checkpoint({}, metadata({}, 160))
+    assert Arguments("alexnet", known, DataSettings()).resize == 160
+    assert Arguments("alexnet", known, DataSettings(resize=256)).resize == 256
+    assert Arguments("alexnet", Checkpoint({}), DataSettings()).resize is None
+    for text in ("0", "-1", "1e9", "x", ""):
+        with pytest.raises(ArchitectureError, match=r"dcomp\.resize is .* which is no size of photos"):
+            Arguments("alexnet", Checkpoint({}, {RESIZE_KEY: text}), DataSettings())
 
 
 def test_a_factory_gets_the_arguments_that_were_given_and_no_others(tmp_path, monkeypatch):

@@ -97,6 +97,34 @@ def test_release_leaves_a_plain_model_with_the_weights_it_used(model):
     assert np.array_equal(model[2].weight.detach().numpy(), used[1])
 
 
+def test_with_regrow_weights_learn_on_behind_the_mask_and_return_as_they_have_become(model):
+    kept = np.zeros((4, 1, 3, 3), bool)
+    kept[0] = True
+    constraints.mask(model, "0.weight", kept, regrow=True)
+    before = constraints.latent(model, "0.weight")
+    train(model)
+    behind = constraints.latent(model, "0.weight")
+    assert np.all(behind[1:] != before[1:])
+    assert np.array_equal(constraints.effective(model, "0.weight") != 0, kept)
+    constraints.mask(model, "0.weight", ~kept, regrow=True)
+    assert np.array_equal(constraints.effective(model, "0.weight"), np.where(kept, 0, behind))
+
+
+def test_what_is_restricted_is_masked_as_well_and_a_codebook_is_left_as_it_is(model):
+    kept = np.random.default_rng(0).random((4, 1, 3, 3)) < 0.5
+    constraints.mask(model, "0.weight", kept)
+    alive = np.ones_like(kept)
+    alive[2] = False
+    constraints.restrict(model, "0.weight", alive)
+    constraints.restrict(model, "0.bias", np.array([True, False, True, True]))
+    shared_model(model)
+    shared = constraints.effective(model, "2.weight")
+    constraints.restrict(model, "2.weight", np.zeros((5, 144), bool))
+    assert np.array_equal(constraints.effective(model, "0.weight") != 0, kept & alive)
+    assert np.array_equal(constraints.effective(model, "0.bias") != 0, [True, False, True, True])
+    assert np.array_equal(constraints.effective(model, "2.weight"), shared)
+
+
 def test_hold_recognizes_shared_and_pruned_weights(model):
     with torch.no_grad():
         model[2].weight.copy_(torch.randint(-2, 3, (5, 144)) / 4)
@@ -127,6 +155,11 @@ def test_hold_leaves_scales_and_shifts_alone_as_they_are_made():
     with torch.no_grad():
         norm[0].bias[3:] = torch.arange(1.0, 6)
     assert constraints.hold(norm, ["0.weight", "0.bias"]) == ["0.bias"]
+
+
+def test_hold_leaves_buffers_alone(model):
+    model.register_buffer("places", torch.eye(4))
+    assert constraints.hold(model, ["places"]) == []
 
 
 class Tied(nn.Module):
@@ -184,13 +217,15 @@ def test_tied_weights_share_one_codebook():
     assert (used != before)[~zeros].any()
 
 
-def test_a_state_is_restored_with_the_constraints_it_was_under(model):
-    codes = shared_model(model)
-    constraints.mask(model, "0.weight", np.random.default_rng(0).random((4, 1, 3, 3)) < 0.5)
-    train(model)
+def test_a_state_goes_into_a_network_under_the_same_constraints(model):
+    shared_model(model)
+    constraints.mask(model, "0.weight", np.ones((4, 1, 3, 3), bool))
     fresh = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(4 * 36, 5))
-    constraints.mask(fresh, "2.weight", codes != 0)  # another kind than the state's
-    constraints.restore(fresh, model.state_dict())
+    constraints.mask(fresh, "0.weight", np.ones((4, 1, 3, 3), bool))
+    shared_model(fresh)
+    constraints.mask(model, "0.weight", np.random.default_rng(0).random((4, 1, 3, 3)) < 0.5)  # a mask that moved since
+    train(model)
+    fresh.load_state_dict(model.state_dict())
     for one in (fresh, model):
         train(one)
     for name in ("0.weight", "2.weight"):

@@ -7,15 +7,20 @@ import sys
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from dcomp import checkpoint
+from dcomp import checkpoint, cli
+from dcomp.cli import app
+from dcomp.errors import CheckpointError, DataError, UsageError
 from dcomp.learning import distributed
+from dcomp.learning.datasets.photos import Storage
 
 COMMANDS = """
-train lenet300 --epochs 2 --batch-size 61 --lr 0.05 -o trained
-prune trained --sparsity 0.9 --epochs 2 --until 1 --every 0.25 --batch-size 64 -o pruned --log pruned.csv
-quantize pruned --fc-bits 4 --epochs 1 --batch-size 64 -o shared
-eval shared --json
+train lenet300 --data digits --epochs 2 --batch-size 61 --lr 0.05 -o trained
+prune trained --data digits --sparsity 0.9 --epochs 2 --until 1 --every 0.25 --batch-size 64 -o pruned --log pruned.csv
+quantize pruned --data digits --fc-bits 4 --epochs 1 --batch-size 64 -o shared
+eval shared --data digits --json
+train lenet5 --data imagefolder:photos --cache cache --grayscale --crop 28 --augment none --epochs 1 -o of-photos
 """
 
 SCRIPT = """
@@ -36,7 +41,7 @@ def digested(session):
 Session.tensors = digested
 for line in pathlib.Path("commands").read_text().split("\\n"):
     if line:
-        code = run([*line.split(), "--data", "digits", "--device", "cpu"])
+        code = run([*line.split(), "--device", "cpu"])
         if code:
             sys.exit(code)
         if COUNT > 1:
@@ -44,7 +49,15 @@ for line in pathlib.Path("commands").read_text().split("\\n"):
 """
 
 
-def launch(folder, *command, processes):
+def write_photos(folder):
+    rng = np.random.default_rng(0)
+    for number in range(24):
+        path = folder / ("train" if number % 3 else "val") / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(path)
+
+
+def launch(folder, *command, processes, code=0):
     """Run a script or module in so many processes; what they print."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -55,7 +68,7 @@ def launch(folder, *command, processes):
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == code, done.stderr
     return done
 
 
@@ -67,6 +80,7 @@ def runs(tmp_path_factory):
         folder = tmp_path_factory.mktemp(f"by-{processes}")
         (folder / "script.py").write_text(SCRIPT)
         (folder / "commands").write_text(COMMANDS)
+        write_photos(folder / "photos")
         found.append((folder, launch(folder, "script.py", processes=processes)))
     return found
 
@@ -74,25 +88,70 @@ def runs(tmp_path_factory):
 def test_weights_masks_and_codebooks_are_identical_in_all_processes(runs):
     folder = runs[1][0]
     digests = [(folder / f"digests.{number}").read_text().splitlines() for number in (0, 1)]
-    assert len(digests[0]) == 3
+    assert len(digests[0]) == 4
     assert digests[0] == digests[1]
 
 
 def test_two_processes_come_to_the_result_of_one_but_for_the_order_of_sums(runs):
-    for name in ("trained", "pruned"):
+    for name in ("trained", "pruned", "of-photos"):
         one, two = (checkpoint.load_file(folder / name).tensors for folder, _ in runs)
         for tensor in one:
             assert two[tensor] == pytest.approx(one[tensor], abs=1e-5)  # of weights around 0.05
     one, two = (checkpoint.load_file(folder / "shared").tensors for folder, _ in runs)
     for tensor in one:
         assert np.mean((one[tensor] != 0) != (two[tensor] != 0)) < 1e-3
+        assert np.unique(two[tensor]) == pytest.approx(np.unique(one[tensor]), abs=1e-4)
 
 
 def test_the_first_process_alone_writes_and_speaks(runs):
     (one_folder, one), (two_folder, two) = runs
     assert {path.name for path in two_folder.iterdir()} == {path.name for path in one_folder.iterdir()} | {"digests.1"}
-    assert two.stdout.count("\n") == one.stdout.count("\n") == 4
-    assert two.stderr.count("epoch 1:") == one.stderr.count("epoch 1:") == 3
+    assert two.stdout.count("\n") == one.stdout.count("\n") == 5
+    assert two.stderr.count("epoch 1:") == one.stderr.count("epoch 1:") == 4
+    assert two.stderr.count("are decoded into") == one.stderr.count("are decoded into") == 1
+
+
+def test_data_that_the_first_process_cannot_have_are_one_error(tmp_path):
+    train = ["train", "lenet5", "--data", "imagefolder:absent", "--device", "cpu"]
+    done = launch(tmp_path, "-m", "dcomp", *train, processes=2, code=1)
+    (error,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert error.startswith("error: absent is no folder of photos")
+
+
+@pytest.mark.parametrize("name", sorted(set(app.command().commands) - {"train", "prune", "quantize", "eval"}))
+def test_commands_for_one_process_are_refused_in_several(dcomp, monkeypatch, name):
+    monkeypatch.setattr(app, "COUNT", 2)
+    code, out, err = dcomp(name, "x")
+    assert (code, out) == (2, "")
+    assert err == f"error: {name} is for one process; torchrun starts train, prune, quantize, eval\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (UsageError("x"), ""),
+        (CheckpointError("x"), ""),
+        (DataError("x"), "error: process 1: x\n"),
+        (MemoryError(), "error: process 1: not enough memory\n"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_another_process_than_the_first_tells_of_what_may_be_its_own_error(monkeypatch, capsys, error, told):
+    class Failing:
+        def main(self, *_, **__):
+            raise error
+
+    monkeypatch.setattr(app, "command", Failing)
+    monkeypatch.setattr(cli, "FIRST", False)
+    monkeypatch.setattr(cli, "NUMBER", 1)
+    assert cli.run(["train"]) == getattr(error, "exit_code", 1)
+    assert capsys.readouterr().err == told
+
+
+def test_processes_share_the_cores_of_a_machine(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    assert [Storage().processes(sharing) for sharing in (1, 2, 16)] == [8, 4, 1]
+    assert Storage(workers=3).processes(2) == 3
 
 
 def test_the_parts_of_a_batch_make_its_mean_loss(monkeypatch):

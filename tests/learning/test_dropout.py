@@ -50,3 +50,14 @@ def test_dropout_of_the_images_themselves_stays():
         model[2].weight.zero_()
     rule.apply()
     assert model[1].p == 0.1
+
+
+def test_the_layer_before_may_be_the_output_projection_of_attention():
+    model = nn.Sequential(nn.Linear(8, 8), nn.TransformerEncoderLayer(8, 2, 16, dropout=0.5, batch_first=True))
+    rule = DropoutRule(model, torch.zeros(1, 3, 8))
+    constraints.mask(model, "0.weight", np.zeros((8, 8), bool))
+    constraints.mask(model, "1.self_attn.out_proj.weight", np.arange(64).reshape(8, 8) < 16)
+    rule.apply()
+    block = model[1]
+    assert (block.dropout1.p, block.dropout.p, block.dropout2.p) == (0.25, 0.5, 0.5)
+    assert block.self_attn.dropout == 0.5

@@ -3,10 +3,12 @@ import pytest
 import torch
 from PIL import Image
 
+from dcomp import stages
 from dcomp.errors import DataError, UsageError
 from dcomp.learning import datasets
 from dcomp.learning.datasets import Form
 from dcomp.observer import Silent
+from dcomp.settings import EvalSettings, TrainSettings
 
 
 def photo(path, mode="RGB", size=(50, 40), seed=0):
@@ -138,6 +140,18 @@ def test_classes_must_agree_and_photos_be_there(folder, tmp_path):
 def test_photos_must_not_be_stored_smaller_than_they_are_seen(folder):
     with pytest.raises(UsageError, match="--resize 20 is less than the 28 pixels"):
         load(folder, resize=20)
+
+
+def test_photos_are_judged_at_the_size_they_were_trained_at(folder):
+    data = f"imagefolder:{folder}"
+    settings = TrainSettings(architecture="lenet5", data=data, workers=0, crop=28, resize=36, epochs=1, val_split=0)
+    trained = stages.train(settings)
+    assert trained.metadata["dcomp.resize"] == "36"
+    usual, same, other = (
+        stages.evaluate(trained, EvalSettings(data=data, workers=0, resize=size)) for size in (None, 36, 60)
+    )
+    assert usual == same
+    assert usual.loss != other.loss
 
 
 def test_imagenette_that_cannot_be_downloaded_says_what_to_put_where(folder, tmp_path, monkeypatch):

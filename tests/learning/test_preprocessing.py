@@ -66,3 +66,18 @@ def test_every_channel_has_a_mean_and_a_deviation():
     images = torch.full((2, 3, 2, 2), 51, dtype=torch.uint8)
     made = Preprocessing((0.2, 0.1, 0.0), (1.0, 0.5, 0.1)).test(images)
     assert made[0, :, 0, 0].tolist() == pytest.approx([0, 0.2, 2], abs=1e-6)
+
+
+def test_affine_moves_what_an_image_shows_a_little_each_in_its_own_way():
+    moved = PLAIN.train(dots(300, 41), "affine", chance()).squeeze(1)
+    found = moved.flatten(1).argmax(1)
+    rows, columns = found // 41, found % 41
+    assert len(set(found.tolist())) > 10
+    assert all(17 <= place.min() < 20 < place.max() <= 23 for place in (rows, columns))
+    assert torch.equal(moved, PLAIN.train(dots(300, 41), "affine", chance()).squeeze(1))
+
+
+def test_affine_repeats_edges_and_keeps_sizes():
+    bright = PLAIN.train(torch.full((50, 3, 8, 6), 255, dtype=torch.uint8), "affine", chance())
+    assert bright.shape == (50, 3, 8, 6)
+    assert bright.min() > 0.999

@@ -90,17 +90,16 @@ def test_an_observer_is_told_of_every_epoch_and_of_the_last_step():
     assert told == {"started": [20], "stepped": [20], "epochs": [1, 2]}
 
 
-def test_events_happen_once_each_at_their_time_and_may_share_weights():
+def test_events_happen_once_each_at_their_time_and_may_move_masks():
     model = linear()
+    constraints.mask(model, "1.weight", np.ones((4, 4), bool))
     happened = []
 
-    def share():
-        with torch.no_grad():
-            model[1].weight.copy_(model[1].weight.sign())
-        constraints.share(model, "1.weight")
-        happened.append("share")
+    def move():
+        constraints.mask(model, "1.weight", np.eye(4, dtype=bool))
+        happened.append("move")
 
-    events = [(0.0, lambda: happened.append("start")), (1.25, share), (1.3, lambda: happened.append("late"))]
+    events = [(0.0, lambda: happened.append("start")), (1.25, move), (1.3, lambda: happened.append("late"))]
     training.fit(
         model,
         blobs(100, 0),
@@ -110,9 +109,8 @@ def test_events_happen_once_each_at_their_time_and_may_share_weights():
         events=events,
         eligible_after=1.3,
     )
-    assert happened == ["start", "share", "late"]
-    assert constraints.effective_tensors(model)["1.weight"].shape == (4, 4)
-    assert len(set(constraints.effective(model, "1.weight").ravel().tolist())) == 2
+    assert happened == ["start", "move", "late"]
+    assert np.array_equal(constraints.effective(model, "1.weight") != 0, np.eye(4, dtype=bool))
 
 
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="torch.compile needs a C++ compiler")
@@ -144,6 +142,17 @@ def test_a_record_has_the_top_5_error_the_rate_and_the_sparsity_of_an_epoch():
     assert set(record.rounded()) == {"epoch", "train_loss", "val_loss", "val_error"}
 
 
+def test_without_validation_nothing_is_recorded_of_it_and_the_last_epoch_stands():
+    model = linear()
+    nothing = blobs(10, 1).subset(torch.arange(0))
+    history = training.fit(model, blobs(100, 0), nothing, settings(epochs=2), Silent())
+    assert {(record.val_loss, record.val_error, record.val_top5_error) for record in history} == {(None, None, None)}
+    assert set(history[0].rounded()) == {"epoch", "train_loss"}
+    again = linear()
+    training.fit(again, blobs(100, 0), nothing, settings(epochs=2), Silent(), eligible_after=1.5)
+    assert torch.equal(again[1].weight, model[1].weight)
+
+
 def test_evaluation_counts_what_is_wrong():
     split = blobs(100, 3)
     model = nn.Flatten()
@@ -151,3 +160,31 @@ def test_evaluation_counts_what_is_wrong():
     assert (result.top1_error, result.top5_error, result.count) == (0, 0, 100)
     wrong = evaluate(model, MemorySplit(split.images, (split.labels + 1) % 4, PREPROCESSING))
     assert (wrong.top1_error, wrong.top5_error) == (100, 0)
+
+
+def test_a_network_trains_on_after_an_event_that_had_it_evaluate():
+    model = linear()
+    modes = []
+    model.register_forward_pre_hook(lambda module, _: modes.append(module.training) or None)
+    training.fit(model, blobs(256, 0), blobs(9, 1), settings(epochs=1), Silent(), events=[(0.5, model.eval)])
+    assert modes == [True] * 4 + [False]
+
+
+def test_it_is_the_moving_average_that_is_judged_and_kept():
+    losses = {}
+    for decay in (None, 1e-9, 0.95):
+        model = linear()
+        history = training.fit(model, blobs(1000, 0), blobs(300, 1), settings(epochs=3, ema=decay), Silent())
+        losses[decay] = [record.val_loss for record in history]
+        assert evaluate(model, blobs(300, 1)).loss in losses[decay]
+    assert losses[1e-9] == pytest.approx(losses[None], rel=1e-4)
+    assert losses[0.95][0] > 1.02 * losses[None][0]  # it lags behind
+
+
+def test_a_teacher_is_followed_where_labels_say_nothing():
+    teacher, pupil = linear(), linear()
+    training.fit(teacher, blobs(2000, 0), blobs(200, 1), settings(), Silent())
+    unlabeled = blobs(2000, 3)
+    unlabeled.labels.zero_()
+    training.fit(pupil, unlabeled, blobs(200, 1), settings(distill="x", alpha=1.0), Silent(), teacher=teacher)
+    assert evaluate(pupil, blobs(500, 2)).top1_error < 20

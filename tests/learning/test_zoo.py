@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from dcomp.checkpoint import Checkpoint
+from dcomp.checkpoint import ARCHITECTURE_KEY, Checkpoint
 from dcomp.errors import ArchitectureError
 from dcomp.learning import architectures, vision
 from dcomp.learning.architectures import zoo
@@ -30,7 +30,7 @@ def test_heads_halfway_are_left_out_and_transformers_know_their_image_size():
 
 
 def test_a_checkpoint_may_name_a_classifier_of_torchvisions():
-    named = Checkpoint({}, {architectures.ARCHITECTURE_KEY: "torchvision:resnet18"})
+    named = Checkpoint({}, {ARCHITECTURE_KEY: "torchvision:resnet18"})
     assert architectures.architecture_of(named) == "torchvision:resnet18"
     with pytest.raises(ArchitectureError, match="torchvision has no classifier 'os'"):
         architectures.build("torchvision:os")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from dcomp.checkpoint import Checkpoint
+from dcomp.checkpoint import ARCHITECTURE_KEY, Checkpoint
 from dcomp.errors import ArchitectureError, first_line
 from dcomp.learning.architectures.alexnet import AlexNet
 from dcomp.learning.architectures.lenet import LeNet5, LeNet300
@@ -16,9 +16,6 @@ from dcomp.learning.architectures.vgg import VGG16, VGG16Cifar
 from dcomp.learning.factories import call_factory
 from dcomp.learning.tensors import to_numpy, to_torch
 from dcomp.settings import NETWORKS
-
-ARCHITECTURE_KEY = "dcomp.architecture"
-"""Metadata entry that names the network a checkpoint belongs to."""
 
 TORCHVISION = "torchvision:"
 
@@ -133,6 +130,18 @@ def load_pretrained(model: nn.Module, architecture: str) -> None:
     from dcomp.learning.architectures import zoo
 
     zoo.fill(model, architecture.removeprefix(TORCHVISION))
+
+
+def parameters_of(model: nn.Module) -> dict[str, str | None]:
+    """For each name in a model's state the first name of the parameter that it is, tied ones having several.
+
+    None stands for a buffer.
+    """
+    first: dict[int, str] = {}
+    return {
+        name: first.setdefault(id(tensor), name) if isinstance(tensor, nn.Parameter) else None
+        for name, tensor in model.state_dict(keep_vars=True).items()
+    }
 
 
 def tensors_of(model: nn.Module) -> dict[str, np.ndarray]:

@@ -1,23 +1,26 @@
-"""What a network is made with: what a person gives, else what the checkpoint records, else what the data needs."""
+"""What a network is made with and sees: as a person says, else as the checkpoint records, else as the data needs."""
 
 import json
 from collections.abc import Mapping
 from typing import Any
 
-from dcomp.checkpoint import Checkpoint
+from dcomp.checkpoint import ARCHITECTURE_KEY, Checkpoint
 from dcomp.errors import ArchitectureError, UsageError
-from dcomp.learning.architectures import ARCHITECTURE_KEY, find
+from dcomp.learning.architectures import find
 from dcomp.learning.datasets import Split
-from dcomp.settings import NetworkSettings
+from dcomp.settings import DataSettings, NetworkSettings
 
 ARGUMENTS_KEY = "dcomp.arguments"
 """Metadata entry of the arguments that are not the network's defaults: a JSON object."""
+
+RESIZE_KEY = "dcomp.resize"
+"""Metadata entry of the short side at which the network's photos are stored, if that was given."""
 
 
 class Arguments:
     """The arguments of a network, as far as they are known before the data is."""
 
-    def __init__(self, architecture: str, checkpoint: Checkpoint | None, settings: NetworkSettings) -> None:
+    def __init__(self, architecture: str, checkpoint: Checkpoint | None, settings: DataSettings) -> None:
         """Look at the settings and the checkpoint.
 
         Raises:
@@ -25,7 +28,13 @@ class Arguments:
         """
         self._defaults = find(architecture).defaults
         self._known = _recorded(checkpoint) | _given(settings)
+        self.resize = _recorded_resize(checkpoint) if settings.resize is None else settings.resize
         self._fresh = checkpoint is None or checkpoint.metadata.get(ARCHITECTURE_KEY) != architecture
+
+    @property
+    def known(self) -> Mapping[str, Any]:
+        """Those that someone says or the checkpoint records."""
+        return self._known
 
     @property
     def crop(self) -> int | None:
@@ -49,9 +58,10 @@ class Arguments:
         return {key: value for key, value in chosen.items() if self._defaults.get(key) != value}
 
 
-def metadata(arguments: Mapping[str, Any]) -> dict[str, str]:
-    """The metadata entry that records arguments; none if there are none."""
-    return {ARGUMENTS_KEY: json.dumps(arguments, separators=(",", ":"))} if arguments else {}
+def metadata(arguments: Mapping[str, Any], resize: int | None = None) -> dict[str, str]:
+    """The metadata entries that record arguments, and the short side of photos; none for what is not given."""
+    made_with = {ARGUMENTS_KEY: json.dumps(arguments, separators=(",", ":"))} if arguments else {}
+    return made_with if resize is None else {**made_with, RESIZE_KEY: str(resize)}
 
 
 def _given(settings: NetworkSettings) -> dict[str, Any]:
@@ -73,3 +83,12 @@ def _recorded(checkpoint: Checkpoint | None) -> dict[str, Any]:
         return _given(NetworkSettings.from_options(**recorded, crop=size))
     except (ValueError, TypeError, AttributeError, UsageError) as error:
         raise ArchitectureError(f"the checkpoint's {ARGUMENTS_KEY} is {text!r}, which makes no network") from error
+
+
+def _recorded_resize(checkpoint: Checkpoint | None) -> int | None:
+    """The short side of photos that a checkpoint records, held likewise to what a person may give."""
+    text = checkpoint.metadata.get(RESIZE_KEY) if checkpoint is not None else None
+    try:
+        return DataSettings.from_options(resize=text).resize
+    except UsageError as error:
+        raise ArchitectureError(f"the checkpoint's {RESIZE_KEY} is {text!r}, which is no size of photos") from error

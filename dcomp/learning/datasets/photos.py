@@ -16,7 +16,9 @@ from torch.utils.data import DataLoader
 
 from dcomp.errors import DataError, OutputError, first_line
 from dcomp.files import replacing
+from dcomp.learning import distributed
 from dcomp.observer import Observer, Silent
+from dcomp.processes import COUNT_HERE
 
 ImageFile.LOAD_TRUNCATED_IMAGES = True  # what is missing of a photo is gray
 CACHE_VERSION = 1
@@ -30,7 +32,7 @@ class Storage:
     Args:
         side: height and width of a stored photo.
         channels: 1 for grayscale, 3 for RGB.
-        workers: processes that decode; None: one a core.
+        workers: processes that decode; None: one a core, which processes that train together share.
         cache: folder for the files of decoded photos; None: photos are decoded whenever they are asked for.
         observer: told while a file is being made.
     """
@@ -41,10 +43,9 @@ class Storage:
     cache: Path | None = None
     observer: Observer = field(default_factory=Silent)
 
-    @property
-    def processes(self) -> int:
-        """How many processes decode besides this one."""
-        return (os.cpu_count() or 1) if self.workers is None else self.workers
+    def processes(self, sharing: int) -> int:
+        """How many processes decode besides this one, where so many like this share the machine's cores."""
+        return max(1, (os.cpu_count() or 1) // sharing) if self.workers is None else self.workers
 
 
 class Photos:
@@ -71,13 +72,14 @@ class Photos:
             for indices in order:
                 yield self._cached[indices].movedim(-1, 1)
 
-    def _decoded(self, order: Sequence[Tensor]) -> Iterator[Tensor]:
+    def _decoded(self, order: Sequence[Tensor], sharing: int = COUNT_HERE) -> Iterator[Tensor]:
         sampler = [indices.tolist() for indices in order]
+        workers = min(self.storage.processes(sharing), len(sampler) - 1)  # one batch is sooner decoded here
         try:
             yield from DataLoader(
                 self,  # type: ignore[arg-type]  # a data set by its methods
                 batch_sampler=sampler,
-                num_workers=max(0, min(self.storage.processes, len(sampler) - 1)),  # one batch is sooner decoded here
+                num_workers=max(0, workers),
                 generator=torch.Generator(),  # or it would draw from the one that makes the weights
             )
         except DataError as error:  # a worker's comes with its traceback
@@ -88,8 +90,9 @@ class Photos:
         """All photos, (n, side, side, channels), mapped into memory from a file that is made if it is not there."""
         assert self.storage.cache is not None  # `batches` has checked it
         path = self.storage.cache / f"{self.folder.name}-{self._fingerprint()}.npy"
-        if not path.exists():
-            self._fill(path)
+        with distributed.first_goes_ahead():
+            if not path.exists():
+                self._fill(path)
         try:
             return torch.from_numpy(np.load(path, mmap_mode="c"))  # torch takes no array that is read-only
         except (OSError, ValueError) as error:
@@ -111,7 +114,7 @@ class Photos:
             with replacing(path, force=True) as file:
                 header = {"descr": "|u1", "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(file, header)
-                for images in self._decoded(torch.arange(len(self)).split(CACHE_BATCH)):
+                for images in self._decoded(torch.arange(len(self)).split(CACHE_BATCH), sharing=1):
                     file.write(images.movedim(1, -1).contiguous().numpy().data)
                     observer.advanced(images.nbytes)
         except OSError as error:

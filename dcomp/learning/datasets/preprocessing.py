@@ -4,6 +4,7 @@
 are cut before they are normalized, so that no pixel is computed that nobody sees.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 from dcomp.settings import Augment
 
 SHIFT = 1  # pixels, each way
+TURN, SCALE, MOVE = 10.0, 0.1, 0.05  # of `affine`, each way: degrees, of the size, of the height or width
 MARGIN = 4  # black pixels around small images before they are cropped, as is usual for CIFAR
 
 
@@ -35,13 +37,16 @@ class Preprocessing:
     def train(self, images: Tensor, augment: Augment, generator: torch.Generator) -> Tensor:
         """Stored images -> a network's input, changed by chance.
 
-        `shift` moves each image by up to one pixel either way, edges repeated. `crop-flip` cuts each at a random place,
-        from a black margin where it is no larger than the crop, and mirrors half of them.
+        `shift` moves each image by up to one pixel either way, edges repeated. `affine` turns each by up to 10 degrees,
+        scales it by up to a tenth and moves it by up to a twentieth, edges repeated. `crop-flip` cuts each at a random
+        place, from a black margin where it is no larger than the crop, and mirrors half of them.
         """
         match self.usual if augment == "auto" else augment:
             case "shift":
                 offsets = torch.randint(0, 2 * SHIFT + 1, (2, len(images), 1), generator=generator).squeeze(2)
-                images = _cut(_edges_repeated(self._centre(images)), offsets, self.size_of(images))
+                images = _cut(self._centre(images), offsets - SHIFT, self.size_of(images))
+            case "affine":
+                images = _transformed(self._centre(images), torch.rand((4, len(images)), generator=generator) * 2 - 1)
             case "crop-flip":
                 height, width = self.size_of(images)
                 if images.shape[2:] == (height, width):
@@ -74,18 +79,22 @@ class Preprocessing:
         return images.float().div_(255).sub_(mean).div_(deviation)
 
 
-def _edges_repeated(images: Tensor) -> Tensor:
-    rows, columns = (
-        torch.arange(-SHIFT, length + SHIFT, device=images.device).clamp(0, length - 1) for length in images.shape[2:]
-    )
-    return images[:, :, rows][:, :, :, columns]
+def _transformed(images: Tensor, chance: Tensor) -> Tensor:
+    """Each image turned, scaled and moved, bilinear between pixels; `chance`, shape (4, n), lies in -1 to 1."""
+    turn, scale, across, down = chance.to(images.device)
+    angle, zoom = turn * math.radians(TURN), 1 + scale * SCALE
+    cos, sin = angle.cos() / zoom, angle.sin() / zoom
+    rows = torch.stack([cos, -sin, across * 2 * MOVE, sin, cos, down * 2 * MOVE], 1).reshape(-1, 2, 3)
+    grid = F.affine_grid(rows, list(images.shape), align_corners=False)
+    return F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
 
 
 def _cut(images: Tensor, offsets: Tensor, size: tuple[int, int]) -> Tensor:
-    """A window of each image; `offsets`, (2, n), are top and left."""
+    """A window of each image, whose edges repeat beyond it; `offsets`, (2, n), are top and left."""
     offsets = offsets.to(images.device).unsqueeze(2)
     rows, columns = (
-        torch.arange(length, device=images.device) + start for length, start in zip(size, offsets, strict=True)
+        (torch.arange(length, device=images.device) + start).clamp_(0, limit - 1)
+        for length, start, limit in zip(size, offsets, images.shape[2:], strict=True)
     )
     example = torch.arange(len(images), device=images.device).reshape(-1, 1, 1)
     return images.movedim(1, -1)[example, rows.unsqueeze(2), columns.unsqueeze(1)].movedim(-1, 1)

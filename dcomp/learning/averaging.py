@@ -1,0 +1,44 @@
+"""A moving average of the weights, which stands for the network where that is judged and kept."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class Average:
+    """The exponential moving average of a model's parameters (Polyak and Juditsky 1992), as it trains.
+
+    Early steps, of which there are few, count alike: the decay of step t is at most (1 + t) / (10 + t).
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        """Begin with the parameters as they are."""
+        self._parameters: list[Tensor] = list(model.parameters())
+        self._decay = decay
+        self.tensors = [parameter.detach().clone() for parameter in self._parameters]
+
+    @torch.no_grad()
+    def step(self, number: int) -> None:
+        """Take in the parameters as they are after so many steps."""
+        decay = min(self._decay, (1 + number) / (10 + number))
+        torch._foreach_lerp_(self.tensors, self._parameters, 1 - decay)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """A block in which the model has the averages for its parameters."""
+        own = [parameter.data for parameter in self._parameters]
+        for parameter, average in zip(self._parameters, self.tensors, strict=True):
+            parameter.data = average
+        try:
+            yield
+        finally:
+            for parameter, data in zip(self._parameters, own, strict=True):
+                parameter.data = data
+
+    @torch.no_grad()
+    def restore(self, tensors: list[Tensor]) -> None:
+        """Go on from averages that were kept."""
+        for average, kept in zip(self.tensors, tensors, strict=True):
+            average.copy_(kept)

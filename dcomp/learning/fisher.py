@@ -1,0 +1,43 @@
+"""How much a loss changes with each weight: the mean squared gradient, which stands for the curvature.
+
+It is the diagonal of the empirical Fisher information, of whole batches; weights matter as w^2 times that (Theis et al.
+2018, "Faster gaze prediction with dense networks and Fisher pruning", section 2.1).
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from dcomp.learning.datasets import Split
+from dcomp.learning.devices import in_precision
+from dcomp.learning.losses import Loss
+from dcomp.settings import LearningSettings
+
+BATCHES = 50
+
+
+def squared_gradients(
+    model: nn.Module, parameters: Mapping[str, Tensor], train: Split, settings: LearningSettings, loss: Loss, seed: int
+) -> dict[str, Tensor]:
+    """The mean squared gradient of each parameter over a few batches, drawn by the seed; nothing is learned.
+
+    Args:
+        model: on the device of the examples.
+        parameters: of the model, by name.
+        train: examples, which are changed by chance as in training.
+        settings: batch size, augmentation and precision.
+        loss: what the gradients are of.
+        seed: the same in all processes, so that all find the same.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(train), generator=generator).split(settings.batch_size)[:BATCHES]
+    sums = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
+    model.eval()
+    for stored, labels in train.batches(order):
+        images = train.preprocessing.train(stored, settings.augment, generator)
+        with in_precision(images.device, settings.precision):
+            logits = model(images)
+        gradients = torch.autograd.grad(loss(images, logits.float(), labels), list(parameters.values()))
+        torch._foreach_add_(list(sums.values()), torch._foreach_mul(gradients, gradients))
+    return {name: total / len(order) for name, total in sums.items()}

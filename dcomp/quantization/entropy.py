@@ -1,0 +1,169 @@
+"""Values -> codebook, codes, as `kmeans` has them, with an eye on what the codes will cost when they are coded.
+
+What is minimized, over the kept weights v of one tensor, is
+
+    sum of (v - c)^2 / mean(v^2)  +  rate weight * bits of their codes
+
+where the code of a shared value c takes -log2 of its own frequency (Chou, Lookabaugh, Gray 1989, "Entropy-Constrained
+Vector Quantization"). Relative to the mean square, so that one rate weight suits all tensors. As a function of v
+what a code costs is a line, but for v^2, which all have in common. So cells are the intervals on which one of the lines
+is the lowest, and a code that is the cheapest nowhere vanishes.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dcomp.quantization import Init, kmeans
+from dcomp.quantization.kmeans import MAX_LLOYD_STEPS, Sample
+
+DROPPED = 1 / 64
+"""The part of the codes that are dropped at a time."""
+
+
+def share(
+    values: np.ndarray,
+    bits: int,
+    rate_weight: float,
+    init: Init = "linear",
+    rng: np.random.Generator | None = None,
+    *,
+    entry_bits: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cluster `values` into at most 2^bits shared ones, and into fewer where those are worth more.
+
+    Args:
+        values: finite and non-zero, shape (n,), any float dtype.
+        bits: 1 to 16.
+        rate_weight: the part of the mean square that a bit is worth; at 0 it is k-means.
+        init: where centroids start, as for `kmeans.share`.
+        rng: likewise.
+        entry_bits: what each shared value takes itself, besides the codes.
+
+    Returns:
+        codebook, codes
+    """
+    if rate_weight == 0:
+        return kmeans.share(values, bits, init, rng)
+    distinct, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    if distinct.size <= 1:
+        return distinct, np.zeros(values.size, np.uint16)
+    sample, scale = kmeans.scaled(distinct, counts)
+    few = distinct.size <= 2**bits
+    centroids = (
+        sample.values if few else kmeans.initial_centroids(sample, 2**bits, init, rng or np.random.default_rng(0))
+    )
+    coder = _Coder(sample, rate_weight, entry_bits)
+    found = coder.thinned(coder.settled(np.unique(centroids)))
+    codebook, codes = np.unique(kmeans.entries(found.centroids * scale, distinct), return_inverse=True)
+    return codebook, np.repeat(codes, np.diff(found.borders))[places].astype(np.uint16)
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """Codes in use: code j stands for the distinct values borders[j]:borders[j + 1].
+
+    Attributes:
+        borders: shape (k + 1,), from 0 to the number of distinct values.
+        centroids: means of the cells, ascending, shape (k,).
+        lengths: of the codes in bits, shape (k,).
+    """
+
+    borders: np.ndarray
+    centroids: np.ndarray
+    lengths: np.ndarray
+
+
+class _Coder:
+    """Distinct values, and what a bit costs."""
+
+    def __init__(self, sample: Sample, rate_weight: float, entry_bits: int) -> None:
+        self._sample = sample
+        self._total = int(sample.weight_sums[-1])
+        self._squares = float((sample.values**2 * sample.counts).sum())
+        self._price = rate_weight * self._squares / self._total
+        self._entry_bits = entry_bits
+
+    def settled(self, centroids: np.ndarray, lengths: np.ndarray | None = None) -> _Cells:
+        """Codes moved until no border moves; those that nobody wants are dropped.
+
+        Args:
+            centroids: distinct, ascending.
+            lengths: of their codes; all the same if absent.
+        """
+        cells = _Cells(np.zeros(1, np.intp), centroids, np.zeros(centroids.size) if lengths is None else lengths)
+        for _ in range(MAX_LLOYD_STEPS):
+            borders = self._borders(cells)
+            if np.array_equal(borders, cells.borders):
+                break
+            cells = self._cells(borders)
+        return cells
+
+    def thinned(self, cells: _Cells) -> _Cells:
+        """The best of what comes when the codes that are missed least are dropped, again and again, down to one."""
+        best, least = cells, self._cost(cells)
+        while (size := cells.centroids.size) > 1:
+            missed_least = np.argsort(self._missed(cells))[: max(1, int(size * DROPPED))]
+            cells = self.settled(np.delete(cells.centroids, missed_least), np.delete(cells.lengths, missed_least))
+            cost = self._cost(cells)
+            if cost < least:
+                best, least = cells, cost
+        return best
+
+    def _borders(self, cells: _Cells) -> np.ndarray:
+        """Where the cells of the codes begin and end; empty ones are left out."""
+        between = _envelope(cells.centroids, self._price * cells.lengths)
+        inner = np.searchsorted(self._sample.values, between)
+        return np.unique(np.concatenate([[0], inner, [self._sample.values.size]]))
+
+    def _cells(self, borders: np.ndarray) -> _Cells:
+        first, last = self._sample.values[borders[:-1]], self._sample.values[borders[1:] - 1]
+        means = np.clip(self._sample.means(borders, empty=first), first, last)  # rounding must not mix them up
+        counts = np.diff(self._sample.weight_sums[borders])
+        return _Cells(borders, means, -np.log2(counts / self._total))
+
+    def _cost(self, cells: _Cells) -> float:
+        """What is minimized, times the mean square."""
+        counts = np.diff(self._sample.weight_sums[cells.borders])
+        distance = self._squares - float((cells.centroids**2 * counts).sum())
+        bits = float((cells.lengths * counts).sum()) + self._entry_bits * counts.size
+        return distance + self._price * bits
+
+    def _missed(self, cells: _Cells) -> np.ndarray:
+        """By how much the cost grows if a code's members go to its neighbours, each to the cheaper one; shape (k,)."""
+        sample, size = self._sample, cells.centroids.size
+        codes = np.arange(size)
+        below, above = np.maximum(codes - 1, 0), np.minimum(codes + 1, size - 1)
+        prices = self._price * cells.lengths
+        middle = _border(cells.centroids[below], prices[below], cells.centroids[above], prices[above])
+        split = np.clip(np.searchsorted(sample.values, middle), cells.borders[:-1], cells.borders[1:])
+        split[0], split[-1] = cells.borders[0], cells.borders[-1]  # which have one neighbour
+
+        def growth(begin: np.ndarray, end: np.ndarray, other: np.ndarray) -> np.ndarray:
+            count = sample.weight_sums[end] - sample.weight_sums[begin]
+            total = sample.value_sums[end] - sample.value_sums[begin]
+            moved = cells.centroids[other] - cells.centroids
+            offset = cells.centroids[other] ** 2 - cells.centroids**2 + prices[other] - prices
+            return offset * count - 2 * moved * total
+
+        return growth(cells.borders[:-1], split, below) + growth(split, cells.borders[1:], above)
+
+
+def _envelope(centroids: np.ndarray, prices: np.ndarray) -> np.ndarray:
+    """The borders between those of the codes that are the cheapest somewhere, ascending.
+
+    A code whose borders with its neighbours have changed places is nowhere cheaper than both. All such go at once: what
+    is nowhere the cheapest of some codes is not so of more.
+    """
+    while True:
+        borders = _border(centroids[:-1], prices[:-1], centroids[1:], prices[1:])
+        beaten = np.flatnonzero(borders[1:] <= borders[:-1]) + 1
+        if not beaten.size:
+            return borders
+        centroids, prices = np.delete(centroids, beaten), np.delete(prices, beaten)
+
+
+def _border(below: np.ndarray, price_below: np.ndarray, above: np.ndarray, price_above: np.ndarray) -> np.ndarray:
+    """The value above which the upper of two codes is the cheaper one."""
+    with np.errstate(over="ignore"):  # of codes next to each other it may lie beyond all floats
+        return (below + above) / 2 + (price_above - price_below) / (2 * (above - below))

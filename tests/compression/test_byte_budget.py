@@ -1,0 +1,53 @@
+import io
+
+import numpy as np
+import pytest
+
+from dcomp import stages
+from dcomp.compression.byte_budget import ByteBudget
+from dcomp.errors import UsageError
+from dcomp.pruning import criteria
+from dcomp.settings import PruneSettings, QuantizeSettings
+
+NAMES = ["fc1.weight", "fc2.weight", "fc3.weight"]
+
+
+def masks_of(checkpoint, ratio, names=NAMES, code_bits=4):
+    budget = ByteBudget(checkpoint.tensors, names, ratio, code_bits)
+    weights = {name: checkpoint.tensors[name] for name in names}
+    return budget.masks(weights, budget.sparsity, lambda name, array: criteria.magnitude(array))
+
+
+@pytest.mark.parametrize("ratio", [20, 80, 200])
+def test_the_file_comes_to_the_ratio_asked_for_and_not_much_more(lenet_like, ratio):
+    settings = PruneSettings(target_ratio=ratio, code_bits=4)
+    pruned = stages.prune(lenet_like, settings)
+    shared = stages.quantize(pruned, QuantizeSettings(fc_bits=4, provenance="none"))
+    file = io.BytesIO()
+    stages.encode(shared, file)
+    assert 0.98 * ratio < 1_066_440 / len(file.getvalue()) < 1.15 * ratio  # codes take less than their bits
+
+
+def test_what_is_kept_is_as_it_was(lenet_like):
+    pruned = stages.prune(lenet_like, PruneSettings(target_ratio=50))
+    for name, array in lenet_like.tensors.items():
+        kept = pruned.tensors[name] != 0
+        assert np.array_equal(pruned.tensors[name][kept], array[kept])
+        assert kept.all() or name in NAMES
+
+
+def test_columns_of_which_more_is_kept_are_cheaper_and_so_keep_smaller_weights(lenet_like):
+    crowded = lenet_like.tensors["fc1.weight"]
+    crowded[:, :40] *= 3
+    masks = masks_of(lenet_like, 100)
+    least = [np.abs(part[kept]).min() for part, kept in zip(*parts_of(crowded, masks["fc1.weight"]), strict=True)]
+    assert least[0] < 0.9 * least[1]
+
+
+def parts_of(array, mask):
+    return (array[:, :40], array[:, 40:]), (mask[:, :40], mask[:, 40:])
+
+
+def test_a_ratio_that_the_other_tensors_forbid_is_refused_with_what_helps(lenet_like):
+    with pytest.raises(UsageError, match=r"leaves 1,066 bytes.*prune biases as well"):
+        ByteBudget(lenet_like.tensors, NAMES, 1000, 5)

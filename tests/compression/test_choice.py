@@ -1,0 +1,138 @@
+import numpy as np
+import pytest
+
+from dcomp.checkpoint import Checkpoint
+from dcomp.compression import choice, sharing
+from dcomp.compression.pruning import Pruning
+from dcomp.errors import CheckpointError, UsageError
+from dcomp.observer import Silent
+from dcomp.settings import PruneSettings, QuantizeSettings
+
+NETWORK = {"words": "words", "fc": "fc", "out": "words", "mask": None}
+
+
+@pytest.fixture
+def tied(rng):
+    """A checkpoint that holds one matrix under two names."""
+    words = rng.normal(size=(20, 10)).astype(np.float32)
+    return Checkpoint({"words": words, "fc": rng.normal(size=(10, 10)).astype(np.float32), "out": words.copy()})
+
+
+@pytest.fixture
+def masked(tied):
+    """One that also holds a buffer."""
+    return tied.replaced({"mask": np.full((10, 10), -np.inf, np.float32)})
+
+
+def at_once(checkpoint, network=None, **settings):
+    return Pruning(checkpoint.tensors, PruneSettings(**settings), network).at_once()
+
+
+def zeros(array):
+    return int((array == 0).sum())
+
+
+@pytest.mark.parametrize("network", [None, NETWORK])
+@pytest.mark.parametrize("criterion", ["magnitude", "random"])
+def test_tied_weights_are_pruned_alike_and_counted_once(tied, criterion, network):
+    pruned = at_once(tied, network, count=123, criterion=criterion)
+    assert pruned["words"].tobytes() == pruned["out"].tobytes()
+    assert zeros(pruned["words"]) + zeros(pruned["fc"]) == 123
+    assert zeros(pruned["words"]) not in (0, 123)
+
+
+@pytest.mark.parametrize("name", ["words", "out"])
+def test_tied_weights_are_spoken_of_by_either_name(tied, name):
+    pruned = at_once(tied, sparsity=0.1, layer=f"{name}=0.5")
+    assert {key: zeros(array) for key, array in pruned.items()} == {"words": 100, "fc": 10, "out": 100}
+    assert list(at_once(tied, sparsity=0.5, only=name)) == ["words", "out"]
+    assert list(at_once(tied, sparsity=0.5, skip=name)) == ["fc"]
+
+
+def test_tied_weights_share_one_codebook(tied):
+    settings = QuantizeSettings(fc_bits=5, bits="out=2", init="random")
+    bits = sharing.bits_of(tied.tensors, settings, Silent())
+    assert bits == {("words", "out"): 2, ("fc",): 5}
+    shared = sharing.shared(tied.tensors, bits, settings, Silent())
+    assert np.array_equal(shared["words"], shared["out"])
+    assert np.unique(shared["words"]).size == 4
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda words: words.astype(np.float64),
+        lambda words: words.reshape(10, 20),
+        lambda words: words + np.float32(1e-6),
+    ],
+    ids=["dtype", "shape", "bits"],
+)
+def test_weights_that_differ_are_not_tied(tied, other):
+    chosen = choice.Choice(
+        tied.replaced({"out": other(tied.tensors["words"])}).tensors,
+        ("linear",),
+        PruneSettings(sparsity=0.5),
+        "weights",
+    )
+    assert chosen.aliases == [("words",), ("fc",), ("out",)]
+
+
+def test_tensors_of_one_value_are_not_tied(lenet_like):
+    ones = lenet_like.replaced({"a.bias": np.ones(300, np.float32), "b.bias": np.ones(300, np.float32)})
+    pruned = at_once(ones, count=3, kinds="bias", scope="layer")
+    assert [zeros(array) for array in pruned.values()] == [3] * 5
+
+
+def test_weights_that_are_equal_by_chance_are_two_where_the_network_has_two(tied):
+    network = {name: name for name in tied.tensors}
+    assert sharing.bits_of(tied.tensors, QuantizeSettings(fc_bits=3), Silent(), network).keys() == {
+        ("words",),
+        ("fc",),
+        ("out",),
+    }
+
+
+def test_buffers_of_a_network_are_neither_chosen_nor_counted(masked):
+    pruned = at_once(masked, NETWORK, count=100)
+    assert sum(zeros(pruned[name]) for name in ("words", "fc")) == 100
+    assert pruned.keys() == {"words", "fc", "out"}
+    assert choice.weights(masked.tensors, NETWORK).keys() == {"words", "fc"}
+    with pytest.raises(CheckpointError, match="mask holds infinities"):
+        at_once(masked, count=100)
+    with pytest.raises(UsageError, match="the checkpoint has no conv or linear weights"):
+        at_once(Checkpoint({"mask": masked.tensors["mask"]}), NETWORK, sparsity=0.5)
+
+
+def test_a_buffer_that_a_person_names_is_told(masked):
+    for named in ({"layer": "mask=0.9"}, {"only": ["mask", "fc"]}):
+        pruning = Pruning(masked.tensors, PruneSettings(sparsity=0.5, **named), NETWORK)
+        told = next(pruning.notes(masked.replaced(pruning.at_once()).tensors))
+        assert told == "mask: is a buffer of the network, which does not train, and is left alone"
+    pruning = Pruning(masked.tensors, PruneSettings(sparsity=0.5), NETWORK)
+    assert not any("mask" in note for note in pruning.notes(masked.tensors))
+
+
+def planned(checkpoint, *plan, **settings):
+    return at_once(checkpoint, plan=plan, **settings)
+
+
+def test_a_plan_may_speak_of_tensors_that_are_not_chosen(tied):
+    plan = "^words$=0.5", "^fc$=0.2"
+    assert {name: zeros(array) for name, array in planned(tied, *plan, only="fc").items()} == {"fc": 20}
+    assert {name: zeros(array) for name, array in planned(tied, *plan, skip="fc").items()} == {"words": 100, "out": 100}
+    bits = sharing.bits_of(tied.tensors, QuantizeSettings(plan=("words=3", "fc=4"), only="fc"), Silent())
+    assert bits == {("fc",): 4}
+
+
+def test_a_plan_for_tensors_that_are_not_there_is_refused_and_so_are_ones_own_rules_for_those_not_chosen(tied):
+    with pytest.raises(UsageError, match=r"no layer matches '\^conv\$'; there are words, out, fc"):
+        planned(tied, "^conv$=0.5", sparsity=0.5)
+    with pytest.raises(UsageError, match="no layer matches 'words'; there are fc"):
+        at_once(tied, sparsity=0.5, layer="words=0.5", only="fc")
+
+
+def test_a_plan_that_asks_nothing_of_what_is_chosen_is_refused(tied):
+    with pytest.raises(UsageError, match=r"nothing is asked for fc: give a sparsity, like 0\.9"):
+        planned(tied, "words=0.5", only="fc")
+    with pytest.raises(UsageError, match="nothing is asked for fc: give conv_bits"):
+        sharing.bits_of(tied.tensors, QuantizeSettings(plan=("words=3",), only="fc"), Silent())

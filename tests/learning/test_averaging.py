@@ -1,0 +1,39 @@
+import pytest
+import torch
+from torch import nn
+
+from dcomp.learning.averaging import Average
+
+
+def line(value: float) -> nn.Module:
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(model.weight, value)
+    return model
+
+
+def test_an_average_moves_by_its_decay_and_faster_in_the_first_steps():
+    model = line(1.0)
+    average = Average(model, 0.75)
+    nn.init.constant_(model.weight, 2.0)
+    average.step(1)
+    assert average.tensors[0].item() == pytest.approx(1 * 2 / 11 + 2 * 9 / 11)
+    before = average.tensors[0].item()
+    average.step(1000)
+    assert average.tensors[0].item() == pytest.approx(0.75 * before + 0.25 * 2)
+
+
+def test_a_model_has_the_averages_within_the_block_and_its_own_parameters_after_it():
+    model = line(1.0)
+    average = Average(model, 0.5)
+    nn.init.constant_(model.weight, 3.0)
+    with average.in_place():
+        assert model.weight.item() == 1
+    assert model.weight.item() == 3
+    model(torch.ones(1, 1)).backward()
+    assert model.weight.grad.item() == 1
+
+
+def test_an_average_goes_on_from_what_was_kept():
+    average = Average(line(1.0), 0.5)
+    average.restore([torch.full((1, 1), 7.0)])
+    assert average.tensors[0].item() == 7

@@ -1,0 +1,49 @@
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from dcomp.learning.losses import Loss
+from dcomp.settings import TrainSettings
+
+IMAGES = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
+LABELS = torch.arange(8) % 3
+
+
+def settings(**changes):
+    return TrainSettings(architecture="x", data="digits", **changes)
+
+
+@pytest.fixture
+def teacher() -> nn.Module:
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Linear(4, 3), nn.Dropout(0.5))
+
+
+@pytest.fixture
+def logits() -> torch.Tensor:
+    return torch.randn(8, 3, generator=torch.Generator().manual_seed(2))
+
+
+def test_without_a_teacher_it_is_the_cross_entropy_with_smoothed_labels(logits):
+    found = Loss(settings(label_smoothing=0.1))(IMAGES, logits, LABELS)
+    assert found == F.cross_entropy(logits, LABELS, label_smoothing=0.1)
+
+
+def test_the_teachers_part_vanishes_where_the_network_says_the_same(teacher):
+    same = teacher.eval()(IMAGES)
+    found = Loss(settings(alpha=0.25), teacher)(IMAGES, same, LABELS)
+    assert found.item() == pytest.approx(0.75 * F.cross_entropy(same, LABELS).item(), rel=1e-5)
+
+
+def test_the_teachers_part_is_the_divergence_of_softened_answers_times_the_squared_temperature(teacher, logits):
+    found = Loss(settings(alpha=1, temperature=3), teacher)(IMAGES, logits, LABELS)
+    wanted, answer = (teacher.eval()(IMAGES) / 3).softmax(1), (logits / 3).softmax(1)
+    assert found.item() == pytest.approx(9 * (wanted * (wanted / answer).log()).sum(1).mean().item(), rel=1e-5)
+
+
+def test_a_teacher_does_not_learn(teacher, logits):
+    loss = Loss(settings(), teacher)(IMAGES, logits.requires_grad_(), LABELS)
+    loss.backward()
+    assert all(parameter.grad is None for parameter in teacher.parameters())
+    assert logits.grad.abs().sum() > 0
