@@ -103,6 +103,22 @@ def replacing(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
         Path(temporary).unlink(missing_ok=True)
 
 
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file a second name, or copy it where the file system has no links; what was there is replaced.
+
+    Whoever replaces one of the two by `replacing` leaves the other as it is.
+
+    Raises:
+        OutputError: it can be neither linked nor copied.
+    """
+    try:
+        target.unlink(missing_ok=True)
+        target.hardlink_to(source)
+    except OSError:
+        with source.open("rb") as original, replacing(target, force=True) as file:
+            shutil.copyfileobj(original, file)
+
+
 @contextmanager
 def replacing_folder(path: Path, *, force: bool = False) -> Iterator[Path]:
     """Fill a temporary sibling folder and rename it to `path` once the block has ended well.

@@ -1,14 +1,15 @@
 """A recipe from start to end: every stage's checkpoint in one folder, and a summary of what each came to.
 
 Beside the checkpoints stands `stages.json`: for each stage done, a fingerprint of its settings and of all before
-it, and the digest of the file it wrote. A rerun skips the stages whose fingerprints and files are unchanged.
+it, and the digest of the file it wrote. A rerun skips the stages whose fingerprints and files are unchanged, and a
+run beside others takes up what one of them has done under the same fingerprint.
 """
 
 import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -23,14 +24,14 @@ from dcomp.container import layout
 from dcomp.container.reader import Container
 from dcomp.dtypes import bit_patterns
 from dcomp.errors import CheckpointError, DcompError, OutputError
-from dcomp.files import check_replaceable, replacing
+from dcomp.files import check_replaceable, link_or_copy, replacing
 from dcomp.journal import Journal
 from dcomp.observer import Observer, Silent, Together
 from dcomp.pruning.budget import sparsity_of
 from dcomp.recipe import Recipe
 from dcomp.reporting.sizes import SizeReport
 from dcomp.resumption import SAVE_EVERY, StateFile
-from dcomp.settings import PruneSettings, QuantizeSettings, Settings
+from dcomp.settings import PruneSettings, QuantizeSettings, Settings, TrainSettings
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
@@ -85,6 +86,7 @@ class Run:
         force: bool = False,
         save_every: float = SAVE_EVERY,
         tensorboard: bool = False,
+        others: Sequence[Path] = (),
     ) -> None:
         """Make the folder and read which stages are done; with `force` none are.
 
@@ -95,6 +97,7 @@ class Run:
             force: run every stage again.
             save_every: seconds between saves of a stage's state while it trains.
             tensorboard: write TensorBoard's files to `tensorboard/STAGE`.
+            others: folders of runs whose stages are taken up where they are the same as here.
 
         Raises:
             OutputError: the folder cannot be made, or holds files of these names that no run has made.
@@ -105,14 +108,15 @@ class Run:
         self._force = force
         self._save_every = save_every
         self._tensorboard = tensorboard
+        self._others = others
         self._fingerprint = ""
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"cannot make the folder {folder}: {error.strerror}") from error
-        self._done: dict[str, dict[str, Any]] = {} if force else self._read_state()
+        self._done: dict[str, dict[str, Any]] = {} if force else _read_state(folder)
         if not (folder / STATE).exists() and not force:
-            made = {"train", "prune", "quantize", *(stage for stage, *_ in self._compressions())}
+            made = {"train", "prune", "quantize", *(stage for stage, _ in recipe.sections)}
             of_stages = [name for stage in sorted(made) for name in (_file_of(stage), _journal_of(stage))]
             for name in (*of_stages, CONTAINER, SUMMARY):
                 check_replaceable(folder / name, force=False)
@@ -124,24 +128,21 @@ class Run:
             DcompError: a stage failed; the stages before it are kept.
         """
         recipe = self._recipe
-        results = []
-        if recipe.train is not None:
-            settings = recipe.train
-            current, result = self._stage("train", settings, partial(stages.train, settings))
-            results.append(result)
-        else:
-            assert recipe.checkpoint is not None  # the recipe has checked it
-            current = sources.load_checkpoint(recipe.checkpoint)
-            self._fingerprint = _digest(recipe.checkpoint)
-        for stage, compression, work in self._compressions():
-            current, result = self._stage(stage, compression, partial(work, current))
-            results.append(result)
+        current, results = self._shaped()
         results.append(self._encode(current))
         sizes = stages.report(Container.open(self._folder / CONTAINER))
         summary = Summary(recipe.name, results, sizes)
         text = json.dumps(summary.as_dict(), indent=2) + "\n"
         self._write(SUMMARY, lambda file: file.write(text.encode()))
         return summary
+
+    def prepare(self, last: str) -> None:
+        """Run what is not done yet of the stages up to one of them, and leave the others to a later run.
+
+        Raises:
+            DcompError: a stage failed; the stages before it are kept.
+        """
+        self._shaped(last)
 
     def check_bounds(self, summary: Summary) -> None:
         """Hold a summary against the recipe's `report.min_ratio` and `eval.max_error`.
@@ -154,19 +155,32 @@ class Run:
         if self._recipe.eval is not None and error is not None:
             stages.check_error(error, self._recipe.eval)
 
-    def _compressions(
-        self,
-    ) -> Iterator[tuple[str, PruneSettings | QuantizeSettings, Callable[..., Checkpoint]]]:
-        """Name, settings and work of each section of prune, then of each of quantize."""
+    def _work(
+        self, settings: TrainSettings | PruneSettings | QuantizeSettings, current: Checkpoint | None
+    ) -> Callable[..., Checkpoint]:
+        """What a stage does, with the checkpoint of the one before."""
+        if isinstance(settings, TrainSettings):
+            return partial(stages.train, settings)
+        assert current is not None  # the recipe has checked that it starts somewhere
         architecture = self._recipe.trusted_architecture
-        for number, section in enumerate(self._recipe.prune, 1):
-            pruning = self._resolved(section)
-            prune = partial(stages.prune, settings=pruning, architecture=architecture)
-            yield _numbered("prune", number), pruning, prune
-        for number, own in enumerate(self._recipe.quantize, 1):
-            sharing = self._resolved(own)
-            quantize = partial(stages.quantize, settings=sharing, architecture=architecture)
-            yield _numbered("quantize", number), sharing, quantize
+        if isinstance(settings, PruneSettings):
+            return partial(stages.prune, current, settings, architecture=architecture)
+        return partial(stages.quantize, current, settings, architecture=architecture)
+
+    def _shaped(self, last: str | None = None) -> tuple[Checkpoint, list[StageResult]]:
+        """Train, prune and share, or go no further than the stage `last`."""
+        current, results = None, []
+        if self._recipe.checkpoint is not None:
+            current = sources.load_checkpoint(self._recipe.checkpoint)
+            self._fingerprint = _digest(self._recipe.checkpoint)
+        for stage, section in self._recipe.sections:
+            settings = self._resolved(section)
+            current, result = self._stage(stage, settings, self._work(settings, current))
+            results.append(result)
+            if stage == last:
+                break
+        assert current is not None  # likewise
+        return current, results
 
     def _resolved(self, settings: AnySettings) -> AnySettings:
         """The settings with the files of this run where they name its stages."""
@@ -270,25 +284,29 @@ class Run:
         own |= {key: _digest(path) for key in CHECKPOINTS if (path := getattr(settings, key, None)) is not None}
         text = json.dumps([self._fingerprint, stage, own, *([maker] if maker else [])], sort_keys=True)
         self._fingerprint = hashlib.sha256(text.encode()).hexdigest()
-        known, path = self._done.get(stage), self._folder / name
-        if known is None or known["fingerprint"] != self._fingerprint or not path.is_file():
+        known = _has(self._folder, name, self._done.get(stage), self._fingerprint)
+        if not known and not self._take_over(stage, name):
             return False
-        if _digest(path) != known["digest"]:
-            return False
-        self._observer.note(f"{stage}: done before, {path} is taken up")
+        self._observer.note(f"{stage}: done before, {self._folder / name} is taken up")
         return True
 
-    def _read_state(self) -> dict[str, dict[str, Any]]:
-        path = self._folder / STATE
-        if not path.exists():
-            return {}
-        try:
-            state = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            raise OutputError(f"{path} is damaged; --force runs every stage again") from error
-        if not isinstance(state, dict) or not all(isinstance(e, dict) and e.keys() == KEPT for e in state.values()):
-            raise OutputError(f"{path} is damaged; --force runs every stage again")
-        return state
+    def _take_over(self, stage: str, name: str) -> bool:
+        """Take a stage's file up from another run that has done the same, if one has."""
+        for other in self._others:
+            entry = _read_state(other).get(stage)
+            if entry is None or not _has(other, name, entry, self._fingerprint):
+                continue
+            self._write_state()
+            (self._folder / SUMMARY).unlink(missing_ok=True)
+            for state in self._folder.glob(f"{name}.*.state"):
+                StateFile(state).remove()
+            link_or_copy(other / name, self._folder / name)
+            if (other / _journal_of(stage)).exists():  # a copy: a journal is written in place
+                shutil.copyfile(other / _journal_of(stage), self._folder / _journal_of(stage))
+            self._done[stage] = entry
+            self._write_state()
+            return True
+        return False
 
     def _write_state(self) -> None:
         state = json.dumps(self._done, indent=2) + "\n"
@@ -311,9 +329,25 @@ def identical(one: Checkpoint, other: Checkpoint) -> bool:
     )
 
 
-def _numbered(stage: str, number: int) -> str:
-    """The first section's stage has no number, so it stays done when a second one is written below it."""
-    return stage if number == 1 else f"{stage}.{number}"
+def _read_state(folder: Path) -> dict[str, dict[str, Any]]:
+    """What stages.json says, nothing where there is none."""
+    path = folder / STATE
+    if not path.exists():
+        return {}
+    try:
+        state = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{path} is damaged; --force runs every stage again") from error
+    if not isinstance(state, dict) or not all(isinstance(e, dict) and e.keys() == KEPT for e in state.values()):
+        raise OutputError(f"{path} is damaged; --force runs every stage again")
+    return state
+
+
+def _has(folder: Path, name: str, entry: dict[str, Any] | None, fingerprint: str) -> bool:
+    """Whether a file is there as a stage made it, under this fingerprint."""
+    if entry is None or entry["fingerprint"] != fingerprint or not (folder / name).is_file():
+        return False
+    return _digest(folder / name) == entry["digest"]
 
 
 def _file_of(stage: str) -> str:

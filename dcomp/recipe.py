@@ -102,6 +102,17 @@ class Recipe(Settings):
         return self
 
     @property
+    def sections(self) -> list[tuple[str, TrainSettings | PruneSettings | QuantizeSettings]]:
+        """Name and settings of each stage that makes a checkpoint, in order.
+
+        The first of several sections has no number, so it stays done when a second one is written below it.
+        """
+        train = [("train", self.train)] if self.train is not None else []
+        prunings = [(_numbered("prune", number), own) for number, own in enumerate(self.prune, 1)]
+        sharings = [(_numbered("quantize", number), own) for number, own in enumerate(self.quantize, 1)]
+        return [*train, *prunings, *sharings]
+
+    @property
     def trains(self) -> bool:
         """Whether any section has epochs."""
         return self.train is not None or any(section.epochs for section in (*self.prune, *self.quantize))
@@ -110,6 +121,10 @@ class Recipe(Settings):
     def trusted_architecture(self) -> str | None:
         """The architecture that the recipe itself names; it may be the user's own code."""
         return self.train.architecture if self.train is not None else self.architecture
+
+
+def _numbered(stage: str, number: int) -> str:
+    return stage if number == 1 else f"{stage}.{number}"
 
 
 def _settings_class(annotation: Any) -> type[Settings] | None:
@@ -136,10 +151,20 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
         raise RecipeError("\n  ".join([f"the recipe {path} has {len(found)} mistakes:", *found])) from error
 
 
-def _override(content: dict[str, Any], override: str) -> None:
+def parted(override: str) -> tuple[str, str]:
+    """The key of an override, with dots in it, and the text of its value.
+
+    Raises:
+        RecipeError: it is not of this form.
+    """
     path, separator, text = override.partition("=")
     if not separator or not all(path.split(".")):
         raise RecipeError(f"--set {override}: write it as key=value, as in prune.sparsity=0.97")
+    return path, text
+
+
+def _override(content: dict[str, Any], override: str) -> None:
+    path, text = parted(override)
     *sections, last = path.split(".")
     place: Any = content
     for section in sections:

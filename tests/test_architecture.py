@@ -16,15 +16,15 @@ FLOORS = [  # from the ground up; a module imports from its own room, and from f
     ["dtypes", "layers", "files", "observer", "processes", "tensors", "parallel", "yaml_files"],
     ["journal", "resumption"],
     ["pruning", "quantization", "checkpoint", "plan"],
-    ["coding", "settings", "prefixes", "curves"],
+    ["coding", "settings", "prefixes", "curves", "front"],
     ["container"],
     ["benchmark", "recipe", "verification"],
-    ["learning", "reporting"],
+    ["grid", "learning", "reporting"],
     ["shards", "compression", "provenance"],
     ["sources"],
     ["stages", "api"],
     ["pipeline"],
-    ["demonstration"],
+    ["demonstration", "sweep"],
     ["cli"],
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

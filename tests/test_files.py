@@ -1,10 +1,11 @@
 import errno
 import stat
+from pathlib import Path
 
 import pytest
 
 from dcomp.errors import OutputError
-from dcomp.files import replacing
+from dcomp.files import link_or_copy, replacing
 
 
 def test_a_block_that_ends_well_replaces_the_file_and_leaves_nothing_beside_it(tmp_path):
@@ -69,3 +70,22 @@ def test_what_a_link_points_to_is_replaced_and_the_link_stays(tmp_path):
         file.write(b"new")
     assert link.is_symlink()
     assert target.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_that_is_linked_or_copied_lasts_when_the_first_is_replaced(tmp_path, monkeypatch, links):
+    def refuse(*_):
+        raise OSError("no links here")
+
+    if not links:
+        monkeypatch.setattr(Path, "hardlink_to", refuse)
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.write_bytes(b"first")
+    other.write_bytes(b"old")
+    for _ in range(2):
+        link_or_copy(one, other)
+        assert other.read_bytes() == b"first"
+    assert one.samefile(other) == links
+    with replacing(one, force=True) as file:
+        file.write(b"second")
+    assert other.read_bytes() == b"first"

@@ -13,7 +13,7 @@ from dcomp.processes import COUNT, FIRST, NUMBER
 INTERRUPTED = 130
 TERMINATED = 143
 
-WHOLE_RUNS = ("run", "demo")
+WHOLE_RUNS = ("run", "sweep", "demo")
 FLAGS = re.compile("-[a-z]+")
 """Short flags, which may be several in a word."""
 

@@ -7,7 +7,7 @@ import typer
 import typer.main
 
 import dcomp
-from dcomp.cli import codec, inspection, learning, measure, runs, sensitivity
+from dcomp.cli import codec, inspection, learning, measure, runs, sensitivity, sweep
 from dcomp.errors import UsageError
 from dcomp.processes import COUNT
 
@@ -53,7 +53,7 @@ def _unwrapped(text: str) -> str:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in inspect.cleandoc(text).split("\n\n"))
 
 
-for _module in (learning, codec, measure, inspection, sensitivity, runs):
+for _module in (learning, codec, measure, inspection, sensitivity, runs, sweep):
     _module.register(app)
 for _command in app.registered_commands:
     assert _command.callback is not None  # each is a function

@@ -11,6 +11,7 @@ from typing import BinaryIO
 from dcomp.cli.console import say
 from dcomp.errors import OutputError, UsageError
 from dcomp.files import INDEX_SUFFIX, check_folder, check_replaceable, index_in, replacing, replacing_folder
+from dcomp.observer import Observer
 from dcomp.processes import FIRST
 from dcomp.resumption import StateFile
 
@@ -124,6 +125,13 @@ class FolderDestination:
         with replacing_folder(self._path, force=self._force) as folder:
             write(folder)
         say(str(self._path))
+
+
+def write_beside(path: Path, content: bytes, watcher: Observer, *, force: bool) -> None:
+    """Write a file that is not the command's result, and say so."""
+    with replacing(path, force=force) as file:
+        file.write(content)
+    watcher.note(f"{path} is written")
 
 
 def _is_pipe(source: Path | None) -> bool:

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import typer
 
 from dcomp.cli.console import observer, say
-from dcomp.cli.files import PIPE, opened
+from dcomp.cli.files import PIPE, opened, write_beside
 from dcomp.cli.options import Architecture, Force, Input, Json, Quiet, options_of
 from dcomp.curves import Setting
 from dcomp.errors import GateError, OutputError, UsageError
-from dcomp.files import check_replaceable, replacing
-from dcomp.observer import Observer
+from dcomp.files import check_replaceable
 from dcomp.settings import SensitivitySettings
 
 if TYPE_CHECKING:
@@ -55,9 +54,7 @@ def sensitivity(
             if path.exists() and input is not None and input.exists() and path.samefile(input):
                 raise OutputError(f"{path} is the input; name another file")
     if plot is not None:
-        if plot.suffix != ".png":
-            raise UsageError(f"--plot {plot}: the image is a PNG, so name it .png")
-        plots.check_available()
+        plots.check_possible(plot)
     watcher = observer(quiet)
     with opened(input) as path:
         result = stages.sensitivity(sources.load_checkpoint(path), settings, watcher, architecture=architecture)
@@ -70,13 +67,13 @@ def sensitivity(
     else:
         _show(result, subject)
     if plot is not None:
-        _write(plot, plots.sensitivity_png(result, subject), watcher, force=force)
+        write_beside(plot, plots.sensitivity_png(result, subject), watcher, force=force)
     if plan is not None:
         assert result.planned is not None  # a drop is allowed
         if not result.planned.plan.sections():
             raise GateError(f"no layer bears any of the amounts tried within --max-drop {settings.max_drop:g}: no plan")
         comment = f"{subject}\n{_verdict(result, result.planned)}"
-        _write(plan, result.planned.plan.as_yaml(comment).encode(), watcher, force=force)
+        write_beside(plan, result.planned.plan.as_yaml(comment).encode(), watcher, force=force)
 
 
 def _show(result: "Sensitivity", subject: str) -> None:
@@ -98,12 +95,6 @@ def _verdict(result: "Sensitivity", planned: "PlanResult") -> str:
     errors = f"top-1 error {result.top1_error:.2f} % -> {planned.top1_error:.2f} %"
     costs = f"{planned.max_drop:g} points more are allowed, {planned.budget:.2f} to each layer's sparsity or bits alone"
     return f"the whole plan: {errors} ({costs})"
-
-
-def _write(path: Path, content: bytes, watcher: Observer, *, force: bool) -> None:
-    with replacing(path, force=force) as file:
-        file.write(content)
-    watcher.note(f"{path} is written")
 
 
 def register(app: typer.Typer) -> None:

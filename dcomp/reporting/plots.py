@@ -1,13 +1,17 @@
 """Figures, by matplotlib, which is installed with the extra `plots`."""
 
 import io
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dcomp.curves import Sensitivity, Setting
-from dcomp.errors import DcompError
+from dcomp.errors import DcompError, UsageError
+from dcomp.front import Ranked
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 AXIS_NAMES: dict[Setting, str] = {
     "sparsity": "sparsity of that layer (fraction of zeros)",
@@ -17,10 +21,19 @@ ERROR_TICKS = (0, 0.2, 0.5, 1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100)
 MARKERS = "osD^vP*X"
 DISTINCT_COLOURS = 10
 LEGEND_ROWS = 26
+MOST_NAMED = 12
+"""Points of a front that are labelled with their values; of more, the labels would hide each other."""
 
 
-def check_available() -> None:
-    """Raise DcompError if matplotlib is not installed; called before the work."""
+def check_possible(path: Path) -> None:
+    """Check, before the work, that a figure may be drawn.
+
+    Raises:
+        UsageError: the file is not called a PNG image.
+        DcompError: matplotlib is not installed.
+    """
+    if path.suffix != ".png":
+        raise UsageError(f"--plot {path}: the image is a PNG, so name it .png")
     try:
         import matplotlib  # noqa: F401  # only whether it is there
     except ImportError as error:
@@ -50,6 +63,38 @@ def sensitivity_png(result: Sensitivity, subject: str) -> bytes:
     figure.legend(
         *panels[0].get_legend_handles_labels(), loc="outside right upper", ncols=legend_columns, fontsize="small"
     )
+    return _png(figure)
+
+
+def front_png(points: Sequence[Ranked], subject: str) -> bytes:
+    """A sweep's errors against bytes as a PNG image; the front is a line, its points labelled with their values."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    front = [point.outcome for point in points if point.on_front]
+    behind = [point.outcome for point in points if not point.on_front]
+    figure = Figure(figsize=(8, 5.5), dpi=150, layout="constrained")
+    panel = figure.subplots()
+    panel.plot([o.bytes for o in front], [o.top1_error for o in front], "o-", label="front")
+    panel.plot([o.bytes for o in behind], [o.top1_error for o in behind], "o", color="grey", label="other points")
+    if len(front) <= MOST_NAMED:
+        for outcome in front:
+            label = ", ".join(outcome.values.values())
+            place = (outcome.bytes, outcome.top1_error)
+            panel.annotate(label, place, (4, 4), textcoords="offset points", fontsize="x-small")
+    panel.set_xscale("log")
+    panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    panel.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    panel.xaxis.set_minor_formatter(NullFormatter())
+    panel.set_xlabel("bytes of the container")
+    panel.set_ylabel("top-1 error (%)")
+    panel.set_title(f"{subject}: {', '.join(points[0].outcome.values)}", fontsize="medium")
+    panel.grid(alpha=0.3)
+    panel.legend(fontsize="small")
+    return _png(figure)
+
+
+def _png(figure: "Figure") -> bytes:
     image = io.BytesIO()
     figure.savefig(image, format="png")
     return image.getvalue()

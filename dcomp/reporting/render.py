@@ -1,4 +1,4 @@
-"""Results as tables for the terminal; a size report as Markdown or CSV as well, curves as CSV."""
+"""Results as tables for the terminal; a size report as Markdown or CSV as well, curves and fronts as CSV."""
 
 import csv
 import io
@@ -13,6 +13,7 @@ from rich.table import Table
 
 from dcomp.benchmark import Row as BenchRow
 from dcomp.curves import Point, Sensitivity, Setting
+from dcomp.front import FIGURES, Ranked
 from dcomp.reporting.outline import Outline
 from dcomp.reporting.sizes import Row, SizeReport
 
@@ -164,6 +165,26 @@ def curves_csv(result: Sensitivity) -> str:
         for point in curve.points:
             writer.writerow((curve.layer, curve.weights, curve.setting, point.amount, point.top1_error, point.loss))
     return buffer.getvalue().rstrip("\n")
+
+
+def front_table(points: Sequence[Ranked], keys: Sequence[str]) -> Table:
+    """A line for each point of a sweep, which differ in the values of `keys`; a star where it is on the front."""
+    table = _figures(keys, ("bytes", "ratio", "top-1 error %"))
+    table.add_column("front")
+    for point in points:
+        outcome = point.outcome
+        figures = (f"{outcome.bytes:,}", f"{outcome.ratio:.2f}x", f"{outcome.top1_error:.2f}")
+        table.add_row(*map(_shown, outcome.values.values()), *figures, "*" if point.on_front else "")
+    return table
+
+
+def front_csv(points: Sequence[Ranked], keys: Sequence[str]) -> str:
+    """A line for each point of a sweep; `on_front` is 0 or 1."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, (*keys, *FIGURES, "on_front"), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({**point.as_dict(), "on_front": int(point.on_front)} for point in points)
+    return buffer.getvalue()
 
 
 def _figures(words: Sequence[str], figures: Sequence[str]) -> Table:

@@ -4,8 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dcomp import recipe as recipe_file
 from dcomp import sources
 from dcomp.container.reader import Container
+from dcomp.observer import Silent
+from dcomp.pipeline import Run
 from dcomp.recipe import load
 
 RECIPE = """
@@ -194,6 +197,40 @@ def test_a_run_takes_up_no_stage_whose_rewind_has_changed(dense_file, dcomp, tmp
     assert dcomp("prune", early, "--sparsity", "0", "--kinds", "bias", "-f", "-o", tmp_path / "other")[0] == 0
     early.write_bytes((tmp_path / "other").read_bytes())
     assert "done before" not in dcomp("run", path, "--out", out)[2]
+
+
+class Notes(Silent):
+    """Keeps what it is told."""
+
+    def __init__(self):
+        self.lines = []
+
+    def note(self, text):
+        self.lines.append(text)
+
+
+def test_a_run_takes_up_what_another_has_done_in_the_same_way(recipe, tmp_path):
+    one, other, notes = tmp_path / "one", tmp_path / "other", Notes()
+    Run(recipe_file.load(recipe), one).prepare("prune")
+    assert not (one / "quantize.safetensors").exists()
+    other.mkdir()
+    (other / "stages.json").write_text("{}")
+    stale = other / "train.safetensors.0123.state"
+    stale.write_bytes(b"of a run that was stopped")
+    changed = recipe_file.load(recipe, ["prune.sparsity=0.5"])
+    Run(changed, other, notes, others=[tmp_path / "none", one]).prepare("prune")
+    assert [line.split(",")[0] for line in notes.lines[:2]] == ["train: done before", "prune: running"]
+    assert (other / "train.safetensors").samefile(one / "train.safetensors")
+    assert (other / "train.csv").read_text() == (one / "train.csv").read_text()
+    assert not stale.exists()
+
+
+def test_a_damaged_file_of_another_run_is_not_taken_up(recipe, tmp_path):
+    one, notes = tmp_path / "one", Notes()
+    Run(recipe_file.load(recipe), one).prepare("train")
+    (one / "train.safetensors").write_bytes(b"damaged")
+    Run(recipe_file.load(recipe), tmp_path / "other", notes, others=[one]).prepare("train")
+    assert notes.lines == ["train: running"]
 
 
 def test_a_stage_may_learn_from_a_stage_before_and_is_run_again_when_that_has_changed(dcomp, tmp_path):

@@ -1,5 +1,6 @@
 import builtins
 import io
+from pathlib import Path
 
 import pytest
 
@@ -50,4 +51,4 @@ def test_without_matplotlib_a_person_is_told_what_to_install(monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", refuse)
     with pytest.raises(DcompError, match=r"pip install 'dcomp\[plots\]'"):
-        plots.check_available()
+        plots.check_possible(Path("front.png"))

@@ -1,0 +1,222 @@
+"""A sweep: a run at every point of a grid, each in a folder of its own, several at the same time.
+
+What points have in common is run once, in the folder of the first of them; the others take its files up from there
+(`pipeline.Run`). So a sweep that was stopped goes on as a run does, and one with more values takes up what is done.
+
+Runs are tasks of a pool of processes, which hear no signals but during a task, and then only those of this module:
+Ctrl-C in a terminal goes to all processes, and would reach those that still start, or wait, unprepared.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from dcomp.errors import DcompError, OutputError, StoppedError
+from dcomp.front import Outcome
+from dcomp.grid import Branch, Point, branches
+from dcomp.observer import Observer, Silent
+from dcomp.pipeline import Run, Summary
+
+THREADS = "OMP_NUM_THREADS"
+"""Read by torch and numpy when they are imported."""
+
+SIGNALS = {signal.SIGINT, signal.SIGTERM}
+TERMINATED = 143
+
+
+@dataclass(frozen=True)
+class Task:
+    """The run of a branch's first point, or its stages that the branch has in common.
+
+    Attributes:
+        branch: what runs.
+        folder: of its first point.
+        others: folders that may have done some of it.
+        force: take up nothing of the folder's own.
+    """
+
+    branch: Branch
+    folder: Path
+    others: tuple[Path, ...]
+    force: bool
+
+
+class Sweep:
+    """The runs of a grid's points, in folders of their names within one.
+
+    Attributes:
+        outcomes: of the points that are done.
+        failures: what went wrong at the others, by name.
+    """
+
+    def __init__(
+        self,
+        points: Sequence[Point],
+        folder: Path,
+        observer: Observer | None = None,
+        *,
+        jobs: int = 1,
+        force: bool = False,
+    ) -> None:
+        """Choose what runs, and make the folder.
+
+        Args:
+            points: of one grid.
+            folder: where all outputs go.
+            observer: told which point runs, and what it came to.
+            jobs: processes at the same time; each has its part of the cores, or OMP_NUM_THREADS threads.
+            force: run every stage again.
+
+        Raises:
+            OutputError: the folder cannot be made.
+        """
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot make the folder {folder}: {error.strerror}") from error
+        self._points = points
+        self._folder = folder
+        self._observer = observer or Silent()
+        self._jobs = min(jobs, len(points))
+        self._force = force
+        self._begun: set[Path] = set()
+        self.outcomes: list[Outcome] = []
+        self.failures: dict[str, str] = {}
+
+    def run(self) -> None:
+        """Run what is not done yet; a point that fails leaves the others to go on.
+
+        Raises:
+            StoppedError: Ctrl-C came; what runs has saved its state, and a rerun goes on.
+            DcompError: a process was killed.
+        """
+        waiting = [self._task(branch) for branch in branches(self._points)]
+        running: dict[Future[Summary | None], Task] = {}
+        context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
+        with _threads_divided(self._jobs), ProcessPoolExecutor(self._jobs, mp_context=context) as pool:
+            try:
+                while waiting or running:
+                    while waiting and len(running) < self._jobs:
+                        task = waiting.pop(0)
+                        running[self._submit(pool, task)] = task
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        waiting[:0] = self._finish(running.pop(future), future)
+            except BrokenProcessPool as error:
+                raise DcompError(
+                    "a process was killed; fewer at the same time (--jobs) take less memory, and a rerun goes on"
+                ) from error
+            except KeyboardInterrupt:
+                _stop(running)
+                raise StoppedError(f"stopped; {len(self.outcomes)} of {len(self._points)} points are done") from None
+            except BaseException:
+                _stop(running)
+                raise
+
+    def _task(self, branch: Branch, before: Path | None = None) -> Task:
+        """What runs next of a branch; the stages before it are in a folder, unless it begins at the first."""
+        folder, *siblings = (self._folder / point.name for point in branch.points)
+        others = [*([] if before in (None, folder) else [before]), *([] if self._force else siblings)]
+        force = self._force and folder not in self._begun
+        self._begun.add(folder)
+        return Task(branch, folder, tuple(others), force)
+
+    def _submit(self, pool: ProcessPoolExecutor, task: Task) -> Future[Summary | None]:
+        what = (
+            f"running up to {task.branch.last}, for {len(task.branch.points)} points" if task.branch.last else "running"
+        )
+        self._observer.note(f"{task.folder.name}: {what}")
+        before = _mask(signal.SIG_BLOCK, SIGNALS)  # a process that is started here begins with the same mask
+        try:
+            return pool.submit(_perform, task)
+        finally:
+            _mask(signal.SIG_SETMASK, before)
+
+    def _finish(self, task: Task, future: Future[Summary | None]) -> list[Task]:
+        """Note what a task came to; what can start now."""
+        branch = task.branch
+        try:
+            summary = future.result()
+        except (BrokenProcessPool, StoppedError):
+            raise
+        except Exception as error:
+            what = str(error) if isinstance(error, DcompError) else f"{type(error).__name__}: {error}"
+            self.failures |= {point.name: what for point in branch.points}
+            self._observer.note(f"{task.folder.name}: failed")
+            return []
+        if summary is None:
+            return [self._task(part, task.folder) for part in branch.branches]
+        outcome = _outcome(branch.points[0], summary)
+        self.outcomes.append(outcome)
+        figures = f"{outcome.bytes:,} bytes, {outcome.ratio:.2f}x, top-1 error {outcome.top1_error:.2f} %"
+        self._observer.note(f"{task.folder.name}: {figures} ({len(self.outcomes)} of {len(self._points)})")
+        return []
+
+
+def _outcome(point: Point, summary: Summary) -> Outcome:
+    last = summary.results[-1]
+    assert last.top1_error is not None and last.top5_error is not None  # the recipe has a section eval
+    return Outcome(
+        point.values,
+        summary.sizes.file_bytes,
+        summary.sizes.ratio,
+        last.top1_error,
+        last.top5_error,
+        last.sparsity,
+        round(sum(result.seconds for result in summary.results), 3),
+    )
+
+
+def _perform(task: Task) -> Summary | None:
+    """Do a task, in a process of its own; during it SIGTERM asks to stop, or stops what does not listen."""
+    signal.signal(signal.SIGTERM, _leave)
+    _mask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    try:
+        run = Run(task.branch.points[0].recipe, task.folder, force=task.force, others=task.others)
+        if task.branch.last is None:
+            return run.run()
+        run.prepare(task.branch.last)
+        return None
+    finally:
+        _mask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    sys.exit(TERMINATED)
+
+
+def _stop(running: Collection[Future[Summary | None]]) -> None:
+    """Ask all processes to stop, and wait until their tasks have; a further Ctrl-C asks again, which stops at once."""
+    while True:
+        try:
+            for process in multiprocessing.active_children():
+                process.terminate()
+            wait(running)
+            return
+        except KeyboardInterrupt:
+            continue
+
+
+def _mask(how: int, signals: Collection[int]) -> Collection[int]:
+    """Change which signals wait, where the system can; those that did before."""
+    return signal.pthread_sigmask(how, signals) if hasattr(signal, "pthread_sigmask") else set()
+
+
+@contextmanager
+def _threads_divided(jobs: int) -> Iterator[None]:
+    """A block in which processes start with their part of the cores, if they are several and nobody has said more."""
+    divided = jobs > 1 and THREADS not in os.environ
+    if divided:
+        os.environ[THREADS] = str(max(1, (os.cpu_count() or 1) // jobs))
+    try:
+        yield
+    finally:
+        if divided:
+            del os.environ[THREADS]

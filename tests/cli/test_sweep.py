@@ -1,0 +1,84 @@
+"""Sweeps of tiny recipes on scikit-learn's digits."""
+
+import csv
+import json
+
+import pytest
+
+from dcomp.grid import MAX_POINTS
+
+RECIPE = """
+name: tiny
+data: digits
+device: cpu
+train: {architecture: lenet300, epochs: 1}
+prune: {sparsity: 0.9}
+quantize: {fc_bits: 4}
+eval: {max_error: 1}
+report: {min_ratio: 1000}
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(RECIPE)
+    return path
+
+
+def rows_of(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_combination_runs_with_what_they_have_in_common_run_once(recipe, tmp_path, dcomp):
+    pytest.importorskip("matplotlib")
+    out, plot = tmp_path / "out", tmp_path / "front.png"
+    values = ["--set", "prune.sparsity=0.5,0.95", "--set", "quantize.fc_bits=2,4"]
+    code, stdout, err = dcomp("sweep", recipe, *values, "--out", out, "-j", "2", "--plot", plot)
+    assert code == 0, err
+    assert stdout.splitlines()[-1] == str(out / "front.csv")
+    rows = rows_of(out / "front.csv")
+    assert len(rows) == 4
+    sizes = [int(row["bytes"]) for row in rows]
+    assert sizes == sorted(sizes)
+    assert rows[0]["on_front"] == "1"
+    assert (rows[0]["prune.sparsity"], rows[0]["quantize.fc_bits"]) == ("0.95", "2")
+    folders = [path for path in out.iterdir() if path.is_dir()]
+    assert len(folders) == 4
+    assert len({(folder / "train.safetensors").stat().st_ino for folder in folders}) == 1
+    assert all(json.loads((folder / "summary.json").read_text())["stages"] for folder in folders)
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    code, stdout, err = dcomp("sweep", recipe, *values, "--out", out, "--json")
+    found = json.loads(stdout)
+    assert [point["bytes"] for point in found["points"]] == sizes
+    assert found["failed"] == {}
+
+
+def test_a_point_that_fails_is_told_and_leaves_the_others(recipe, tmp_path, dcomp):
+    missing = tmp_path / "nowhere.safetensors"
+    code, stdout, err = dcomp(
+        "sweep", recipe, "--set", f"prune.rewind={missing},null", "--out", tmp_path / "out", "--json"
+    )
+    assert code == 1
+    assert "1 of 2 points failed" in err
+    assert f"cannot read {missing}" in err
+    assert len(json.loads(stdout)["points"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (["prune.sparsity=0.9"], "a sweep needs values to go through"),
+        (["prune.sparsity=0.5,1.5"], "at prune.sparsity=1.5: in the recipe"),
+        (["prune.sparsity=0.5,0.5"], "0.5 occurs twice"),
+        (["eval=null", "seed=0,1"], "has no section eval"),
+        (["seed=" + ",".join(map(str, range(MAX_POINTS + 1)))], "give fewer values"),
+    ],
+)
+def test_mistakes_are_told_before_anything_runs(recipe, tmp_path, dcomp, values, message):
+    sets = [word for value in values for word in ("--set", value)]
+    code, _, err = dcomp("sweep", recipe, *sets, "--out", tmp_path / "out")
+    assert code in (1, 2)
+    assert message in err
+    assert not (tmp_path / "out").exists()
