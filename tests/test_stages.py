@@ -392,3 +392,16 @@ def test_shared_values_are_rounded_to_what_is_asked_for_and_take_fewer_bytes(len
         assert np.isfinite(array).all()
         near = np.abs(array) < 60_000
         assert array[near] == pytest.approx(whole.tensors[name][near], rel=2**-8, abs=1e-7)
+
+
+def test_bits_are_found_for_each_tensor_by_what_its_values_are_worth(lenet_like):
+    tensors = lenet_like.tensors
+    tensors["fc2.weight"][:] = np.random.default_rng(1).choice([-2.0, -1.0, 1.0], tensors["fc2.weight"].shape)
+    pruned = stages.prune(lenet_like, PruneSettings(sparsity=0.9, skip="fc2"))
+    found = stages.quantize(pruned, QuantizeSettings(bits=("auto", "fc3=2")))
+    counts = [np.unique(found.tensors[name][found.tensors[name] != 0]).size for name in WEIGHTS]
+    assert counts[1:] == [3, 4]
+    assert 4 <= counts[0] <= 64
+    harder = stages.quantize(pruned, QuantizeSettings(bits="auto", rate_weight=0.3))
+    assert np.unique(harder.tensors["fc1.weight"]).size < counts[0]
+    assert np.array_equal(harder.tensors["fc1.weight"] != 0, pruned.tensors["fc1.weight"] != 0)

@@ -14,6 +14,15 @@ from dcomp.quantization import entropy
 from dcomp.settings import QuantizeSettings
 from dcomp.settings.values import CodebookValues
 
+FOUND = 0
+"""In place of bits: as many as are worth their bytes."""
+
+FOUND_WITHIN = 8
+"""Bits that are found are no more than so many."""
+
+RATE_WEIGHT = 0.01
+"""What a bit is worth where bits are found and nothing is said about it."""
+
 
 def rounded(tensors: Mapping[str, np.ndarray], names: Iterable[str], values: CodebookValues) -> dict[str, np.ndarray]:
     """The tensors named, their elements rounded to what a smaller type can hold; what is not zero stays so."""
@@ -49,6 +58,8 @@ def bits_of(
     kind_of = {names: layers.kind_of(names[0], tensors[names[0]]) for names in choice.aliases}
     bits = {names: by_kind[kind] for names, kind in kind_of.items() if kind in by_kind}
     bits |= {names: int(own[names[0]]) for names in choice.aliases if names[0] in own}
+    if settings.auto:
+        bits |= {names: FOUND for names, kind in kind_of.items() if names not in bits and kind in layers.WEIGHTS}
     if not bits and not by_kind:
         raise UsageError(f"nothing is asked for {', '.join(choice.names)}: give conv_bits (--conv-bits) or fc_bits")
     if not bits:
@@ -67,11 +78,24 @@ def shared(
     for names, own_bits in bits.items():
         weights = tensors[names[0]]
         kept = weights[weights != 0]
-        codebook, codes = entropy.share(kept, own_bits, settings.rate_weight, settings.init, rng)
+        codebook, codes = _shared_values(kept, own_bits, settings, rng)
         result = np.zeros_like(weights)
         result[weights != 0] = codebook[codes]
         made |= dict.fromkeys(names, result)
-        if codebook.size < 2**own_bits:
+        if own_bits == FOUND:
+            observer.note(f"{names[0]}: {codebook.size} values are worth their bytes")
+        elif codebook.size < 2**own_bits:
             allowed = f"fewer than the {2**own_bits} that {own_bits} bits allow"
             observer.note(f"{names[0]}: {codebook.size} values, {allowed}")
     return made
+
+
+def _shared_values(
+    kept: np.ndarray, bits: int, settings: QuantizeSettings, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Codebook and codes; with bits that are to be found, what the codebook takes is weighed as well."""
+    if bits != FOUND:
+        return entropy.share(kept, bits, settings.rate_weight, settings.init, rng)
+    entry_bits = 8 * min(kept.itemsize, 4 if settings.codebook_values == "float32" else 2)
+    weight = settings.rate_weight or RATE_WEIGHT
+    return entropy.share(kept, FOUND_WITHIN, weight, settings.init, rng, entry_bits=entry_bits)

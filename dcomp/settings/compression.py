@@ -12,8 +12,10 @@ from dcomp.pruning.schedule import Schedule, ScheduleName
 from dcomp.quantization import MAX_BITS, Init
 from dcomp.settings.learning import LearningSettings
 from dcomp.settings.values import (
+    AUTO,
     LAYER_LIMITS,
     UNITS,
+    BitRules,
     Bits,
     CodebookValues,
     Criterion,
@@ -178,7 +180,9 @@ class QuantizeSettings(ChosenSettings):
     conv_bits: Bits | None = Field(None, description="Bits of a convolution's codes: 2^bits shared values.")
     fc_bits: Bits | None = Field(None, description="Bits of a fully connected layer's codes.")
     bias_bits: Bits | None = Field(None, description="Bits for biases and normalization tensors, else left alone.")
-    bits: Rules = Field((), description="REGEX=BITS for layers of their own; repeatable.")
+    bits: BitRules = Field(
+        (), description="REGEX=BITS for layers of their own; auto: for all others what is worth its bytes; repeatable."
+    )
     plan: QuantizePlan = Field((), description="Plan of dcomp sensitivity; --bits overrides it.")
     rate_weight: float = Field(
         0.0, alias="lambda", ge=0, description="Weigh bits of codes too: a bit is worth this part of the mean square."
@@ -197,7 +201,7 @@ class QuantizeSettings(ChosenSettings):
 
     @model_validator(mode="after")
     def _some_bits(self) -> Self:
-        if not (self.bits_of_kind or self.rules):
+        if not (self.bits_of_kind or self.rules or self.auto):
             raise ValueError("say how many bits, like 8 for conv_bits (--conv-bits) and 5 for fc_bits (--fc-bits)")
         if any(rule.value != int(rule.value) or not 1 <= rule.value <= MAX_BITS for rule in self.rules):
             raise ValueError(f"the bits of a layer are a whole number from 1 to {MAX_BITS}")
@@ -220,7 +224,12 @@ class QuantizeSettings(ChosenSettings):
     @property
     def own_rules(self) -> list[Rule]:
         """Per-layer bits besides the plan's, which they go over."""
-        return [Rule.parse(text) for text in self.bits]
+        return [Rule.parse(text) for text in self.bits if text != AUTO]
+
+    @property
+    def auto(self) -> bool:
+        """Whether weights that nothing else is asked for share as many values as are worth their bytes."""
+        return AUTO in self.bits
 
     @property
     def rules(self) -> list[Rule]:

@@ -27,6 +27,11 @@ def _parses_as_rules(texts: tuple[str, ...]) -> tuple[str, ...]:
     return texts
 
 
+def _parses_as_bits(texts: tuple[str, ...]) -> tuple[str, ...]:
+    _parses_as_rules(tuple(text for text in texts if text != AUTO))
+    return texts
+
+
 def _rules_of_plan(stage: plan_file.Stage) -> Callable[[object], object]:
     """A validator that reads a plan's path into its rules for a stage, so that settings hold what the plan says."""
 
@@ -73,6 +78,9 @@ def _names_data(name: str) -> str:
 
 MAX_SEED = (1 << 63) - 1
 
+AUTO = "auto"
+"""In place of a rule for bits: as many values for each tensor as are worth their bytes."""
+
 DATA_NAMES = (
     *("mnist", "fashion-mnist", "cifar10", "cifar100", "digits"),
     *("imagenette", "imagenette:320px", "imagenette:160px", "imagefolder:PATH", "package.module:factory"),
@@ -84,6 +92,7 @@ NETWORKS = ("lenet300", "lenet5", "alexnet", "vgg16", "vgg16-cifar", "torchvisio
 
 Bits = Annotated[int, Field(ge=1, le=MAX_BITS)]
 Rules = Annotated[tuple[str, ...], BeforeValidator(_one_or_more), AfterValidator(_parses_as_rules)]
+BitRules = Annotated[tuple[str, ...], BeforeValidator(_one_or_more), AfterValidator(_parses_as_bits)]
 Patterns = Annotated[tuple[str, ...], BeforeValidator(_one_or_more), AfterValidator(_compiles)]
 PrunePlan = Annotated[Rules, BeforeValidator(_rules_of_plan("prune"))]
 QuantizePlan = Annotated[Rules, BeforeValidator(_rules_of_plan("quantize"))]
