@@ -4,7 +4,7 @@ What needs torch is imported inside the functions that learn, so that the others
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -278,7 +278,7 @@ def _retrained(
     checkpoint: Checkpoint,
     settings: QuantizeSettings,
     epochs: int,
-    shared: Iterable[str],
+    shared: Collection[str],
     observer: Observer,
     architecture: str | None,
     state: StateFile | None,
@@ -290,6 +290,8 @@ def _retrained(
     session = _session(checkpoint, part, architecture, observer, settings)
     session.share(shared)
     history = retraining.hold(session, checkpoint, observer, state)
+    if settings.reassign is not None and shared:
+        observer.note(f"other codes save about {session.reassign(shared) / 8:,.0f} bytes")
     return checkpoint.replaced(session.tensors(), session.metadata()), history
 
 

@@ -4,7 +4,7 @@ It is the diagonal of the empirical Fisher information, of whole batches; weight
 2018, "Faster gaze prediction with dense networks and Fisher pruning", section 2.1).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,14 @@ BATCHES = 50
 def squared_gradients(
     model: nn.Module, parameters: Mapping[str, Tensor], train: Split, settings: LearningSettings, loss: Loss, seed: int
 ) -> dict[str, Tensor]:
-    """The mean squared gradient of each parameter over a few batches, drawn by the seed; nothing is learned.
+    """The mean squared gradient of each parameter; see `gradients`."""
+    return gradients(model, parameters, train, settings, loss, seed)[1]
+
+
+def gradients(
+    model: nn.Module, parameters: Mapping[str, Tensor], train: Split, settings: LearningSettings, loss: Loss, seed: int
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The mean gradient of each parameter, and the mean of its squares, over a few batches; nothing is learned.
 
     Args:
         model: on the device of the examples.
@@ -28,16 +35,26 @@ def squared_gradients(
         train: examples, which are changed by chance as in training.
         settings: batch size, augmentation and precision.
         loss: what the gradients are of.
-        seed: the same in all processes, so that all find the same.
+        seed: draws the examples; the same in all processes, so that all find the same.
     """
+    sums, squares = ([torch.zeros_like(parameter) for parameter in parameters.values()] for _ in range(2))
+    count = 0
+    for value in losses(model, train, settings, loss, seed):
+        found = torch.autograd.grad(value, list(parameters.values()))
+        torch._foreach_add_(sums, found)
+        torch._foreach_add_(squares, torch._foreach_mul(found, found))
+        count += 1
+    means = {name: total / count for name, total in zip(parameters, sums, strict=True)}
+    return means, {name: total / count for name, total in zip(parameters, squares, strict=True)}
+
+
+def losses(model: nn.Module, train: Split, settings: LearningSettings, loss: Loss, seed: int) -> Iterator[Tensor]:
+    """The losses of a few batches, in evaluation mode; the same examples for the same seed."""
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(train), generator=generator).split(settings.batch_size)[:BATCHES]
-    sums = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
     model.eval()
     for stored, labels in train.batches(order):
         images = train.preprocessing.train(stored, settings.augment, generator)
         with in_precision(images.device, settings.precision):
             logits = model(images)
-        gradients = torch.autograd.grad(loss(images, logits.float(), labels), list(parameters.values()))
-        torch._foreach_add_(list(sums.values()), torch._foreach_mul(gradients, gradients))
-    return {name: total / len(order) for name, total in sums.items()}
+        yield loss(images, logits.float(), labels)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dcomp.checkpoint import ARCHITECTURE_KEY, Checkpoint
 from dcomp.errors import ArchitectureError, CheckpointError, first_line
-from dcomp.learning import architectures, constraints, datasets, distributed, fisher, paths
+from dcomp.learning import architectures, constraints, datasets, distributed, fisher, paths, reassignment
 from dcomp.learning.architectures import arguments
 from dcomp.learning.architectures.arguments import Arguments
 from dcomp.learning.datasets import Dataset, Form, Split
@@ -24,7 +24,7 @@ from dcomp.learning.tensors import to_numpy
 from dcomp.learning.training import Event, fit
 from dcomp.observer import EpochRecord, Observer
 from dcomp.resumption import StateFile
-from dcomp.settings import DataSettings, EvalSettings, LearningSettings
+from dcomp.settings import DataSettings, EvalSettings, LearningSettings, QuantizeSettings
 
 
 class Session:
@@ -123,6 +123,15 @@ class Session:
         loss = Loss(self._settings, self._teacher)
         found = fisher.squared_gradients(self._model, parameters, self._train, self._settings, loss, seed)
         return {name: to_numpy(squares) for name, squares in found.items()}
+
+    def reassign(self, names: Iterable[str]) -> float:
+        """Take the constraints off, and give shared weights other codes where that saves bits; see `reassignment`."""
+        constraints.release(self._model)
+        parameters = {id(trained): trained for trained in (constraints.trained(self._model, name) for name in names)}
+        loss = Loss(self._settings, self._teacher)
+        own = {str(number): parameter for number, parameter in enumerate(parameters.values())}
+        assert isinstance(self._settings, QuantizeSettings)  # which alone ask for it
+        return reassignment.reassign(self._model, own, self._train, self._settings, loss)
 
     def fit(
         self,

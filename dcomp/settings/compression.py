@@ -207,10 +207,18 @@ class QuantizeSettings(ChosenSettings):
             raise ValueError(f"the bits of a layer are a whole number from 1 to {MAX_BITS}")
         return self
 
+    reassign: float | None = Field(
+        None,
+        ge=0,
+        description="At the end give weights shorter codes while the loss rises by no more, like 0.01.",
+    )
+
     @model_validator(mode="after")
     def _starts_within_epochs(self) -> Self:
         if self.start > self.epochs:
             raise ValueError(f"start <= epochs must hold, not {self.start} <= {self.epochs}")
+        if self.reassign is not None and self.start == self.epochs:
+            raise ValueError("reassign needs shared values that have trained: give epochs after start")
         shorter = min(self.start, self.epochs - self.start)
         if shorter and self.warmup >= shorter:
             raise ValueError(f"each training has a warm-up: it is shorter than {shorter} epochs, not {self.warmup:g}")
