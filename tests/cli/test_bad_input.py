@@ -99,6 +99,11 @@ PRUNE = ["prune", "lenet300.safetensors"]
 
 BAD_BYTES = {
     "a ratio and a sparsity": ([*PRUNE, "--sparsity", "0.9", "--target-ratio", "50"], 2, "say the same in two ways"),
+    "a ratio and a threshold": (
+        [*PRUNE, "--target-ratio", "50", "--criterion", "std", "--threshold", "1"],
+        2,
+        "takes a threshold and no target_ratio",
+    ),
     "a ratio of one": ([*PRUNE, "--target-ratio", "1"], 2, "--target-ratio: input should be greater than 1"),
     "a ratio for one layer": (
         [*PRUNE, "--target-ratio", "50", "--layer", "fc1=0.5"],

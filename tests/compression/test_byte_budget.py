@@ -5,6 +5,7 @@ import pytest
 
 from dcomp import stages
 from dcomp.compression.byte_budget import ByteBudget
+from dcomp.compression.pruning import Pruning
 from dcomp.errors import UsageError
 from dcomp.pruning import criteria
 from dcomp.settings import PruneSettings, QuantizeSettings
@@ -51,3 +52,11 @@ def parts_of(array, mask):
 def test_a_ratio_that_the_other_tensors_forbid_is_refused_with_what_helps(lenet_like):
     with pytest.raises(UsageError, match=r"leaves 1,066 bytes.*prune biases as well"):
         ByteBudget(lenet_like.tensors, NAMES, 1000, 5)
+
+
+def test_weights_that_take_less_already_are_left_alone_and_that_is_told(lenet_like):
+    pruned = stages.prune(lenet_like, PruneSettings(sparsity=0.99))
+    pruning = Pruning(pruned.tensors, PruneSettings(target_ratio=20))
+    again = pruned.replaced(pruning.at_once())
+    assert all(np.array_equal(again.tensors[name], pruned.tensors[name]) for name in NAMES)
+    assert any("none was pruned" in note for note in pruning.notes(again.tensors))
