@@ -84,9 +84,8 @@ class PruneSettings(ChosenSettings):
             if self.threshold is None:
                 raise ValueError("criterion std prunes by threshold: give one, like 1.0")
             if len(given) > 1:
-                raise ValueError(
-                    f"criterion std takes a threshold and no {next(unit for unit in given if unit != 'threshold')}"
-                )
+                other = next(unit for unit in given if unit != "threshold")
+                raise ValueError(f"criterion std takes a threshold and no {other}")
             if self.structure == "row":
                 raise ValueError("criterion std judges single weights: leave structure row out")
         elif self.threshold is not None:
