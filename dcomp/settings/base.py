@@ -35,6 +35,10 @@ class Settings(BaseModel):
             found = [f"--{key.replace('_', '-')}: {what}" if key else what for key, what in mistakes(error)]
             raise UsageError("; ".join(found)) from error
 
+    def changes(self, *names: str) -> bool:
+        """Whether one of these differs from its default; a command line gives defaults as it gives all else."""
+        return any(getattr(self, name) != type(self).model_fields[name].default for name in names)
+
     def arguments(self, *, defaults: bool = True) -> dict[str, Any]:
         """What decides about the outcome, as plain data; without `defaults` only what differs from them."""
         return self.model_dump(mode="json", by_alias=True, exclude_defaults=not defaults, exclude=WITHOUT_EFFECT)

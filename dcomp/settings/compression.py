@@ -96,6 +96,8 @@ class PruneSettings(ChosenSettings):
             raise ValueError("give a sparsity, like 0.9, or a count or an amount")
         if self.target_ratio is not None:
             self._check_target_ratio()
+        elif self.changes("code_bits"):
+            raise ValueError("code_bits is for a budget of bytes: give a target_ratio as well")
         if self.plan and (self.unit != "sparsity" or self.structure != "weight"):
             raise ValueError("a plan holds sparsities of single weights: no other unit and no structure goes with it")
         fits, limit = LAYER_LIMITS[self.unit]
@@ -199,6 +201,9 @@ class QuantizeSettings(ChosenSettings):
     codebook_values: CodebookValues = Field(
         "float32", description="Round shared values to this type at the end: codebooks of 16 or more take less."
     )
+    reassign: float | None = Field(
+        None, ge=0, description="At the end give weights shorter codes while the loss rises by no more, like 0.01."
+    )
 
     @model_validator(mode="after")
     def _some_bits(self) -> Self:
@@ -208,18 +213,13 @@ class QuantizeSettings(ChosenSettings):
             raise ValueError(f"the bits of a layer are a whole number from 1 to {MAX_BITS}")
         return self
 
-    reassign: float | None = Field(
-        None,
-        ge=0,
-        description="At the end give weights shorter codes while the loss rises by no more, like 0.01.",
-    )
-
     @model_validator(mode="after")
     def _starts_within_epochs(self) -> Self:
         if self.start > self.epochs:
             raise ValueError(f"start <= epochs must hold, not {self.start} <= {self.epochs}")
-        if self.reassign is not None and self.start == self.epochs:
-            raise ValueError("reassign needs shared values that have trained: give epochs after start")
+        for option in ("reassign", "centroid_lr"):
+            if getattr(self, option) is not None and self.start == self.epochs:
+                raise ValueError(f"{option} needs shared values that train: give epochs after start")
         shorter = min(self.start, self.epochs - self.start)
         if shorter and self.warmup >= shorter:
             raise ValueError(f"each training has a warm-up: it is shorter than {shorter} epochs, not {self.warmup:g}")

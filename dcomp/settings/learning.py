@@ -93,6 +93,12 @@ class LearningSettings(DataSettings):
         return self
 
     @model_validator(mode="after")
+    def _teacher_is_named(self) -> Self:
+        if self.distill is None and self.changes("temperature", "alpha"):
+            raise ValueError("temperature and alpha are for a teacher: name its checkpoint in distill")
+        return self
+
+    @model_validator(mode="after")
     def _schedule_fits_epochs(self) -> Self:
         if self.epochs and self.warmup >= self.epochs:
             raise ValueError(f"warmup < epochs must hold, not {self.warmup:g} < {self.epochs}")

@@ -110,6 +110,17 @@ BAD_BYTES = {
         2,
         "target_ratio has all weights share one budget",
     ),
+    "bits of codes and no ratio": ([*PRUNE, "--sparsity", "0.9", "--code-bits", "3"], 2, "give a target_ratio as well"),
+    "a temperature and no teacher": (
+        [*PRUNE, "--sparsity", "0.9", *EVAL, "--epochs", "1", "--temperature", "2"],
+        2,
+        "temperature and alpha are for a teacher",
+    ),
+    "a rate for shared values that do not train": (
+        ["quantize", "lenet300.safetensors", "--fc-bits", "5", "--centroid-lr", "0.1"],
+        2,
+        "centroid_lr needs shared values that train",
+    ),
     "a ratio out of reach": ([*PRUNE, "--target-ratio", "5000"], 2, "prune biases as well"),
     "gradients without training": ([*PRUNE, "--sparsity", "0.9", "--criterion", "fisher"], 2, "needs gradients"),
     "regrowth without training": ([*PRUNE, "--sparsity", "0.9", "--regrow"], 2, "give epochs as well"),
