@@ -111,12 +111,15 @@ def link_or_copy(source: Path, target: Path) -> None:
     Raises:
         OutputError: it can be neither linked nor copied.
     """
+    link = target.with_name(f".dcomp-{os.getpid()}-{target.name}.part")
     try:
-        target.unlink(missing_ok=True)
-        target.hardlink_to(source)
+        link.hardlink_to(source)
+        link.replace(target)
     except OSError:
         with source.open("rb") as original, replacing(target, force=True) as file:
             shutil.copyfileobj(original, file)
+    finally:
+        link.unlink(missing_ok=True)  # a name of the file that was there already stays
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -169,12 +169,13 @@ class Run:
 
     def _shaped(self, last: str | None = None) -> tuple[Checkpoint, list[StageResult]]:
         """Train, prune and share, or go no further than the stage `last`."""
-        current, results = None, []
+        current: Checkpoint | None = None
+        results: list[StageResult] = []
         if self._recipe.checkpoint is not None:
             current = sources.load_checkpoint(self._recipe.checkpoint)
             self._fingerprint = _digest(self._recipe.checkpoint)
         for stage, section in self._recipe.sections:
-            settings = self._resolved(section)
+            settings = self._resolved(section, before=[result.stage for result in results])
             current, result = self._stage(stage, settings, self._work(settings, current))
             results.append(result)
             if stage == last:
@@ -182,10 +183,10 @@ class Run:
         assert current is not None  # likewise
         return current, results
 
-    def _resolved(self, settings: AnySettings) -> AnySettings:
-        """The settings with the files of this run where they name its stages."""
+    def _resolved(self, settings: AnySettings, before: Collection[str]) -> AnySettings:
+        """The settings with the files of this run where they name its stages before."""
         named = {key: str(getattr(settings, key, None)) for key in CHECKPOINTS}
-        files = {key: self._folder / _file_of(stage) for key, stage in named.items() if stage in self._done}
+        files = {key: self._folder / _file_of(stage) for key, stage in named.items() if stage in before}
         return settings.model_copy(update=files)
 
     def _stage(self, stage: str, settings: Settings, work: Callable[..., Checkpoint]) -> tuple[Checkpoint, StageResult]:

@@ -113,7 +113,7 @@ class Sweep:
                 raise DcompError(
                     "a process was killed; fewer at the same time (--jobs) take less memory, and a rerun goes on"
                 ) from error
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, SystemExit):  # the latter is what SIGTERM comes to
                 _stop(running)
                 raise StoppedError(f"stopped; {len(self.outcomes)} of {len(self._points)} points are done") from None
             except BaseException:

@@ -26,11 +26,9 @@ def sweep(
     jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Runs at the same time.")] = 1,
     plot: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Draw errors against bytes as a PNG image, in place of an older."),
+        typer.Option(metavar="FILE", help="Draw errors against bytes as a PNG image."),
     ] = None,
-    as_csv: Annotated[
-        Path | None, typer.Option("--csv", metavar="FILE", help="Write the table there too, in place of an older one.")
-    ] = None,
+    as_csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the table there too.")] = None,
     force: Annotated[bool, typer.Option("-f", "--force", help="Run stages that are done again.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -40,7 +38,8 @@ def sweep(
     Commas separate values; one that holds commas stands in brackets or quotes. Each point is a run in a folder of its
     own, of which the recipe's bounds (max_error, min_ratio) ask nothing; stages that points have in common run once. A
     rerun goes on from what is done, also with more values. Points marked * are on the front: no other is both no larger
-    and no worse. The table is written to front.csv, whose path is the last line printed.
+    and no worse. The table is written to front.csv, whose path is the last line printed. A table with the same columns
+    and an image are replaced by a rerun.
 
     Example: [bold]dcomp sweep sample_configs/lenet5-mnist.yaml --set prune.sparsity=0.9,0.95,0.97 --set seed=0,1[/bold]
     """
@@ -56,9 +55,9 @@ def sweep(
     name, keys, watcher = points[0].recipe.name, list(points[0].values), observer(quiet)
     folder = out or Path("runs") / f"{name}-sweep"
     work = Sweep(points, folder, watcher, jobs=jobs, force=force)
-    for path in (folder / FRONT, plot, as_csv):
+    for path, beginning in ((folder / FRONT, b""), (plot, plots.PNG), (as_csv, render.front_csv([], keys).encode())):
         if path is not None:
-            check_replaceable(path, force=True)
+            check_replaceable(path, force=force or _begins(path, beginning))
     work.run()
     found = ranked(work.outcomes)
     table = render.front_csv(found, keys).encode()
@@ -77,6 +76,14 @@ def sweep(
     if work.failures:
         told = [f"{point}: {what}" for point, what in work.failures.items()]
         raise DcompError("\n  ".join([f"{len(told)} of {len(points)} points failed:", *told]))
+
+
+def _begins(path: Path, beginning: bytes) -> bool:
+    """Whether a file is like those that a sweep writes, which a rerun replaces."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(beginning)) == beginning
 
 
 def register(app: typer.Typer) -> None:

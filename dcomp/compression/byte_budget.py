@@ -6,7 +6,7 @@ themselves; they are found in a few rounds, and held against what the encoder's 
 """
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from dcomp.coding.level import DEFAULT
 from dcomp.coding.tensor import matrix_of
 from dcomp.container import writer
 from dcomp.errors import UsageError
+from dcomp.layers import Aliases
 from dcomp.pruning.budget import Score, Weights
 
 ROUNDS = 4
@@ -28,14 +29,19 @@ Masks = dict[str, np.ndarray]
 
 
 class ByteBudget:
-    """What a checkpoint's file may take, and what it takes besides the weights that are pruned."""
+    """What a checkpoint's file may take, and what it takes besides the weights that are pruned; metadata aside.
 
-    def __init__(self, tensors: Weights, names: list[str], ratio: float, code_bits: int) -> None:
+    Attributes:
+        sparsity: the part of the dense bytes that the file is not to take.
+        initial_sparsity: the part that it does not take yet, with weights as they were found.
+    """
+
+    def __init__(self, tensors: Weights, aliases: Sequence[Aliases], ratio: float, code_bits: int) -> None:
         """Measure the file without those weights.
 
         Args:
             tensors: all of the checkpoint.
-            names: those that are pruned.
+            aliases: the names of each tensor that is pruned.
             ratio: of the dense bytes to those of the file.
             code_bits: of a kept weight's code; a codebook of 2^code_bits values is counted for each tensor.
 
@@ -44,13 +50,16 @@ class ByteBudget:
         """
         self._code_bits = code_bits
         self._dense = sum(array.nbytes for array in tensors.values())
-        codebooks = sum(min(2**code_bits, tensors[name].size) * tensors[name].itemsize for name in names)
-        self._besides = codebooks + _file_size({**tensors, **{name: np.zeros_like(tensors[name]) for name in names}})
-        self.sparsity = 1 - 1 / ratio  # of bytes, as it were
+        pruned = [name for names in aliases for name in names]
+        codebooks = sum(min(2**code_bits, tensors[name].size) * tensors[name].itemsize for name, *_ in aliases)
+        self._besides = codebooks + _file_size({**tensors, **{name: np.zeros_like(tensors[name]) for name in pruned}})
+        self.sparsity = 1 - 1 / ratio
+        found = {name: tensors[name] != 0 for name, *_ in aliases}
+        self.initial_sparsity = self.sparsity_of(found)
         if self._besides >= self._dense / ratio:
             raise UsageError(
-                f"target_ratio {ratio:g} leaves {self._dense / ratio:,.0f} bytes, and what is not pruned takes "
-                f"{self._besides:,}: prune biases as well (kinds conv,linear,bias), or ask for less"
+                f"target_ratio {ratio:g} leaves {self._dense / ratio:,.0f} bytes, and codebooks and what is not pruned "
+                f"take {self._besides:,}: prune biases too (kinds conv,linear,bias), or ask for fewer bits or less"
             )
 
     def sparsity_of(self, masks: Mapping[str, np.ndarray]) -> float:
@@ -62,11 +71,12 @@ class ByteBudget:
         allowed = 8 * ((1 - sparsity) * self._dense - self._besides)
         scores = {name: score(name, array).astype(np.float64) ** 2 for name, array in weights.items()}
         costs = {name: np.full(array.shape, self._code_bits + GUESS) for name, array in weights.items()}
-        correction = 1.0
-        for _ in range(ROUNDS):
-            masks = _worthiest(scores, costs, allowed / correction)
+        masks = _worthiest(scores, costs, allowed)
+        for _ in range(ROUNDS - 1):
             costs = {name: self._code_bits + _position_bits(mask) for name, mask in masks.items()}
-            correction = self._bits(masks) / max(_spent(masks, costs), 1.0)
+            spent = _spent(masks, costs)
+            correction = self._bits(masks) / spent if spent else 1.0
+            masks = _worthiest(scores, costs, allowed / correction)
         return masks
 
     def _bits(self, masks: Mapping[str, np.ndarray]) -> float:

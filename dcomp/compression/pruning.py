@@ -35,9 +35,7 @@ class Pruning:
             self._deviations = {name: criteria.deviation(array) for name, array in self._weights.items()}
         self._bytes: ByteBudget | None = None
         if settings.target_ratio is not None:
-            found = list(self._choice.under_all_names(self._weights))
-            self._bytes = ByteBudget(tensors, found, settings.target_ratio, settings.code_bits)
-            self._found = {name: array != 0 for name, array in self._weights.items()}
+            self._bytes = ByteBudget(tensors, self._choice.aliases, settings.target_ratio, settings.code_bits)
         self._groups = self._groups_of(self._weights)
         if not self._groups:
             asked = "give a sparsity, like 0.9, or a count or an amount"
@@ -93,8 +91,7 @@ class Pruning:
         """
         score = self._score if squared_gradients is None else _fisher(squared_gradients)
         if self._bytes is not None:
-            initial = self._bytes.sparsity_of(self._found)
-            sparsity = self._schedule.sparsity(move, initial, self._bytes.sparsity)
+            sparsity = self._schedule.sparsity(move, self._bytes.initial_sparsity, self._bytes.sparsity)
             return self._bytes.masks(weights, sparsity, score)
         now = []
         for group in self._groups_of(weights):
@@ -118,7 +115,7 @@ class Pruning:
             total = sum(self._weights[name].size for name in group.names)
             yield f"{', '.join(group.names)}: sparsity {found:.4f}, {kept:,} of {total:,} weights kept"
             if self._bytes is not None:
-                if self._bytes.sparsity_of(self._found) > self._bytes.sparsity:
+                if self._bytes.initial_sparsity > self._bytes.sparsity:
                     yield "target_ratio asks for more bytes than the weights that were found take: none was pruned"
                 continue
             asked = round(self._sizes[group.names] * group.sparsity)

@@ -6,6 +6,7 @@ import ml_dtypes
 import numpy as np
 
 from dcomp import layers
+from dcomp.coding.values import SMALLEST_IN_PLANES
 from dcomp.compression.choice import Choice, Network, check_finite
 from dcomp.errors import UsageError
 from dcomp.layers import Aliases
@@ -96,6 +97,10 @@ def _shared_values(
     """Codebook and codes; with bits that are to be found, what the codebook takes is weighed as well."""
     if bits != FOUND:
         return entropy.share(kept, bits, settings.rate_weight, settings.init, rng)
-    entry_bits = 8 * min(kept.itemsize, 4 if settings.codebook_values == "float32" else 2)
+    narrow = min(kept.itemsize, 4 if settings.codebook_values == "float32" else 2)
     weight = settings.rate_weight or RATE_WEIGHT
-    return entropy.share(kept, FOUND_WITHIN, weight, settings.init, rng, entry_bits=entry_bits)
+
+    def codebook_bits(size: int) -> float:
+        return 8 * size * (kept.itemsize if size < SMALLEST_IN_PLANES else narrow)
+
+    return entropy.share(kept, FOUND_WITHIN, weight, settings.init, rng, codebook_bits=codebook_bits)

@@ -10,12 +10,14 @@ from torch import Tensor, nn
 class Average:
     """The exponential moving average of a model's parameters (Polyak and Juditsky 1992), as it trains.
 
+    So are those of normalization's statistics, which belong to the parameters that they were gathered with.
     Early steps, of which there are few, count alike: the decay of step t is at most (1 + t) / (10 + t).
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         """Begin with the parameters as they are."""
-        self._parameters: list[Tensor] = list(model.parameters())
+        statistics = (buffer for buffer in model.buffers() if buffer.is_floating_point())
+        self._parameters: list[Tensor] = [*model.parameters(), *statistics]
         self._decay = decay
         self.tensors = [parameter.detach().clone() for parameter in self._parameters]
 

@@ -17,13 +17,6 @@ from dcomp.settings import LearningSettings
 BATCHES = 50
 
 
-def squared_gradients(
-    model: nn.Module, parameters: Mapping[str, Tensor], train: Split, settings: LearningSettings, loss: Loss, seed: int
-) -> dict[str, Tensor]:
-    """The mean squared gradient of each parameter; see `gradients`."""
-    return gradients(model, parameters, train, settings, loss, seed)[1]
-
-
 def gradients(
     model: nn.Module, parameters: Mapping[str, Tensor], train: Split, settings: LearningSettings, loss: Loss, seed: int
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

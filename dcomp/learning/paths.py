@@ -1,26 +1,37 @@
 """Which parameters lie on a path from a network's input to its output; the others are dead, whatever they are.
 
 A unit without input is constant, one without output says nothing: both take their bias and all their weights along.
-To find them the network is run with absolute weights on an input of ones, where no two paths cancel out, and asked for
-the gradient of its summed output, as Tanaka et al. 2020 do ("Pruning neural networks without any data by iteratively
-conserving synaptic flow"). A gradient of exactly zero then means that there is no path.
+To find them the network is run with absolute weights on an input above zero, where no two paths cancel out, and asked
+for the gradient of its summed output, as Tanaka et al. 2020 do ("Pruning neural networks without any data by
+iteratively conserving synaptic flow"). A gradient of exactly zero then means that there is no path: weights are scaled
+so that no unit sums to more than its largest input, and so none saturates, and averages stand for what lets one input
+through.
 """
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from dcomp.errors import UsageError
 
 UNTOLD = (nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d, nn.MultiheadAttention, nn.Embedding, nn.RNNBase)
 """Layers whose output may be zero, or whose gradient may vanish, though paths lead through them."""
 
+INPUT, BIAS = 0.5, 2.0**-10
+"""Below where activations saturate."""
+
 
 def alive(model: nn.Module, images: Tensor) -> dict[str, np.ndarray]:
     """Masks of the parameters, by the names that they have without constraints, that have a path to the output.
 
     Those of weights need one from the input as well. Biases of units that only such weights feed are dead with them.
+    What has no path even where nothing is pruned, or is not used in evaluation, is not judged, and counts as alive.
 
     Args:
         model: of convolutions, linear layers, batch normalization, pooling and rising activations.
@@ -36,32 +47,103 @@ def alive(model: nn.Module, images: Tensor) -> dict[str, np.ndarray]:
     weights = {name: flow != 0 for name, flow in from_input.items() if not _is_bias(name)}
     to_output = _flow(model, images, biases=True, masks=weights)
     biases = {name: flow != 0 for name, flow in to_output.items() if _is_bias(name)}
-    return {_plain(name): mask.cpu().numpy() for name, mask in {**weights, **biases}.items()}
+    unpruned = _flow(model, images, biases=True, unpruned=True)
+    return {_plain(name): (mask | (unpruned[name] == 0)).cpu().numpy() for name, mask in {**weights, **biases}.items()}
 
 
 def _flow(
-    model: nn.Module, images: Tensor, *, biases: bool, masks: dict[str, Tensor] | None = None
+    model: nn.Module,
+    images: Tensor,
+    *,
+    biases: bool,
+    masks: dict[str, Tensor] | None = None,
+    unpruned: bool = False,
 ) -> dict[str, Tensor]:
     """Gradient times value of each parameter, all of them made positive."""
+    dtype = torch.float32 if images.device.type == "mps" else torch.float64  # MPS has no more
     values = {}
     for name, parameter in model.named_parameters():
-        value = parameter.detach().double().abs()
+        value = parameter.detach().to(dtype).abs()
+        if unpruned:
+            value = torch.where(value == 0, 1, value)
         if _is_bias(name):
-            value = torch.ones_like(value) if biases else torch.zeros_like(value)
-        elif masks is not None:
-            value = value * masks[name]
+            value = torch.full_like(value, BIAS if biases else 0)
+        else:
+            value = value if masks is None else value * masks[name]
+            largest = value.reshape(len(value), -1).sum(1).max() if value.numel() else 0
+            value = value / largest if largest > 0 else value
         values[name] = value.requires_grad_()
-    buffers = {
-        name: torch.zeros_like(buffer, dtype=torch.float64) if name.endswith("running_mean") else buffer.double()
-        for name, buffer in model.named_buffers()
-        if buffer.is_floating_point()
-    }
-    output = functional_call(model.eval(), {**values, **buffers}, torch.ones_like(images, dtype=torch.float64))
+    buffers = {name: _neutral(name, buffer, dtype, unpruned=unpruned) for name, buffer in model.named_buffers()}
+    with _Averages():
+        output = functional_call(model.eval(), {**values, **buffers}, torch.full_like(images, INPUT, dtype=dtype))
     gradients = torch.autograd.grad(output.sum(), list(values.values()), allow_unused=True)
     return {
         name: torch.zeros_like(value) if gradient is None else value.detach() * gradient
         for (name, value), gradient in zip(values.items(), gradients, strict=True)
     }
+
+
+def _neutral(name: str, buffer: Tensor, dtype: torch.dtype, *, unpruned: bool) -> Tensor:
+    """A buffer that changes no path: normalization leaves what it gets, and, unpruned, masks keep all."""
+    if not buffer.is_floating_point():
+        is_mask = buffer.dtype == torch.bool and "parametrizations." in name
+        return torch.ones_like(buffer) if is_mask and unpruned else buffer
+    if name.endswith("running_mean"):
+        return torch.zeros_like(buffer, dtype=dtype)
+    return torch.ones_like(buffer, dtype=dtype) if name.endswith("running_var") else buffer.to(dtype)
+
+
+class _Averages(TorchFunctionMode):
+    """A block in which pooling averages, and softmax gives what it gets: all inputs have a part in the output."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: Sequence[Any] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Call a function of torch, or what stands for it."""
+        called: Callable[..., Any] = STAND_INS.get(getattr(func, "__name__", ""), func)
+        return called(*args, **(kwargs or {}))
+
+
+def _averaging(pool: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def averaged(
+        images: Tensor,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        dilation: Any = 1,
+        ceil_mode: bool = False,
+        return_indices: bool = False,
+    ) -> Tensor:
+        if dilation not in (1, (1, 1), [1, 1]) or return_indices:
+            raise UsageError("dead units cannot be told in networks whose pooling is dilated, or gives indices")
+        return pool(images, kernel_size, stride, padding, ceil_mode)
+
+    return averaged
+
+
+def _adaptive(pool: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    return lambda images, output_size, return_indices=False: pool(images, output_size)
+
+
+def _as_it_is(logits: Tensor, *_: Any, **__: Any) -> Tensor:
+    return logits
+
+
+STAND_INS: dict[str, Callable[..., Tensor]] = {
+    "max_pool1d": _averaging(F.avg_pool1d),
+    "max_pool2d": _averaging(F.avg_pool2d),
+    "max_pool3d": _averaging(F.avg_pool3d),
+    "adaptive_max_pool1d": _adaptive(F.adaptive_avg_pool1d),
+    "adaptive_max_pool2d": _adaptive(F.adaptive_avg_pool2d),
+    "adaptive_max_pool3d": _adaptive(F.adaptive_avg_pool3d),
+    "softmax": _as_it_is,
+    "log_softmax": _as_it_is,
+}
+"""By the names that functions have in torch and in torch.nn.functional alike."""
 
 
 def _is_bias(name: str) -> bool:

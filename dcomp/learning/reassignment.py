@@ -23,8 +23,8 @@ TRIES = 16
 
 EPSILON = 1e-12
 
-CHUNK = 1 << 16
-"""Weights whose codes are compared at a time."""
+CHUNK = 1 << 22
+"""Weights, times the values of their codebook, that are compared at a time."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class _Shared:
     def cheapest(self) -> tuple[Tensor, Tensor]:
         """The shorter code of each weight that costs least for a bit, and that cost; infinity where there is none."""
         codes, costs = [], []
-        for part in torch.arange(len(self.codes), device=self.codes.device).split(CHUNK):
+        for part in torch.arange(len(self.codes), device=self.codes.device).split(max(1, CHUNK // len(self.values))):
             own = self.codes[part]
             away = self.values - self.values[own].unsqueeze(1)
             change = self.slopes[part].unsqueeze(1) * away + self.curvatures[part].unsqueeze(1) * away.square() / 2

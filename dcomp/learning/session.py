@@ -53,7 +53,7 @@ class Session:
         self._settings = settings
         self._architecture = architecture
         self._device = distributed.join(choose_device(settings.device))
-        self._origin = Origin.of(whole or settings, checkpoint)
+        self._origin = Origin.of(whole or settings, checkpoint, teacher)
         known = Arguments(architecture, checkpoint, settings)
         data = _load(known, settings, observer)
         train, validation = data.split_validation(settings.val_split, settings.seed)
@@ -66,7 +66,7 @@ class Session:
                 architectures.load_pretrained(self._model, architecture)
         _lay_out(self._model, one_image(self._train))
         check_fit(self._model, self._train, architecture)
-        self._teacher = _teacher(teacher, self._train).to(self._device) if teacher is not None else None
+        self._teacher = _teacher(teacher, self._train, self._model) if teacher is not None else None
         self._dropout = DropoutRule(self._model, one_image(self._train))
         self._dtypes = {name: array.dtype for name, array in checkpoint.tensors.items()} if checkpoint else {}
 
@@ -118,11 +118,11 @@ class Session:
         return constraints.latent(self._model, name)
 
     def squared_gradients(self, names: Iterable[str], seed: int) -> dict[str, np.ndarray]:
-        """The mean squared gradient of tensors now; see `fisher.squared_gradients`."""
+        """The mean squared gradient of tensors now; see `fisher.gradients`."""
         parameters = {name: constraints.trained(self._model, name) for name in names}
         loss = Loss(self._settings, self._teacher)
-        found = fisher.squared_gradients(self._model, parameters, self._train, self._settings, loss, seed)
-        return {name: to_numpy(squares) for name, squares in found.items()}
+        _, squares = fisher.gradients(self._model, parameters, self._train, self._settings, loss, seed)
+        return {name: to_numpy(mean) for name, mean in squares.items()}
 
     def reassign(self, names: Iterable[str]) -> float:
         """Take the constraints off, and give shared weights other codes where that saves bits; see `reassignment`."""
@@ -271,11 +271,17 @@ def _load(known: Arguments, settings: DataSettings, observer: Observer) -> Datas
         return datasets.load(settings.data, settings.data_dir, form)
 
 
-def _teacher(checkpoint: Checkpoint, seen: Split) -> torch.nn.Module:
-    """A teacher's network, which has to know the classes of the images that it is to see."""
+def _teacher(checkpoint: Checkpoint, seen: Split, pupil: torch.nn.Module) -> torch.nn.Module:
+    """A teacher's network, on the device of the images that it is to see, whose answers are for the pupil's classes."""
     architecture = architectures.architecture_of(checkpoint)
-    model = _filled(architecture, Arguments(architecture, checkpoint, DataSettings()).complete(seen), checkpoint)
+    made_with = Arguments(architecture, checkpoint, DataSettings()).complete(seen)
+    image = one_image(seen)
+    model = _filled(architecture, made_with, checkpoint).to(image.device)
     check_fit(model, seen, architecture)
+    with torch.no_grad():
+        own, asked = (network.eval()(image).shape[1] for network in (model, pupil))
+    if own != asked:
+        raise ArchitectureError(f"the teacher tells {own} classes apart, and the network {asked}")
     return model
 
 

@@ -38,7 +38,7 @@ class Origin:
     Attributes:
         stage: the kind of its settings.
         arguments: all settings that change what comes out.
-        source: digest of the tensors that training began with, if it began with any.
+        source: digest of the tensors that training began with, if it began with any, and of a teacher's.
         version: of dcomp.
     """
 
@@ -48,12 +48,13 @@ class Origin:
     version: str
 
     @classmethod
-    def of(cls, settings: LearningSettings, source: Checkpoint | None) -> Self:
+    def of(cls, settings: LearningSettings, *checkpoints: Checkpoint | None) -> Self:
         """What a stage with these settings is run with."""
         digest = hashlib.sha256()
-        for name, array in stream(source.tensors) if source is not None else ():
-            digest.update(f"{name} {array.dtype} {array.shape}".encode())
-            digest.update(bit_patterns(array).data)
+        for tensors in (checkpoint.tensors for checkpoint in checkpoints if checkpoint is not None):
+            for name, array in stream(tensors):
+                digest.update(f"{name} {array.dtype} {array.shape}".encode())
+                digest.update(bit_patterns(array).data)
         return cls(type(settings).__name__, settings.arguments(), digest.hexdigest(), __version__)
 
 

@@ -10,6 +10,7 @@ what a code costs is a line, but for v^2, which all have in common. So cells are
 is the lowest, and a code that is the cheapest nowhere vanishes.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +29,7 @@ def share(
     init: Init = "linear",
     rng: np.random.Generator | None = None,
     *,
-    entry_bits: int = 0,
+    codebook_bits: Callable[[int], float] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cluster `values` into at most 2^bits shared ones, and into fewer where those are worth more.
 
@@ -38,7 +39,7 @@ def share(
         rate_weight: the part of the mean square that a bit is worth; at 0 it is k-means.
         init: where centroids start, as for `kmeans.share`.
         rng: likewise.
-        entry_bits: what each shared value takes itself, besides the codes.
+        codebook_bits: what so many shared values take themselves, besides the codes; nothing unless given.
 
     Returns:
         codebook, codes
@@ -53,7 +54,7 @@ def share(
     centroids = (
         sample.values if few else kmeans.initial_centroids(sample, 2**bits, init, rng or np.random.default_rng(0))
     )
-    coder = _Coder(sample, rate_weight, entry_bits)
+    coder = _Coder(sample, rate_weight, codebook_bits or (lambda size: 0.0))
     found = coder.thinned(coder.settled(np.unique(centroids)))
     codebook, codes = np.unique(kmeans.entries(found.centroids * scale, distinct), return_inverse=True)
     return codebook, np.repeat(codes, np.diff(found.borders))[places].astype(np.uint16)
@@ -77,12 +78,12 @@ class _Cells:
 class _Coder:
     """Distinct values, and what a bit costs."""
 
-    def __init__(self, sample: Sample, rate_weight: float, entry_bits: int) -> None:
+    def __init__(self, sample: Sample, rate_weight: float, codebook_bits: Callable[[int], float]) -> None:
         self._sample = sample
         self._total = int(sample.weight_sums[-1])
         self._squares = float((sample.values**2 * sample.counts).sum())
         self._price = rate_weight * self._squares / self._total
-        self._entry_bits = entry_bits
+        self._codebook_bits = codebook_bits
 
     def settled(self, centroids: np.ndarray, lengths: np.ndarray | None = None) -> _Cells:
         """Codes moved until no border moves; those that nobody wants are dropped.
@@ -126,7 +127,7 @@ class _Coder:
         """What is minimized, times the mean square."""
         counts = np.diff(self._sample.weight_sums[cells.borders])
         distance = self._squares - float((cells.centroids**2 * counts).sum())
-        bits = float((cells.lengths * counts).sum()) + self._entry_bits * counts.size
+        bits = float((cells.lengths * counts).sum()) + self._codebook_bits(counts.size)
         return distance + self._price * bits
 
     def _missed(self, cells: _Cells) -> np.ndarray:

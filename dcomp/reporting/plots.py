@@ -17,6 +17,9 @@ AXIS_NAMES: dict[Setting, str] = {
     "sparsity": "sparsity of that layer (fraction of zeros)",
     "bits": "bits of that layer (2^bits shared values)",
 }
+PNG = b"\x89PNG"
+"""What images begin with."""
+
 ERROR_TICKS = (0, 0.2, 0.5, 1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100)
 MARKERS = "osD^vP*X"
 DISTINCT_COLOURS = 10

@@ -50,7 +50,7 @@ class PruneSettings(ChosenSettings):
         None, gt=0, description="For std: keep what exceeds S standard deviations, as found."
     )
     target_ratio: float | None = Field(
-        None, gt=1, description="Prune for a file of 1/R of the dense bytes: what a weight costs decides as well."
+        None, gt=1, description="Prune for a file of 1/R of the dense bytes, notes in metadata aside."
     )
     code_bits: int = Field(5, ge=1, le=MAX_BITS, description="For target_ratio: bits that kept weights will have.")
     layer: Rules = Field(
@@ -126,6 +126,12 @@ class PruneSettings(ChosenSettings):
             raise ValueError("criterion fisher judges single weights while they train: leave rewind and structure out")
         if not self.epochs and (self.regrow or self.rewind_lr or self.dead_units == "remove"):
             raise ValueError("regrow, rewind_lr and dead_units need a network that retrains: give epochs as well")
+        if self.rewind_lr and self.lr_schedule in ("constant", "plateau"):
+            raise ValueError(f"lr_schedule {self.lr_schedule} has no course that rewind_lr could begin anew")
+        if self.regrow and self.dead_units == "remove" and "bias" not in self.kinds:
+            raise ValueError("units that regrow need their biases back: with dead_units remove give kinds with bias")
+        if self.rewind and (self.rewind_lr or self.regrow):
+            raise ValueError("rewind moves masks once, before the network retrains: leave rewind_lr and regrow out")
         if self.rewind and self.epochs and (self.schedule != "oneshot" or self.start or self.at):
             raise ValueError(
                 "rewind prunes once, before the network retrains: give schedule oneshot, and a section for each round"

@@ -93,6 +93,13 @@ class LearningSettings(DataSettings):
         return self
 
     @model_validator(mode="after")
+    def _training_has_epochs(self) -> Self:
+        for option in ("distill", "ema"):
+            if not self.epochs and getattr(self, option) is not None:
+                raise ValueError(f"{option} is for training: give epochs as well")
+        return self
+
+    @model_validator(mode="after")
     def _teacher_is_named(self) -> Self:
         if self.distill is None and self.changes("temperature", "alpha"):
             raise ValueError("temperature and alpha are for a teacher: name its checkpoint in distill")

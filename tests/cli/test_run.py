@@ -244,3 +244,29 @@ def test_a_stage_may_learn_from_a_stage_before_and_is_run_again_when_that_has_ch
     assert dcomp("run", path, "--out", out)[0] == 0
     assert dcomp("run", path, "--out", out)[2].count("done before") == 3
     assert dcomp("run", path, "--out", out, "--set", "prune.alpha=0.9")[2].count("done before") == 1
+
+
+def test_a_stage_learns_from_no_later_one_not_even_of_a_run_before(dcomp, tmp_path):
+    path, out = tmp_path / "taught.yaml", tmp_path / "out"
+    path.write_text(
+        "name: taught\ndata: digits\ntrain: {architecture: lenet300, epochs: 1}\n"
+        "prune: {sparsity: 0.9, epochs: 1, until: 0}\nquantize: {fc_bits: 4}\n"
+    )
+    assert dcomp("run", path, "--out", out)[0] == 0
+    before = (out / "quantize.safetensors").read_bytes()
+    code, _, err = dcomp("run", path, "--out", out, "--set", "prune.distill=quantize")
+    assert (code, "cannot read quantize" in err) == (1, True)
+    assert (out / "quantize.safetensors").read_bytes() == before
+
+
+def test_a_teacher_of_other_classes_is_told(dcomp, tmp_path):
+    path = tmp_path / "taught.yaml"
+    path.write_text(
+        "name: taught\ndata: digits\ntrain: {architecture: lenet300, epochs: 1, classes: 12}\nquantize: {fc_bits: 4}\n"
+    )
+    assert dcomp("run", path, "--out", tmp_path / "out")[0] == 0
+    teacher = tmp_path / "out" / "train.safetensors"
+    code, _, err = dcomp(
+        "train", "lenet300", "--data", "digits", "--epochs", "1", "--distill", teacher, "-o", tmp_path / "x"
+    )
+    assert (code, err.splitlines()[-1]) == (1, "error: the teacher tells 12 classes apart, and the network 10")

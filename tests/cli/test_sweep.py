@@ -2,6 +2,10 @@
 
 import csv
 import json
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -82,3 +86,25 @@ def test_mistakes_are_told_before_anything_runs(recipe, tmp_path, dcomp, values,
     assert code in (1, 2)
     assert message in err
     assert not (tmp_path / "out").exists()
+
+
+def test_another_table_is_not_replaced(recipe, tmp_path, dcomp):
+    other = tmp_path / "precious.csv"
+    other.write_text("name,price\nring,1\n")
+    code, _, err = dcomp("sweep", recipe, "--set", "seed=0,1", "--out", tmp_path / "out", "--csv", other)
+    assert (code, f"{other} exists" in err) == (1, True)
+    assert other.read_text() == "name,price\nring,1\n"
+
+
+def test_a_sweep_that_is_asked_to_stop_says_how_to_go_on(recipe, tmp_path):
+    command = ["sweep", str(recipe), "--set", "train.epochs=400,500", "--out", str(tmp_path / "out")]
+    process = subprocess.Popen([sys.executable, "-m", "dcomp", *command], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("out/*/train.csv")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "stopped; 0 of 2 points are done" in err
+    assert "go on with: dcomp sweep" in err
+    assert list(tmp_path.glob("out/*/train.safetensors.*.state"))

@@ -2,19 +2,21 @@ import io
 
 import numpy as np
 import pytest
+import torch
 
 from dcomp import stages
 from dcomp.compression.byte_budget import ByteBudget
 from dcomp.compression.pruning import Pruning
 from dcomp.errors import UsageError
+from dcomp.learning import architectures, paths
 from dcomp.pruning import criteria
-from dcomp.settings import PruneSettings, QuantizeSettings
+from dcomp.settings import PruneSettings, QuantizeSettings, TrainSettings
 
 NAMES = ["fc1.weight", "fc2.weight", "fc3.weight"]
 
 
 def masks_of(checkpoint, ratio, names=NAMES, code_bits=4):
-    budget = ByteBudget(checkpoint.tensors, names, ratio, code_bits)
+    budget = ByteBudget(checkpoint.tensors, [(name,) for name in names], ratio, code_bits)
     weights = {name: checkpoint.tensors[name] for name in names}
     return budget.masks(weights, budget.sparsity, lambda name, array: criteria.magnitude(array))
 
@@ -50,8 +52,8 @@ def parts_of(array, mask):
 
 
 def test_a_ratio_that_the_other_tensors_forbid_is_refused_with_what_helps(lenet_like):
-    with pytest.raises(UsageError, match=r"leaves 1,066 bytes.*prune biases as well"):
-        ByteBudget(lenet_like.tensors, NAMES, 1000, 5)
+    with pytest.raises(UsageError, match=r"leaves 1,066 bytes.*prune biases too"):
+        ByteBudget(lenet_like.tensors, [(name,) for name in NAMES], 1000, 5)
 
 
 def test_weights_that_take_less_already_are_left_alone_and_that_is_told(lenet_like):
@@ -60,3 +62,44 @@ def test_weights_that_take_less_already_are_left_alone_and_that_is_told(lenet_li
     again = pruned.replaced(pruning.at_once())
     assert all(np.array_equal(again.tensors[name], pruned.tensors[name]) for name in NAMES)
     assert any("none was pruned" in note for note in pruning.notes(again.tensors))
+
+
+def test_tied_weights_pay_for_one_codebook(lenet_like):
+    weights = lenet_like.tensors["fc2.weight"]
+    one = ByteBudget({"a": weights}, [("a",)], 20, 5)
+    tied = ByteBudget({"a": weights, "b": weights}, [("a", "b")], 20, 5)
+    found = {"a": weights != 0}
+    taken = [(1 - budget.sparsity_of(found)) * dense for budget, dense in ((one, 120_000), (tied, 240_000))]
+    assert taken[1] - taken[0] < 2**5 * 4
+
+
+def test_where_nothing_is_worth_anything_all_is_pruned():
+    pruning = Pruning({"weight": np.zeros((100, 50), np.float32)}, PruneSettings(target_ratio=50))
+    assert not pruning.at_once()["weight"].any()
+
+
+def test_a_network_that_retrains_for_bytes_comes_to_them_and_has_nothing_that_is_dead(tmp_path):
+    data = {"data": "digits", "device": "cpu", "batch_size": 256, "provenance": "none"}
+    dense = stages.train(TrainSettings(architecture="lenet5", epochs=2, **data))
+    settings = PruneSettings(
+        target_ratio=100,
+        code_bits=4,
+        criterion="fisher",
+        kinds="conv,linear,bias",
+        dead_units="remove",
+        epochs=3,
+        until=2,
+        optimizer="adam",
+        lr=0.002,
+        **data,
+    )
+    pruned = stages.prune(dense, settings)
+    file = io.BytesIO()
+    shared = stages.quantize(pruned, QuantizeSettings(conv_bits=4, fc_bits=4, bias_bits=4, provenance="none"))
+    stages.encode(shared, file)
+    assert 0.95 * 100 < 1_724_320 / len(file.getvalue()) < 1.35 * 100
+    model = architectures.build("lenet5", {"classes": 10, "grayscale": True})
+    architectures.load_into(model, pruned, "lenet5")
+    alive = paths.alive(model, torch.zeros(1, 1, 28, 28))
+    assert not any((pruned.tensors[name][~mask] != 0).any() for name, mask in alive.items())
+    assert not all(mask.all() for mask in alive.values())

@@ -37,3 +37,14 @@ def test_an_average_goes_on_from_what_was_kept():
     average = Average(line(1.0), 0.5)
     average.restore([torch.full((1, 1), 7.0)])
     assert average.tensors[0].item() == 7
+
+
+def test_statistics_of_normalization_are_averaged_with_the_parameters():
+    model = nn.BatchNorm1d(1)
+    average = Average(model, 0.5)
+    model.running_mean.fill_(3.0)
+    average.step(1000)
+    with average.in_place():
+        assert model.running_mean.item() == 1.5
+    assert model.running_mean.item() == 3
+    assert model.num_batches_tracked.dtype == torch.long

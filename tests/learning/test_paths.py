@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from dcomp.errors import UsageError
-from dcomp.learning import constraints, paths
+from dcomp.learning import architectures, constraints, paths
 
 IMAGES = torch.zeros(1, 1, 6, 6)
 
@@ -80,3 +80,45 @@ def test_weights_that_cancel_out_are_on_a_path_all_the_same():
 def test_networks_whose_paths_cannot_be_told_are_refused():
     with pytest.raises(UsageError, match="networks with a LayerNorm, such as 1"):
         paths.alive(nn.Sequential(nn.Flatten(), nn.LayerNorm(36)), IMAGES)
+
+
+@pytest.mark.parametrize(
+    "activation", [nn.ReLU6(), nn.Hardtanh(), nn.Tanh(), nn.Sigmoid(), nn.Hardswish(), nn.GELU(), nn.Softplus()]
+)
+def test_activations_that_saturate_leave_everything_alive(activation):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 50), activation, nn.Linear(50, 50), activation, nn.Linear(50, 4))
+    assert all(mask.all() for mask in paths.alive(model, IMAGES).values())
+    with torch.no_grad():
+        model[5].weight[:, 7] = 0
+    assert paths.alive(model, IMAGES)["3.bias"].tolist() == [unit != 7 for unit in range(50)]
+
+
+@pytest.mark.parametrize("last", [nn.Softmax(1), nn.LogSoftmax(1)])
+def test_a_softmax_at_the_end_leaves_everything_alive(last):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 5), nn.ReLU(), nn.Linear(5, 4), last)
+    assert all(mask.all() for mask in paths.alive(model, IMAGES).values())
+
+
+@pytest.mark.parametrize("pool", [nn.MaxPool2d(2), nn.AdaptiveMaxPool2d(1), nn.MaxPool2d(3, 2, padding=1)])
+def test_what_a_pooling_passes_over_is_alive_all_the_same(pool):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), nn.MaxPool2d(3), nn.Conv2d(3, 4, 3, padding=1), nn.ReLU())
+    model.extend([pool, nn.Flatten(), nn.LazyLinear(2)])
+    model(IMAGES)
+    assert all(mask.all() for mask in paths.alive(model, IMAGES).values())
+
+
+@pytest.mark.parametrize("name", ["vgg16-cifar", "torchvision:mobilenet_v2", "torchvision:mobilenet_v3_small"])
+def test_in_dense_networks_of_the_zoo_everything_is_alive(name):
+    model = architectures.build(name, {"classes": 10})
+    assert all(mask.all() for mask in paths.alive(model, torch.zeros(1, 3, 32, 32)).values())
+
+
+def test_what_the_network_does_not_use_and_what_sees_only_padding_is_not_judged():
+    model = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.Flatten(), nn.Linear(2, 2))
+    model.unused = nn.Linear(3, 3)
+    model.forward = lambda images: model[2](model[1](model[0](images)))
+    alive = paths.alive(model, torch.zeros(1, 1, 1, 1))
+    assert alive["unused.weight"].all()
+    assert alive["0.weight"].all()

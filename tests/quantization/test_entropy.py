@@ -33,7 +33,7 @@ def cost(values, rate_weight, shared):
 @pytest.mark.parametrize("init", INITS)
 @given(values=some_values, most=st.integers(1, 4), rate_weight=st.floats(0, 10), entry_bits=st.sampled_from([0, 32]))
 def test_a_codebook_is_ascending_without_zero_and_all_of_it_is_in_use(init, values, most, rate_weight, entry_bits):
-    codebook, codes = entropy.share(values, most, rate_weight, init, entry_bits=entry_bits)
+    codebook, codes = entropy.share(values, most, rate_weight, init, codebook_bits=lambda size: entry_bits * size)
     assert 1 <= codebook.size <= 2**most
     assert codebook.dtype == values.dtype
     assert (np.diff(codebook) > 0).all()
@@ -78,7 +78,7 @@ def test_the_size_that_a_codebook_is_worth_is_found(rng):
     """No number of values that is begun with, and kept, comes to less."""
     values = rng.laplace(size=500).astype(np.float32)
     entry = 0.01 * 32
-    free = entropy.share(values, 8, 0.01, entry_bits=32)
+    free = entropy.share(values, 8, 0.01, codebook_bits=lambda size: 32.0 * size)
     fixed = [kmeans.share(values, most, "optimal") for most in range(1, 9)]
     fixed += [entropy.share(values, most, 0.01) for most in range(1, 9)]
     assert 8 < free[0].size < 32
