@@ -28,7 +28,8 @@ def photos() -> Path:
 
 
 def test_there_are_results():
-    assert {"alexnet-imagenette", "lenet300"} <= {path.stem for path in RESULTS}
+    records = {"lenet300", "lenet5", "lenet300-plain", "lenet5-plain"}
+    assert {"alexnet-imagenette", *records} <= {path.stem for path in RESULTS}
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
