@@ -1,5 +1,6 @@
 """What the results in sample_configs say of themselves, held against the files."""
 
+import csv
 import json
 import os
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from dcomp import recipe, stages
 from dcomp.container.reader import Container
+from dcomp.front import FIGURES, Outcome, ranked
 from dcomp.settings import EvalSettings
 
 CONFIGS = Path(__file__).parents[1] / "sample_configs"
@@ -64,3 +66,23 @@ def test_alexnet_has_the_error_of_its_summary(photos):
     assert found.count == 3925
     # another processor, or another build of torch, may round an example to the other side
     assert found.top1_error == pytest.approx(summary_of(path)["stages"][-1]["top1_error"], abs=0.1)
+
+
+@pytest.mark.parametrize("network", ["lenet300", "lenet5"])
+def test_a_front_goes_from_the_papers_ratio_to_beyond_the_record_and_tells_what_is_on_it(network):
+    with (CONFIGS / "results" / f"front-{network}.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    points = [
+        Outcome(
+            {"prune.1.target_ratio": row["prune.1.target_ratio"]},
+            int(row["bytes"]),
+            *(float(row[figure]) for figure in FIGURES[1:]),
+        )
+        for row in rows
+    ]
+    assert [(point.outcome, point.on_front) for point in ranked(points)] == [
+        (point, row["on_front"] == "1") for point, row in zip(points, rows, strict=True)
+    ]
+    record = summary_of(CONFIGS / "results" / f"{network}.dcz")["ratio"]
+    assert min(point.ratio for point in points) < 41
+    assert max(point.ratio for point in points) > record

@@ -59,7 +59,7 @@ class ByteBudget:
         if self._besides >= self._dense / ratio:
             raise UsageError(
                 f"target_ratio {ratio:g} leaves {self._dense / ratio:,.0f} bytes, and codebooks and what is not pruned "
-                f"take {self._besides:,}: prune biases too (kinds conv,linear,bias), or ask for fewer bits or less"
+                f"take {self._besides:,}: prune biases too (kinds conv,linear,bias), or ask for fewer code_bits or less"
             )
 
     def sparsity_of(self, masks: Mapping[str, np.ndarray]) -> float:
