@@ -79,7 +79,8 @@ def front_png(points: Sequence[Ranked], subject: str) -> bytes:
     figure = Figure(figsize=(8, 5.5), dpi=150, layout="constrained")
     panel = figure.subplots()
     panel.plot([o.bytes for o in front], [o.top1_error for o in front], "o-", label="front")
-    panel.plot([o.bytes for o in behind], [o.top1_error for o in behind], "o", color="grey", label="other points")
+    if behind:
+        panel.plot([o.bytes for o in behind], [o.top1_error for o in behind], "o", color="grey", label="other points")
     if len(front) <= MOST_NAMED:
         for outcome in front:
             label = ", ".join(outcome.values.values())

@@ -32,12 +32,12 @@ def test_without_a_teacher_it_is_the_cross_entropy_with_smoothed_labels(logits):
 
 def test_the_teachers_part_vanishes_where_the_network_says_the_same(teacher):
     same = teacher.eval()(IMAGES)
-    found = Loss(settings(alpha=0.25), teacher)(IMAGES, same, LABELS)
+    found = Loss(settings(distill="x", alpha=0.25), teacher)(IMAGES, same, LABELS)
     assert found.item() == pytest.approx(0.75 * F.cross_entropy(same, LABELS).item(), rel=1e-5)
 
 
 def test_the_teachers_part_is_the_divergence_of_softened_answers_times_the_squared_temperature(teacher, logits):
-    found = Loss(settings(alpha=1, temperature=3), teacher)(IMAGES, logits, LABELS)
+    found = Loss(settings(distill="x", alpha=1, temperature=3), teacher)(IMAGES, logits, LABELS)
     wanted, answer = (teacher.eval()(IMAGES) / 3).softmax(1), (logits / 3).softmax(1)
     assert found.item() == pytest.approx(9 * (wanted * (wanted / answer).log()).sum(1).mean().item(), rel=1e-5)
 
