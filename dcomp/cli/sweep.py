@@ -24,10 +24,7 @@ def sweep(
     data_dir: Annotated[Path | None, typer.Option(help="Folder that holds data sets.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for all outputs; runs/NAME-sweep unless given.")] = None,
     jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Runs at the same time.")] = 1,
-    plot: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Draw errors against bytes as a PNG image."),
-    ] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw errors against bytes as a PNG image.")] = None,
     as_csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the table there too.")] = None,
     force: Annotated[bool, typer.Option("-f", "--force", help="Run stages that are done again.")] = False,
     as_json: Json = False,

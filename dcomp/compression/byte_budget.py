@@ -33,7 +33,7 @@ class ByteBudget:
 
     Attributes:
         sparsity: the part of the dense bytes that the file is not to take.
-        initial_sparsity: the part that it does not take yet, with weights as they were found.
+        initial_sparsity: the part that it does not take with the weights as they were found.
     """
 
     def __init__(self, tensors: Weights, aliases: Sequence[Aliases], ratio: float, code_bits: int) -> None:
@@ -54,13 +54,12 @@ class ByteBudget:
         codebooks = sum(min(2**code_bits, tensors[name].size) * tensors[name].itemsize for name, *_ in aliases)
         self._besides = codebooks + _file_size({**tensors, **{name: np.zeros_like(tensors[name]) for name in pruned}})
         self.sparsity = 1 - 1 / ratio
-        found = {name: tensors[name] != 0 for name, *_ in aliases}
-        self.initial_sparsity = self.sparsity_of(found)
         if self._besides >= self._dense / ratio:
             raise UsageError(
                 f"target_ratio {ratio:g} leaves {self._dense / ratio:,.0f} bytes, and codebooks and what is not pruned "
                 f"take {self._besides:,}: prune biases too (kinds conv,linear,bias), or ask for fewer code_bits or less"
             )
+        self.initial_sparsity = self.sparsity_of({name: tensors[name] != 0 for name, *_ in aliases})
 
     def sparsity_of(self, masks: Mapping[str, np.ndarray]) -> float:
         """The part of the dense bytes that the file with these masks does not take."""

@@ -15,28 +15,28 @@ class Average:
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        """Begin with the parameters as they are."""
+        """Begin with parameters and statistics as they are."""
         statistics = (buffer for buffer in model.buffers() if buffer.is_floating_point())
-        self._parameters: list[Tensor] = [*model.parameters(), *statistics]
+        self._averaged: list[Tensor] = [*model.parameters(), *statistics]
         self._decay = decay
-        self.tensors = [parameter.detach().clone() for parameter in self._parameters]
+        self.tensors = [parameter.detach().clone() for parameter in self._averaged]
 
     @torch.no_grad()
     def step(self, number: int) -> None:
         """Take in the parameters as they are after so many steps."""
         decay = min(self._decay, (1 + number) / (10 + number))
-        torch._foreach_lerp_(self.tensors, self._parameters, 1 - decay)
+        torch._foreach_lerp_(self.tensors, self._averaged, 1 - decay)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """A block in which the model has the averages for its parameters."""
-        own = [parameter.data for parameter in self._parameters]
-        for parameter, average in zip(self._parameters, self.tensors, strict=True):
+        own = [parameter.data for parameter in self._averaged]
+        for parameter, average in zip(self._averaged, self.tensors, strict=True):
             parameter.data = average
         try:
             yield
         finally:
-            for parameter, data in zip(self._parameters, own, strict=True):
+            for parameter, data in zip(self._averaged, own, strict=True):
                 parameter.data = data
 
     @torch.no_grad()

@@ -70,7 +70,7 @@ def _flow(
             value = torch.full_like(value, BIAS if biases else 0)
         else:
             value = value if masks is None else value * masks[name]
-            largest = value.reshape(len(value), -1).sum(1).max() if value.numel() else 0
+            largest = value.reshape(*value.shape[:1], -1).sum(-1).max() if value.numel() else 0
             value = value / largest if largest > 0 else value
         values[name] = value.requires_grad_()
     buffers = {name: _neutral(name, buffer, dtype, unpruned=unpruned) for name, buffer in model.named_buffers()}

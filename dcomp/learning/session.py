@@ -65,8 +65,8 @@ class Session:
             with distributed.first_goes_ahead():
                 architectures.load_pretrained(self._model, architecture)
         _lay_out(self._model, one_image(self._train))
-        check_fit(self._model, self._train, architecture)
-        self._teacher = _teacher(teacher, self._train, self._model) if teacher is not None else None
+        classes = check_fit(self._model, self._train, architecture)
+        self._teacher = _teacher(teacher, self._train, classes) if teacher is not None else None
         self._dropout = DropoutRule(self._model, one_image(self._train))
         self._dtypes = {name: array.dtype for name, array in checkpoint.tensors.items()} if checkpoint else {}
 
@@ -233,8 +233,11 @@ def _lay_out(model: torch.nn.Module, images: Tensor) -> None:
         model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # likewise
 
 
-def check_fit(model: torch.nn.Module, split: Split, architecture: str) -> None:
+def check_fit(model: torch.nn.Module, split: Split, architecture: str) -> int:
     """Put one image through a network, to see that it takes images of this data and knows all of its classes.
+
+    Returns:
+        the number of classes that the network tells apart.
 
     Raises:
         ArchitectureError: it does not.
@@ -248,6 +251,7 @@ def check_fit(model: torch.nn.Module, split: Split, architecture: str) -> None:
         raise ArchitectureError(f"{architecture} does not take images of shape {shape}: {first_line(error)}") from error
     if logits.ndim != 2 or logits.shape[1] < split.classes:
         raise ArchitectureError(f"{architecture} gives {tuple(logits.shape)} for one image, not (1, {split.classes})")
+    return int(logits.shape[1])
 
 
 def one_image(split: Split) -> Tensor:
@@ -271,17 +275,14 @@ def _load(known: Arguments, settings: DataSettings, observer: Observer) -> Datas
         return datasets.load(settings.data, settings.data_dir, form)
 
 
-def _teacher(checkpoint: Checkpoint, seen: Split, pupil: torch.nn.Module) -> torch.nn.Module:
-    """A teacher's network, on the device of the images that it is to see, whose answers are for the pupil's classes."""
+def _teacher(checkpoint: Checkpoint, seen: Split, classes: int) -> torch.nn.Module:
+    """A teacher's network, on the device of the images that it is to see, which tells as many classes apart."""
     architecture = architectures.architecture_of(checkpoint)
     made_with = Arguments(architecture, checkpoint, DataSettings()).complete(seen)
-    image = one_image(seen)
-    model = _filled(architecture, made_with, checkpoint).to(image.device)
-    check_fit(model, seen, architecture)
-    with torch.no_grad():
-        own, asked = (network.eval()(image).shape[1] for network in (model, pupil))
-    if own != asked:
-        raise ArchitectureError(f"the teacher tells {own} classes apart, and the network {asked}")
+    model = _filled(architecture, made_with, checkpoint).to(one_image(seen).device)
+    own = check_fit(model, seen, architecture)
+    if own != classes:
+        raise ArchitectureError(f"the teacher tells {own} classes apart, and the network {classes}")
     return model
 
 

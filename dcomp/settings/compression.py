@@ -120,6 +120,10 @@ class PruneSettings(ChosenSettings):
         elif self.epochs and not self.start <= self.moves_until < self.epochs:
             times = f"{self.start:g} <= {self.moves_until:g} < {self.epochs}"
             raise ValueError(f"start <= until < epochs must hold, not {times}")
+        return self
+
+    @model_validator(mode="after")
+    def _retrains_as_asked(self) -> Self:
         if not self.epochs and self.criterion == "fisher":
             raise ValueError("criterion fisher needs gradients, and so a network that retrains: give epochs as well")
         if self.criterion == "fisher" and (self.rewind or self.structure == "row"):

@@ -78,7 +78,7 @@ def test_where_nothing_is_worth_anything_all_is_pruned():
     assert not pruning.at_once()["weight"].any()
 
 
-def test_a_network_that_retrains_for_bytes_comes_to_them_and_has_nothing_that_is_dead(tmp_path):
+def test_a_network_that_retrains_for_bytes_comes_to_them_and_has_nothing_that_is_dead():
     data = {"data": "digits", "device": "cpu", "batch_size": 256, "provenance": "none"}
     dense = stages.train(TrainSettings(architecture="lenet5", epochs=2, **data))
     settings = PruneSettings(

@@ -122,3 +122,15 @@ def test_what_the_network_does_not_use_and_what_sees_only_padding_is_not_judged(
     alive = paths.alive(model, torch.zeros(1, 1, 1, 1))
     assert alive["unused.weight"].all()
     assert alive["0.weight"].all()
+
+
+def test_parameters_of_no_dimension_are_judged_as_well():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.scale = nn.Linear(36, 2), nn.Parameter(torch.tensor(3.0))
+
+        def forward(self, images):
+            return self.scale * self.layer(images.flatten(1))
+
+    assert all(mask.all() for mask in paths.alive(Scaled(), IMAGES).values())
