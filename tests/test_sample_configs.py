@@ -10,6 +10,7 @@ from PIL import Image
 from dcomp import recipe
 from dcomp.learning import vision
 from dcomp.pipeline import Run
+from dcomp.reporting.paper import PAPER
 
 RECIPES = sorted((Path(__file__).parents[1] / "sample_configs").glob("*.yaml"))
 SHRUNK = {"alexnet": 67, "vgg16": 32}
@@ -59,3 +60,7 @@ def test_a_shipped_recipe_runs(path, generated):
     assert len(summary.results) == len(["train", *prunings, "quantize", "encode"])
     assert summary.results[-1].sparsity > 0.5
     assert summary.sizes.ratio > 3
+
+
+def test_each_network_of_the_papers_has_a_recipe():
+    assert {recipe.load(path).train.architecture for path in RECIPES} >= set(PAPER)
