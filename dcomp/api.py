@@ -18,9 +18,8 @@ from dcomp.files import replacing
 class OpenContainer:
     """A .dcz file whose tensors are read one by one; made by `open`, and a context manager."""
 
-    def __init__(self, container: Container, max_memory: int) -> None:
+    def __init__(self, container: Container) -> None:
         self._opened: Container | None = container
-        self._max_memory = max_memory
 
     @property
     def _container(self) -> Container:
@@ -54,7 +53,7 @@ class OpenContainer:
             ContainerError: the record is damaged.
         """
         self._check(name)
-        return self._container.decode([name], max_memory=self._max_memory)[name]
+        return self._container.decode([name])[name]
 
     def get_csr(self, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The kept elements of one tensor, in compressed sparse rows, without making the dense array.
@@ -70,7 +69,7 @@ class OpenContainer:
             As `get_tensor`.
         """
         self._check(name)
-        return self._container.csr(name, max_memory=self._max_memory)
+        return self._container.csr(name)
 
     def _check(self, name: str) -> None:
         if name not in self._container.entries:
@@ -94,7 +93,7 @@ def open(filename: str | os.PathLike[str], *, max_memory: int = DEFAULT_MAX_MEMO
     Raises:
         ContainerError: not a .dcz file, or a damaged directory.
     """
-    return OpenContainer(Container.open(Path(filename)), max_memory)
+    return OpenContainer(Container.open(Path(filename), max_memory=max_memory))
 
 
 def save(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> bytes:
@@ -128,9 +127,9 @@ def load(data: bytes, *, max_memory: int = DEFAULT_MAX_MEMORY) -> dict[str, np.n
         LimitError: decoding would take more than `max_memory` bytes.
         ContainerError: not a .dcz file, or a damaged one.
     """
-    return Container(data).decode(max_memory=max_memory)
+    return Container(data, max_memory=max_memory).decode()
 
 
 def load_file(filename: str | os.PathLike[str], *, max_memory: int = DEFAULT_MAX_MEMORY) -> dict[str, np.ndarray]:
     """Decode a .dcz file; raises as `load`."""
-    return Container.open(Path(filename)).decode(max_memory=max_memory)
+    return Container.open(Path(filename), max_memory=max_memory).decode()

@@ -168,7 +168,7 @@ def _dcz_bytes(checkpoint: Checkpoint, workers: int) -> bytes:
 
 
 def _dcz_arrays(data: bytes) -> dict[str, np.ndarray]:
-    return Container(data).decode(max_memory=sys.maxsize)
+    return Container(data, max_memory=sys.maxsize).decode()
 
 
 def _safetensors_bytes(checkpoint: Checkpoint) -> bytes:

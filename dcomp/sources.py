@@ -25,7 +25,7 @@ def load_checkpoint(path: Path, *, max_memory: int = DEFAULT_MAX_MEMORY) -> Chec
         return shards.load_index(path)
     start = _start_of(path)
     if start.startswith(layout.MAGIC):
-        return Container.open(path).checkpoint(max_memory=max_memory)
+        return Container.open(path, max_memory=max_memory).checkpoint()
     if start.startswith(TORCH_MAGICS) and not _looks_like_safetensors(start):
         from dcomp.learning import torch_files
 
@@ -33,14 +33,14 @@ def load_checkpoint(path: Path, *, max_memory: int = DEFAULT_MAX_MEMORY) -> Chec
     return checkpoint.load_file(path)
 
 
-def load_container(path: Path) -> Container:
+def load_container(path: Path, *, max_memory: int = DEFAULT_MAX_MEMORY) -> Container:
     """Open a .dcz file; any other checkpoint is encoded in memory, exactly as `encode` would write it.
 
     Raises:
         CheckpointError, ContainerError: as `load_checkpoint`.
     """
     if not path.name.endswith(INDEX_SUFFIX) and _start_of(path).startswith(layout.MAGIC):
-        return Container.open(path)
+        return Container.open(path, max_memory=max_memory)
     buffer = io.BytesIO()
     writer.write(load_checkpoint(path), buffer)
     return Container(buffer.getbuffer())

@@ -17,7 +17,7 @@ from dcomp.compression import choice, retraining, sharing
 from dcomp.compression.pruning import Pruning
 from dcomp.compression.rewinding import rewound
 from dcomp.container import writer
-from dcomp.container.reader import DEFAULT_MAX_MEMORY, Container
+from dcomp.container.reader import Container
 from dcomp.errors import GateError, UsageError
 from dcomp.observer import Continued, EpochRecord, Observer, Silent
 from dcomp.reporting.sizes import SizeReport, measure
@@ -197,7 +197,7 @@ def decode(
     container: Container,
     pattern: str | None = None,
     *,
-    max_memory: int = DEFAULT_MAX_MEMORY,
+    max_memory: int | None = None,
 ) -> Checkpoint:
     """The checkpoint that was encoded, each tensor decoded when it is asked for; with a pattern, those that it finds.
 

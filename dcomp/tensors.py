@@ -45,9 +45,9 @@ class Tensors(Mapping[str, np.ndarray]):
     def stream(self) -> Iterator[tuple[str, np.ndarray]]:
         """All in order, small ones read together; no more than a batch of them is held."""
         for names in _batches(self.specs):
-            arrays = self.read(names)
+            arrays = self.read(names)[::-1]
             for name in names:
-                yield name, arrays.pop(0)
+                yield name, arrays.pop()
 
 
 def specs_of(tensors: Mapping[str, np.ndarray]) -> dict[str, Spec]:

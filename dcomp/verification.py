@@ -6,8 +6,8 @@ import numpy as np
 
 from dcomp import dtypes, tensors
 from dcomp.checkpoint import Checkpoint
-from dcomp.container.reader import DEFAULT_MAX_MEMORY, Container
-from dcomp.errors import ChecksumError, ContainerError, DifferenceError, LimitError
+from dcomp.container.reader import Container
+from dcomp.errors import ChecksumError, ContainerError, DifferenceError
 from dcomp.observer import Observer, Silent
 
 SILENT = Silent()
@@ -18,42 +18,51 @@ def verify(
     against: Checkpoint | None = None,
     observer: Observer = SILENT,
     *,
-    max_memory: int = DEFAULT_MAX_MEMORY,
+    max_memory: int | None = None,
 ) -> None:
-    """Decode every tensor, so that every checksum and every code is looked at; compare them with a checkpoint.
+    """Decode every record, so that every checksum and every code is looked at; compare tensors with a checkpoint.
 
     Raises:
-        ContainerError: damaged tensors, all of them named, or one that needs more memory than `max_memory` bytes.
+        LimitError: a tensor needs more memory than `max_memory` bytes, by default those given to the container.
+        ContainerError: damaged tensors, all of them named.
         DifferenceError: the first thing in which container and checkpoint differ; damage goes before other elements.
     """
     if against is not None:
         _compare_outlines(container, against)
     observer.started_bytes(sum(entry.spec.nbytes for entry in container.directory.entries))
-    damaged: list[ContainerError] = []
+    damaged: dict[str, ContainerError] = {}
     difference = None
+    entries = container.entries
+    tied = {name for name, entry in entries.items() if entry.tied_to is not None and against is None}
+    names = [name for name in entries if name not in tied]
     try:
-        for name, entry in container.entries.items():
-            try:
-                found = container.decode([name], max_memory=max_memory)[name]
-            except LimitError:
-                raise
-            except ContainerError as error:
-                named = str(error) if repr(name) in str(error) else f"tensor {name!r}: {error}"
-                damaged.append(type(error)(named))
-            else:
-                if against is not None and difference is None:
-                    difference = _difference(name, found, against.tensors[name])
-            observer.advanced(entry.spec.nbytes)
+        for name, tensor in container.decode_each(names, max_memory=max_memory):
+            if isinstance(tensor, ContainerError):
+                damaged[name] = tensor
+            elif against is not None and difference is None:
+                difference = _difference(name, tensor, against.tensors[name])
+            observer.advanced(entries[name].spec.nbytes)
+        observer.advanced(sum(entries[name].spec.nbytes for name in tied))
     finally:
         observer.finished()
     if damaged:
-        kinds = {type(error) for error in damaged}
-        kind = ChecksumError if kinds == {ChecksumError} else ContainerError
-        raise kind("; ".join(map(str, damaged)))
+        raise _all_of(damaged, container)
     if against is not None:
         difference = difference or _metadata_difference(container.metadata, against.metadata)
     if difference is not None:
         raise DifferenceError(difference)
+
+
+def _all_of(damaged: Mapping[str, ContainerError], container: Container) -> ContainerError:
+    """One error for all damaged tensors, and those tied to them."""
+    texts = []
+    for name, entry in container.entries.items():
+        if (error := damaged.get(name)) is not None:
+            texts.append(str(error) if repr(name) in str(error) else f"tensor {name!r}: {error}")
+        elif entry.tied_to in damaged:
+            texts.append(f"tensor {name!r} has the bytes of {entry.tied_to!r}")
+    kind = ChecksumError if all(type(error) is ChecksumError for error in damaged.values()) else ContainerError
+    return kind("; ".join(texts))
 
 
 def _compare_outlines(container: Container, checkpoint: Checkpoint) -> None:

@@ -23,6 +23,7 @@ def must(condition: bool, sentence: str) -> None:
 # 6. Limits ("A decoder must reject a file beyond any of these.")
 
 MAX_DIRECTORY_BYTES = 67108864
+MAX_METADATA = 65536
 MAX_TENSORS = 131072
 MAX_RANK = 64
 MAX_ELEMENTS = 1099511627776
@@ -34,6 +35,7 @@ MAX_CODEBOOK_SIZE = 65536
 MAX_PAIRED_ALPHABET = 256
 MAX_CHAINED_ALPHABET = 1024
 MAX_CHAINED_CODES = 16
+MAX_LETTERS_PER_BIT = 16
 MAX_CODE_LENGTH = 16
 MIN_BLOCK_EXPONENT = 8
 MAX_BLOCK_EXPONENT = 16
@@ -166,7 +168,9 @@ def decode(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def directory(data: Bytes) -> tuple[dict[str, str], list[tuple[str, int, tuple[int, ...], int, int]]]:
     metadata: dict[str, str] = {}
-    for _ in range(data.varint()):
+    count = data.varint()
+    must(count <= MAX_METADATA, "MAX_METADATA")
+    for _ in range(count):
         key = data.string()
         must(key not in metadata, "Keys of the metadata must differ from each other")
         metadata[key] = data.string()
@@ -371,7 +375,7 @@ def decode_stream(
         must(block_size == 0, "and block size must be 0")
         return unpaired(lone[0] * count, alphabet, model, s)
     total = record.varint()
-    must(chained or total >= count, "payload bits must be at least L")
+    must(total * (MAX_LETTERS_PER_BIT if chained else 1) >= count, "payload bits must be at least L; in a chain ...")
     must(block_size <= 9, "it must be from 1 to 9")
     if block_size == 0:
         must(count <= 2**MAX_BLOCK_EXPONENT, "L must be at most 2^16")

@@ -64,7 +64,7 @@ def decode(
 
     watcher = observer(quiet)
     with opened(input) as path:
-        decoded = stages.decode(Container.open(path), tensor, max_memory=int(max_memory * 2**30))
+        decoded = stages.decode(Container.open(path, max_memory=int(max_memory * 2**30)), tensor)
         one_file = tensor is not None or (output is not None and output.suffix == ".safetensors") or output == PIPE
         if shards.is_sharded(decoded) and not one_file:
             folder = FolderDestination(output, input, ".decoded", force=force)

@@ -12,7 +12,7 @@ from dcomp.cli.files import opened
 from dcomp.cli.options import Input, Json, MaxMemory, Quiet, Workers
 
 
-def inspect(input: Input = None, as_json: Json = False) -> None:
+def inspect(input: Input = None, max_memory: MaxMemory = 8, as_json: Json = False) -> None:
     """List the tensors and metadata of a .dcz file: how each is encoded, in how many bytes. Nothing is decoded.
 
     Example: [bold]dcomp inspect lenet5.dcz[/bold]
@@ -21,7 +21,7 @@ def inspect(input: Input = None, as_json: Json = False) -> None:
     from dcomp.reporting import outline, render
 
     with opened(input) as path:
-        listing = outline.of(Container.open(path))
+        listing = outline.of(Container.open(path, max_memory=int(max_memory * 2**30)))
     if as_json:
         say(json.dumps(asdict(listing), indent=2))
     else:
@@ -47,9 +47,9 @@ def verify(
 
     limit = int(max_memory * 2**30)
     with opened(input) as path:
-        container = Container.open(path)
+        container = Container.open(path, max_memory=limit)
         expected = sources.load_checkpoint(against, max_memory=limit) if against else None
-        verification.verify(container, expected, observer(quiet), max_memory=limit)
+        verification.verify(container, expected, observer(quiet))
     count, nbytes = len(container.names), sum(entry.spec.nbytes for entry in container.directory.entries)
     if as_json:
         say(json.dumps({"tensors": count, "bytes": nbytes, "equal_to": str(against) if against else None}))

@@ -9,7 +9,7 @@ import typer
 
 from dcomp.cli.console import observer, say
 from dcomp.cli.files import opened
-from dcomp.cli.options import Architecture, Input, Json, Quiet, options_of
+from dcomp.cli.options import Architecture, Input, Json, MaxMemory, Quiet, options_of
 from dcomp.errors import UsageError
 from dcomp.settings import EvalSettings, ReportSettings
 
@@ -45,6 +45,7 @@ def report(
     settings: ReportSettings,
     input: Input = None,
     against: Annotated[Path | None, typer.Option(help="Checkpoint whose dense bytes count in the ratios.")] = None,
+    max_memory: MaxMemory = 8,
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
@@ -64,7 +65,7 @@ def report(
         raise UsageError("--json, --csv and --markdown exclude each other")
     with opened(input) as path:
         dense = sources.load_checkpoint(against) if against else None
-        sizes = stages.report(sources.load_container(path), dense)
+        sizes = stages.report(sources.load_container(path, max_memory=int(max_memory * 2**30)), dense)
     if as_json:
         say(json.dumps(sizes.as_dict(), indent=2))
     elif as_csv:

@@ -33,7 +33,7 @@ TensorBoard = Annotated[
     Path | None,
     typer.Option("--tensorboard", metavar="DIR", help="Folder for TensorBoard's files.", rich_help_panel="Training"),
 ]
-MaxMemory = Annotated[float, typer.Option("--max-memory", min=0, help="Limit of the decoded tensors, in GiB.")]
+MaxMemory = Annotated[float, typer.Option("--max-memory", min=0, help="Limit of memory for a container, in GiB.")]
 
 METAVARS = {
     "layer": "REGEX=VALUE",

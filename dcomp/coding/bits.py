@@ -6,6 +6,9 @@ WORD = 64
 FEW = 24
 """Fields up to which one integer is faster than arrays."""
 
+UNPACKED = 1 << 13
+"""Values that are unpacked at a time, a multiple of eight: each bit takes nine bytes on the way."""
+
 
 class BitWriter:
     """A bit string of a known size, written from its start on.
@@ -80,7 +83,13 @@ def pack(values: np.ndarray, widths: np.ndarray) -> bytes:
 
 def unpack(data: bytes | memoryview, width: int, count: int) -> np.ndarray:
     """Read `count` values of `width` bits each, 0 to 32; `data` holds at least so many bits. Shape (n,), int64."""
+    values = np.zeros(count, np.int64)
     if width == 0:
-        return np.zeros(count, np.int64)
-    bits = np.unpackbits(np.frombuffer(data, np.uint8), count=count * width).reshape(count, width)
-    return bits.astype(np.int64) @ (1 << np.arange(width - 1, -1, -1, dtype=np.int64))
+        return values
+    packed = np.frombuffer(data, np.uint8)
+    weights = 1 << np.arange(width - 1, -1, -1, dtype=np.int64)
+    for begin in range(0, count, UNPACKED):
+        part = values[begin : begin + UNPACKED]
+        bits = np.unpackbits(packed[begin * width // 8 :], count=part.size * width).reshape(part.size, width)
+        np.matmul(bits.astype(np.int64), weights, out=part)
+    return values

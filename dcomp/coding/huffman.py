@@ -11,7 +11,7 @@ import numpy as np
 from dcomp.coding import bits, prefix_code
 from dcomp.coding.limits import MAX_BLOCK_EXPONENT, MAX_CHAINED_ALPHABET, MAX_CODE_LENGTH, MAX_PAIRED_ALPHABET
 from dcomp.coding.lookup import CHUNK
-from dcomp.coding.stream import Model, Stream, index_shape, next_codes, widths_of
+from dcomp.coding.stream import Model, Stream, fewest_bits, index_shape, next_codes, widths_of
 
 SMALLEST_BLOCK_EXPONENT = 9
 MAX_INDEX_SHARE = 0.004
@@ -134,10 +134,14 @@ def encode(
         plain = _Candidate.make(Model.PLAIN, symbols, counts[None])
         best = plain if best is None or plain.bits <= best.bits else best
     if chain and np.count_nonzero(counts) > 1:
-        best = _chained(symbols, alphabet, follows, best)
-    if best.model is not Model.CHAINED and np.count_nonzero(best.lengths) == 1:
+        chained = _chained(symbols, alphabet, follows, best)
+        if chained is not best:
+            stream = _code(symbols.size, alphabet, chained, follows=follows)
+            if stream.block_bits.sum() >= fewest_bits(symbols.size, Model.CHAINED):  # else decoders refuse it
+                return stream
+    if np.count_nonzero(best.lengths) == 1:
         return Stream(symbols.size, alphabet, best.model, best.lengths, 0, np.zeros(0, np.int64), b"")
-    return _code(symbols.size, alphabet, best, follows=follows)
+    return _code(symbols.size, alphabet, best)
 
 
 def histogram(symbols: np.ndarray, alphabet: int) -> np.ndarray:

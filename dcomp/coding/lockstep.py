@@ -4,14 +4,14 @@ A decoder keeps one bit position and a few bits ahead of it for each block, a *l
 all lanes by a letter: the Python loop is as long as a block, not as the stream. Small streams share that loop.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from dcomp.coding import prefix_code
 from dcomp.coding.lookup import CHUNK
-from dcomp.coding.stream import Model, Stream, next_codes, widths_of
+from dcomp.coding.stream import Model, Stream, next_codes
 from dcomp.errors import ContainerError
 
 LENGTH_BITS = 5
@@ -22,7 +22,14 @@ WINDOW_BITS = 49
 """Bits that a lane surely has ahead when it has just been filled: 64, from the last 16-bit boundary on."""
 
 ALONE = 1 << 20
-"""A stream of so many letters does not share its loop; its own table stays in the fastest cache."""
+MANY_LANES = 1 << 9
+"""A stream of so many letters and blocks does not share its loop; its own table stays in the fastest cache."""
+
+TABLE_ENTRIES = 1 << 21
+"""Entries of the tables of streams that share a loop; those of the others are made when these are gone."""
+
+ENTRY_BYTES = 6
+"""What an entry takes at most, while tables are made."""
 
 TILE = 128
 """Lanes that are put in order at a time; they stay in the caches."""
@@ -31,29 +38,67 @@ MATRIX = 1 << 23
 """Letters that are decoded at a time."""
 
 
+Decoded = np.ndarray | ContainerError
+
+
+def memory(streams: Iterable[Stream]) -> int:
+    """About how many bytes it takes to decode streams together: themselves, and the tables that are there at once."""
+    sizes = [(stream.memory, stream.table_entries) for stream in streams]
+    tables = max([min(TABLE_ENTRIES, sum(entries for _, entries in sizes)), *(entries for _, entries in sizes)])
+    return sum(held for held, _ in sizes) + ENTRY_BYTES * tables
+
+
 def decode(streams: Sequence[Stream], follows: Sequence[np.ndarray | None] | None = None) -> list[np.ndarray]:
-    """Decode streams together; for each its symbols, shape (count,), uint8 where the alphabet allows, else uint16.
+    """Decode streams together; for each its symbols, as `decode_each`.
+
+    Raises:
+        ContainerError: a block does not end where the next one starts.
+    """
+    decoded = []
+    for symbols in decode_each(streams, follows):
+        if isinstance(symbols, ContainerError):
+            raise symbols
+        decoded.append(symbols)
+    return decoded
+
+
+def decode_each(streams: Sequence[Stream], follows: Sequence[np.ndarray | None] | None = None) -> list[Decoded]:
+    """Decode streams together; give for each its symbols, or the error that a block of it does not end where it should.
 
     Args:
         streams: in any order.
         follows: for each stream that keeps symbols apart, which of them are neighbours of the one before.
 
-    Raises:
-        ContainerError: a block does not end where the next one starts.
+    Returns:
+        symbols, shape (count,), uint8 where the alphabet allows, else uint16.
     """
-    decoded: list[np.ndarray] = [np.zeros(0, np.uint8)] * len(streams)
-    batches: dict[tuple[int, int], list[int]] = {}
+    decoded: list[Decoded] = [np.zeros(0, np.uint8)] * len(streams)
+    alike: dict[tuple[int, int], list[int]] = {}
     for i, stream in enumerate(streams):
         if stream.block_bits.size == 0:
             decoded[i] = _repeated(stream)
         else:  # streams whose blocks are about as long go in one batch
-            alone = i + 1 if stream.letters >= ALONE else 0
-            batches.setdefault((alone, _block_size(stream).bit_length()), []).append(i)
-    for members in batches.values():
+            alone = i + 1 if stream.letters >= ALONE and stream.block_bits.size >= MANY_LANES else 0
+            alike.setdefault((alone, _block_size(stream).bit_length()), []).append(i)
+    for members in (batch for group in alike.values() for batch in _batches(streams, group)):
         apart = [follows[i] if follows is not None and streams[i].apart else None for i in members]
         for i, symbols in zip(members, _decode_batch([streams[i] for i in members], apart), strict=True):
             decoded[i] = symbols
     return decoded
+
+
+def _batches(streams: Sequence[Stream], group: Sequence[int]) -> Iterator[list[int]]:
+    """Cut a group of streams where their tables would be too large together."""
+    batch: list[int] = []
+    entries = 0
+    for i in group:
+        own = streams[i].table_entries
+        if batch and entries + own > TABLE_ENTRIES:
+            yield batch
+            batch, entries = [], 0
+        batch.append(i)
+        entries += own
+    yield batch
 
 
 def _repeated(stream: Stream) -> np.ndarray:
@@ -70,7 +115,7 @@ def _block_size(stream: Stream) -> int:
     return min(stream.letters, 1 << stream.exponent) if stream.exponent else stream.letters
 
 
-def _decode_batch(streams: Sequence[Stream], follows: Sequence[np.ndarray | None]) -> list[np.ndarray]:
+def _decode_batch(streams: Sequence[Stream], follows: Sequence[np.ndarray | None]) -> list[Decoded]:
     """Lock-step decoding of streams that have payloads."""
     tables = _Tables.of(streams)
     payload = b"".join([*(stream.payload for stream in streams), bytes(16)])
@@ -79,13 +124,16 @@ def _decode_batch(streams: Sequence[Stream], follows: Sequence[np.ndarray | None
     ends = np.concatenate([start + np.cumsum(s.block_bits) for start, s in zip(payload_starts, streams, strict=True)])
     starts = ends - np.concatenate([stream.block_bits for stream in streams])
     counts = np.concatenate([_block_counts(stream) for stream in streams])
-    table_starts = np.repeat(tables.starts, lanes) if len(streams) > 1 else None
+    one = len(streams) == 1
+    table_starts = None if one else np.repeat(tables.starts, lanes)
+    lane_bits = None if one or np.ptp(tables.bits) == 0 else np.repeat(tables.bits, lanes)
 
     order = np.argsort(-counts, kind="stable")  # lanes that are done are always the last ones
     steps = int(counts.max())
     apart = _apart(streams, follows, steps) if any(own is not None for own in follows) else None
     per_part = max(1, MATRIX // steps)
     parts = []
+    is_wrong = np.zeros(order.size, bool)
     for begin in range(0, order.size, per_part):
         own = order[begin : begin + per_part]
         first_byte = int(starts[own].min()) // 16 * 2
@@ -98,14 +146,19 @@ def _decode_batch(streams: Sequence[Stream], follows: Sequence[np.ndarray | None
             windows,
             tables,
             None if table_starts is None else table_starts[own],
+            None if lane_bits is None else lane_bits[own],
             None if apart is None else np.ascontiguousarray(apart[own].T),
             steps,
         )
-        if not np.array_equal(positions + 8 * first_byte, ends[own]):
-            raise ContainerError("a block of a stream does not end where the next one starts")
+        is_wrong[begin : begin + own.size] = positions + 8 * first_byte != ends[own]
         parts.append(matrix)
     columns = np.split(np.argsort(order), np.cumsum(lanes)[:-1])
-    return [_symbols(stream, parts, own, tables.shift) for stream, own in zip(streams, columns, strict=True)]
+    return [
+        ContainerError("a block of a stream does not end where the next one starts")
+        if is_wrong[own].any()
+        else _symbols(stream, parts, own, tables.shift)
+        for stream, own in zip(streams, columns, strict=True)
+    ]
 
 
 def _apart(streams: Sequence[Stream], follows: Sequence[np.ndarray | None], steps: int) -> np.ndarray:
@@ -166,15 +219,15 @@ class _Tables:
     """Decoding tables of a batch, one after the other.
 
     Attributes:
-        entries: what a letter is and takes, for each string of `index_bits` bits.
+        entries: what a letter is and takes, for each string of as many bits as the stream looks up at a time.
         starts: where each stream's first table starts in `entries`.
-        index_bits: bits that are looked up at a time.
+        bits: that each stream looks up at a time, those of its longest code.
         chained: whether entries tell the next symbol's table.
     """
 
     entries: np.ndarray
     starts: np.ndarray
-    index_bits: int
+    bits: np.ndarray
     chained: bool
 
     @property
@@ -185,28 +238,34 @@ class _Tables:
     @classmethod
     def of(cls, streams: Sequence[Stream]) -> "_Tables":
         chained = any(stream.model is Model.CHAINED for stream in streams)
-        index_bits = max(int(stream.lengths.max()) for stream in streams)
-        tables = [_table(stream, index_bits, chained) for stream in streams]
-        starts = np.cumsum([0, *(table.size for table in tables[:-1])])
-        entries = np.concatenate(tables)
-        if entries.max() < 1 << 16:
-            entries = entries.astype(np.uint16)
-        return cls(entries, starts, index_bits, chained)
+        bits = np.array([int(stream.lengths.max()) for stream in streams])
+        codes = [_entries(stream, lengths, chained) for stream in streams for lengths in stream.lengths]
+        dtype = np.uint16 if max(int(entries.max()) for _, entries in codes) < 1 << 16 else np.uint32
+        sizes = [stream.table_entries for stream in streams]
+        starts = np.cumsum([0, *sizes[:-1]])
+        table = np.empty(sum(sizes), dtype)
+        widths = np.repeat(bits, [len(stream.lengths) for stream in streams]).tolist()
+        begin = 0
+        for (lengths, entries), width in zip(codes, widths, strict=True):
+            table[begin : begin + (1 << width)] = prefix_code.decoding_table(lengths, entries.astype(dtype), width)
+            begin += 1 << width
+        return cls(table, starts, bits, chained)
 
 
-def _table(stream: Stream, index_bits: int, chained: bool) -> np.ndarray:
-    widths = widths_of(stream.lengths)
-    letters: np.ndarray = np.arange(widths.shape[1], dtype=np.uint32)
+def _entries(stream: Stream, lengths: np.ndarray, chained: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Code lengths of the letters that one code of a stream has, ascending, and what a table says of each."""
+    present = np.flatnonzero(lengths != 0)
+    letters: np.ndarray = present.astype(np.uint32)
     if stream.model is Model.PAIRS:
         letters = letters % stream.alphabet | letters // stream.alphabet << 8
     if chained:
         letters <<= CHAIN_BITS
         if stream.model is Model.CHAINED:
-            letters |= next_codes(stream.alphabet, len(widths), apart=stream.apart).astype(np.uint32)
-    entries = letters << LENGTH_BITS | widths
-    return np.concatenate(
-        [prefix_code.decoding_table(*row, index_bits) for row in zip(stream.lengths, entries, strict=True)]
-    )
+            following = next_codes(stream.alphabet, len(stream.lengths), apart=stream.apart)
+            letters |= following[present].astype(np.uint32)
+    own = lengths[present]
+    widths = own if present.size > 1 else 0  # a letter that alone has a code takes no bits
+    return own, letters << LENGTH_BITS | widths
 
 
 def _run(
@@ -215,13 +274,18 @@ def _run(
     windows: np.ndarray,
     tables: _Tables,
     table_starts: np.ndarray | None,
+    lane_bits: np.ndarray | None,
     apart: np.ndarray | None,
     steps: int,
 ) -> np.ndarray:
-    """Advance every lane by its count of letters, descending; `positions` move in place. Shape (steps, lanes)."""
+    """Advance every lane by its count of letters, descending; `positions` move in place. Shape (steps, lanes).
+
+    Lanes look up `lane_bits` at a time, or, without, all as many.
+    """
     matrix = np.empty((steps, counts.size), tables.entries.dtype)
-    refill_after = WINDOW_BITS // tables.index_bits
-    shift = np.uint64(64 - tables.index_bits)
+    refill_after = WINDOW_BITS // int(tables.bits.max())
+    lane_bits = tables.bits[:1] if lane_bits is None else lane_bits
+    lane_shifts = (64 - lane_bits).astype(np.uint64)
     ahead, index, taken = np.empty((3, counts.size), np.uint64)
     chain = np.zeros(counts.size, np.int64)
     begin = 0
@@ -229,6 +293,7 @@ def _run(
         position, window, at, width = positions[:lanes], ahead[:lanes], index[:lanes], taken[:lanes]
         place, lane_chain = at.view(np.int64), chain[:lanes]
         start = None if table_starts is None else table_starts[:lanes]
+        shift, code_bits = lane_shifts[:lanes], lane_bits[:lanes]
         for step in range(begin, end):
             if (step - begin) % refill_after == 0:
                 np.right_shift(position, 4, out=place)
@@ -250,7 +315,7 @@ def _run(
             if tables.chained:
                 np.right_shift(row, LENGTH_BITS, out=lane_chain)
                 np.bitwise_and(lane_chain, (1 << CHAIN_BITS) - 1, out=lane_chain)
-                np.left_shift(lane_chain, tables.index_bits, out=lane_chain)
+                np.left_shift(lane_chain, code_bits, out=lane_chain)
         begin = end
     return matrix
 

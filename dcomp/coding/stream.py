@@ -16,11 +16,18 @@ from dcomp.coding.limits import (
     MAX_CHAINED_ALPHABET,
     MAX_CHAINED_CODES,
     MAX_INDEX_WIDTH,
+    MAX_LETTERS_PER_BIT,
     MAX_PAIRED_ALPHABET,
     MIN_BLOCK_EXPONENT,
 )
 from dcomp.coding.wire import Cursor, varint
 from dcomp.errors import ContainerError
+
+STREAM_BYTES, LANE_BYTES, SYMBOL_BYTES = 3000, 200, 8
+"""About what a stream, a block and a symbol take in memory until they are decoded, besides the payload."""
+
+WINDOWS_OF_PAYLOAD = 6
+"""Bytes of memory for each byte of payload that is being decoded."""
 
 
 class Model(IntEnum):
@@ -62,6 +69,18 @@ class Stream:
     def letters(self) -> int:
         """Number of letters that are coded."""
         return _letter_count(self.count, self.model)
+
+    @property
+    def memory(self) -> int:
+        """About how many bytes of memory it takes to hold and decode the stream, decoding tables aside."""
+        windows = WINDOWS_OF_PAYLOAD * len(self.payload)
+        symbols = SYMBOL_BYTES * self.count // 2 + max(SYMBOL_BYTES * self.count // 2, windows)
+        return STREAM_BYTES + self.lengths.nbytes + LANE_BYTES * self.block_bits.size + symbols
+
+    @property
+    def table_entries(self) -> int:
+        """Entries of its decoding tables: for each code as many as its longest letter has strings of bits."""
+        return len(self.lengths) << int(self.lengths.max()) if self.block_bits.size else 0
 
     @property
     def nbytes(self) -> int:
@@ -120,15 +139,15 @@ class Stream:
         blocks = -(-coded >> exponent) if exponent else 1
         if (blocks == 1) != (exponent == 0):
             raise ContainerError(f"{cursor.what}: {coded} letters in blocks of 2^{exponent}")
-        if model is not Model.CHAINED and np.count_nonzero(lengths) == 1:
+        if model is not Model.CHAINED and np.count_nonzero(lengths != 0) == 1:
             if exponent:
                 raise ContainerError(f"{cursor.what}: blocks where letters take no bits")
             return cls(count, alphabet, model, lengths, 0, np.zeros(0, np.int64), b"")  # never of a known code
         if not exponent and coded > 1 << MAX_BLOCK_EXPONENT:
             raise ContainerError(f"{cursor.what}: {coded} letters in one block")
         total = cursor.varint(8 * cursor.remaining, "payload bits")
-        if total < coded and model is not Model.CHAINED:
-            # no letter takes less than a bit: what is declared cannot be much larger than what is there
+        if total < fewest_bits(coded, model):
+            # what is declared cannot be much larger than what is there
             raise ContainerError(f"{cursor.what}: {coded} letters in {total} bits")
         block_bits = np.full(blocks, total)
         if blocks > 1:
@@ -144,6 +163,11 @@ class Stream:
         payload = cursor.take((total + 7) // 8)
         apart = apart and model is Model.CHAINED
         return cls(count, alphabet, model, lengths, exponent, block_bits, payload, known is not None, apart)
+
+
+def fewest_bits(letters: int, model: Model) -> int:
+    """The fewest bits that so many letters may take: a chain's may take none, but not all of them."""
+    return -(-letters // MAX_LETTERS_PER_BIT) if model is Model.CHAINED else letters
 
 
 def _letter_count(symbols: int, model: Model) -> int:
@@ -169,7 +193,7 @@ def index_shape(block_bits: np.ndarray) -> tuple[int, int]:
 def widths_of(lengths: np.ndarray) -> np.ndarray:
     """Bits that each letter takes: its code's, and none where a code has one letter; uint32, shape (codes, letters)."""
     widths = lengths.astype(np.uint32)
-    widths[np.count_nonzero(widths, axis=1) == 1] = 0
+    widths[np.count_nonzero(lengths != 0, axis=1) == 1] = 0
     return widths
 
 

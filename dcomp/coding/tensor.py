@@ -28,6 +28,12 @@ COLUMNS_FIRST = 16
 HAS_CLASSES = 32
 ALL_FLAGS = 63
 
+TENSOR_BYTES, POSITION_BYTES, CELL_POSITION_BYTES, LINE_BYTES = 4000, 24, 80, 24
+"""About what decoding takes for a tensor, a kept element, one in a cell, and a row or column that has a class."""
+
+CSR_BYTES, ROW_BYTES = 48, 16
+"""About what making sparse rows takes for a kept element and for a row."""
+
 SCATTERED = 1 << 18
 """Kept elements that are put in their places at a time."""
 
@@ -67,18 +73,26 @@ class EncodedTensor:
 
     @property
     def memory(self) -> int:
-        """About how many bytes decoding takes at its peak: the array, its symbols, its positions."""
-        symbols = sum(stream.count for stream in self.streams)
-        tables = sum(stream.lengths.size for stream in self.streams)
+        """About how many bytes decoding takes at its peak: the array, its streams, its positions."""
         copies = 1 + self.columns_first + isinstance(self.values, Zstd | Planes)
-        own = self.size * self.dtype.itemsize * copies
-        return own + 8 * (symbols + tables) + 24 * (self.index.kept if self.index else 0)
+        return self.size * self.dtype.itemsize * copies + self._memory_before_it_is_put_together
+
+    @property
+    def _memory_before_it_is_put_together(self) -> int:
+        streams = TENSOR_BYTES + lockstep.memory(self.streams)
+        if self.index is None:
+            return streams
+        if self.index.classes is None:
+            return streams + POSITION_BYTES * self.index.kept
+        lines = sum(matrix_of(self.shape, columns_first=self.columns_first))
+        return streams + CELL_POSITION_BYTES * self.index.kept + LINE_BYTES * lines
 
     @property
     def csr_memory(self) -> int:
-        """About how many bytes `csr` takes at its peak: those of decoding, the kept elements, the starts of rows."""
+        """About how many bytes `csr` takes at its peak: its streams, the kept elements, the starts of rows."""
         rows, _ = matrix_of(self.shape, columns_first=False)
-        return self.memory + 32 * (self.index.kept if self.index else self.size) + 16 * (rows + 1)
+        kept = (CSR_BYTES + 2 * self.dtype.itemsize) * self.kept
+        return self._memory_before_it_is_put_together + kept + ROW_BYTES * (rows + 1)
 
     @cached_property
     def index_bytes(self) -> bytes:
@@ -183,27 +197,67 @@ def decode(tensors: Sequence[EncodedTensor]) -> list[np.ndarray]:
     Raises:
         ContainerError: damaged streams.
     """
-    return [
-        tensor.assemble(kept_at, symbols) for tensor, (kept_at, symbols) in zip(tensors, _symbols(tensors), strict=True)
-    ]
+    decoded = []
+    for array in decode_each(tensors):
+        if isinstance(array, ContainerError):
+            raise array
+        decoded.append(array)
+    return decoded
 
 
-def _symbols(tensors: Sequence[EncodedTensor]) -> Iterator[tuple[np.ndarray | None, Symbols]]:
-    """For each tensor where its kept elements are and the symbols of its values.
+def decode_each(tensors: Sequence[EncodedTensor]) -> Iterator[np.ndarray | ContainerError]:
+    """Decode tensors, all their streams in lock step; give each in order, or the error that its streams are damaged."""
+    for tensor, found in zip(tensors, _symbols(tensors), strict=True):
+        try:
+            yield found if isinstance(found, ContainerError) else tensor.assemble(*found)
+        except ContainerError as error:
+            yield error.with_traceback(None)
+
+
+def _symbols(tensors: Sequence[EncodedTensor]) -> Iterator[tuple[np.ndarray | None, Symbols] | ContainerError]:
+    """For each tensor where its kept elements are and the symbols of its values, or the error of its streams.
 
     Codes that depend on their neighbours wait for the positions; all other streams are decoded together.
     """
     streams = [stream for tensor in tensors for stream in tensor.streams]
-    first = iter(lockstep.decode([stream for stream in streams if not stream.apart]))
-    found, waiting = [], []
+    first = iter(lockstep.decode_each([stream for stream in streams if not stream.apart]))
+    found: list[tuple[np.ndarray | None, list[lockstep.Decoded | None]] | ContainerError] = []
+    waiting: list[tuple[Stream, np.ndarray | None]] = []
     for tensor in tensors:
-        kept_at, follows = tensor.positions(first)
-        own = [None if stream.apart else next(first) for stream in tensor.values.streams]
-        waiting += [(stream, follows) for stream in tensor.values.streams if stream.apart]
-        found.append((kept_at, own))
-    last = iter(lockstep.decode([stream for stream, _ in waiting], [follows for _, follows in waiting]))
-    for kept_at, own in found:
-        yield kept_at, iter([next(last) if symbols is None else symbols for symbols in own])
+        own: list[lockstep.Decoded | None] = [None if stream.apart else next(first) for stream in tensor.streams]
+        try:
+            symbols = _whole(own)
+            kept_at, follows = tensor.positions(symbols)
+        except ContainerError as error:
+            found.append(error.with_traceback(None))
+            continue
+        waiting += [(stream, follows) for stream in tensor.streams if stream.apart]
+        found.append((kept_at, own[len(own) - len(tensor.values.streams) :]))
+    last = iter(lockstep.decode_each([stream for stream, _ in waiting], [follows for _, follows in waiting]))
+    for made in found:
+        if isinstance(made, ContainerError):
+            yield made
+            continue
+        kept_at, own = made
+        try:
+            yield kept_at, _whole([next(last) if symbols is None else symbols for symbols in own])
+        except ContainerError as error:
+            yield error.with_traceback(None)
+
+
+def _whole(decoded: Sequence[lockstep.Decoded | None]) -> Symbols:
+    """The symbols of a tensor's streams.
+
+    Raises:
+        ContainerError: that of one of them.
+    """
+    whole: list[np.ndarray] = []
+    for symbols in decoded:
+        if isinstance(symbols, ContainerError):
+            raise symbols
+        if symbols is not None:
+            whole.append(symbols)
+    return iter(whole)
 
 
 def csr(tensor: EncodedTensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -215,7 +269,10 @@ def csr(tensor: EncodedTensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     Raises:
         ContainerError: damaged streams.
     """
-    ((kept_at, symbols),) = _symbols([tensor])
+    (decoded,) = _symbols([tensor])
+    if isinstance(decoded, ContainerError):
+        raise decoded
+    kept_at, symbols = decoded
     patterns = tensor.values.patterns(symbols)
     rows, columns = matrix_of(tensor.shape, columns_first=False)
     if kept_at is None:

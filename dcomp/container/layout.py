@@ -8,15 +8,21 @@ from zlib import crc32
 import zstandard
 
 from dcomp import dtypes
-from dcomp.coding.limits import MAX_DIRECTORY_BYTES, MAX_ELEMENTS, MAX_RANK, MAX_TENSORS
+from dcomp.coding.limits import MAX_DIRECTORY_BYTES, MAX_ELEMENTS, MAX_METADATA, MAX_RANK, MAX_TENSORS
 from dcomp.coding.wire import MAX_VARINT, Cursor, string, varint
-from dcomp.errors import ChecksumError, ContainerError
+from dcomp.errors import CheckpointError, ChecksumError, ContainerError, LimitError
 from dcomp.tensors import Spec
 
 MAGIC = b"\x89DCZ"
 VERSION = 2
 DIRECTORY_COMPRESSED = 1
 ZSTD_LEVEL = 19
+
+DIRECTORY_COPIES, METADATA_BYTES, ENTRY_BYTES = 6, 400, 1200
+"""About what reading the directory takes for each byte of it, each key of the metadata and each tensor."""
+
+SMALL_DIRECTORY = 1 << 20
+"""Bytes of memory that a directory may always take."""
 
 DTYPE_NUMBERS = {name: number for number, name in enumerate(dtypes.BY_NAME)}
 DTYPE_NAMES = list(dtypes.BY_NAME)
@@ -51,15 +57,21 @@ class Directory:
         metadata: the checkpoint's.
         entries: one for each tensor, in order.
         nbytes: bytes of the header, the directory and its checksum; the first record starts there.
+        memory: about how many bytes of memory it takes.
     """
 
     metadata: dict[str, str]
     entries: list[Entry]
     nbytes: int
+    memory: int
 
 
 def write_header(metadata: Mapping[str, str], entries: Sequence[Entry]) -> bytes:
-    """Everything before the records; the offsets of the entries do not matter."""
+    """Everything before the records; the offsets of the entries do not matter.
+
+    Raises:
+        CheckpointError: names and metadata are more than a container can hold.
+    """
     parts = [varint(len(metadata))]
     parts += [string(text) for pair in metadata.items() for text in pair]
     parts.append(varint(len(entries)))
@@ -72,6 +84,11 @@ def write_header(metadata: Mapping[str, str], entries: Sequence[Entry]) -> bytes
         else:
             parts.append(varint(places[entry.tied_to]))
     directory = b"".join(parts)
+    if len(directory) > MAX_DIRECTORY_BYTES:
+        raise CheckpointError(
+            f"names and metadata take {len(directory):,} bytes, more than the {MAX_DIRECTORY_BYTES:,} that a container "
+            "can hold"
+        )
     compressed = zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(directory)
     flags = DIRECTORY_COMPRESSED if len(compressed) < len(directory) else 0
     stored = compressed if flags else directory
@@ -79,13 +96,15 @@ def write_header(metadata: Mapping[str, str], entries: Sequence[Entry]) -> bytes
     return header + crc32(header).to_bytes(4, "little")
 
 
-def read_header(data: memoryview) -> Directory:
+def read_header(data: memoryview, max_memory: int) -> Directory:
     """Read everything before the records and check it against the length of the file.
 
     Raises:
+        LimitError: that would take more than `max_memory` bytes.
         ContainerError: it breaks the format.
         ChecksumError: it is not what was written.
     """
+    max_memory = max(max_memory, SMALL_DIRECTORY)
     cursor = Cursor(data, "the header")
     if bytes(data[: len(MAGIC)]) != MAGIC:
         raise ContainerError("not a dcz container")
@@ -99,31 +118,44 @@ def read_header(data: memoryview) -> Directory:
         raise ChecksumError("the directory's checksum does not match: the file is damaged")
     if flags & ~DIRECTORY_COMPRESSED:
         raise ContainerError(f"reserved bits are set in the header's flags {flags:#04x}")
-    directory = Cursor(_decompressed(stored) if flags else stored, "the directory")
-    metadata = _read_metadata(directory)
-    entries = _read_entries(directory, cursor.offset)
+    directory = Cursor(_decompressed(stored, max_memory) if flags else stored, "the directory")
+    memory = DIRECTORY_COPIES * directory.remaining
+    metadata = _read_metadata(directory, max_memory - memory)
+    memory += METADATA_BYTES * len(metadata)
+    entries = _read_entries(directory, cursor.offset, max_memory - memory)
+    memory += ENTRY_BYTES * len(entries)
     directory.finish()
     end = cursor.offset + sum(entry.size for entry in entries)
     if end != len(data):
         # "The last record must end where the file ends."
         what = "it is cut short" if end > len(data) else "something was added to it"
         raise ContainerError(f"the container should have {end} bytes and has {len(data)}: {what}")
-    return Directory(metadata, entries, cursor.offset)
+    return Directory(metadata, entries, cursor.offset, memory)
 
 
-def _decompressed(stored: memoryview) -> bytes:
+def _decompressed(stored: memoryview, max_memory: int) -> bytes:
     try:
         size = zstandard.frame_content_size(stored)
         if not 0 <= size <= MAX_DIRECTORY_BYTES:
             raise ContainerError("the directory is a Zstandard frame without a content size, or too large")
+        _check_memory(DIRECTORY_COPIES * size, max_memory)
         return zstandard.ZstdDecompressor().decompress(stored, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise ContainerError(f"the directory is no Zstandard frame: {error}") from error
 
 
-def _read_metadata(cursor: Cursor) -> dict[str, str]:
+def _check_memory(needed: int, left: int) -> None:
+    if needed > left:
+        raise LimitError(
+            "reading the container's directory takes more than the limit of memory; max_memory (--max-memory) raises it"
+        )
+
+
+def _read_metadata(cursor: Cursor, max_memory: int) -> dict[str, str]:
     metadata: dict[str, str] = {}
-    for _ in range(cursor.varint(cursor.remaining, "metadata count")):
+    count = cursor.varint(min(MAX_METADATA, cursor.remaining), "metadata count")
+    _check_memory(METADATA_BYTES * count, max_memory)
+    for _ in range(count):
         key = cursor.string("a metadata key")
         if key in metadata:
             raise ContainerError(f"metadata key {key!r} occurs twice")
@@ -140,11 +172,13 @@ def shape_problem(shape: Sequence[int]) -> str | None:
     return None
 
 
-def _read_entries(cursor: Cursor, offset: int) -> list[Entry]:
+def _read_entries(cursor: Cursor, offset: int, max_memory: int) -> list[Entry]:
     """Entries whose records follow each other from `offset` on."""
     entries: dict[str, Entry] = {}
     in_order: list[Entry] = []
-    for _ in range(cursor.varint(min(MAX_TENSORS, cursor.remaining), "tensor count")):
+    count = cursor.varint(min(MAX_TENSORS, cursor.remaining), "tensor count")
+    _check_memory(ENTRY_BYTES * count, max_memory)
+    for _ in range(count):
         name = cursor.string("a tensor's name")
         if name in entries:
             raise ContainerError(f"tensor {name!r} occurs twice")

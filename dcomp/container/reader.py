@@ -1,7 +1,7 @@
 """.dcz file -> checkpoint, whole or tensor by tensor."""
 
 import mmap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from zlib import crc32
@@ -9,35 +9,40 @@ from zlib import crc32
 import numpy as np
 
 from dcomp.checkpoint import Checkpoint
-from dcomp.coding import encoder, tensor
-from dcomp.coding.level import LEVELS
+from dcomp.coding import tensor
+from dcomp.coding.plain import Raw
 from dcomp.coding.tensor import EncodedTensor
 from dcomp.container import layout
 from dcomp.container.layout import Entry
+from dcomp.dtypes import bit_patterns
 from dcomp.errors import ChecksumError, ContainerError, LimitError
 from dcomp.tensors import Tensors
 
 DEFAULT_MAX_MEMORY = 8 << 30
-FAST = LEVELS["fast"]
+
+TOGETHER = 1 << 27
+"""Bytes of memory up to which tensors are decoded together."""
 
 
 class Container:
     """A .dcz file's directory, read and checked, and its records, read when asked for."""
 
-    def __init__(self, data: bytes | memoryview | mmap.mmap) -> None:
-        """Read the header and directory of `data`.
+    def __init__(self, data: bytes | memoryview | mmap.mmap, *, max_memory: int = DEFAULT_MAX_MEMORY) -> None:
+        """Read the header and directory of `data`; neither that nor any method takes much more than `max_memory` bytes.
 
         Raises:
+            LimitError: the directory takes more than `max_memory` bytes.
             ContainerError: they break the format.
         """
         self._mapped = data if isinstance(data, mmap.mmap) else None
         self._data = memoryview(data)
-        self.directory = layout.read_header(self._data)
+        self._max_memory = max_memory
+        self.directory = layout.read_header(self._data, max_memory)
         self.nbytes = len(self._data)
 
     @classmethod
-    def open(cls, path: Path) -> "Container":
-        """Map a file into memory.
+    def open(cls, path: Path, *, max_memory: int = DEFAULT_MAX_MEMORY) -> "Container":
+        """Map a file into memory; raise as for its bytes.
 
         Raises:
             ContainerError: not a .dcz file, or one that cannot be read.
@@ -45,7 +50,7 @@ class Container:
         try:
             with path.open("rb") as file:
                 mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            return cls(mapped)
+            return cls(mapped, max_memory=max_memory)
         except OSError as error:
             raise ContainerError(f"cannot read {path}: {error.strerror or error}") from error
         except ValueError as error:  # an empty file cannot be mapped
@@ -88,41 +93,93 @@ class Container:
         entry = self.entries[name]
         return self.entries[entry.tied_to] if entry.tied_to is not None else entry
 
-    def decode(
-        self, names: Sequence[str] | None = None, *, max_memory: int = DEFAULT_MAX_MEMORY
-    ) -> dict[str, np.ndarray]:
+    def decode(self, names: Sequence[str] | None = None, *, max_memory: int | None = None) -> dict[str, np.ndarray]:
         """Decode the tensors named, or all, together.
 
         Raises:
-            LimitError: that would take more than `max_memory` bytes.
+            LimitError: that would take more than `max_memory` bytes, by default those given to the container.
             ContainerError: as `encoded`, or damaged streams.
         """
         names = self.names if names is None else names
-        _check_memory(sum(self.entries[name].spec.nbytes for name in names), max_memory)
-        parsed: dict[str, EncodedTensor] = {}
-        needed = 0
+        limit = self._max_memory if max_memory is None else max_memory
+        _check_memory(sum(self.entries[name].spec.nbytes for name in names), limit)
+        decoded: dict[str, np.ndarray] = {}
+        for name, array in self._decode_each(names, limit, keep=True):
+            if isinstance(array, ContainerError):
+                raise array
+            decoded[name] = array
+        return decoded
+
+    def decode_each(
+        self, names: Sequence[str] | None = None, *, max_memory: int | None = None
+    ) -> Iterator[tuple[str, np.ndarray | ContainerError]]:
+        """Decode the tensors named, or all, some at a time, and give each, or what is wrong with it, in order.
+
+        Raises:
+            LimitError: one takes more than `max_memory` bytes, by default those given to the container.
+        """
+        limit = self._max_memory if max_memory is None else max_memory
+        yield from self._decode_each(self.names if names is None else names, limit, keep=False)
+
+    def _decode_each(
+        self, names: Sequence[str], limit: int, *, keep: bool
+    ) -> Iterator[tuple[str, np.ndarray | ContainerError]]:
+        for group in self._groups(names, limit, keep=keep):
+            encoded = [one for one in group.values() if isinstance(one, EncodedTensor)]
+            arrays = tensor.decode_each(encoded)
+            for name, one in group.items():
+                yield name, self._as_tied(name, next(arrays) if isinstance(one, EncodedTensor) else one)
+            self._release(list(group))
+
+    def _groups(
+        self, names: Sequence[str], limit: int, *, keep: bool
+    ) -> Iterator[dict[str, EncodedTensor | ContainerError]]:
+        """Parsed records that are decoded together: many, so that they share loops, but no more than fit in memory.
+
+        If the caller keeps the arrays of earlier groups, they count in the limit.
+        """
+        group: dict[str, EncodedTensor | ContainerError] = {}
+        parsed: dict[str, EncodedTensor | ContainerError] = {}
+        needed = self.directory.memory
         for name in names:
             record = self._entry_with_record(name).name
             if record not in parsed:
-                parsed[record] = self.encoded(name)
-            needed += parsed[record].memory
-            _check_memory(needed, max_memory)  # before the next one is parsed: tables of codes take memory too
-        encoded = [parsed[self._entry_with_record(name).name] for name in names]
-        decoded = dict(zip(names, tensor.decode(encoded), strict=True))
-        self._release(names)
-        for name in names:
-            if self.entries[name].tied_to is not None:  # the same bytes, of a dtype and shape of its own
-                spec = self.entries[name].spec
-                decoded[name] = decoded[name].reshape(-1).view(np.uint8).view(spec.dtype).reshape(spec.shape)
-        return decoded
+                parsed[record] = self._encoded_or_error(name)
+            one = parsed[record]
+            own = one.memory if isinstance(one, EncodedTensor) else 0
+            if group and needed + own > min(limit, TOGETHER):
+                yield group
+                limit -= sum(self.entries[done].spec.nbytes for done in group) if keep else 0
+                group, parsed, needed = {}, {record: one}, self.directory.memory
+            _check_memory(needed + own, limit)
+            group[name] = one
+            needed += own
+        if group:
+            yield group
 
-    def csr(self, name: str, *, max_memory: int = DEFAULT_MAX_MEMORY) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """A tensor's kept elements as row starts, columns and values; raises as `decode`."""
+    def _encoded_or_error(self, name: str) -> EncodedTensor | ContainerError:
+        try:
+            return self.encoded(name)
+        except ContainerError as error:
+            return error.with_traceback(None)  # which would hold what was parsed
+
+    def _as_tied(self, name: str, array: np.ndarray | ContainerError) -> np.ndarray | ContainerError:
+        """The same bytes, of the dtype and shape that a tied tensor has of its own."""
         entry = self.entries[name]
-        encoded = self.encoded(name)
+        if entry.tied_to is None or isinstance(array, ContainerError):
+            return array
+        return array.reshape(-1).view(np.uint8).view(entry.spec.dtype).reshape(entry.spec.shape)
+
+    def csr(self, name: str, *, max_memory: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """A tensor's kept elements as row starts, columns and values; raises as `decode`."""
+        limit = self._max_memory if max_memory is None else max_memory
+        entry = self.entries[name]
+        encoded, held = self.encoded(name), self.directory.memory
         if entry.tied_to is not None and entry.spec != self.entries[entry.tied_to].spec:  # other rows than the record's
-            encoded = encoder.encode(self.decode([name], max_memory=max_memory)[name], FAST)
-        _check_memory(encoded.csr_memory, max_memory)
+            dense = self.decode([name], max_memory=limit)[name]
+            encoded = EncodedTensor(entry.spec.dtype, entry.spec.shape, None, Raw(bit_patterns(dense)))
+            held += dense.nbytes
+        _check_memory(held + encoded.csr_memory, limit)
         return tensor.csr(encoded)
 
     def _release(self, names: Sequence[str]) -> None:
@@ -135,7 +192,7 @@ class Container:
         if hasattr(mmap, "MADV_DONTNEED"):
             self._mapped.madvise(mmap.MADV_DONTNEED, begin, end - begin)
 
-    def tensors(self, names: Sequence[str] | None = None, *, max_memory: int = DEFAULT_MAX_MEMORY) -> Tensors:
+    def tensors(self, names: Sequence[str] | None = None, *, max_memory: int | None = None) -> Tensors:
         """The tensors named, or all, each decoded when it is asked for; then raises as `decode`."""
         specs = {name: self.entries[name].spec for name in (self.names if names is None else names)}
 
@@ -144,7 +201,7 @@ class Container:
 
         return Tensors(specs, read)
 
-    def checkpoint(self, *, max_memory: int = DEFAULT_MAX_MEMORY) -> Checkpoint:
+    def checkpoint(self, *, max_memory: int | None = None) -> Checkpoint:
         """The whole checkpoint, each tensor decoded when it is asked for."""
         return Checkpoint(self.tensors(max_memory=max_memory), self.metadata)
 

@@ -12,7 +12,7 @@ from dcomp import dtypes, parallel, tensors
 from dcomp.checkpoint import Checkpoint
 from dcomp.coding import encoder
 from dcomp.coding.level import DEFAULT, Level
-from dcomp.coding.limits import MAX_TENSORS
+from dcomp.coding.limits import MAX_METADATA, MAX_TENSORS
 from dcomp.coding.plain import Buffer
 from dcomp.container import layout
 from dcomp.container.layout import Entry
@@ -106,6 +106,8 @@ def _copy(source: IO[bytes], target: BinaryIO, size: int) -> None:
 def _check(metadata: Mapping[str, str], specs: Mapping[str, Spec]) -> None:
     if len(specs) > MAX_TENSORS:
         raise CheckpointError(f"{len(specs):,} tensors are more than the {MAX_TENSORS:,} that a container can hold")
+    if len(metadata) > MAX_METADATA:
+        raise CheckpointError(f"{len(metadata):,} metadata are more than the {MAX_METADATA:,} of a container")
     for text in [*specs, *metadata, *metadata.values()]:
         if not isinstance(text, str) or text != text.encode(errors="replace").decode():
             raise CheckpointError(f"{text!r} is a name or metadata, and no string that UTF-8 can hold")
