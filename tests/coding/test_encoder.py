@@ -80,6 +80,13 @@ def test_at_the_default_level_hardly_any_is(rng, kind):
     assert encoder.encode(array).nbytes <= 1.02 * least + 4
 
 
+def test_at_the_highest_level_columns_may_come_first_where_all_is_kept(rng):
+    down = np.ascontiguousarray(walk(rng, (40, 200)).T.astype(np.float32))
+    encoded = encoder.encode(down, EXHAUSTIVE)
+    assert (encoded.columns_first, encoded.index) == (True, None)
+    assert encoded.nbytes < 0.9 * encoder.encode(down).nbytes
+
+
 def test_a_tensor_of_zeros_keeps_nothing():
     encoded = encoder.encode(np.zeros((3, 4), np.float32))
     assert (encoded.index, encoded.nbytes) == (Positions(None, [sparse_index.GapIndex(0)]), 2)
