@@ -112,6 +112,14 @@ def test_a_cluster_around_zero_is_not_represented_by_zero():
     assert codes.tolist() == [0, 0, 1, 1, 1]
 
 
+@pytest.mark.parametrize("init", INITS)
+def test_at_a_rate_weight_of_zero_the_codebook_is_that_of_k_means(init, rng):
+    values = rng.laplace(size=300).astype(np.float32)
+    plain, found = kmeans.share(values, 5, init), entropy.share(values, 5, 0, init)
+    assert np.array_equal(plain[0], found[0])
+    assert np.array_equal(plain[1], found[1])
+
+
 @pytest.mark.parametrize("rate_weight", [0.002, 0.02, 0.2])
 def test_each_entry_is_the_mean_of_its_members(rate_weight, rng):
     values = rng.laplace(size=400)

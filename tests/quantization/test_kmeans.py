@@ -116,11 +116,10 @@ def test_each_entry_is_the_mean_of_its_members(init, rng):
 
 @pytest.mark.parametrize("init", INITS)
 def test_as_many_distinct_values_as_there_are_codes_are_the_codebook(init):
-    values = np.array([5, -2, 9, 1, 1, 5], np.float32)
-    assert kmeans.share(values, 2, init)[0].tolist() == [-2, 1, 5, 9]
-    codebook, _ = kmeans.share(np.append(values, np.float32(5.5)), 2, init)
-    assert codebook.size <= 4
-    assert codebook.tolist() != [-2, 1, 5, 9]
+    distinct = [-900, 1, 2, 3, 4, 5, 6, 1000]
+    values = np.array([*distinct, *[1] * 500], np.float32)
+    assert kmeans.share(values, 3, init)[0].tolist() == distinct
+    assert kmeans.share(np.append(values, np.float32(7)), 3, init)[0].size <= 8
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
