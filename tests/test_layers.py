@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from dcomp.errors import UsageError
-from dcomp.layers import Rule, apply_rules, chosen, kind_of, select
+from dcomp.layers import Rule, apply_rules, chosen, finds, kind_of, select
 
 
 @pytest.mark.parametrize(
@@ -87,3 +87,22 @@ def test_only_and_skip_may_find_any_name_of_a_tensor():
     assert chosen(tied, [], ["out"]) == [("fc",)]
     with pytest.raises(UsageError, match="only and skip leave none of the layers words, out, fc"):
         chosen(tied, ["out"], ["words"])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_floats_of_any_size_are_weights(dtype):
+    assert kind_of("w", np.zeros((2, 2), dtype)) == "linear"
+    assert kind_of("w", np.zeros((1,), dtype)) == "bias"
+    assert kind_of("w", np.zeros((1, 1), dtype)) == "linear"
+
+
+def test_an_expression_finds_a_part_of_a_name():
+    assert finds("c1.w", ["conv", "fc1.weight"])
+    assert not finds("^c1", ["conv", "fc1.weight"])
+    assert not finds("fc", [])
+
+
+def test_nothing_to_choose_from_leaves_nothing():
+    assert chosen([], [], []) == []
+    with pytest.raises(UsageError, match="no layer matches 'fc'; there are none"):
+        chosen([], ["fc"], [])

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from dcomp import shards
@@ -128,3 +129,55 @@ def test_metadata_that_would_write_elsewhere_are_refused(tmp_path, metadata, mes
     with pytest.raises(CheckpointError, match=message):
         shards.save_folder(checkpoint, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def read(folder):
+    return shards.load_index(folder / "model.safetensors.index.json")
+
+
+def test_shards_are_one_checkpoint_in_the_order_of_the_index(folder):
+    checkpoint = read(folder)
+    assert shards.is_sharded(checkpoint)
+    assert not shards.is_sharded(Checkpoint({}, {"other": "metadata"}))
+    assert set(checkpoint.tensors) == {"a", "b", "c", "ünïcode"}
+    assert checkpoint.tensors["ünïcode"].tolist() == [1, 1, 1]
+    assert checkpoint.tensors["b"].shape == (30, 40)
+
+
+def test_metadata_that_were_added_go_to_every_shard_and_others_stay(folder, tmp_path):
+    checkpoint = read(folder)
+    target = tmp_path / "again"
+    target.mkdir()
+    told = []
+    shards.save_folder(Checkpoint(checkpoint.tensors, checkpoint.metadata | {"added": "yes"}), target, told.append)
+    for file in folder.glob("*.safetensors"):
+        with safe_open(target / file.name, "numpy") as opened, safe_open(file, "numpy") as source:
+            assert opened.metadata() == {"format": "pt", "added": "yes"}
+            assert set(opened.keys()) == set(source.keys())
+    assert sum(told) == sum(array.nbytes for array in checkpoint.tensors.values())
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\\b", "c:d", "a\0b"])
+def test_a_shard_has_a_plain_name(folder, name):
+    change_index(folder, lambda index: index["weight_map"].update(a=name))
+    with pytest.raises(CheckpointError, match="is not the plain name of a file, as shards must have"):
+        read(folder)
+
+
+@pytest.mark.parametrize("weight_map", [{}, {"a": 1}, {"a": FIRST, "b": None}, "text"])
+def test_a_weight_map_that_maps_no_tensors_to_files_is_refused(folder, weight_map):
+    change_index(folder, lambda index: index.update(weight_map=weight_map))
+    with pytest.raises(CheckpointError, match="its weight_map does not map tensors to files"):
+        read(folder)
+
+
+def kept(index='"i"', text='"{\\"weight_map\\": {\\"w\\": \\"f\\"}}"', files='{"f": {}}'):
+    return f'{{"index": {index}, "text": {text}, "files": {files}}}'
+
+
+@pytest.mark.parametrize("wrong", [{"index": "1"}, {"text": "1"}, {"files": "[]"}, {"files": '{"f": []}'}])
+def test_every_part_of_the_metadata_of_shards_is_checked(tmp_path, wrong):
+    with pytest.raises(CheckpointError, match="do not describe shards"):
+        shards.save_folder(Checkpoint({"w": np.zeros(3)}, {shards.METADATA_KEY: kept(**wrong)}), tmp_path)
+    shards.save_folder(Checkpoint({"w": np.zeros(3)}, {shards.METADATA_KEY: kept()}), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["f", "i"]

@@ -152,3 +152,113 @@ def test_streams_decode_in_parts_as_they_do_at_once(rng, monkeypatch):
     monkeypatch.setattr(lockstep, "MATRIX", 5000)
     for decoded, symbols in zip(lockstep.decode(streams), drawn, strict=True):
         assert np.array_equal(decoded, symbols)
+
+
+def test_entropy_is_what_letters_take_at_best():
+    assert huffman.entropy_bits(np.array([4, 2, 1, 1, 0])) == 4 * 1 + 2 * 2 + 2 * 3
+    assert huffman.entropy_bits(np.array([0, 9])) == 0
+    assert huffman.entropy_bits(np.array([0, 0])) == 0
+
+
+def test_coded_bits_are_those_of_the_payload(rng):
+    symbols = np.minimum(rng.geometric(0.2, 3000), 255)
+    counts = huffman.histogram(symbols, 256)
+    assert huffman.coded_bits(counts) == coded(symbols, 256).block_bits.sum()
+    assert huffman.coded_bits(np.array([0, 50, 0])) == 0
+
+
+@pytest.mark.parametrize(("alphabet", "size"), [(2, 40_000), (14, 40_000), (256, 40_000), (14, 900), (60, 900)])
+@pytest.mark.parametrize("skew", [0.3, 0.9])
+def test_an_estimate_is_near_what_a_stream_takes(rng, alphabet, size, skew):
+    symbols = np.minimum(rng.geometric(skew, size) - 1, alphabet - 1)
+    taken = 8 * coded(symbols, alphabet).nbytes
+    assert huffman.estimated_bits(huffman.histogram(symbols, alphabet)) == pytest.approx(taken, rel=0.12)
+
+
+def test_codes_are_no_longer_than_the_alphabet_demands():
+    fibonacci = [1, 1]
+    while len(fibonacci) < 24:
+        fibonacci.append(sum(fibonacci[-2:]))
+    assert huffman.code_lengths(np.array(fibonacci)).max() == 12
+    assert huffman.code_lengths(np.array(fibonacci), 9).max() == 9
+    assert huffman.code_lengths(np.array([1, 1, 0, 5])).max() == 2
+    assert huffman.code_lengths(np.append(np.ones(5000, int), 10**9)).max() <= 15
+
+
+@pytest.mark.parametrize("size", [10, (1 << 19) - 1, (1 << 20) + 3])
+def test_a_histogram_counts_all_symbols(rng, size):
+    symbols = rng.integers(0, 7, size)
+    assert huffman.histogram(symbols, 9).tolist() == np.bincount(symbols, minlength=9).tolist()
+
+
+@pytest.mark.parametrize("alphabet", [3, 255, 256])
+def test_a_pair_is_its_first_symbol_and_the_second_times_the_alphabet(alphabet):
+    symbols = np.array([1, 2, 0, 1, 2], np.uint8)
+    assert huffman.pairs_of(symbols, alphabet).tolist() == [1 + 2 * alphabet, alphabet, 2]
+
+
+def forced(symbols, alphabet, **how):
+    """The bytes that symbols take, and that they take as plain letters."""
+    stream = coded(symbols, alphabet, **how)
+    lengths = huffman.code_lengths(huffman.histogram(symbols, alphabet))
+    plain = coded(symbols, alphabet, known=lengths)
+    return stream, plain.nbytes + len(prefix_code.write_lengths(lengths[None]))
+
+
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.3, 0.45, 0.5])
+def test_pairs_are_taken_only_where_they_are_smaller(rng, share):
+    symbols = (rng.random(4001) < share).astype(np.uint8)
+    stream, plain = forced(symbols, 2)
+    assert stream.nbytes <= plain
+    assert (stream.model is Model.PAIRS) == (stream.nbytes < plain) == (share < 0.4)
+
+
+def test_a_chain_is_taken_only_where_it_is_smaller(rng):
+    for symbols, tells in ((rng.integers(0, 60, 5000), False), (walk(rng, 5000, 60), True)):
+        stream, plain = forced(symbols, 60, chain=True)
+        assert stream.nbytes <= plain
+        assert (stream.model is Model.CHAINED) == tells
+    assert coded(walk(rng, 5000, 60), 60).model is not Model.CHAINED
+
+
+@pytest.mark.parametrize("alphabet", [13, 1024])
+def test_a_chain_may_have_alphabets_of_these_sizes(rng, alphabet):
+    symbols = walk(rng, 60_000, alphabet)
+    stream = reparsed(coded(symbols, alphabet, chain=True))
+    assert stream.model is Model.CHAINED
+    assert np.array_equal(lockstep.decode([stream])[0], symbols)
+
+
+@pytest.mark.parametrize("size", [2, 511, 512, 513, 1024, 20_000, 65_536, 65_537, 400_000])
+def test_blocks_are_as_small_as_their_index_allows(rng, size):
+    stream = coded(rng.integers(0, 200, size), 200)
+    index = stream.nbytes - len(stream.payload) - len(prefix_code.write_lengths(stream.lengths))
+    assert index <= 0.005 * len(stream.payload) + 12
+    assert (stream.exponent == 0) == (stream.block_bits.size == 1)
+    assert stream.exponent <= 16
+    if size >= 65_537:
+        assert 1 < stream.block_bits.size == -(-size >> stream.exponent)
+
+
+def test_a_stream_of_many_blocks_decodes_with_others_and_alone(rng, monkeypatch):
+    drawn = [np.minimum(rng.geometric(0.3, size), 19) for size in (50_000, 49_999, 800)]
+    streams = [reparsed(coded(symbols, 20)) for symbols in drawn]
+    monkeypatch.setattr(lockstep, "ALONE", 20_000)
+    for decoded, symbols in zip(lockstep.decode(streams), drawn, strict=True):
+        assert np.array_equal(decoded, symbols)
+
+
+@pytest.mark.parametrize("alphabet", [16, 256, 257])
+def test_symbols_are_bytes_where_the_alphabet_allows(rng, alphabet):
+    for symbols in (np.full(2000, alphabet - 1), rng.integers(0, alphabet, 2000)):
+        (decoded,) = lockstep.decode([reparsed(coded(symbols, alphabet))])
+        assert decoded.dtype == (np.uint8 if alphabet <= 256 else np.uint16)
+        assert np.array_equal(decoded, symbols)
+
+
+def test_two_symbols_that_take_turns_are_a_lone_pair():
+    for size in (2000, 2001):
+        symbols = np.arange(size) % 2 + 3
+        stream = reparsed(coded(symbols, 16))
+        assert np.array_equal(lockstep.decode([stream])[0], symbols)
+    assert coded(np.arange(2000) % 2 + 3, 16).nbytes < 12

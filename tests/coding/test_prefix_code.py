@@ -1,4 +1,5 @@
 import heapq
+import itertools
 
 import numpy as np
 import pytest
@@ -66,6 +67,35 @@ def test_code_lengths_come_back_from_their_bit_string(counts, limit, codes):
     assert bytes(cursor.take(4)) == b"next"
 
 
+@pytest.mark.parametrize("limit", [2, 3, 5])
+def test_a_limited_code_is_the_shortest_of_those_within_the_limit(limit):
+    counts = np.array([1, 40, 3, 8])
+    within = itertools.product(range(1, limit + 1), repeat=4)
+    best = min(int(np.dot(lengths, counts)) for lengths in within if sum(2.0**-length for length in lengths) <= 1)
+    assert int(prefix_code.optimal_lengths(counts, limit) @ counts) == best
+
+
+def test_a_lone_letter_has_a_code_of_one_bit_and_no_letter_none():
+    assert prefix_code.optimal_lengths(np.array([0, 7, 0]), 12).tolist() == [0, 1, 0]
+    assert prefix_code.optimal_lengths(np.array([0, 0]), 12).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(("letter", "alphabet"), [(0, 1), (0, 2), (1, 2), (1, 3), (6, 7), (6, 300), (299, 300)])
+def test_the_length_of_a_lone_letter_comes_back_wherever_it_stands(letter, alphabet):
+    lengths = np.zeros((1, alphabet), np.uint8)
+    lengths[0, letter] = 1
+    cursor = Cursor(prefix_code.write_lengths(lengths), "it")
+    assert np.array_equal(prefix_code.read_lengths(cursor, 1, alphabet), lengths)
+    cursor.finish()
+
+
+@given(st.permutations([*range(1, 17), 16, 0, 0, 0]))
+def test_lengths_that_rise_and_fall_come_back(lengths):
+    cursor = Cursor(prefix_code.write_lengths(np.array([lengths], np.uint8)), "it")
+    assert prefix_code.read_lengths(cursor, 1, len(lengths)).tolist() == [lengths]
+    cursor.finish()
+
+
 @given(counts_of.filter(lambda counts: np.count_nonzero(counts) > 1))
 def test_the_decoding_table_is_the_inverse_of_the_codes(counts):
     lengths = prefix_code.optimal_lengths(counts, 12)
@@ -83,6 +113,12 @@ def test_a_golomb_code_is_complete_and_within_the_limit(divisor):
     assert (2.0**-lengths).sum() == 1
     assert lengths.max() <= 16
     assert (lengths.size - 1) % divisor == 0
+
+
+def test_the_golomb_code_of_five_is_that_of_the_book():
+    lengths = prefix_code.golomb_lengths(5)  # remainders 0 to 2 in two bits, 3 and 4 in three, after the quotient
+    assert lengths[:11].tolist() == [3, 3, 3, 4, 4, 4, 4, 4, 5, 5, 5]
+    assert (lengths.size, lengths[-1]) == (8 * 5 + 1, 8)
 
 
 def bit_string(text: str) -> bytes:
@@ -103,6 +139,7 @@ def bit_string(text: str) -> bytes:
         ("11100001 1111 1", 2, "only letter has a code of 2 bits"),
         ("1111 00100", 2, "leaves the alphabet"),
         ("1111 011", 2, "leaves the alphabet"),
+        ("11100000 1111 011", 3, "leaves the alphabet"),
         ("1111 010", 2, "a code without letters"),
         ("11100000", 2, "cut short"),
     ],

@@ -100,3 +100,60 @@ def test_symbols_that_do_not_fit_are_refused(symbols, kept, fillers, elements, m
 def test_fields_beyond_their_limits_are_refused(data, message):
     with pytest.raises(ContainerError, match=message):
         GapIndex.parse(Cursor(data, "it"), 4)
+
+
+@given(st.lists(st.integers(0, 300), min_size=1, max_size=60), st.integers(1, 9))
+def test_letters_are_counted_without_making_them(gaps, width):
+    gaps = np.array(gaps)
+    filler = Letters(width).filler
+    counts = sparse_index.letter_counts(*sparse_index.occurrences_of(gaps), filler)
+    index = sparse_index.encode(gaps, GapPlan(Letters(width), counts, 0))
+    symbols = lockstep.decode([index.gaps])[0]
+    assert counts.tolist() == np.bincount(symbols, minlength=filler + 1).tolist()
+    assert index.fillers == counts[-1]
+
+
+@pytest.mark.parametrize("gaps", [[3, 0, 3, 1], [0], [5, 10**9, 5]])
+def test_occurrences_are_counted_however_long_the_gaps(gaps):
+    lengths, occurrences = sparse_index.occurrences_of(np.array(gaps))
+    assert (lengths.tolist(), occurrences.tolist()) == tuple(
+        part.tolist() for part in np.unique(gaps, return_counts=True)
+    )
+
+
+@pytest.mark.parametrize("size", [5, (1 << 17) + 5, 3 << 17])
+def test_a_scan_tells_gaps_and_values_across_its_chunks(rng, size):
+    patterns = np.where(rng.random(size) < 0.0002, rng.integers(1, 9, size), 0).astype(np.uint32)
+    patterns[[1, -1]] = 7
+    gaps, kept = sparse_index.scan(patterns)
+    positions = np.flatnonzero(patterns)
+    assert np.array_equal(gaps, np.diff(positions, prepend=-1) - 1)
+    assert np.array_equal(sparse_index.positions_of(gaps), positions)
+    assert np.array_equal(sparse_index.gaps_of(positions), gaps)
+    assert np.array_equal(kept, patterns[positions])
+
+
+def test_an_alphabet_ends_with_its_filler():
+    assert (Letters(3).filler, Letters(3).bits) == (7, 3)
+    assert (Letters(0, 5).filler, Letters(0, 5).bits) == (40, 6)
+
+
+@pytest.mark.parametrize(
+    ("size", "density"), [(3000, 0.3), (3000, 0.05), (60_000, 0.9), (60_000, 0.3), (60_000, 0.05), (60_000, 0.001)]
+)
+def test_no_width_is_much_smaller_than_the_one_planned(rng, size, density):
+    positions = np.flatnonzero(rng.random(size) < density)
+    least = min(len(coded(positions, width).to_bytes()) for width in range(1, 13))
+    planned = sparse_index.plan(sparse_index.gaps_of(positions))
+    index = sparse_index.encode(sparse_index.gaps_of(positions), planned)
+    assert len(index.to_bytes()) <= 1.02 * least + 2
+    assert planned.bits == pytest.approx(8 * len(index.to_bytes()), rel=0.1, abs=70)
+    assert planned.fillers == index.fillers
+
+
+def test_positions_of_huge_tensors_are_counted_in_eight_bytes():
+    gaps = np.array([1 << 33, 5], np.int64)
+    index = sparse_index.encode(gaps // (1 << 20), sparse_index.plan(gaps // (1 << 20)))
+    symbols = lockstep.decode([index.gaps])[0]
+    assert sparse_index.decode(index, symbols, 1 << 33).dtype == np.int64
+    assert sparse_index.decode(index, symbols, 1 << 20).dtype == np.uint32

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from dcomp import stages
+from dcomp.checkpoint import Checkpoint
 from dcomp.compression.byte_budget import ByteBudget
 from dcomp.compression.pruning import Pruning
 from dcomp.errors import UsageError
@@ -103,3 +104,47 @@ def test_a_network_that_retrains_for_bytes_comes_to_them_and_has_nothing_that_is
     alive = paths.alive(model, torch.zeros(1, 1, 28, 28))
     assert not any((pruned.tensors[name][~mask] != 0).any() for name, mask in alive.items())
     assert not all(mask.all() for mask in alive.values())
+
+
+def file_size(tensors):
+    file = io.BytesIO()
+    stages.encode(Checkpoint(tensors, {}), file)
+    return len(file.getvalue())
+
+
+def test_the_bytes_of_masks_are_those_of_codes_positions_codebooks_and_the_rest(rng):
+    tensors = {"w": rng.normal(size=(100, 200)).astype(np.float32), "bias": rng.normal(size=100).astype(np.float32)}
+    budget = ByteBudget(tensors, [("w",)], 20, 4)
+    mask = rng.random((100, 200)) < 0.1
+    found = (1 - budget.sparsity_of({"w": mask})) * (80_000 + 400)
+    shared = {"w": np.where(mask, rng.choice(np.arange(1, 17, dtype=np.float32), mask.shape), 0)}
+    assert found == pytest.approx(file_size({**tensors, **shared}), rel=0.02)
+    nothing = (1 - budget.sparsity_of({"w": np.zeros_like(mask)})) * 80_400
+    assert nothing == pytest.approx(file_size({**tensors, "w": np.zeros_like(tensors["w"])}) + 16 * 4)
+
+
+def test_a_codebook_has_no_more_values_than_its_tensor():
+    small = {"w": np.ones((2, 3), np.float32), "other": np.zeros(500, np.float32)}
+    budgets = [ByteBudget(small, [("w",)], 2, bits) for bits in (3, 8)]
+    masks = {"w": np.zeros((2, 3), bool)}
+    assert budgets[0].sparsity_of(masks) == budgets[1].sparsity_of(masks)
+
+
+def test_the_sparsity_of_bytes_is_what_a_ratio_leaves_out(lenet_like):
+    budget = ByteBudget(lenet_like.tensors, [(name,) for name in NAMES], 40, 5)
+    assert budget.sparsity == 1 - 1 / 40
+    assert budget.initial_sparsity == budget.sparsity_of({name: lenet_like.tensors[name] != 0 for name in NAMES})
+
+
+def test_what_scores_more_is_kept_within_a_row_and_column_of_the_same_fullness(lenet_like):
+    mask, weights = masks_of(lenet_like, 60)["fc1.weight"], np.abs(lenet_like.tensors["fc1.weight"])
+    assert weights[mask].min() > 0.75 * weights[~mask].max()
+
+
+def test_positions_are_counted_in_the_order_that_takes_fewer_bits(rng):
+    runs = np.repeat(rng.random((10, 200)) < 0.2, 20, axis=0)
+    for mask in (runs, runs.T):
+        budget = ByteBudget({"w": rng.normal(size=mask.shape).astype(np.float32)}, [("w",)], 10, 4)
+        zeros = {"w": np.zeros_like(mask)}
+        bits = 8 * (budget.sparsity_of(zeros) - budget.sparsity_of({"w": mask})) * 4 * mask.size
+        assert bits < (4 + 1.5) * mask.sum()  # about a bit for each, where the other order takes three and a half

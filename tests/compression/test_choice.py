@@ -83,6 +83,20 @@ def test_tensors_of_one_value_are_not_tied(lenet_like):
     assert [zeros(array) for array in pruned.values()] == [3] * 5
 
 
+@pytest.mark.parametrize("value", [0, 1, -2.5])
+def test_tensors_of_one_value_are_told_apart_though_all_their_bits_are_the_same(value):
+    alike = {name: np.full((4, 5), value, np.float32) for name in ("a", "b")}
+    assert choice.Choice(alike, ("linear",), PruneSettings(sparsity=0.5), "weights").aliases == [("a",), ("b",)]
+
+
+@pytest.mark.parametrize("first", [-9, 0, 9])
+def test_tensors_of_several_values_are_tied_wherever_the_least_of_them_stands(rng, first):
+    weights = rng.choice(np.array([-1, 1], np.float32), (4, 5))
+    weights[0, 0] = first
+    alike = {"a": weights, "b": weights.copy()}
+    assert choice.Choice(alike, ("linear",), PruneSettings(sparsity=0.5), "weights").aliases == [("a", "b")]
+
+
 def test_weights_that_are_equal_by_chance_are_two_where_the_network_has_two(tied):
     network = {name: name for name in tied.tensors}
     assert sharing.bits_of(tied.tensors, QuantizeSettings(fc_bits=3), Silent(), network).keys() == {
@@ -136,3 +150,21 @@ def test_a_plan_that_asks_nothing_of_what_is_chosen_is_refused(tied):
         planned(tied, "words=0.5", only="fc")
     with pytest.raises(UsageError, match="nothing is asked for fc: give conv_bits"):
         sharing.bits_of(tied.tensors, QuantizeSettings(plan=("words=3",), only="fc"), Silent())
+
+
+def test_the_weights_of_a_network_are_those_of_no_kind_but_conv_and_linear(tied):
+    network = {**NETWORK, "bias": "bias"}
+    more = tied.replaced({"bias": np.ones(10, np.float32), "mask": np.ones((2, 2), np.float32)})
+    assert list(choice.weights(more.tensors, network)) == ["words", "fc"]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_not_finite_are_refused(value):
+    with pytest.raises(CheckpointError, match="b holds infinities or NaNs"):
+        choice.check_finite({"a": np.ones(3), "b": np.array([1, value])})
+
+
+def test_what_is_given_by_first_name_holds_for_all_names(tied):
+    chosen = choice.Choice(tied.tensors, ("linear",), PruneSettings(sparsity=0.5), "weights")
+    assert chosen.under_all_names({"words": 3}) == {"words": 3, "out": 3}
+    assert chosen.values() == {}

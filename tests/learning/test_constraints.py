@@ -235,3 +235,51 @@ def test_a_state_goes_into_a_network_under_the_same_constraints(model):
 def test_sparsities_count_the_zeros_of_weights_that_are_no_biases(model):
     constraints.mask(model, "0.weight", np.arange(36).reshape(4, 1, 3, 3) >= 9)
     assert constraints.sparsities(model) == {"0.weight": (9, 36), "2.weight": (0, 720)}
+
+
+def test_the_weights_that_are_told_are_matrices_and_kernels_as_the_network_uses_them(model):
+    kept = np.random.default_rng(0).random((5, 144)) < 0.3
+    constraints.mask(model, "2.weight", kept)
+    weights = constraints.effective_tensors(model)
+    assert list(weights) == ["0.weight", "2.weight"]
+    assert [array.shape for array in weights.values()] == [(4, 1, 3, 3), (5, 144)]
+    assert np.array_equal(weights["2.weight"] != 0, kept)
+
+
+@pytest.mark.parametrize(("kept", "values", "shared"), [(8, 7, True), (8, 8, False), (16, 14, True), (16, 15, False)])
+def test_a_codebook_has_at_most_seven_values_for_eight_weights(kept, values, shared):
+    weights = np.arange(kept) % values + 1
+    assert constraints.is_shared(weights.astype(np.float32)) == shared
+    assert not constraints.is_shared(np.zeros(8, np.float32))
+
+
+def test_a_codebook_has_no_more_values_than_asked_however_late_they_come():
+    weights = np.concatenate([np.full(2000, 1), np.arange(1, 256), np.full(20_000, 1)]).astype(np.float32)
+    assert constraints.is_shared(np.append(weights, np.float32(256)))
+    late = np.append(weights, np.arange(256, 70_000).repeat(2)).astype(np.float32)
+    assert not constraints.is_shared(late)
+
+
+def test_only_parameters_under_no_constraint_are_held_and_named(model):
+    shared_model(model)
+    with torch.no_grad():
+        model[0].weight[1] = 0
+    assert constraints.hold(model, ["0.weight", "0.bias", "2.weight", "2.bias"]) == ["0.weight"]
+
+
+def test_every_codebook_is_told_once(model):
+    assert constraints.codebooks(model) == []
+    shared_model(model)
+    constraints.mask(model, "0.weight", np.ones((4, 1, 3, 3), bool))
+    (codebook,) = constraints.codebooks(model)
+    assert codebook.shape == (3,)
+
+
+def test_without_regrow_nothing_is_learned_behind_the_mask(model):
+    kept = np.zeros((4, 1, 3, 3), bool)
+    kept[0] = True
+    constraints.mask(model, "0.weight", kept)
+    constraints.mask(model, "0.weight", np.ones_like(kept))
+    assert np.array_equal(constraints.effective(model, "0.weight") != 0, kept)
+    fresh = nn.Sequential(nn.Linear(2, 2))
+    assert constraints.latent(fresh, "0.weight").shape == (2, 2)

@@ -188,3 +188,114 @@ def test_a_teacher_is_followed_where_labels_say_nothing():
     unlabeled.labels.zero_()
     training.fit(pupil, unlabeled, blobs(200, 1), settings(distill="x", alpha=1.0), Silent(), teacher=teacher)
     assert evaluate(pupil, blobs(500, 2)).top1_error < 20
+
+
+class Told(Silent):
+    """Remembers what training tells."""
+
+    def __init__(self):
+        self.steps, self.totals, self.weights_at = [], [], []
+
+    def started(self, steps, history=()):
+        self.totals.append(steps)
+
+    def stepped(self, done, loss, accuracy):
+        self.steps.append((done, loss, accuracy))
+
+    def weights(self, epoch, tensors):
+        self.weights_at.append((epoch, {name: array.copy() for name, array in tensors.items()}))
+
+
+def told_of(model, count=100, **changes):
+    told = Told()
+    training.fit(model, blobs(count, 0), blobs(50, 1), settings(**{"epochs": 1, "batch_size": 10, **changes}), told)
+    return told
+
+
+def test_the_accuracy_that_training_shows_is_the_part_of_the_batches_that_is_right():
+    images = blobs(100, 0)
+    for wrong in (0, 25, 100):
+        labels = torch.where(torch.arange(100) < wrong, (images.labels + 1) % 4, images.labels)
+        told = Told()
+        training.fit(
+            brightest(),
+            MemorySplit(images.images, labels, PREPROCESSING),
+            blobs(10, 1),
+            settings(epochs=1, lr=1e-9, batch_size=20),
+            told,
+        )
+        ((_, _, accuracy),) = told.steps
+        assert accuracy == pytest.approx(1 - wrong / 100)
+
+
+def brightest() -> nn.Module:
+    """A network that is right about all blobs."""
+    model = linear()
+    with torch.no_grad():
+        model[1].weight.copy_(torch.eye(4))
+        model[1].bias.zero_()
+    return model
+
+
+def test_the_loss_that_training_shows_and_records_is_the_mean_over_the_examples():
+    images = blobs(70, 0)
+    expected = evaluate(brightest(), images).loss
+    told = Told()
+    history = training.fit(brightest(), images, blobs(10, 1), settings(epochs=1, lr=1e-9, batch_size=20), told)
+    assert history[0].train_loss == pytest.approx(expected, rel=1e-5)
+    batches = [loss for _, loss, _ in told.steps]
+    assert batches == [pytest.approx(expected, rel=0.2)]
+
+
+def test_steps_are_told_every_twenty_and_at_the_end_each_over_the_batches_since():
+    told = told_of(linear(), count=450)
+    assert told.totals == [45]
+    assert [done for done, _, _ in told.steps] == [20, 40, 45]
+    assert max(loss for _, loss, _ in told.steps[1:]) < 0.7 * told.steps[0][1]  # the first ones are the worst
+
+
+def test_weights_are_told_before_the_first_step_and_after_the_last_epoch():
+    model = linear()
+    before = model[1].weight.detach().numpy().copy()
+    told = told_of(model, epochs=3)
+    assert [epoch for epoch, _ in told.weights_at] == [0, 3]
+    assert np.array_equal(told.weights_at[0][1]["1.weight"], before)
+    assert np.array_equal(told.weights_at[1][1]["1.weight"], model[1].weight.detach().numpy())
+
+
+@pytest.mark.parametrize(("lr", "kept"), [(3.0, True), (0.1, False)])
+def test_the_network_as_it_comes_stands_where_training_makes_it_worse_and_it_is_a_candidate(lr, kept):
+    model = brightest() if kept else linear()
+    before = model[1].weight.detach().clone()
+    noise = MemorySplit(blobs(200, 0).images, torch.randint(0, 4, (200,)), PREPROCESSING) if kept else blobs(200, 0)
+    training.fit(model, noise, blobs(100, 1), settings(epochs=1, lr=lr), Silent(), start_counts=True)
+    assert torch.equal(model[1].weight, before) == kept
+    other = brightest() if kept else linear()
+    training.fit(other, noise, blobs(100, 1), settings(epochs=1, lr=lr), Silent())
+    assert not torch.equal(other[1].weight, before)
+
+
+def test_an_epoch_that_ends_at_the_eligible_time_is_no_candidate_and_the_next_one_is():
+    images, validation = blobs(500, 0), blobs(300, 1)
+    for eligible_after, candidates in ((1.0, [2, 3]), (0.99, [1, 2, 3]), (2.0, [3])):
+        model = brightest()
+        run = settings(epochs=3, lr=2.0, lr_schedule="constant")
+        history = training.fit(model, images, validation, run, Silent(), eligible_after=eligible_after)
+        best = min((record.val_error, record.val_loss) for record in history if record.epoch in candidates)
+        assert evaluate(model, validation).loss == pytest.approx(best[1])
+
+
+def test_seeds_differ_where_any_of_their_numbers_does_and_not_otherwise():
+    numbers = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)]
+    assert len({training.mixed(*some) for some in numbers}) == 4
+    assert training.mixed(1, 2, 3) == training.mixed(1, 2, 3)
+
+
+def test_gradients_are_clipped_to_their_norm():
+    for norm, moved in ((1e-3, 1e-3), (None, 1e-2)):
+        model = linear()
+        before = model[1].weight.detach().clone()
+        run = settings(epochs=1, batch_size=100, lr=1.0, momentum=0, clip_norm=norm, lr_schedule="constant")
+        training.fit(model, blobs(100, 0), blobs(10, 1).subset(torch.arange(0)), run, Silent())
+        distance = float((model[1].weight.detach() - before).norm())
+        assert distance <= moved * 1.01 if norm else distance > moved

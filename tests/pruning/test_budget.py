@@ -77,3 +77,41 @@ def test_masks_of_rows_keep_the_rows_of_the_largest_norm_whole(weights):
         largest = np.argsort(np.linalg.norm(weights[name], axis=1))[-3:]
         assert sorted(np.flatnonzero(mask.all(axis=1))) == sorted(largest)
         assert mask.sum() == 30
+
+
+def test_a_count_may_be_all_that_there_is(weights):
+    (group,) = budget.by_count(weights, 300, together=True, own={})
+    assert group.sparsity == 1
+    groups = budget.by_count(weights, 10, together=False, own={}, rows=True)
+    assert [group.sparsity for group in groups] == [1, 1, 1]
+
+
+def test_an_amount_of_rows_counts_rows(weights):
+    weights["a"][:5] = 0
+    weights["b"][:, :5] = 0
+    groups = budget.by_amount(weights, 0.2, 1, together=False, own={}, rows=True)
+    assert [group.sparsity for group in groups] == pytest.approx([1 - 0.5 * 0.8, 0.2, 0.2])
+    (group,) = budget.by_amount(weights, 0.2, 1, together=True, own={}, rows=True)
+    assert group.sparsity == pytest.approx(1 - 25 / 30 * 0.8)
+
+
+def test_kept_weights_and_rows_are_counted():
+    kernels = np.zeros((4, 3, 2, 2))
+    kernels[1, 2, 0, 1] = kernels[1, 0, 0, 0] = kernels[3, 1, 1, 1] = 5
+    assert budget.count_kept(kernels) == (3, 48)
+    assert budget.count_kept(kernels, rows=True) == (2, 4)
+
+
+def test_the_sparsity_of_tensors_is_their_part_of_zeros_together(weights):
+    weights["a"][:5] = 0
+    assert budget.sparsity_of(weights, ["a"]) == 0.5
+    assert budget.sparsity_of(weights) == pytest.approx(50 / 300)
+    assert budget.sparsity_of({}) == 0
+    assert budget.sparsity_of(weights, []) == 0
+
+
+def test_masks_are_arrays_of_their_own_that_can_be_changed(weights):
+    groups = budget.by_sparsity(weights, 0.7, together=False, own={})
+    masks = budget.masks(weights, groups, lambda name, array: criteria.row_norm(array))
+    masks["a"][0, 0] ^= True
+    assert np.count_nonzero(masks["a"][0] != masks["a"][0, 1]) == 1

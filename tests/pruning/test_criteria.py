@@ -70,3 +70,30 @@ def test_only_rows_of_zeros_score_zero():
     rows = np.zeros((2, 3), np.float32)
     rows[1, 2] = 1e-40
     assert (criteria.row_norm(rows) != 0).ravel().tolist() == [False, True]
+
+
+def test_a_weight_at_the_threshold_is_kept_and_zero_never_is():
+    weights = np.array([0.5, -0.5, 0.49, 0, 2])
+    assert criteria.above(weights, 0.5).tolist() == [True, True, False, False, True]
+    assert criteria.above(weights, 0).tolist() == [True, True, True, False, True]
+
+
+def test_random_scores_are_spread_over_all_of_their_range(rng):
+    scores = criteria.random(np.ones(1000, np.float32), rng)
+    assert scores.dtype == np.float32
+    assert (scores.min() > 0, scores.max() <= 1) == (True, True)
+    assert np.histogram(scores, 4, (0, 1))[0] == pytest.approx([250] * 4, rel=0.2)
+
+
+@pytest.mark.parametrize("count", [0, 1, 4, 5])
+def test_any_count_of_scores_can_be_kept(count):
+    (mask,) = criteria.keep_largest([np.array([3, 1, 4, 1, 5])], count)
+    assert mask.sum() == count
+    with pytest.raises(ValueError, match="cannot keep -1 of 5"):
+        criteria.keep_largest([np.ones(5)], -1)
+
+
+def test_half_size_weights_are_scored_in_single_precision():
+    assert criteria.magnitude(np.array([-2], ml_dtypes.bfloat16)).dtype == np.float32
+    assert criteria.magnitude(np.array([-2], np.float32)).dtype == np.float32
+    assert criteria.magnitude(np.array([-2], np.float64)).dtype == np.float64

@@ -44,3 +44,34 @@ def test_every_move_that_is_listed_prunes_the_first_one_too(name, found):
     schedule = Schedule(name, at=(1, 3, 5)[: len(found)])
     assert schedule.moves() == [1, 3, 5][: len(found)]
     assert [schedule.sparsity(time, 0.0, 0.9) for time in schedule.moves()] == pytest.approx(found)
+
+
+@pytest.mark.parametrize(
+    ("start", "until", "every", "moves"),
+    [
+        (1, 4, 1, [1, 2, 3, 4]),
+        (1, 4, 2, [1, 2.5, 4]),
+        (0, 1, 0.25, [0, 0.25, 0.5, 0.75, 1]),
+        (2, 3, 5, [2, 3]),
+        (2, 2, 1, [2]),
+        (2, 1, 1, [2]),
+    ],
+)
+def test_moves_are_evenly_spaced_from_start_to_until(start, until, every, moves):
+    assert Schedule("gradual", start=start, until=until, every=every).moves() == moves
+
+
+def test_a_lone_move_reaches_the_final_sparsity():
+    for name in ("oneshot", "gradual", "iterative", "uniform"):
+        assert Schedule(name, start=2).sparsity(2, 0.1, 0.9) == 0.9
+
+
+def test_the_first_of_several_moves_leaves_the_sparsity_that_it_finds():
+    for name in ("gradual", "iterative", "uniform"):
+        assert Schedule(name, start=1, until=3).sparsity(1, 0.1, 0.9) == pytest.approx(0.1)
+
+
+def test_where_all_is_pruned_already_nothing_changes():
+    schedule = Schedule("iterative", until=2)
+    assert [schedule.sparsity(time, 1.0, 1.0) for time in schedule.moves()] == [1, 1, 1]
+    assert [schedule.sparsity(time, 0.0, 1.0) for time in schedule.moves()] == [0, 0.5, 1]

@@ -110,3 +110,47 @@ def test_a_cluster_around_zero_is_not_represented_by_zero():
     codebook, codes = entropy.share(np.array([-1, 1, 99, 100, 101], np.float32), 1, 1e-6)
     assert codebook.tolist() == [-1, 100]
     assert codes.tolist() == [0, 0, 1, 1, 1]
+
+
+@pytest.mark.parametrize("init", INITS)
+def test_at_a_rate_weight_of_zero_the_codebook_is_that_of_k_means(init, rng):
+    values = rng.laplace(size=300).astype(np.float32)
+    plain, found = kmeans.share(values, 5, init), entropy.share(values, 5, 0, init)
+    assert np.array_equal(plain[0], found[0])
+    assert np.array_equal(plain[1], found[1])
+
+
+@pytest.mark.parametrize("rate_weight", [0.002, 0.02, 0.2])
+def test_each_entry_is_the_mean_of_its_members(rate_weight, rng):
+    values = rng.laplace(size=400)
+    codebook, codes = entropy.share(values, 4, rate_weight)
+    assert codebook == pytest.approx([values[codes == code].mean() for code in range(codebook.size)], rel=1e-9)
+
+
+@pytest.mark.parametrize("rate_weight", [0.003, 0.03])
+def test_no_code_could_be_left_out_to_advantage(rate_weight, rng):
+    values = rng.laplace(size=400)
+    codebook, codes = entropy.share(values, 4, rate_weight)
+    least = cost(values, rate_weight, (codebook, codes))
+    assert codebook.size > 2
+    for dropped in range(codebook.size):
+        others = np.delete(codebook, dropped)
+        assert cost(values, rate_weight, (others, kmeans.nearest(others, values))) > least
+
+
+def test_a_single_value_is_its_own_codebook():
+    codebook, codes = entropy.share(np.full(5, 3, np.float32), 4, 0.1)
+    assert (codebook.tolist(), codes.tolist()) == ([3], [0] * 5)
+
+
+def test_few_values_begin_as_their_own_codebook_and_stay_where_bits_cost_little(rng):
+    values = rng.choice(np.array([-3, -1, 2, 5], np.float32), 200)
+    codebook, codes = entropy.share(values, 2, 1e-4)
+    assert np.array_equal(codebook[codes], values)
+
+
+def test_values_are_weighed_by_how_often_they_occur():
+    values = np.repeat(np.array([1.0, 2.0, 10.0]), [98, 1, 50])
+    codebook, codes = entropy.share(values, 8, 0.05)
+    assert codebook == pytest.approx([100 / 99, 10])
+    assert np.bincount(codes).tolist() == [99, 50]

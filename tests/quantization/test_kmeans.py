@@ -104,3 +104,65 @@ def test_the_same_seed_gives_the_same_codebook(rng):
     for init in ("random", "kmeans++"):
         one, other = (kmeans.share(values, 4, init, np.random.default_rng(5))[0] for _ in range(2))
         assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("init", INITS)
+def test_each_entry_is_the_mean_of_its_members(init, rng):
+    values = rng.laplace(size=400)
+    codebook, codes = kmeans.share(values, 3, init)
+    means = [values[codes == code].mean() for code in range(codebook.size)]
+    assert codebook == pytest.approx(means, rel=1e-9)
+
+
+@pytest.mark.parametrize("init", INITS)
+def test_as_many_distinct_values_as_there_are_codes_are_the_codebook(init):
+    distinct = [-900, 1, 2, 3, 4, 5, 6, 1000]
+    values = np.array([*distinct, *[1] * 500], np.float32)
+    assert kmeans.share(values, 3, init)[0].tolist() == distinct
+    assert kmeans.share(np.append(values, np.float32(7)), 3, init)[0].size <= 8
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
+def test_a_value_between_two_entries_has_the_nearer_one_and_in_the_middle_the_lower(dtype):
+    codebook = np.array([-2, 1, 4], dtype)
+    values = np.array([-9, -0.75, -0.5, -0.25, 2.25, 2.5, 2.75, 9], dtype)
+    assert kmeans.nearest(codebook, values).tolist() == [0, 0, 0, 1, 1, 1, 2, 2]
+
+
+def test_values_next_to_a_border_between_single_floats_are_told_apart():
+    one, next_one = np.float32(1), np.nextafter(np.float32(1), np.float32(2))
+    assert kmeans.nearest(np.array([one, next_one]), np.array([one, next_one])).tolist() == [0, 1]
+
+
+def test_values_are_scaled_by_a_power_of_two_to_between_one_and_two():
+    sample, scale = kmeans.scaled(np.array([-5.0, 3.0]), np.array([1, 2]))
+    assert (scale, sample.values.tolist(), sample.counts.tolist()) == (4, [-1.25, 0.75], [1, 2])
+
+
+def test_means_weigh_values_by_how_often_they_occur():
+    sample = Sample(np.array([1.0, 2.0, 7.0]), np.array([3, 1, 2]))
+    assert sample.means(np.array([0, 2, 2, 3]), empty=np.array([-1.0, -2.0, -3.0])).tolist() == [1.25, -2, 7]
+
+
+def test_centroids_by_density_are_quantiles_of_the_values_with_their_counts(rng):
+    sample = Sample(np.array([1.0, 2.0, 3.0, 4.0, 5.0]), np.array([1, 1, 10, 1, 1]))
+    assert kmeans.initial_centroids(sample, 4, "density", rng).tolist() == [2, 3, 3, 4]
+
+
+def drawn(init, sample, k):
+    generators = map(np.random.default_rng, range(200))
+    return [kmeans.initial_centroids(sample, k, init, rng).tolist() for rng in generators]
+
+
+def test_random_centroids_are_drawn_as_often_as_their_values_occur():
+    found = drawn("random", Sample(np.array([1.0, 2.0, 3.0, 4.0]), np.array([1, 1, 97, 1])), 2)
+    assert all(one < other for one, other in found)
+    assert sum(3 in centroids for centroids in found) > 180
+
+
+def test_centroids_of_kmeans_plus_plus_are_drawn_far_from_those_drawn():
+    found = drawn("kmeans++", Sample(np.array([1.0, 1.1, 1.2, 50.0, 99.0]), np.array([50, 50, 50, 1, 50])), 2)
+    assert all(one < other for one, other in found)
+    assert sum(other == 99 for _, other in found) > 180
+    often = drawn("kmeans++", Sample(np.array([1.0, 2.0, 3.0]), np.array([1, 1, 1000])), 1)
+    assert sum(centroids == [3] for centroids in often) > 180

@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+
+from dcomp.coding import lockstep, positions, sparse_index
+from dcomp.coding.level import LEVELS
+from dcomp.coding.positions import Positions
+from dcomp.coding.sparse_index import GapIndex, Letters
+from dcomp.coding.wire import Cursor
+
+DEFAULT = LEVELS["default"]
+
+
+def uneven(rng, shape=(60, 80)):
+    """Positions in a matrix whose rows and columns differ in density."""
+    density = np.outer(rng.choice([0.05, 0.9], shape[0]), rng.choice([0.2, 1], shape[1]))
+    return np.flatnonzero(rng.random(shape) < density)
+
+
+def planned(found, shape, level=DEFAULT):
+    return positions.plan(sparse_index.gaps_of(found), shape, level)
+
+
+def test_fillers_are_entries_as_kept_elements_are():
+    cells = [GapIndex(2, Letters(3), 2), GapIndex(0), GapIndex(3, Letters(5), 0)]
+    index = Positions(None, cells)
+    assert (index.kept, index.fillers) == (5, 2)
+    assert index.width == (3 * (2 + 2) + 5 * 3) / (5 + 2)
+    assert Positions(None, [GapIndex(0)]).width == 0
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_positions_come_back_with_classes_and_without(rng, level):
+    found, shape = uneven(rng), (60, 80)
+    plan = planned(found, shape, LEVELS[level])
+    cursor = Cursor(plan.encode().to_bytes(), "it")
+    parsed = Positions.parse(cursor, shape, classes=plan.classes is not None)
+    cursor.finish()
+    back, cells = parsed.decode(shape, iter(lockstep.decode(parsed.streams)))
+    assert (plan.classes is None) == (level == "fast")
+    assert np.array_equal(back, plan.ordered(found))
+    assert np.array_equal(positions.follows(cells), plan.follows())
+
+
+def test_an_element_follows_another_where_no_zero_lies_between():
+    cells = [np.array([0, 1, 4, 5, 6]), np.array([2, 3]), np.array([], int), np.array([0])]
+    expected = [True, True, False, True, True, False, True, True]
+    assert positions.follows(cells).tolist() == expected
+
+
+def test_what_a_plan_promises_is_about_what_positions_take(rng):
+    for found in (uneven(rng), np.flatnonzero(rng.random(4800) < 0.3)):
+        plan = planned(found, (60, 80))
+        assert plan.bits == pytest.approx(8 * len(plan.encode().to_bytes()), rel=0.1)
+
+
+def test_classes_are_planned_where_they_save_something(rng):
+    even = np.flatnonzero(rng.random((60, 80)) < 0.4)
+    assert planned(uneven(rng), (60, 80)).classes is not None
+    assert planned(even, (60, 80)).classes is None
+    assert planned(uneven(rng), (60, 80), LEVELS["fast"]).classes is None
+    assert planned(uneven(rng), (1, 4800)).classes is None
+
+
+def test_uneven_columns_get_classes_as_uneven_rows_do(rng):
+    columns = np.tile(rng.choice([0.05, 0.9], 80), (60, 1))
+    found = np.flatnonzero(rng.random((60, 80)) < columns)
+    assert planned(found, (60, 80)).classes.counts[1] > 1
+    found = np.flatnonzero(rng.random((80, 60)) < columns.T)
+    assert planned(found, (80, 60)).classes.counts[0] > 1
+
+
+def test_columns_first_pays_where_neighbours_are_below_each_other(rng):
+    below = np.repeat(rng.random((20, 300)) < 0.2, 10, axis=0)
+    beside = np.repeat(rng.random((200, 30)) < 0.2, 10, axis=1)
+    assert positions.columns_first_pays(sparse_index.gaps_of(np.flatnonzero(below)), below.shape)
+    assert not positions.columns_first_pays(sparse_index.gaps_of(np.flatnonzero(beside)), beside.shape)
+    assert not positions.columns_first_pays(np.array([77]), beside.shape)
+
+
+def test_a_band_from_the_middle_tells_whether_columns_first_pays(rng):
+    below = np.repeat(rng.random((200, 300)) < 0.2, 10, axis=0)  # 120,000 kept, more than are looked at
+    beside = np.repeat(rng.random((2000, 30)) < 0.2, 10, axis=1)
+    for middle, pays in ((below, True), (beside, False)):
+        matrix = np.concatenate([~middle[:400], middle[:1200], ~middle[:400]])
+        assert positions.columns_first_pays(sparse_index.gaps_of(np.flatnonzero(matrix)), matrix.shape) == pays

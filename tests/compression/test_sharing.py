@@ -1,0 +1,107 @@
+import numpy as np
+import pytest
+
+from dcomp.checkpoint import Checkpoint
+from dcomp.compression import sharing
+from dcomp.errors import UsageError
+from dcomp.observer import Silent
+from dcomp.settings import QuantizeSettings
+
+
+class Notes(Silent):
+    def __init__(self):
+        self.told = []
+
+    def note(self, text):
+        self.told.append(text)
+
+
+@pytest.fixture
+def small(rng):
+    tensors = {
+        "conv.weight": rng.normal(size=(6, 3, 5, 5)).astype(np.float32),
+        "conv.bias": rng.normal(size=6).astype(np.float32),
+        "fc.weight": rng.normal(size=(40, 30)).astype(np.float32),
+    }
+    return Checkpoint(tensors)
+
+
+def bits_of(checkpoint, observer=None, **settings):
+    return sharing.bits_of(checkpoint.tensors, QuantizeSettings(**settings), observer or Silent())
+
+
+def test_each_kind_has_its_bits_and_a_rule_its_tensor(small):
+    assert bits_of(small, conv_bits=6, fc_bits=3) == {("conv.weight",): 6, ("fc.weight",): 3}
+    assert bits_of(small, fc_bits=3, bits="conv.weight=2") == {("conv.weight",): 2, ("fc.weight",): 3}
+    assert bits_of(small, bias_bits=1) == {("conv.bias",): 1}
+
+
+def test_a_kind_that_is_not_there_is_told(small):
+    notes = Notes()
+    del small.tensors["conv.weight"]
+    assert bits_of(small, notes, conv_bits=6, fc_bits=3) == {("fc.weight",): 3}
+    assert notes.told == ["the checkpoint has no conv tensor to quantize"]
+
+
+def test_where_nothing_is_left_of_the_kinds_that_were_asked_for_the_choice_is_named(small):
+    with pytest.raises(UsageError, match="no conv tensor to quantize that only and skip leave"):
+        bits_of(small, conv_bits=6, only="fc")
+    with pytest.raises(UsageError, match=r"nothing is asked for conv\.weight, fc\.weight: give conv_bits"):
+        bits_of(small, plan=("conv.bias=3",))
+
+
+def test_bits_are_found_for_the_weights_that_nothing_is_asked_for(small):
+    found = {("conv.weight",): sharing.FOUND, ("fc.weight",): 4}
+    assert bits_of(small, bits=("auto", "fc=4")) == found
+    assert bits_of(small, bits="auto", fc_bits=4) == found
+
+
+def shared(checkpoint, observer=None, **settings):
+    settings = QuantizeSettings(**settings)
+    bits = sharing.bits_of(checkpoint.tensors, settings, Silent())
+    return sharing.shared(checkpoint.tensors, bits, settings, observer or Silent())
+
+
+def test_kept_weights_share_values_and_zeros_stay(small):
+    small.tensors["fc.weight"][:10] = 0
+    made = shared(small, fc_bits=3)
+    assert list(made) == ["fc.weight"]
+    assert (made["fc.weight"].dtype, made["fc.weight"].shape) == (np.float32, (40, 30))
+    assert np.array_equal(made["fc.weight"] == 0, small.tensors["fc.weight"] == 0)
+    assert 2 <= np.unique(made["fc.weight"][10:]).size <= 8
+
+
+def test_values_that_are_found_are_fewer_where_bits_are_dearer_and_that_is_told(small):
+    notes = Notes()
+    sizes = []
+    for weight in (1e-5, 0.01, 0.1):
+        made = shared(small, notes, bits="auto", only="fc", rate_weight=weight)
+        sizes.append(np.unique(made["fc.weight"]).size)
+        assert notes.told[-1] == f"fc.weight: {sizes[-1]} values are worth their bytes"
+    assert sizes == sorted(sizes, reverse=True)
+    assert 16 < sizes[0] <= 256
+    assert sizes[-1] < 12
+    assert np.unique(shared(small, bits="auto", only="fc")["fc.weight"]).size == sizes[1]
+
+
+def test_a_codebook_in_half_the_bytes_is_worth_more_values(rng):
+    weights = {"fc": rng.normal(size=(30, 30)).astype(np.float32)}
+    sizes = {
+        values: np.unique(shared(Checkpoint(weights), bits="auto", rate_weight=1e-4, codebook_values=values)["fc"]).size
+        for values in ("float32", "bfloat16", "float16")
+    }
+    assert sizes["bfloat16"] == sizes["float16"] > sizes["float32"]
+
+
+@pytest.mark.parametrize(("kind", "step"), [("bfloat16", 2**-8), ("float16", 2**-11)])
+def test_values_are_rounded_to_the_nearest_of_a_smaller_type_and_never_to_zero(rng, kind, step):
+    array = np.concatenate([rng.normal(size=500), [0, 1e-30, -1e-30, 3e38, -3e38, 1e-42, -1e-42]]).astype(np.float32)
+    tensors = {"w": array, "other": array}
+    made = sharing.rounded(tensors, ["w"], kind)
+    assert list(made) == ["w"]
+    assert made["w"].dtype == np.float32
+    assert (np.abs(made["w"][:500] - array[:500]) <= step * np.abs(array[:500]) + 1e-7).all()
+    assert np.array_equal(made["w"] == 0, array == 0)
+    assert np.array_equal(np.sign(made["w"]), np.sign(array))
+    assert np.isfinite(made["w"]).all()
+    assert np.array_equal(sharing.rounded(made, ["w"], kind)["w"], made["w"])

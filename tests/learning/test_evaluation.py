@@ -1,0 +1,56 @@
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dcomp.learning import evaluation
+from dcomp.learning.datasets import MemorySplit, Preprocessing
+from dcomp.learning.evaluation import evaluate
+
+
+class Scores(nn.Module):
+    """Answers with the pixels of its images as logits."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.flatten(1)
+
+
+def split_of(pixels: list[list[int]], labels: list[int]) -> MemorySplit:
+    images = torch.tensor(pixels, dtype=torch.uint8).reshape(len(pixels), 1, 2, -1)
+    return MemorySplit(images, torch.tensor(labels), Preprocessing((0.0,), (1.0,)))
+
+
+RANKED = [[9, 8, 7, 6, 5, 4, 3, 2]] * 8
+LABELS = [0, 0, 0, 1, 4, 5, 6, 6]  # three times the first, twice among the first five, three times beyond
+
+
+def test_errors_are_the_percentages_that_are_not_the_first_and_not_among_the_first_five():
+    found = evaluate(Scores(), split_of(RANKED, LABELS))
+    assert (found.top1_error, found.top5_error, found.count) == (100 * 5 / 8, 100 * 3 / 8, 8)
+
+
+def test_the_loss_is_the_mean_cross_entropy():
+    logits = torch.tensor(RANKED) / 255
+    expected = F.cross_entropy(logits, torch.tensor(LABELS)).item()
+    assert evaluate(Scores(), split_of(RANKED, LABELS)).loss == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("batch", "values", "sizes"), [(3, 1 << 24, [3, 3, 2]), (100, 11, [2, 2, 2, 2]), (100, 0, [1] * 8)]
+)
+def test_batches_have_no_more_images_or_values_than_are_allowed(monkeypatch, batch, values, sizes):
+    monkeypatch.setattr(evaluation, "BATCH", batch)
+    monkeypatch.setattr(evaluation, "BATCH_VALUES", values)
+    model, seen = Scores(), []
+    model.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
+    found = evaluate(model, split_of(RANKED, LABELS))
+    assert (found.top1_error, found.count, seen) == (62.5, 8, sizes)
+
+
+def test_a_network_is_evaluated_without_dropout_and_without_gradients():
+    model = nn.Sequential(Scores(), nn.Dropout(0.9))
+    seen = []
+    model.register_forward_hook(lambda module, _, logits: seen.append((module.training, logits.requires_grad)))
+    model.train()
+    assert evaluate(model, split_of(RANKED, LABELS)).top1_error == 62.5
+    assert seen == [(False, False)]
