@@ -75,7 +75,7 @@ def test_an_observer_is_told_of_every_epoch_and_of_the_last_step():
     told: dict[str, list] = {"started": [], "stepped": [], "epochs": []}
 
     class Watching(Silent):
-        def started(self, steps, history=()):
+        def started(self, steps, history=(), epochs=0):
             told["started"].append(steps)
 
         def stepped(self, done, loss, accuracy):
