@@ -3,7 +3,7 @@
 ::
 
     name: lenet5-mnist
-    data: mnist                # like data_dir, resize, cache, workers, threads, device, seed, provenance: for all that know it
+    data: mnist       # like data_dir, resize, cache, workers, threads, device, seed, provenance: for all that know it
     train: {architecture: lenet5, epochs: 20}
     prune: {sparsity: 0.92, epochs: 16}
     quantize: {conv_bits: 8, fc_bits: 5, epochs: 3}

@@ -8,6 +8,7 @@ Ctrl-C in a terminal goes to all processes, and would reach those that still sta
 """
 
 import multiprocessing
+import os
 import signal
 import sys
 from collections.abc import Collection, Sequence
@@ -101,6 +102,7 @@ class Sweep:
         waiting = [self._task(branch) for branch in branches(self._points)]
         running: dict[Future[Summary | None], Task] = {}
         context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
+        self._tell_threads()
         self._observer.started_points(len(self._points))
         with ProcessPoolExecutor(self._jobs, mp_context=context) as pool:
             try:
@@ -124,6 +126,15 @@ class Sweep:
                 raise
             finally:
                 self._observer.finished()
+
+    def _tell_threads(self) -> None:
+        """Say how the free processors are divided, unless a person has said how many threads compute."""
+        if processors.THREADS not in os.environ and all(point.recipe.threads is None for point in self._points):
+            runs = "1 run at a time, on" if self._jobs == 1 else f"{self._jobs} runs at a time, each on"
+            threads = "1 thread" if self._threads == 1 else f"up to {self._threads} threads"
+            self._observer.note(
+                f"{runs} {threads}: {processors.free()} of {processors.processors()} processors are free"
+            )
 
     def _task(self, branch: Branch, before: Path | None = None) -> Task:
         """What runs next of a branch; the stages before it are in a folder, unless it begins at the first."""
