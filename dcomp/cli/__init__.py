@@ -20,7 +20,7 @@ FLAGS = re.compile("-[a-z]+")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command and exit: 0, 1 for what went wrong, 2 for wrong usage; errors are one `error: ...` line.
+    """Run a command and exit: 0, 1 for what is wrong, 2 for wrong usage, 3 for a missed gate; errors are one line.
 
     With `DCOMP_DEBUG` set, errors show their traceback.
     """

@@ -11,7 +11,8 @@ import pytest
 fcntl, pty, termios = (pytest.importorskip(name) for name in ("fcntl", "pty", "termios"))
 
 COLUMNS = 80
-CONTROL = re.compile(r"\x1b\[([0-9;?]*)([A-Za-z])")
+CONTROL = re.compile(r"\x1b\[(?P<number>[0-9;?]*)(?P<kind>[A-Za-z])")
+PART = re.compile(rf"{CONTROL.pattern}|[\r\n]|[^\x1b\r\n]+")
 TRAIN = ["train", "lenet300", "--data", "digits", "--epochs", "2", "--device", "cpu"]
 
 SWEEP = """
@@ -52,24 +53,21 @@ def shown(received):
 
 
 def left_on_screen(received):
-    """The lines that stay, as a terminal of endless length would have them."""
+    """The lines that stay, as a terminal without an end would have them."""
     lines, row, column = [""], 0, 0
-    for part in re.split(rf"({CONTROL.pattern}|[\r\n])", received)[::1]:
-        if part is None or part == "" or re.fullmatch(r"[0-9;?]*|[A-Za-z]", part):
-            continue
-        control = CONTROL.fullmatch(part)
-        if part == "\r":
+    for part in PART.finditer(received):
+        if part[0] == "\r":
             column = 0
-        elif part == "\n":
+        elif part[0] == "\n":
             row += 1
             lines += [""] * (row + 1 - len(lines))
-        elif control and control[2] == "A":
-            row -= int(control[1] or 1)
-        elif control and control[2] == "K":
+        elif part["kind"] == "A":
+            row -= int(part["number"] or 1)
+        elif part["kind"] == "K":
             lines[row] = ""
-        elif not control:
-            lines[row] = lines[row].ljust(column)[:column] + part + lines[row][column + len(part) :]
-            column += len(part)
+        elif part["kind"] is None:
+            lines[row] = lines[row].ljust(column)[:column] + part[0] + lines[row][column + len(part[0]) :]
+            column += len(part[0])
     return [line.rstrip() for line in lines if line.strip()]
 
 
