@@ -16,11 +16,11 @@ RECIPE = {
 }
 
 
-def run(folder: Path, observer: Observer) -> Summary:
+def run(folder: Path, observer: Observer, threads: int | None = None) -> Summary:
     """Train, prune, quantize, encode and decode in `folder`, which keeps every stage's checkpoint.
 
     Raises:
         DataError: scikit-learn is not installed.
         DcompError: what was decoded is not what was encoded.
     """
-    return Run(Recipe.model_validate(RECIPE), folder, observer).run()
+    return Run(Recipe.model_validate({**RECIPE, "threads": threads}), folder, observer).run()

@@ -2,8 +2,8 @@
 
 ::
 
-    DcompError              base; the command line prints it as one `error: ...` line
-    ├── UsageError          an option or argument that makes no sense (exit code 2)
+    DcompError              base; the command line prints it as one `error: ...` line (exit code 1, or as said below)
+    ├── UsageError          an option or argument that makes no sense (2)
     │   └── RecipeError     a recipe with mistakes in it, all of them in one message
     ├── CheckpointError     a file that is not a readable checkpoint
     ├── ContainerError      a .dcz file that breaks container/FORMAT.md
@@ -13,8 +13,8 @@
     ├── DataError           a data set that cannot be had
     ├── OutputError         a file that cannot be written, or must not be overwritten
     ├── DifferenceError     a container and a checkpoint that should be equal and are not
-    ├── GateError           a bound asked for (--max-error, --min-ratio, --max-drop) that was missed
-    └── StoppedError        a stage that was asked to stop, and has saved its state (exit code 130)
+    ├── GateError           a bound asked for (--max-error, --min-ratio, --max-drop) that was missed (3)
+    └── StoppedError        a stage that was asked to stop, and has saved its state (130)
 """
 
 
@@ -68,6 +68,8 @@ class DifferenceError(DcompError):
 
 class GateError(DcompError):
     """A bound that was asked for and missed."""
+
+    exit_code = 3
 
 
 class StoppedError(DcompError):

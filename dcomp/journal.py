@@ -18,7 +18,7 @@ class Journal(Silent):
         """Choose the file; it is written when training begins."""
         self._path = path
 
-    def started(self, steps: int, history: Sequence[EpochRecord] = ()) -> None:
+    def started(self, steps: int, history: Sequence[EpochRecord] = (), epochs: int = 0) -> None:
         """Begin with the columns, and the epochs of the run that this one goes on from."""
         self._write("w", [COLUMNS, *map(_row, history)])
 

@@ -221,6 +221,7 @@ class Run:
 
     def _begin(self, stage: str) -> float:
         """Say that a stage runs, and that the folder is a run's; a summary of an earlier run is no longer so."""
+        self._observer.stage(stage)
         self._observer.note(f"{stage}: running")
         self._write_state()
         (self._folder / SUMMARY).unlink(missing_ok=True)

@@ -3,7 +3,7 @@
 ::
 
     name: lenet5-mnist
-    data: mnist                # like data_dir, resize, cache, workers, device, seed, provenance: for all that know it
+    data: mnist       # like data_dir, resize, cache, workers, threads, device, seed, provenance: for all that know it
     train: {architecture: lenet5, epochs: 20}
     prune: {sparsity: 0.92, epochs: 16}
     quantize: {conv_bits: 8, fc_bits: 5, epochs: 3}
@@ -53,7 +53,10 @@ def _in_a_list(value: object) -> object:
 Pruning = Annotated[tuple[PruneSettings, ...], BeforeValidator(_in_a_list)]
 Quantization = Annotated[tuple[QuantizeSettings, ...], BeforeValidator(_in_a_list)]
 
-SHARED_KEYS = ("architecture", "data", "data_dir", "resize", "cache", "workers", "device", "plan", "seed", "provenance")
+SHARED_KEYS = (
+    *("architecture", "data", "data_dir", "resize", "cache", "workers", "threads", "device", "plan", "seed"),
+    "provenance",
+)
 
 
 class Recipe(Settings):
@@ -66,6 +69,7 @@ class Recipe(Settings):
     resize: int | None = None
     cache: Path | None = None
     workers: int | None = None
+    threads: int | None = None
     device: str = "auto"
     seed: int = Field(0, ge=0, le=MAX_SEED)
     provenance: Provenance = "full"

@@ -59,10 +59,11 @@ def train(
         UsageError: weights from a checkpoint and from torchvision as well.
         StoppedError: Ctrl-C or SIGTERM came; `state` holds what it takes to go on.
     """
-    from dcomp.learning.session import Session
-
     if start is not None and settings.pretrained:
         raise UsageError("a checkpoint to begin with (--from) and --pretrained exclude each other")
+    observer.doing("loading torch")
+    from dcomp.learning.session import Session
+
     start = _fitted(start, settings.architecture, settings) if start is not None else None
     session = Session(
         settings.architecture, start, settings, observer, pretrained=settings.pretrained, teacher=_teacher(settings)
@@ -92,6 +93,8 @@ def prune(
         CheckpointError: weights that are not finite, or another network's to rewind to.
         StoppedError: Ctrl-C or SIGTERM came; `state` holds what it takes to go on.
     """
+    if settings.epochs:
+        observer.doing("loading torch")
     checkpoint, network = _known(checkpoint, architecture, settings) if settings.epochs else (checkpoint, None)
     pruning = Pruning(checkpoint.tensors, settings, network)
     history: list[EpochRecord] = []
@@ -127,6 +130,7 @@ def quantize(
         CheckpointError: weights that are not finite.
         StoppedError: Ctrl-C or SIGTERM came; `state` holds what it takes to go on.
     """
+    observer.doing("loading torch" if settings.epochs else "sharing weights")
     checkpoint, network = _known(checkpoint, architecture, settings) if settings.epochs else (checkpoint, None)
     bits = sharing.bits_of(checkpoint.tensors, settings, observer, network)
     first = second = state
@@ -134,7 +138,9 @@ def quantize(
         first, second = replace(state, every=0.0), state.second(settings.start)
     checkpoint, before = _retrained(checkpoint, settings, settings.start, (), observer, architecture, first)
     watcher = Continued(observer, before, subset(checkpoint.tensors, layers.select(checkpoint.tensors, layers.WEIGHTS)))
+    observer.doing("sharing weights")
     checkpoint = checkpoint.replaced(sharing.shared(checkpoint.tensors, bits, settings, observer))
+    observer.finished()
     left = settings.epochs - settings.start
     names = [name for aliases in bits for name in aliases]
     checkpoint, after = _retrained(checkpoint, settings, left, names, watcher, architecture, second)
@@ -157,6 +163,7 @@ def encode(
     Raises:
         CheckpointError: a dtype that safetensors does not know.
     """
+    observer.doing("encoding")
     observer.started_bytes(checkpoint.nbytes)
     try:
         level = LEVELS[settings.level] if settings else DEFAULT
@@ -172,6 +179,7 @@ def save(checkpoint: Checkpoint, stream: BinaryIO, observer: Observer = SILENT) 
         CheckpointError: names that a safetensors file cannot hold.
         ContainerError: the checkpoint is read from a container, and that is damaged.
     """
+    observer.doing("writing")
     observer.started_bytes(checkpoint.nbytes)
     try:
         safetensors_file.save(checkpoint, stream, observer.advanced)
@@ -186,6 +194,7 @@ def save_shards(checkpoint: Checkpoint, folder: Path, observer: Observer = SILEN
         CheckpointError: the metadata do not describe shards, or not those of these tensors.
         ContainerError: the checkpoint is read from a container, and that is damaged.
     """
+    observer.doing("writing shards")
     observer.started_bytes(checkpoint.nbytes)
     try:
         shards.save_folder(checkpoint, folder, observer.advanced)
@@ -225,11 +234,15 @@ def evaluate(
         ArchitectureError: no such network, or the checkpoint does not fit it.
         DataError: the data set cannot be had.
     """
+    observer.doing("loading torch")
     from dcomp.learning.architectures import architecture_of
     from dcomp.learning.session import evaluate_checkpoint
 
-    checkpoint = _fitted(checkpoint, architecture, settings)
-    return evaluate_checkpoint(checkpoint, architecture_of(checkpoint, architecture), settings, observer)
+    try:
+        checkpoint = _fitted(checkpoint, architecture, settings)
+        return evaluate_checkpoint(checkpoint, architecture_of(checkpoint, architecture), settings, observer)
+    finally:
+        observer.finished()
 
 
 def sensitivity(
@@ -245,6 +258,7 @@ def sensitivity(
         ArchitectureError, CheckpointError, DataError: as `evaluate`.
         UsageError: no weights, or no validation examples.
     """
+    observer.doing("loading torch")
     from dcomp.learning.architectures import architecture_of
     from dcomp.learning.sensitivity import measure as measure_sensitivity
 
@@ -291,7 +305,9 @@ def _retrained(
     session.share(shared)
     history = retraining.hold(session, checkpoint, observer, state)
     if settings.reassign is not None and shared:
+        observer.doing("choosing shorter codes")
         observer.note(f"other codes save about {session.reassign(shared) / 8:,.0f} bytes")
+        observer.finished()
     return checkpoint.replaced(session.tensors(), session.metadata()), history
 
 

@@ -11,22 +11,19 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from dcomp import processors
 from dcomp.errors import DcompError, OutputError, StoppedError
 from dcomp.front import Outcome
 from dcomp.grid import Branch, Point, branches
 from dcomp.observer import Observer, Silent
 from dcomp.pipeline import Run, Summary
-
-THREADS = "OMP_NUM_THREADS"
-"""Read by torch and numpy when they are imported."""
 
 SIGNALS = {signal.SIGINT, signal.SIGTERM}
 TERMINATED = 143
@@ -41,12 +38,14 @@ class Task:
         folder: of its first point.
         others: folders that may have done some of it.
         force: take up nothing of the folder's own.
+        threads: this run's part of the processors that are free.
     """
 
     branch: Branch
     folder: Path
     others: tuple[Path, ...]
     force: bool
+    threads: int
 
 
 class Sweep:
@@ -72,7 +71,8 @@ class Sweep:
             points: of one grid.
             folder: where all outputs go.
             observer: told which point runs, and what it came to.
-            jobs: processes at the same time; each has its part of the cores, or OMP_NUM_THREADS threads.
+            jobs: runs at the same time; each has its part of the free processors, unless its recipe says how many
+                threads compute, or OMP_NUM_THREADS does.
             force: run every stage again.
 
         Raises:
@@ -87,6 +87,7 @@ class Sweep:
         self._observer = observer or Silent()
         self._jobs = min(jobs, len(points))
         self._force = force
+        self._threads = max(1, processors.free() // self._jobs)
         self._begun: set[Path] = set()
         self.outcomes: list[Outcome] = []
         self.failures: dict[str, str] = {}
@@ -101,12 +102,16 @@ class Sweep:
         waiting = [self._task(branch) for branch in branches(self._points)]
         running: dict[Future[Summary | None], Task] = {}
         context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-        with _threads_divided(self._jobs), ProcessPoolExecutor(self._jobs, mp_context=context) as pool:
+        self._tell_threads()
+        self._observer.started_points(len(self._points))
+        with ProcessPoolExecutor(self._jobs, mp_context=context) as pool:
             try:
                 while waiting or running:
                     while waiting and len(running) < self._jobs:
                         task = waiting.pop(0)
                         running[self._submit(pool, task)] = task
+                    done = len(self.outcomes) + len(self.failures)
+                    self._observer.points(done, [task.folder.name for task in running.values()])
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
                         waiting[:0] = self._finish(running.pop(future), future)
             except BrokenProcessPool as error:
@@ -119,6 +124,17 @@ class Sweep:
             except BaseException:
                 _stop(running)
                 raise
+            finally:
+                self._observer.finished()
+
+    def _tell_threads(self) -> None:
+        """Say how the free processors are divided, unless a person has said how many threads compute."""
+        if processors.THREADS not in os.environ and all(point.recipe.threads is None for point in self._points):
+            runs = "1 run at a time, on" if self._jobs == 1 else f"{self._jobs} runs at a time, each on"
+            threads = "1 thread" if self._threads == 1 else f"up to {self._threads} threads"
+            self._observer.note(
+                f"{runs} {threads}: {processors.free()} of {processors.processors()} processors are free"
+            )
 
     def _task(self, branch: Branch, before: Path | None = None) -> Task:
         """What runs next of a branch; the stages before it are in a folder, unless it begins at the first."""
@@ -126,7 +142,7 @@ class Sweep:
         others = [*([] if before in (None, folder) else [before]), *([] if self._force else siblings)]
         force = self._force and folder not in self._begun
         self._begun.add(folder)
-        return Task(branch, folder, tuple(others), force)
+        return Task(branch, folder, tuple(others), force, self._threads)
 
     def _submit(self, pool: ProcessPoolExecutor, task: Task) -> Future[Summary | None]:
         what = (
@@ -177,6 +193,7 @@ def _outcome(point: Point, summary: Summary) -> Outcome:
 def _perform(task: Task) -> Summary | None:
     """Do a task, in a process of its own; during it SIGTERM asks to stop, or stops what does not listen."""
     signal.signal(signal.SIGTERM, _leave)
+    processors.take(task.threads)
     _mask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     try:
         run = Run(task.branch.points[0].recipe, task.folder, force=task.force, others=task.others)
@@ -207,16 +224,3 @@ def _stop(running: Collection[Future[Summary | None]]) -> None:
 def _mask(how: int, signals: Collection[int]) -> Collection[int]:
     """Change which signals wait, where the system can; those that did before."""
     return signal.pthread_sigmask(how, signals) if hasattr(signal, "pthread_sigmask") else set()
-
-
-@contextmanager
-def _threads_divided(jobs: int) -> Iterator[None]:
-    """A block in which processes start with their part of the cores, if they are several and nobody has said more."""
-    divided = jobs > 1 and THREADS not in os.environ
-    if divided:
-        os.environ[THREADS] = str(max(1, (os.cpu_count() or 1) // jobs))
-    try:
-        yield
-    finally:
-        if divided:
-            del os.environ[THREADS]

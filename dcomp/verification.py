@@ -29,6 +29,7 @@ def verify(
     """
     if against is not None:
         _compare_outlines(container, against)
+    observer.doing("verifying")
     observer.started_bytes(sum(entry.spec.nbytes for entry in container.directory.entries))
     damaged: dict[str, ContainerError] = {}
     difference = None

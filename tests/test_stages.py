@@ -116,7 +116,7 @@ def test_fewer_values_than_bits_allow_are_fine_and_said(lenet_like):
     notes = Notes()
     coarse = lenet_like.replaced({"fc3.weight": np.sign(lenet_like.tensors["fc3.weight"])})
     shared = stages.quantize(coarse, QuantizeSettings(bits=("fc3.weight=5",)), notes)
-    assert notes.lines == ["fc3.weight: 2 values, fewer than the 32 that 5 bits allow"]
+    assert notes.lines == ["smaller codebooks than the bits allow, which saves bytes: fc3.weight 2 of 32"]
     assert np.array_equal(shared.tensors["fc3.weight"], coarse.tensors["fc3.weight"])
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from dcomp.errors import DataError, DcompError, StoppedError
 from dcomp.processes import COUNT, FIRST, NUMBER
+from dcomp.processors import wait_passively
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -19,7 +20,7 @@ FLAGS = re.compile("-[a-z]+")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command and exit: 0, 1 for what went wrong, 2 for wrong usage; errors are one `error: ...` line.
+    """Run a command and exit: 0, 1 for what is wrong, 2 for wrong usage, 3 for a missed gate; errors are one line.
 
     With `DCOMP_DEBUG` set, errors show their traceback.
     """
@@ -30,9 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run a command and return its exit code."""
     from dcomp.cli.app import command
+    from dcomp.cli.console import cleared
 
+    wait_passively()
     try:
-        result = command().main(list(arguments), prog_name="dcomp", standalone_mode=False)
+        with cleared():
+            result = command().main(list(arguments), prog_name="dcomp", standalone_mode=False)
         sys.stdout.flush()
         if result == INTERRUPTED:  # some parsers turn Ctrl-C into this code
             raise KeyboardInterrupt

@@ -14,7 +14,10 @@ from dcomp.processes import COUNT
 TOGETHER = ("train", "prune", "quantize", "eval")
 """The commands that several processes may run as one."""
 
-EPILOG = "DCOMP_DATA names the folder of data sets; DCOMP_DEBUG=1 shows the traceback of an error."
+EPILOG = (
+    "Exit codes: 0 done, 1 something is wrong, 2 wrong usage, 3 a gate is missed. "
+    "DCOMP_DATA names the folder of data sets; DCOMP_DEBUG=1 shows the traceback of an error."
+)
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -1,12 +1,15 @@
 """encode, decode: checkpoint <-> .dcz, without torch."""
 
-from typing import Annotated
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
+from dcomp.cli import outcome
 from dcomp.cli.console import observer, say
 from dcomp.cli.files import PIPE, Destination, FolderDestination, opened
-from dcomp.cli.options import Force, Input, MaxMemory, Output, Quiet, Workers, options_of
+from dcomp.cli.options import Force, Input, Json, MaxMemory, Output, Quiet, Workers, options_of
 from dcomp.settings import EncodeSettings
 
 
@@ -15,9 +18,10 @@ def encode(
     settings: EncodeSettings,
     input: Input = None,
     output: Output = None,
-    threads: Workers = 1,
+    workers: Workers = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the size and write nothing.")] = False,
     force: Force = False,
+    as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Write a checkpoint as a .dcz file, losslessly, in as few bytes as its zeros and shared values allow.
@@ -27,18 +31,34 @@ def encode(
     from dcomp import sources, stages
     from dcomp.files import Counted
 
-    destination = None if dry_run else Destination(output, input, ".dcz", force=force)
+    destination = None if dry_run else Destination(output, input, ".dcz", force=force, as_json=as_json)
     watcher = observer(quiet)
     with opened(input) as path:
         checkpoint = sources.load_checkpoint(path)
         if destination is None:
             counted = Counted()
-            stages.encode(checkpoint, counted, settings, watcher, workers=threads)
-            say(_summary(checkpoint.nbytes, counted.nbytes))
+            stages.encode(checkpoint, counted, settings, watcher, workers=workers)
+            if as_json:
+                sizes = {"bytes": counted.nbytes, "dense_bytes": checkpoint.nbytes}
+                outcome.show("encode", None, {**sizes, "ratio": checkpoint.nbytes / counted.nbytes})
+            else:
+                say(_summary(checkpoint.nbytes, counted.nbytes))
             return
-        destination.write(lambda file: stages.encode(checkpoint, file, settings, watcher, workers=threads))
+        destination.write(lambda file: stages.encode(checkpoint, file, settings, watcher, workers=workers))
         if destination.bytes:
             watcher.note(_summary(checkpoint.nbytes, destination.bytes))
+        if as_json:
+            outcome.show("encode", destination.path, _sizes(destination.path))
+
+
+def _sizes(container: Path) -> dict[str, Any]:
+    """Describe a container by its directory: dense bytes, ratio, and the bytes and encoding of each tensor."""
+    from dcomp.container.reader import Container
+    from dcomp.reporting import outline
+
+    listing = outline.of(Container.open(container))
+    tensors = [asdict(line) for line in listing.tensors]
+    return {"dense_bytes": listing.dense_bytes, "ratio": listing.ratio, "tensors": tensors}
 
 
 def _summary(dense_bytes: int, file_bytes: int) -> str:
@@ -53,6 +73,7 @@ def decode(
     ] = None,
     max_memory: MaxMemory = 8,
     force: Force = False,
+    as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Restore the checkpoint that was encoded, bit for bit; shards come back as a folder of shards.
@@ -67,12 +88,16 @@ def decode(
         decoded = stages.decode(Container.open(path, max_memory=int(max_memory * 2**30)), tensor)
         one_file = tensor is not None or (output is not None and output.suffix == ".safetensors") or output == PIPE
         if shards.is_sharded(decoded) and not one_file:
-            folder = FolderDestination(output, input, ".decoded", force=force)
+            folder = FolderDestination(output, input, ".decoded", force=force, as_json=as_json)
             folder.write(lambda into: stages.save_shards(decoded, into, watcher))
+            written = folder.path
         else:
-            destination = Destination(output, input, ".decoded.safetensors", force=force)
+            destination = Destination(output, input, ".decoded.safetensors", force=force, as_json=as_json)
             destination.write(lambda file: stages.save(decoded, file, watcher))
+            written = destination.path
         watcher.note(f"{len(decoded.tensors)} tensors, {decoded.nbytes:,} bytes")
+        if as_json:
+            outcome.show("decode", written, {"tensors": len(decoded.tensors), "dense_bytes": decoded.nbytes})
 
 
 def register(app: typer.Typer) -> None:

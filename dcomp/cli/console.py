@@ -1,7 +1,8 @@
-"""What a person sees while a command works: notes and a progress bar, on standard error."""
+"""What a person sees while a command works: notes, a line an epoch and a progress bar, on standard error."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -9,92 +10,158 @@ from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
+    ProgressColumn,
+    SpinnerColumn,
     TaskID,
     TextColumn,
+    TimeElapsedColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.table import Column
 
-from dcomp.observer import EpochRecord, Silent
+from dcomp.observer import EpochRecord, Kept, Silent
 from dcomp.processes import FIRST
 
 if TYPE_CHECKING:
     import numpy as np
 
+SHORTEST_BAR = 8
+
 
 class Terminal:
-    """An observer that shows notes and, where standard error is a terminal, a bar; elsewhere a line an epoch."""
+    """An observer that shows notes and epochs, and what is being done where standard error is a terminal."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._progress: Progress | None = None
         self._task = TaskID(0)
-        self._error = ""
+        self._stage = self._what = ""
+        self._epoch = self._epochs = self._steps_per_epoch = 0
 
     def note(self, text: str) -> None:
         """Print a line."""
         self._console.print(text, markup=False)
 
-    def started(self, steps: int, history: Sequence[EpochRecord] = ()) -> None:
-        """Show the bar."""
-        self._error = ""
-        if self._console.is_terminal:
-            self._progress = Progress(
-                BarColumn(),
-                TextColumn("{task.percentage:3.0f} %  {task.fields[figures]}"),
-                TimeRemainingColumn(),
-                console=self._console,
-                transient=True,
-            )
-            self._task = self._progress.add_task("", total=steps, figures="")
-            self._progress.start()
+    def stage(self, name: str) -> None:
+        """Name the stage in front of what is shown from now on."""
+        self._stage, self._what = name, ""
+
+    def doing(self, what: str) -> None:
+        """Show it, with the seconds that it takes."""
+        self._what = what
+        self._show(SpinnerColumn(), _text("{task.description}"), TimeElapsedColumn(), total=None, head=what)
+
+    def started(self, steps: int, history: Sequence[EpochRecord] = (), epochs: int = 0) -> None:
+        """Show a bar, of all epochs if there are some."""
+        self._epoch, self._epochs = len(history) + 1, epochs
+        self._steps_per_epoch = steps // epochs if epochs else steps
+        columns = (
+            _text("{task.description}"),
+            _bar(),
+            _text("{task.fields[figures]}"),
+            TimeRemainingColumn(compact=True),
+        )
+        self._show(*columns, total=steps, head=self._place())
 
     def stepped(self, done: int, loss: float, accuracy: float) -> None:
         """Move the bar."""
         if self._progress is not None:
-            figures = f"loss {loss:.3f}  accuracy {100 * accuracy:.1f} %{self._error}"
+            batch = done - max(self._epoch - 1, 0) * self._steps_per_epoch
+            figures = f"batch {batch}/{self._steps_per_epoch}  loss {loss:.3f}  error {100 * (1 - accuracy):.1f} %"
             self._progress.update(self._task, completed=done, figures=figures)
 
     def finished_epoch(self, record: EpochRecord) -> None:
-        """Remember the validation error for the bar, or print the epoch."""
+        """Print the epoch in a line that stays."""
         loss, error = record.val_loss, record.val_error
-        self._error = "" if error is None else f"  validation error {error:.2f} %"
-        if self._progress is None:
-            validation = "" if error is None else f", validation loss {loss:.4f}, error {error:.2f} %"
-            self.note(f"epoch {record.epoch}: loss {record.train_loss:.4f}{validation}")
+        validation = "" if error is None else f", validation loss {loss:.4f}, error {error:.2f} %"
+        self.note(f"epoch {record.epoch}: loss {record.train_loss:.4f}{validation}")
+        self._epoch = min(record.epoch + 1, self._epochs)
+        if self._progress is not None:
+            self._progress.update(self._task, description=self._named(self._place()))
+
+    def kept(self, kept: Kept) -> None:
+        """Print which epoch it is, why, and what speaks against that."""
+        self.note(kept.reason)
+        if kept.warning is not None:
+            self.note(kept.warning)
 
     def weights(self, epoch: int, tensors: "Mapping[str, np.ndarray]") -> None:
         """Show nothing."""
 
     def started_bytes(self, total: int) -> None:
         """Show a bar in bytes."""
-        if self._console.is_terminal:
-            self._progress = Progress(
-                BarColumn(),
-                DownloadColumn(),
-                TransferSpeedColumn(),
-                TimeRemainingColumn(),
-                console=self._console,
-                transient=True,
-            )
-            self._task = self._progress.add_task("", total=total)
-            self._progress.start()
+        columns = _bar(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(compact=True)
+        self._show(_text("{task.description}"), *columns, total=total, head=self._what)
 
     def advanced(self, nbytes: int) -> None:
         """Move the bar."""
         if self._progress is not None:
             self._progress.update(self._task, advance=nbytes)
 
+    def started_points(self, total: int) -> None:
+        """Show a bar of the points of a sweep."""
+        columns = _text("{task.completed} of {task.total} points"), _bar(), _text("{task.description}", ratio=3)
+        self._show(*columns, TimeElapsedColumn(), total=total, head="")
+
+    def points(self, done: int, running: Sequence[str]) -> None:
+        """Move the bar, and name what runs."""
+        if self._progress is not None:
+            description = f"running {', '.join(running)}" if running else ""
+            self._progress.update(self._task, completed=done, description=description)
+
     def finished(self) -> None:
-        """Take the bar away."""
+        """Take away what is shown."""
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
 
+    def _show(self, *columns: ProgressColumn, total: int | None, head: str) -> None:
+        """Show one line in place of the one before; where no terminal is, nothing."""
+        self.finished()
+        if self._console.is_terminal:
+            self._progress = Progress(*columns, console=self._console, transient=True, expand=total is not None)
+            self._task = self._progress.add_task(self._named(head), total=total, figures="")
+            self._progress.start()
+
+    def _place(self) -> str:
+        """Say where in its epochs a training is; what else counts steps has none."""
+        return f"epoch {self._epoch}/{self._epochs}" if self._epochs else self._what
+
+    def _named(self, text: str) -> str:
+        """Put the stage's name in front."""
+        return " ".join(part for part in (self._stage, text) if part)
+
+
+def _text(template: str, *, ratio: int | None = None) -> TextColumn:
+    """Make a column of plain text in one line, which loses its end where the terminal is narrow."""
+    return TextColumn(template, markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=ratio))
+
+
+def _bar() -> BarColumn:
+    """Make a bar that takes the room that is left."""
+    return BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=SHORTEST_BAR))
+
+
+_shown: list[Terminal] = []
+
 
 def observer(quiet: bool) -> Terminal | Silent:
-    """Who watches a command."""
-    return Terminal() if FIRST and not quiet else Silent()
+    """Choose who watches a command."""
+    if quiet or not FIRST:
+        return Silent()
+    _shown.append(Terminal())
+    return _shown[-1]
+
+
+@contextmanager
+def cleared() -> Iterator[None]:
+    """Run a block after which no bar is left on the terminal, also where an error ends it."""
+    try:
+        yield
+    finally:
+        while _shown:
+            _shown.pop().finished()
 
 
 def say(text: str) -> None:

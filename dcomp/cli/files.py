@@ -43,7 +43,9 @@ def opened(source: Path | None) -> Iterator[Path]:
 class Destination:
     """Where a command's output goes; made, and so checked, before the work begins."""
 
-    def __init__(self, output: Path | None, source: Path | None, suffix: str, *, force: bool) -> None:
+    def __init__(
+        self, output: Path | None, source: Path | None, suffix: str, *, force: bool, as_json: bool = False
+    ) -> None:
         """Choose the output.
 
         Args:
@@ -52,15 +54,19 @@ class Destination:
             source: the input.
             suffix: of the sibling, like `.pruned.safetensors`.
             force: whether an existing file may be replaced.
+            as_json: whether standard output is for a JSON document, which has the path.
 
         Raises:
-            UsageError: the input is a folder.
+            UsageError: the input is a folder, or the output and the document would both go to standard output.
             OutputError: the file exists and may not be replaced, or binary would go to a terminal.
         """
         if output is None:
             output = PIPE if _is_pipe(source) else _sibling(source, suffix)
         self._path = output
         self._force = force
+        self._as_json = as_json
+        if as_json and output == PIPE:
+            raise UsageError("--json prints on standard output, where the result would go: name a file with -o")
         if not FIRST:  # who writes nothing
             return
         if output != PIPE:
@@ -80,7 +86,8 @@ class Destination:
             return
         with replacing(self._path, force=self._force) as file:
             write(file)
-        say(str(self._path))
+        if not self._as_json:
+            say(str(self._path))
 
     def state(self, *, resume: bool, save_every: float) -> StateFile | None:
         """Where the state of a stage that trains is kept: beside the output, and nowhere for standard output.
@@ -99,6 +106,11 @@ class Destination:
         return state
 
     @property
+    def path(self) -> Path:
+        """The file, or `-` for standard output."""
+        return self._path
+
+    @property
     def bytes(self) -> int | None:
         """Size of the file written; None for standard output."""
         return None if self._path == PIPE else self._path.stat().st_size
@@ -107,7 +119,9 @@ class Destination:
 class FolderDestination:
     """Where shards go; made, and so checked, before the work begins."""
 
-    def __init__(self, output: Path | None, source: Path | None, suffix: str, *, force: bool) -> None:
+    def __init__(
+        self, output: Path | None, source: Path | None, suffix: str, *, force: bool, as_json: bool = False
+    ) -> None:
         """Choose the folder: the one named, else a sibling of the input with that suffix.
 
         Raises:
@@ -118,13 +132,20 @@ class FolderDestination:
             raise UsageError("the shards need a folder; name one with -o, or -o - for one file on standard output")
         self._path = output or _sibling(source, suffix)
         self._force = force
+        self._as_json = as_json
         check_folder(self._path, force=force)
 
     def write(self, write: Callable[[Path], object]) -> None:
         """Fill the folder, whole or not at all; its path is then the last line on standard output."""
         with replacing_folder(self._path, force=self._force) as folder:
             write(folder)
-        say(str(self._path))
+        if not self._as_json:
+            say(str(self._path))
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self._path
 
 
 def write_beside(path: Path, content: bytes, watcher: Observer, *, force: bool) -> None:

@@ -62,7 +62,7 @@ def bench(
     input: Input = None,
     seconds: Annotated[float, typer.Option("-t", "--seconds", min=0, help="Least time for each figure.")] = 2,
     levels: Annotated[str, typer.Option(help="zstd levels to compare with.", metavar="N,...")] = "3,19",
-    threads: Workers = 1,
+    workers: Workers = 1,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -85,7 +85,7 @@ def bench(
         raise UsageError(f"--levels {levels}: zstd has the levels {benchmark.LOWEST} to {benchmark.HIGHEST}")
     watcher = observer(quiet)
     with opened(input) as path:
-        rows = benchmark.measure(sources.load_checkpoint(path), chosen, seconds, watcher.note, workers=threads)
+        rows = benchmark.measure(sources.load_checkpoint(path), chosen, seconds, watcher.note, workers=workers)
     if as_json:
         say(json.dumps([asdict(row) for row in rows], indent=2))
     else:

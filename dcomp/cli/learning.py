@@ -7,9 +7,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dcomp.cli import outcome
 from dcomp.cli.console import observer
 from dcomp.cli.files import Destination, opened
-from dcomp.cli.options import Architecture, Force, Input, Log, Output, Quiet, Resume, SaveEvery, TensorBoard, options_of
+from dcomp.cli.options import (
+    Architecture,
+    Force,
+    Input,
+    Json,
+    Log,
+    Output,
+    Quiet,
+    Resume,
+    SaveEvery,
+    TensorBoard,
+    options_of,
+)
 from dcomp.errors import UsageError
 from dcomp.files import check_replaceable
 from dcomp.journal import Journal
@@ -33,6 +46,7 @@ def train(
     log: Log = None,
     tensorboard: TensorBoard = None,
     force: Force = False,
+    as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Train a network and write its best epoch by validation error. Ctrl-C saves the state, --resume goes on from it.
@@ -42,14 +56,16 @@ def train(
     from dcomp import checkpoint, sources, stages
 
     name = architecture.rpartition(":")[2]
-    destination = Destination(output or Path(f"{name}.safetensors"), None, "", force=force)
+    destination = Destination(output or Path(f"{name}.safetensors"), None, "", force=force, as_json=as_json)
     state = destination.state(resume=resume, save_every=save_every)
-    watchers = _watchers(settings, quiet, log, tensorboard, force=force or resume)
+    watchers, record = _watchers("train", settings, quiet, log, tensorboard, force=force or resume)
     begun = sources.load_checkpoint(start) if start else None
     trained = stages.train(settings, watchers, start=begun, state=state)
     destination.write(lambda file: checkpoint.save(trained, file))
     if state is not None and FIRST:
         state.remove()
+    if as_json:
+        outcome.show("train", destination.path, {**outcome.of_checkpoint(trained), **record.as_dict()})
 
 
 @options_of(PruneSettings)
@@ -63,6 +79,7 @@ def prune(
     log: Log = None,
     tensorboard: TensorBoard = None,
     force: Force = False,
+    as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Set the least important weights to zero; with --epochs the network retrains meanwhile.
@@ -71,15 +88,14 @@ def prune(
     """
     from dcomp import stages
 
-    destination = Destination(output, input, ".pruned.safetensors", force=force)
+    destination = Destination(output, input, ".pruned.safetensors", force=force, as_json=as_json)
     state = destination.state(resume=resume, save_every=save_every) if settings.epochs or resume else None
-    watchers = _watchers(settings, quiet, log, tensorboard, force=force or resume)
-    _rewrite(
-        input,
-        destination,
-        partial(stages.prune, settings=settings, observer=watchers, architecture=architecture, state=state),
-        state,
-    )
+    watchers, record = _watchers("prune", settings, quiet, log, tensorboard, force=force or resume)
+    work = partial(stages.prune, settings=settings, observer=watchers, architecture=architecture, state=state)
+    made = _rewrite(input, destination, work, state)
+    if as_json:
+        described = outcome.of_checkpoint(made)
+        outcome.show("prune", destination.path, {**described, **record.as_dict()})
 
 
 @options_of(QuantizeSettings)
@@ -93,6 +109,7 @@ def quantize(
     log: Log = None,
     tensorboard: TensorBoard = None,
     force: Force = False,
+    as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Let the kept weights of each layer share 2^bits values; with --epochs those values then train.
@@ -101,32 +118,33 @@ def quantize(
     """
     from dcomp import stages
 
-    destination = Destination(output, input, ".quantized.safetensors", force=force)
+    destination = Destination(output, input, ".quantized.safetensors", force=force, as_json=as_json)
     state = destination.state(resume=resume, save_every=save_every) if settings.epochs or resume else None
-    watchers = _watchers(settings, quiet, log, tensorboard, force=force or resume)
-    _rewrite(
-        input,
-        destination,
-        partial(stages.quantize, settings=settings, observer=watchers, architecture=architecture, state=state),
-        state,
-    )
+    watchers, record = _watchers("quantize", settings, quiet, log, tensorboard, force=force or resume)
+    work = partial(stages.quantize, settings=settings, observer=watchers, architecture=architecture, state=state)
+    made = _rewrite(input, destination, work, state)
+    if as_json:
+        described = outcome.of_checkpoint(made, count_values=True)
+        outcome.show("quantize", destination.path, {**described, **record.as_dict()})
 
 
 def _watchers(
-    settings: LearningSettings, quiet: bool, log: Path | None, tensorboard: Path | None, *, force: bool
-) -> Observer:
-    """Those who watch a training: the person, a CSV file, TensorBoard.
+    stage: str, settings: LearningSettings, quiet: bool, log: Path | None, tensorboard: Path | None, *, force: bool
+) -> tuple[Observer, outcome.Record]:
+    """Choose those who watch a stage: the person, a CSV file, TensorBoard, and the record for `--json`, given again.
 
     Raises:
         OutputError: the CSV file exists and may not be replaced.
-        UsageError: there are no epochs to log, or TensorBoard is not installed.
+        UsageError: there are no epochs to log or compute, or TensorBoard is not installed.
     """
-    for option, value in (("--log", log), ("--tensorboard", tensorboard)):
+    for option, value in (("--log", log), ("--tensorboard", tensorboard), ("--threads", settings.threads)):
         if value is not None and not settings.epochs:
             raise UsageError(f"{option} is about epochs: give --epochs as well, or leave it out")
-    watchers: list[Observer] = [observer(quiet)]
+    record = outcome.Record()
+    watchers: list[Observer] = [observer(quiet), record]
+    watchers[0].stage(stage)
     if not FIRST:
-        return watchers[0]
+        return watchers[0], record
     if log is not None:
         check_replaceable(log, force=force)
         watchers.append(Journal(log))
@@ -134,7 +152,7 @@ def _watchers(
         from dcomp.learning.curves import Curves
 
         watchers.append(Curves(tensorboard))
-    return Together(*watchers)
+    return Together(*watchers), record
 
 
 def _rewrite(
@@ -142,7 +160,7 @@ def _rewrite(
     destination: Destination,
     stage: "Callable[[Checkpoint], Checkpoint]",
     state: StateFile | None,
-) -> None:
+) -> "Checkpoint":
     """Read a checkpoint, put it through a stage, and write what comes out; the state has then served its purpose."""
     from dcomp import checkpoint, sources
 
@@ -151,6 +169,7 @@ def _rewrite(
         destination.write(lambda file: checkpoint.save(made, file))
     if state is not None and FIRST:
         state.remove()
+    return made
 
 
 def register(app: typer.Typer) -> None:

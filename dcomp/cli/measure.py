@@ -28,8 +28,10 @@ def evaluate(
     """
     from dcomp import sources, stages
 
+    watcher = observer(quiet)
+    watcher.stage("eval")
     with opened(input) as path:
-        result = stages.evaluate(sources.load_checkpoint(path), settings, observer(quiet), architecture=architecture)
+        result = stages.evaluate(sources.load_checkpoint(path), settings, watcher, architecture=architecture)
     if as_json:
         say(json.dumps(asdict(result)))
     else:

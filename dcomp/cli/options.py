@@ -18,7 +18,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Architecture = Annotated[
     str | None, typer.Option("--arch", help="Network of the checkpoint, if it does not say, or package.module:factory.")
 ]
-Workers = Annotated[int, typer.Option("-T", "--threads", min=1, help="Processes that encode at the same time.")]
+Workers = Annotated[int, typer.Option("-T", "--workers", min=1, help="Processes that encode at the same time.")]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="Threads that compute; those that are free, one for a small network.")
+]
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on from the state of a stopped run.", rich_help_panel="Training")
 ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dcomp.cli.console import observer, say
-from dcomp.cli.options import Json, Quiet, SaveEvery
+from dcomp.cli.options import Json, Quiet, SaveEvery, Threads
 from dcomp.errors import StoppedError, UsageError
 from dcomp.resumption import SAVE_EVERY
 
@@ -23,6 +23,7 @@ def run(
     ] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Folder that holds data sets.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for all outputs; runs/NAME unless given.")] = None,
+    threads: Threads = None,
     save_every: SaveEvery = SAVE_EVERY,
     tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard's files beside the outputs.")] = False,
     force: Annotated[bool, typer.Option("-f", "--force", help="Run stages that are done again.")] = False,
@@ -40,6 +41,7 @@ def run(
     from dcomp.recipe import load
 
     overrides = [*(overrides or []), *([f"data_dir={json.dumps(str(data_dir))}"] if data_dir else [])]
+    overrides += [f"threads={threads}"] if threads else []
     settings = load(recipe, overrides)
     if tensorboard and not settings.trains:
         raise UsageError(f"--tensorboard is about epochs, and {recipe} has none: leave it out")
@@ -54,7 +56,9 @@ def run(
 
 
 def demo(
-    out: Annotated[Path | None, typer.Option(help="Folder to keep the outputs in.")] = None, quiet: Quiet = False
+    out: Annotated[Path | None, typer.Option(help="Folder to keep the outputs in.")] = None,
+    threads: Threads = None,
+    quiet: Quiet = False,
 ) -> None:
     """See the whole pipeline on scikit-learn's handwritten digits: offline, in less than a minute.
 
@@ -64,7 +68,7 @@ def demo(
 
     with tempfile.TemporaryDirectory(prefix="dcomp-demo-") as temporary:
         try:
-            summary = demonstration.run(out or Path(temporary), observer(quiet))
+            summary = demonstration.run(out or Path(temporary), observer(quiet), threads)
         except StoppedError as stopped:
             if out is None:  # the state goes with the folder
                 raise KeyboardInterrupt from stopped

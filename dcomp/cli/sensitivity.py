@@ -56,6 +56,7 @@ def sensitivity(
     if plot is not None:
         plots.check_possible(plot)
     watcher = observer(quiet)
+    watcher.stage("sensitivity")
     with opened(input) as path:
         result = stages.sensitivity(sources.load_checkpoint(path), settings, watcher, architecture=architecture)
     name = input.name if input is not None and input != PIPE else "standard input"

@@ -24,6 +24,9 @@ def sweep(
     data_dir: Annotated[Path | None, typer.Option(help="Folder that holds data sets.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for all outputs; runs/NAME-sweep unless given.")] = None,
     jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Runs at the same time.")] = 1,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads that compute, all runs together; those that are free.")
+    ] = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw errors against bytes as a PNG image.")] = None,
     as_csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the table there too.")] = None,
     force: Annotated[bool, typer.Option("-f", "--force", help="Run stages that are done again.")] = False,
@@ -46,6 +49,7 @@ def sweep(
     from dcomp.sweep import Sweep
 
     fixed = [f"data_dir={json.dumps(str(data_dir))}"] if data_dir else []
+    fixed += [f"threads={max(1, threads // jobs)}"] if threads else []
     points = points_of(recipe, overrides or [], fixed)
     if plot is not None:
         plots.check_possible(plot)

@@ -21,6 +21,9 @@ FOUND = 0
 FOUND_WITHIN = 8
 """Bits that are found are no more than so many."""
 
+NAMED = 3
+"""So many tensors a note names; of the others it tells the number."""
+
 RATE_WEIGHT = 0.01
 """What a bit is worth where bits are found and nothing is said about it."""
 
@@ -76,6 +79,7 @@ def shared(
     """The tensors that `bits` has, their kept weights at no more than 2^bits values each (paper, section 3)."""
     rng = np.random.default_rng(settings.seed)
     made: dict[str, np.ndarray] = {}
+    smaller: list[str] = []
     for names, own_bits in bits.items():
         weights = tensors[names[0]]
         kept = weights[weights != 0]
@@ -86,8 +90,10 @@ def shared(
         if own_bits == FOUND:
             observer.note(f"{names[0]}: {codebook.size} values are worth their bytes")
         elif codebook.size < 2**own_bits:
-            allowed = f"fewer than the {2**own_bits} that {own_bits} bits allow"
-            observer.note(f"{names[0]}: {codebook.size} values, {allowed}")
+            smaller.append(f"{names[0]} {codebook.size} of {2**own_bits}")
+    if smaller:
+        more = f" and {len(smaller) - NAMED} more" if len(smaller) > NAMED else ""
+        observer.note(f"smaller codebooks than the bits allow, which saves bytes: {', '.join(smaller[:NAMED])}{more}")
     return made
 
 

@@ -41,7 +41,7 @@ class Curves(Silent):
         self._folder = folder
         self._writer: SummaryWriter | None = None
 
-    def started(self, steps: int, history: Sequence[EpochRecord] = ()) -> None:
+    def started(self, steps: int, history: Sequence[EpochRecord] = (), epochs: int = 0) -> None:
         """Open a file; epochs that an earlier run wrote after those it saved are hidden."""
         try:
             self._writer = self._make(str(self._folder), purge_step=len(history) + 1 if history else None)

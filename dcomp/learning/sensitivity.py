@@ -80,6 +80,7 @@ def curves_of(probe: Probe, weights: Weights, settings: SensitivitySettings, obs
     amounts: dict[Setting, tuple[float, ...]] = {"sparsity": settings.prune, "bits": settings.bits[::-1]}
     curves = []
     done = 0
+    observer.doing("layer by layer")
     observer.started(len(weights) * sum(map(len, amounts.values())))
     try:
         for name, array in weights.items():

@@ -15,7 +15,7 @@ from dcomp.learning import architectures, constraints, datasets, distributed, fi
 from dcomp.learning.architectures import arguments
 from dcomp.learning.architectures.arguments import Arguments
 from dcomp.learning.datasets import Dataset, Form, Split
-from dcomp.learning.devices import choose_device
+from dcomp.learning.devices import choose_device, choose_threads
 from dcomp.learning.dropout import DropoutRule
 from dcomp.learning.evaluation import Evaluation, evaluate
 from dcomp.learning.losses import Loss
@@ -58,6 +58,7 @@ class Session:
         data = _load(known, settings, observer)
         train, validation = data.split_validation(settings.val_split, settings.seed)
         self._train, self._validation = train.to(self._device), validation.to(self._device)
+        observer.doing(f"building {architecture}")
         self._arguments, self._resize = known.complete(data.train), known.resize
         torch.manual_seed(settings.seed)
         self._model = distributed.synchronized(_filled(architecture, self._arguments, checkpoint).to(self._device))
@@ -66,6 +67,7 @@ class Session:
                 architectures.load_pretrained(self._model, architecture)
         _lay_out(self._model, one_image(self._train))
         classes = check_fit(self._model, self._train, architecture)
+        choose_threads(settings.threads, self._model, one_image(self._train), observer)
         self._teacher = _teacher(teacher, self._train, classes) if teacher is not None else None
         self._dropout = DropoutRule(self._model, one_image(self._train))
         self._dtypes = {name: array.dtype for name, array in checkpoint.tensors.items()} if checkpoint else {}
@@ -218,8 +220,10 @@ def network_for(
     device = distributed.join(choose_device(settings.device))
     known = Arguments(architecture, checkpoint, settings)
     split = part(_load(known, settings, observer)).to(device)
+    observer.doing(f"measuring errors of {architecture}")
     model = _filled(architecture, known.complete(split), checkpoint).to(device)
     check_fit(model, split, architecture)
+    choose_threads(settings.threads, model, one_image(split), observer)
     return model, split
 
 
@@ -271,6 +275,7 @@ def _load(known: Arguments, settings: DataSettings, observer: Observer) -> Datas
         cache=settings.cache,
         observer=observer,
     )
+    observer.doing(f"loading {settings.data}")
     with distributed.first_goes_ahead():
         return datasets.load(settings.data, settings.data_dir, form)
 

@@ -18,18 +18,19 @@ from dcomp.errors import CheckpointError, DcompError, first_line
 from dcomp.learning import constraints, distributed, state
 from dcomp.learning.averaging import Average
 from dcomp.learning.datasets import Split
-from dcomp.learning.devices import check_compiler, in_precision
+from dcomp.learning.devices import check_compiler, go_on_with_threads, in_precision
 from dcomp.learning.evaluation import Evaluation, evaluate
 from dcomp.learning.losses import Loss
 from dcomp.learning.optimization import LearningRate, make_optimizer
 from dcomp.learning.state import Keeper
-from dcomp.observer import EpochRecord, Observer
+from dcomp.observer import EpochRecord, Kept, Observer
 from dcomp.processes import COUNT, FIRST, NUMBER
 from dcomp.resumption import Stop
 from dcomp.settings import LearningSettings
 
 LOSS = "loss"  # the name of an epoch's loss so far, in a state
 NOTIFY_EVERY = 20  # steps; asking a device for its loss at each step would make it wait
+NOTIFY_AFTER = 2.0  # seconds, where so many steps take longer
 
 Event = tuple[float, Callable[[], None]]
 """A time in epochs, and what happens before the first step from then on."""
@@ -128,7 +129,7 @@ class _Training:
     def to_end(self) -> list[EpochRecord]:
         """Train what is left of the epochs, and put the best of them into the model."""
         self._logits_of = self._forward()
-        self._observer.started(self._total_steps, self._history)
+        self._observer.started(self._total_steps, self._history, self._settings.epochs)
         if self._step == 0:
             self._observer.weights(0, constraints.effective_tensors(self._model))
         with Stop(listening=self._keeper is not None) as stop:
@@ -138,6 +139,7 @@ class _Training:
                     self._save(self._keeper)
         if self._best is not None:
             self._model.load_state_dict(self._best[1])
+        self._observer.kept(self._kept())
         self._observer.weights(self._settings.epochs, constraints.effective_tensors(self._model))
         return self._history
 
@@ -161,10 +163,10 @@ class _Training:
                 self._average.step(self._step)
             self._epoch_loss += loss.detach() * (len(labels) if weight else 0)
             recent.add(loss.detach(), (logits.detach().argmax(1) == labels).float().mean())
-            notify = self._step % NOTIFY_EVERY == 0 or self._step == self._total_steps
-            if notify:
+            agree = self._step % NOTIFY_EVERY == 0 or self._step == self._total_steps
+            if agree or recent.seconds > NOTIFY_AFTER:
                 self._observer.stepped(self._step, *recent.take())
-            if (notify or COUNT == 1) and distributed.any_of(stop.asked, self._device):  # several have to agree
+            if (agree or COUNT == 1) and distributed.any_of(stop.asked, self._device):  # several have to agree
                 self._stop()
         with self._average.in_place() if self._average is not None else nullcontext():
             self._finish_epoch(began)
@@ -228,6 +230,17 @@ class _Training:
         if record.epoch > self._eligible_after and (self._best is None or rank <= self._best[0]):
             self._best = rank, copy.deepcopy(self._model.state_dict())
 
+    def _kept(self) -> Kept:
+        """Say which epoch is in the model, and what it was chosen by."""
+        epochs, candidates = len(self._history), [r for r in self._history if r.epoch > self._eligible_after]
+        first = candidates[0].epoch if candidates else epochs
+        if self._best is None or not len(self._validation):
+            return Kept(epochs, epochs, first, None, 0, tied=False)
+        error, loss = self._best[0]
+        equals = [record for record in candidates if record.val_error == error]
+        epoch = next((record.epoch for record in reversed(equals) if record.val_loss == loss), 0)
+        return Kept(epoch, epochs, first, error, len(self._validation), tied=len(equals) > 1)
+
     def _evaluate(self) -> Evaluation:
         return evaluate(self._model, self._validation, self._settings.precision)
 
@@ -253,6 +266,7 @@ class _Training:
             parts["average"] = {str(number): average for number, average in enumerate(self._average.tensors)}
         facts: dict[str, Any] = {
             "step": self._step,
+            "threads": torch.get_num_threads(),
             "examples": len(self._train),
             "history": [vars(record) for record in self._history],
             "best": self._best[0] if self._best is not None else None,
@@ -275,6 +289,7 @@ class _Training:
         try:
             if facts["examples"] != len(self._train):
                 raise ValueError(f"it is of {facts['examples']} training examples, not {len(self._train)}")
+            go_on_with_threads(facts["threads"], self._settings.threads)
             self._model.load_state_dict(parts["model"])
             state.restore_optimizer(self._optimizer, parts.get("optimizer", {}), facts["optimizer"])
             self._rate.restore(facts["rate"])
@@ -303,6 +318,7 @@ class Recent:
     """Loss and accuracy summed on the device since they were last shown."""
 
     def __init__(self) -> None:
+        self._began = time.perf_counter()
         self._loss: list[Tensor] = []
         self._accuracy: list[Tensor] = []
 
@@ -311,11 +327,17 @@ class Recent:
         self._loss.append(loss)
         self._accuracy.append(accuracy)
 
+    @property
+    def seconds(self) -> float:
+        """How long ago they were shown."""
+        return time.perf_counter() - self._began
+
     def take(self) -> tuple[float, float]:
         """Mean loss and accuracy of the batches since the last call."""
         means = torch.stack(self._loss).mean().item(), torch.stack(self._accuracy).mean().item()
         self._loss.clear()
         self._accuracy.clear()
+        self._began = time.perf_counter()
         return means
 
 

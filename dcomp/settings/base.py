@@ -11,7 +11,7 @@ from pydantic import (
 
 from dcomp.errors import UsageError
 
-WITHOUT_EFFECT = {"data_dir", "device", "cache", "workers", "compile"}
+WITHOUT_EFFECT = {"data_dir", "device", "cache", "workers", "threads", "compile"}
 """Settings that change how a stage is run and not what comes out (but for rounding)."""
 
 

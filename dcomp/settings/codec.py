@@ -17,4 +17,4 @@ class EncodeSettings(Settings):
 class ReportSettings(Settings):
     """`dcomp report`."""
 
-    min_ratio: float | None = Field(None, gt=0, description="Exit 1 if the ratio of the whole file is below.")
+    min_ratio: float | None = Field(None, gt=0, description="Exit 3 if the ratio of the whole file is below.")

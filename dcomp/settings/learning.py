@@ -47,6 +47,9 @@ class DataSettings(NetworkSettings):
     workers: int | None = Field(None, ge=0, le=256, description="Processes that decode photos; one a core.")
     cache: Path | None = Field(None, description="Folder to keep decoded photos in, for the next epochs and runs.")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps ...")
+    threads: int | None = Field(
+        None, ge=1, le=4096, description="Threads that compute; those that are free, one for a small network."
+    )
 
 
 class LearningSettings(DataSettings):
@@ -127,7 +130,7 @@ class EvalSettings(DataSettings):
 
     data: DataName = Field(description=f"Data set: {', '.join(DATA_NAMES)}.")
     precision: Precision = Field("fp32", description="What the network computes in.")
-    max_error: float | None = Field(None, ge=0, le=100, description="Exit 1 if the top-1 error in percent is above.")
+    max_error: float | None = Field(None, ge=0, le=100, description="Exit 3 if the top-1 error in percent is above.")
 
     @property
     def examples(self) -> str:

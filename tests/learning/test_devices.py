@@ -1,8 +1,11 @@
 import pytest
 import torch
+from torch import nn
 
+from dcomp import processors
 from dcomp.errors import UsageError
-from dcomp.learning import devices
+from dcomp.learning import architectures, devices
+from dcomp.observer import Silent
 
 
 def test_a_device_that_is_not_there_is_a_usage_error():
@@ -27,3 +30,65 @@ def test_without_a_compiler_the_error_says_to_leave_the_option_out(monkeypatch):
     monkeypatch.setattr(torch, "compile", fails)
     with pytest.raises(UsageError, match=r"--compile does not work here \(no C\+\+ compiler\); leave it out"):
         devices.check_compiler(torch.device("cpu"))
+
+
+class Notes(Silent):
+    def __init__(self):
+        self.lines = []
+
+    def note(self, text):
+        self.lines.append(text)
+
+
+@pytest.fixture
+def nobody_said(monkeypatch):
+    """An environment that says nothing of threads, and three free processors; torch's own number comes back."""
+    before = torch.get_num_threads()
+    monkeypatch.delenv(processors.THREADS, raising=False)
+    monkeypatch.setattr(processors, "_free", 3)
+    monkeypatch.setattr(devices, "_told", set())
+    yield
+    torch.set_num_threads(before)
+
+
+SMALL = nn.Linear(10, 10)
+LARGE = nn.Sequential(nn.Linear(10, 2_000_000, bias=False))
+
+
+def chosen(asked, model, notes=None):
+    devices.choose_threads(asked, model, torch.zeros(1, 10), notes or Silent())
+    return torch.get_num_threads()
+
+
+def test_a_small_network_computes_on_one_thread_and_a_large_one_on_those_that_are_free(nobody_said):
+    notes = Notes()
+    assert [chosen(None, model, notes) for model in (SMALL, LARGE, LARGE)] == [1, 3, 3]
+    assert notes.lines == [
+        "1 thread computes, enough for a small network; see --threads",
+        f"3 threads compute, as many as are free of {processors.processors()} processors; see --threads",
+    ]
+
+
+def test_what_a_person_said_about_threads_holds_and_is_not_repeated(nobody_said, monkeypatch):
+    notes = Notes()
+    assert chosen(2, SMALL, notes) == 2
+    monkeypatch.setenv(processors.THREADS, "2")
+    assert chosen(None, SMALL, notes) == 2
+    devices.go_on_with_threads(4, None)
+    assert torch.get_num_threads() == 2
+    assert not notes.lines
+
+
+def test_a_stage_that_goes_on_computes_on_as_many_threads_as_before(nobody_said):
+    devices.go_on_with_threads(2, None)
+    assert torch.get_num_threads() == 2
+    assert chosen(None, LARGE) == 2
+
+
+def test_the_papers_lenets_are_small_and_its_larger_networks_are_not():
+    sizes = {"lenet300": (1, 28), "lenet5": (1, 28), "vgg16-cifar": (3, 32), "alexnet": (3, 227)}
+    counts = {}
+    for name, (channels, side) in sizes.items():
+        counts[name] = devices.multiplications(architectures.build(name), torch.zeros(1, channels, side, side))
+    assert counts["lenet300"] == 784 * 300 + 300 * 100 + 100 * 10
+    assert [count <= devices.SMALL for count in counts.values()] == [True, True, False, False]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dcomp import checkpoint, cli
+from dcomp import checkpoint, cli, processors
 from dcomp.cli import app
 from dcomp.errors import CheckpointError, DataError, UsageError
 from dcomp.learning import distributed
@@ -149,7 +149,7 @@ def test_another_process_than_the_first_tells_of_what_may_be_its_own_error(monke
 
 
 def test_processes_share_the_cores_of_a_machine(monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(processors, "allowed", lambda: 8)
     assert [Storage().processes(sharing) for sharing in (1, 2, 16)] == [8, 4, 1]
     assert Storage(workers=3).processes(2) == 3
 

@@ -75,7 +75,7 @@ def test_an_observer_is_told_of_every_epoch_and_of_the_last_step():
     told: dict[str, list] = {"started": [], "stepped": [], "epochs": []}
 
     class Watching(Silent):
-        def started(self, steps, history=()):
+        def started(self, steps, history=(), epochs=0):
             told["started"].append(steps)
 
         def stepped(self, done, loss, accuracy):
@@ -88,6 +88,71 @@ def test_an_observer_is_told_of_every_epoch_and_of_the_last_step():
 
     training.fit(linear(), blobs(100, 0), blobs(10, 1), settings(epochs=2, batch_size=10), Watching())
     assert told == {"started": [20], "stepped": [20], "epochs": [1, 2]}
+
+
+def always_the_first() -> nn.Module:
+    """A network that says class 0 of every image."""
+    model = linear()
+    with torch.no_grad():
+        model[1].weight.zero_()
+        model[1].bias.copy_(torch.tensor([4.0, 0, 0, 0]))
+    return model
+
+
+def test_the_loss_and_accuracy_shown_are_means_over_the_examples_since_the_last_ones_shown():
+    told = []
+
+    class Watching(Silent):
+        def stepped(self, done, loss, accuracy):
+            told.append((done, loss, accuracy))
+
+    split = blobs(200, 0)
+    split.labels.copy_((torch.arange(200) % 4 == 3).long())  # three of four are right
+    training.fit(
+        always_the_first(), split, blobs(10, 1), settings(epochs=4, batch_size=10, lr=1e-9, momentum=0), Watching()
+    )
+    wrong, right = math.log(math.exp(4) + 3), math.log(math.exp(4) + 3) - 4
+    assert [done for done, _, _ in told] == [20, 40, 60, 80]
+    for _, loss, accuracy in told:
+        assert accuracy == pytest.approx(0.75)
+        assert loss == pytest.approx(0.25 * wrong + 0.75 * right, rel=1e-4)
+
+
+def kept_of(split, model=None, **changes):
+    """What is told of the epoch kept, with the history."""
+    told = []
+
+    class Watching(Silent):
+        def kept(self, kept):
+            told.append(kept)
+
+    arguments = {name: changes.pop(name) for name in ("eligible_after", "start_counts") if name in changes}
+    history = training.fit(model or linear(), blobs(1000, 0), split, settings(**changes), Watching(), **arguments)
+    [kept] = told
+    return kept, history
+
+
+def test_the_epoch_that_is_told_as_kept_has_the_lowest_validation_error():
+    kept, history = kept_of(blobs(300, 1), lr=2.0, lr_schedule="constant")
+    best = min(history, key=lambda record: (record.val_error, record.val_loss))
+    assert (kept.epoch, kept.epochs, kept.first) == (best.epoch, 6, 1)
+    assert (kept.val_error, kept.val_examples) == (best.val_error, 300)
+    assert kept.tied == ([record.val_error for record in history].count(best.val_error) > 1)
+    later, _ = kept_of(blobs(300, 1), lr=2.0, lr_schedule="constant", eligible_after=4.5)
+    assert later.first == 5
+    assert later.epoch in (5, 6)
+
+
+def test_it_is_told_where_no_epoch_or_the_last_one_is_kept():
+    nothing = blobs(10, 1).subset(torch.arange(0))
+    last, _ = kept_of(nothing)
+    assert (last.epoch, last.val_error, last.val_examples) == (6, None, 0)
+    model, validation = linear(), blobs(300, 1)
+    training.fit(model, blobs(2000, 0), validation, settings(), Silent())
+    before = evaluate(model, validation).top1_error
+    none, history = kept_of(validation, model, lr=5.0, lr_schedule="constant", epochs=2, start_counts=True)
+    assert min(record.val_error for record in history) > before
+    assert (none.epoch, none.val_error) == (0, before)
 
 
 def test_events_happen_once_each_at_their_time_and_may_move_masks():

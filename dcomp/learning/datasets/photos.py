@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,6 +13,7 @@ from PIL import Image, ImageFile, ImageOps
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from dcomp import processors
 from dcomp.errors import DataError, OutputError, first_line
 from dcomp.files import replacing
 from dcomp.learning import distributed
@@ -45,7 +45,7 @@ class Storage:
 
     def processes(self, sharing: int) -> int:
         """How many processes decode besides this one, where so many like this share the machine's cores."""
-        return max(1, (os.cpu_count() or 1) // sharing) if self.workers is None else self.workers
+        return max(1, processors.allowed() // sharing) if self.workers is None else self.workers
 
 
 class Photos:
@@ -108,6 +108,7 @@ class Photos:
         shape = len(self), self.storage.side, self.storage.side, self.storage.channels
         observer = self.storage.observer
         observer.note(f"{len(self):,} photos of {self.folder} are decoded into {path}")
+        observer.doing("caching photos")
         observer.started_bytes(int(np.prod(shape)))
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

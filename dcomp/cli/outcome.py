@@ -1,0 +1,105 @@
+"""What a command did, as one JSON document (`--json`)."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dcomp.cli.console import say
+from dcomp.journal import COLUMNS
+from dcomp.observer import EpochRecord, Kept, Silent
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from dcomp.checkpoint import Checkpoint
+
+
+class Record(Silent):
+    """An observer that remembers what it is told.
+
+    Attributes:
+        notes: each in one line.
+        epochs: those of the history first.
+        choice: the epoch that the last training ends with.
+    """
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.epochs: list[EpochRecord] = []
+        self.choice: Kept | None = None
+
+    def note(self, text: str) -> None:
+        """Remember it."""
+        self.notes.append(text)
+
+    def started(self, steps: int, history: Sequence[EpochRecord] = (), epochs: int = 0) -> None:
+        """Begin with the epochs before."""
+        self.epochs = list(history)
+
+    def finished_epoch(self, record: EpochRecord) -> None:
+        """Remember it."""
+        self.epochs.append(record)
+
+    def kept(self, kept: Kept) -> None:
+        """Remember it, and what speaks against it."""
+        self.choice = kept
+        self.notes += [text for text in (kept.reason, kept.warning) if text is not None]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give it as plain data."""
+        epochs = [{name: getattr(record, name) for name in COLUMNS} for record in self.epochs]
+        return {"epochs": epochs, "kept": asdict(self.choice) if self.choice else None, "notes": self.notes}
+
+
+def show(command: str, path: Path | None, content: Mapping[str, Any]) -> None:
+    """Print the document: the command, the path that was written (null: none), its bytes, and what else is given."""
+    document = {"command": command, "path": str(path) if path else None, **content}
+    if path is not None:
+        document = {**document, "bytes": _bytes_of(path)}
+    say(json.dumps(_finite(document), indent=2))
+
+
+def of_checkpoint(checkpoint: "Checkpoint", *, count_values: bool = False) -> dict[str, Any]:
+    """Describe a checkpoint: its sparsity, and each tensor's; with `count_values` also how many values share a tensor.
+
+    Returns:
+        `sparsity`, of all weights that are no biases, and `tensors`: name, dtype, shape, sparsity, and where values
+        are counted `values`, how many differ without zero, and `bits`, what an index into them takes.
+    """
+    from dcomp import layers
+    from dcomp.pruning.budget import sparsity_of
+
+    weights = layers.select(checkpoint.tensors, layers.WEIGHTS)
+    tensors = [_tensor(name, array, count_values=count_values) for name, array in checkpoint.tensors.items()]
+    return {"sparsity": sparsity_of(checkpoint.tensors, weights) if weights else 0.0, "tensors": tensors}
+
+
+def _tensor(name: str, array: "np.ndarray", *, count_values: bool) -> dict[str, Any]:
+    import numpy as np
+
+    from dcomp.dtypes import NAME_OF
+
+    kept = array[array != 0]
+    sparsity = 1 - kept.size / array.size if array.size else 0.0
+    described = {"name": name, "dtype": NAME_OF[array.dtype], "shape": list(array.shape), "sparsity": sparsity}
+    if count_values:
+        values = np.unique(kept).size
+        described |= {"values": values, "bits": math.ceil(math.log2(values)) if values else 0}
+    return described
+
+
+def _bytes_of(path: Path) -> int:
+    """Count the bytes of a file, or of all files in a folder."""
+    return sum(file.stat().st_size for file in path.iterdir()) if path.is_dir() else path.stat().st_size
+
+
+def _finite(value: Any) -> Any:
+    """Replace numbers that JSON does not have by null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,96 @@
+"""`--json` of the commands that write: one JSON document on standard output."""
+
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+EPOCHS = ["--data", "digits", "--epochs", "2", "--device", "cpu"]
+
+
+@pytest.fixture
+def narrow(monkeypatch):
+    """A terminal so narrow that whatever wraps lines would break the document."""
+    monkeypatch.setenv("COLUMNS", "20")
+
+
+def document(result):
+    code, out, err = result
+    assert code == 0, err
+    return json.loads(out)
+
+
+def test_train_tells_the_path_the_epochs_and_the_one_that_was_kept(dcomp, tmp_path, narrow):
+    path = tmp_path / f"{'long name ' * 9}.safetensors"
+    told = document(dcomp("train", "lenet300", *EPOCHS, "--json", "-q", "-o", path))
+    assert (told["command"], told["path"], told["bytes"]) == ("train", str(path), path.stat().st_size)
+    assert [epoch["epoch"] for epoch in told["epochs"]] == [1, 2]
+    errors = [epoch["val_error"] for epoch in told["epochs"]]
+    assert told["kept"]["val_error"] == errors[told["kept"]["epoch"] - 1] == min(errors)
+    assert [note for note in told["notes"] if note.startswith(f"epoch {told['kept']['epoch']} of 2 kept: lowest")]
+    assert {tensor["name"] for tensor in told["tensors"]} == set(load_file(path))
+    assert told["sparsity"] < 0.01
+
+
+def test_prune_tells_the_sparsity_of_each_tensor(dcomp, dense_file):
+    told = document(dcomp("prune", dense_file, "--layer", "fc2=0.75", "--json"))
+    tensors = {tensor["name"]: tensor for tensor in told["tensors"]}
+    assert told["path"] == str(dense_file.with_name("lenet300.pruned.safetensors"))
+    assert tensors["fc2.weight"] == {"name": "fc2.weight", "dtype": "F32", "shape": [100, 300], "sparsity": 0.75}
+    assert tensors["fc1.weight"]["sparsity"] == 0
+    assert told["sparsity"] == pytest.approx(0.75 * 30_000 / 266_200)
+    assert (told["epochs"], told["kept"]) == ([], None)
+    assert any("weights kept" in note for note in told["notes"])
+
+
+def test_quantize_tells_how_many_values_and_bits_each_tensor_has(dcomp, tmp_path, narrow):
+    pruned = np.where(np.arange(1000) % 2, np.linspace(-1, 1, 1000), 0).astype(np.float32).reshape(10, 100)
+    save_file({"fc.weight": pruned, "none.weight": np.zeros((2, 2), np.float32)}, tmp_path / "a.safetensors")
+    told = document(dcomp("quantize", tmp_path / "a.safetensors", "--bits", "^fc=3", "--json", "-q"))
+    assert [(tensor["values"], tensor["bits"]) for tensor in told["tensors"]] == [(8, 3), (0, 0)]
+    assert told["tensors"][0]["sparsity"] == 0.5
+
+
+def test_encode_tells_the_bytes_of_each_tensor_and_with_dry_run_no_path(dcomp, dense_file, narrow):
+    tried = document(dcomp("encode", dense_file, "--dry-run", "--json"))
+    told = document(dcomp("encode", dense_file, "--json"))
+    container = dense_file.with_name("lenet300.dcz")
+    assert told["path"] == str(container)
+    assert told["bytes"] == tried["bytes"] == container.stat().st_size
+    assert told["ratio"] == pytest.approx(told["dense_bytes"] / told["bytes"])
+    assert [tensor["name"] for tensor in told["tensors"]] == list(load_file(dense_file))
+    assert sum(tensor["bytes"] for tensor in told["tensors"]) < told["bytes"]
+    assert (tried["command"], tried["path"]) == ("encode", None)
+
+
+def test_decode_tells_what_it_wrote(dcomp, dense_file):
+    dcomp("encode", dense_file)
+    told = document(dcomp("decode", dense_file.with_name("lenet300.dcz"), "--json"))
+    path = dense_file.with_name("lenet300.decoded.safetensors")
+    assert told == {
+        "command": "decode",
+        "path": str(path),
+        "tensors": 6,
+        "dense_bytes": 1_066_440,
+        "bytes": path.stat().st_size,
+    }
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "lenet300", *EPOCHS],
+        ["prune", "lenet300.safetensors", "--sparsity", "0.9"],
+        ["quantize", "lenet300.safetensors", "--fc-bits", "5"],
+        ["encode", "lenet300.safetensors"],
+        ["decode", "lenet300.dcz"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_document_and_a_result_do_not_share_standard_output(dcomp, dense_file, monkeypatch, arguments):
+    monkeypatch.chdir(dense_file.parent)
+    dcomp("encode", dense_file)
+    code, out, err = dcomp(*arguments, "--json", "-o", "-")
+    assert (code, out) == (2, "")
+    assert err == "error: --json prints on standard output, where the result would go: name a file with -o\n"
