@@ -49,8 +49,8 @@ class Checkpoint:
         return sum(spec.nbytes for spec in tensors.specs_of(self.tensors).values())
 
     def replaced(self, changed: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> "Checkpoint":
-        """A copy with some tensors and metadata entries replaced; the rest is shared, not copied."""
-        return Checkpoint({**self.tensors, **changed}, {**self.metadata, **(metadata or {})})
+        """A copy with some tensors and metadata entries replaced; the rest is shared, and still read when asked for."""
+        return Checkpoint(tensors.replaced(self.tensors, changed), {**self.metadata, **(metadata or {})})
 
 
 def load_file(path: Path) -> Checkpoint:

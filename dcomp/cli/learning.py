@@ -79,6 +79,7 @@ def prune(
         destination,
         partial(stages.prune, settings=settings, observer=watchers, architecture=architecture, state=state),
         state,
+        watchers.note,
     )
 
 
@@ -109,6 +110,7 @@ def quantize(
         destination,
         partial(stages.quantize, settings=settings, observer=watchers, architecture=architecture, state=state),
         state,
+        watchers.note,
     )
 
 
@@ -142,12 +144,13 @@ def _rewrite(
     destination: Destination,
     stage: "Callable[[Checkpoint], Checkpoint]",
     state: StateFile | None,
+    note: "Callable[[str], object]",
 ) -> None:
     """Read a checkpoint, put it through a stage, and write what comes out; the state has then served its purpose."""
     from dcomp import checkpoint, sources
 
     with opened(source) as path:
-        made = stage(sources.load_checkpoint(path))
+        made = stage(sources.load_checkpoint(path, note=note))
         destination.write(lambda file: checkpoint.save(made, file))
     if state is not None and FIRST:
         state.remove()

@@ -54,3 +54,13 @@ def merged(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         for name, tensor in state.items()
         if name not in masks
     }
+
+
+def split(state: Mapping[str, torch.Tensor], pruned_state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Divide weights into the originals and masks that a pruned state has of them; what is not zero is kept."""
+    parts = dict(state)
+    for weight, (original, mask) in pairs({name: tensor.shape for name, tensor in pruned_state.items()}).items():
+        if weight in state and original not in state and mask not in state:
+            parts[original] = parts.pop(weight)
+            parts[mask] = (parts[original] != 0).to(pruned_state[mask].dtype)
+    return parts

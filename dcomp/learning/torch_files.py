@@ -92,9 +92,7 @@ def _network_tensors(content: dict[Any, Any], path: Path, note: Callable[[str], 
     for keys, tensor in nested:
         name = _name(keys)
         if name in found:
-            raise CheckpointError(
-                f"{path} holds two tensors with the name {name!r}: keys like 1 and '1', or 'a.b' beside 'b' in 'a'"
-            )
+            raise CheckpointError(f"{path} holds two tensors whose keys both give the name {name!r}; rename one")
         found[name] = tensor
     return found
 
