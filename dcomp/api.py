@@ -11,7 +11,7 @@ import numpy as np
 from dcomp.checkpoint import Checkpoint
 from dcomp.container import writer
 from dcomp.container.reader import DEFAULT_MAX_MEMORY, Container
-from dcomp.errors import CheckpointError, ContainerError
+from dcomp.errors import CheckpointError, ContainerError, OutputError
 from dcomp.files import replacing
 
 
@@ -108,16 +108,27 @@ def save(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None =
 
 
 def save_file(
-    tensors: Mapping[str, np.ndarray], filename: str | os.PathLike[str], metadata: Mapping[str, str] | None = None
+    tensors: Mapping[str, np.ndarray],
+    filename: str | os.PathLike[str],
+    metadata: Mapping[str, str] | None = None,
+    *,
+    overwrite: bool = False,
 ) -> None:
-    """Encode arrays into a .dcz file, replacing one that exists only once it is complete.
+    """Encode arrays into a .dcz file; one that exists is replaced with `overwrite` only, once the new one is complete.
 
     Raises:
         CheckpointError: a dtype that safetensors does not know.
-        OutputError: the file cannot be written.
+        OutputError: the file exists, or cannot be written.
     """
+    check_new(filename, overwrite=overwrite)
     with replacing(Path(filename), force=True) as file:
         writer.write(Checkpoint(dict(tensors), dict(metadata or {})), file)
+
+
+def check_new(filename: str | os.PathLike[str], *, overwrite: bool) -> None:
+    """Raise OutputError if there is a file of that name, and it must not be replaced."""
+    if not overwrite and Path(filename).is_file():
+        raise OutputError(f"{os.fspath(filename)} exists; overwrite=True replaces it, or name another file")
 
 
 def load(data: bytes, *, max_memory: int = DEFAULT_MAX_MEMORY) -> dict[str, np.ndarray]:

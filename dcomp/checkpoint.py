@@ -7,28 +7,33 @@ needs all tensors at once: the same checkpoint must give the same bytes, one ten
 """
 
 import json
-import mmap
-import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import safetensors
 
 from dcomp import dtypes, tensors
 from dcomp.errors import CheckpointError
+from dcomp.file_bytes import FileBytes
 from dcomp.tensors import Spec, Tensors
 
 HEADER_ALIGNMENT = 8
 METADATA_KEY = "__metadata__"
+FIELDS = ("dtype", "shape", "data_offsets")
 
 ARCHITECTURE_KEY = "dcomp.architecture"
 """Metadata entry that names the network a checkpoint belongs to."""
 
-MAPPED = 1 << 20
-"""Tensors from so many bytes on are mapped into memory; smaller ones are read, since a process may map only so many."""
+HEADER_KEY = "dcomp.header"
+"""Metadata entry that keeps the header of a safetensors file that another tool spelled in its way."""
+
+KEPT_HEADER_BYTES = 1 << 24
+"""A header of more bytes is spelled anew."""
 
 
 @dataclass
@@ -44,8 +49,8 @@ class Checkpoint:
         return sum(spec.nbytes for spec in tensors.specs_of(self.tensors).values())
 
     def replaced(self, changed: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> "Checkpoint":
-        """A copy with some tensors and metadata entries replaced; the rest is shared, not copied."""
-        return Checkpoint({**self.tensors, **changed}, {**self.metadata, **(metadata or {})})
+        """A copy with some tensors and metadata entries replaced; the rest is shared, and still read when asked for."""
+        return Checkpoint(tensors.replaced(self.tensors, changed), {**self.metadata, **(metadata or {})})
 
 
 def load_file(path: Path) -> Checkpoint:
@@ -54,22 +59,23 @@ def load_file(path: Path) -> Checkpoint:
     Raises:
         CheckpointError: not a safetensors file, or a dtype that numpy and ml_dtypes do not have.
     """
+    file = FileBytes(path, CheckpointError)
     try:
         with safetensors.safe_open(path, framework="numpy"):  # checks sizes, overlaps and coverage
             pass
-        file = path.open("rb")
-        data_start = 8 + int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(data_start - 8))
+        data_start = 8 + int.from_bytes(file.read(0, 8), "little")
+        text = file.read(8, data_start - 8).tobytes()
+        entries, metadata = _parsed(text)
     except (OSError, safetensors.SafetensorError, ValueError) as error:
         raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
-    metadata = header.pop(METADATA_KEY, None) or {}
-    entries = sorted(header.items(), key=lambda item: item[1]["data_offsets"])
     specs, offsets = {}, {}
-    for name, entry in entries:
-        if entry["dtype"] not in dtypes.BY_NAME:
-            raise CheckpointError(f"tensor {name!r} has dtype {entry['dtype']}, which dcomp does not read")
-        specs[name] = Spec(dtypes.BY_NAME[entry["dtype"]], tuple(entry["shape"]))
-        offsets[name] = data_start + entry["data_offsets"][0]
+    for name, (dtype, shape, span) in sorted(entries.items(), key=lambda item: item[1][2]):
+        if dtype not in dtypes.BY_NAME:
+            raise CheckpointError(f"tensor {name!r} has dtype {dtype}, which dcomp does not read")
+        specs[name] = Spec(dtypes.BY_NAME[dtype], tuple(shape))
+        offsets[name] = data_start + span[0]
+    if len(text) <= KEPT_HEADER_BYTES and text != _spelled(specs, metadata):
+        metadata[HEADER_KEY] = text.decode()
 
     def read(names: Sequence[str]) -> list[np.ndarray]:
         return [_read(file, offsets[name], specs[name], name) for name in names]
@@ -77,16 +83,36 @@ def load_file(path: Path) -> Checkpoint:
     return Checkpoint(Tensors(specs, read), metadata)
 
 
-def _read(file: BinaryIO, offset: int, spec: Spec, name: str) -> np.ndarray:
-    data: bytes | memoryview
-    if spec.nbytes < MAPPED:
-        data = os.pread(file.fileno(), spec.nbytes, offset)
-    else:
-        page = offset // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
-        mapped = mmap.mmap(file.fileno(), offset - page + spec.nbytes, access=mmap.ACCESS_READ, offset=page)
-        data = memoryview(mapped)[offset - page :]
+def _parsed(text: bytes) -> tuple[dict[str, tuple[str, list[int], list[int]]], dict[str, str]]:
+    """What a header says, however it is spelled: dtype, shape and data offsets by name, and the metadata.
+
+    Raises:
+        ValueError: no JSON, or a key that occurs twice.
+    """
     try:
-        return np.frombuffer(data, spec.dtype).reshape(spec.shape)
+        header = json.loads(text, object_pairs_hook=_without_repeated_keys)
+        metadata = header.pop(METADATA_KEY, None) or {}
+        entries = {  # the library takes lists as well
+            name: tuple(entry if isinstance(entry, list) else map(entry.__getitem__, FIELDS))
+            for name, entry in header.items()
+        }
+    except RecursionError as error:
+        raise ValueError("its header is nested too deeply") from error
+    return entries, metadata
+
+
+def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        counts = Counter(key for key, _ in pairs)
+        raise ValueError(f"its header has the key {counts.most_common(1)[0][0]!r} twice")
+    return found
+
+
+def _read(file: FileBytes, offset: int, spec: Spec, name: str) -> np.ndarray:
+    data = file.read(offset, spec.nbytes)
+    try:
+        return data.view(spec.dtype).reshape(spec.shape)
     except ValueError as error:
         raise CheckpointError(f"tensor {name!r} has a shape that numpy does not take: {error}") from error
 
@@ -94,8 +120,8 @@ def _read(file: BinaryIO, offset: int, spec: Spec, name: str) -> np.ndarray:
 def save(checkpoint: Checkpoint, stream: BinaryIO, on_tensor: Callable[[int], object] = lambda nbytes: None) -> None:
     """Write a safetensors file to `stream`; the same checkpoint gives the same bytes.
 
-    Tensors stand in the checkpoint's order, so a file that the safetensors library wrote comes back
-    byte for byte. They are read one after the other.
+    Tensors stand in the checkpoint's order and are read one after the other. A file that `load_file` read, and nobody
+    changed, comes back byte for byte, its header as it was spelled.
 
     Args:
         checkpoint: what to write.
@@ -106,19 +132,35 @@ def save(checkpoint: Checkpoint, stream: BinaryIO, on_tensor: Callable[[int], ob
         CheckpointError: a tensor's name or dtype is impossible in a safetensors file.
     """
     specs = tensors.specs_of(checkpoint.tensors)
+    for text in [*specs, *checkpoint.metadata, *checkpoint.metadata.values()]:
+        if text != text.encode(errors="replace").decode():
+            raise CheckpointError(f"{text!r} is a name or metadata, and no string that UTF-8 can hold")
     for name, spec in specs.items():
         if spec.dtype not in dtypes.NAME_OF:
             raise CheckpointError(f"tensor {name!r} has dtype {spec.dtype}, which safetensors does not know")
         if name == METADATA_KEY:
             raise CheckpointError(f"{METADATA_KEY!r} cannot be a tensor's name in a safetensors file")
-    stream.write(header_bytes(specs, checkpoint.metadata))
+    header = _header(specs, checkpoint.metadata)
+    stream.write(len(header).to_bytes(8, "little") + header)
     for _, array in tensors.stream(checkpoint.tensors):
         stream.write(dtypes.bit_patterns(array).data)
         on_tensor(array.nbytes)
 
 
-def header_bytes(specs: Mapping[str, Spec], metadata: Mapping[str, str]) -> bytes:
-    """The size field and JSON header of a safetensors file whose tensors follow in the order given."""
+def _header(specs: Mapping[str, Spec], metadata: Mapping[str, str]) -> bytes:
+    """The JSON header that the metadata keep, if it describes these tensors and metadata, else one in our spelling."""
+    text = _spelled(specs, {key: value for key, value in metadata.items() if key != HEADER_KEY})
+    with suppress(ValueError, LookupError, TypeError, AttributeError):  # none, or any text: containers are hostile
+        kept = metadata[HEADER_KEY].encode()
+        entries, kept_metadata = _parsed(kept)
+        kept_metadata.pop(HEADER_KEY, None)
+        if (entries, kept_metadata) == _parsed(text):
+            return kept
+    return text
+
+
+def _spelled(specs: Mapping[str, Spec], metadata: Mapping[str, str]) -> bytes:
+    """A JSON header as the safetensors library spells it, padded; the tensors follow in the order given."""
     header: dict[str, object] = {METADATA_KEY: dict(metadata)} if metadata else {}
     offset = 0
     for name, spec in specs.items():
@@ -126,5 +168,4 @@ def header_bytes(specs: Mapping[str, Spec], metadata: Mapping[str, str]) -> byte
         header[name] = {"dtype": dtypes.NAME_OF[spec.dtype], "shape": list(spec.shape), "data_offsets": [offset, end]}
         offset = end
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % HEADER_ALIGNMENT)
-    return len(text).to_bytes(8, "little") + text
+    return text + b" " * (-len(text) % HEADER_ALIGNMENT)

@@ -1,6 +1,7 @@
 """Whatever file holds a checkpoint -> that checkpoint. A file is known by its first bytes, not its name."""
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 from dcomp import checkpoint, shards
@@ -14,8 +15,15 @@ TORCH_MAGICS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05
 """Starts of torch's zip files and of bare pickles."""
 
 
-def load_checkpoint(path: Path, *, max_memory: int = DEFAULT_MAX_MEMORY) -> Checkpoint:
+def load_checkpoint(
+    path: Path, *, max_memory: int = DEFAULT_MAX_MEMORY, note: Callable[[str], object] = lambda text: None
+) -> Checkpoint:
     """Read a safetensors file, an index of shards, a .dcz container, or a file that torch saved.
+
+    Args:
+        path: of the file.
+        max_memory: bytes that decoding or unpacking may take.
+        note: is told what of the file is left out.
 
     Raises:
         CheckpointError: none of them, or it cannot be read.
@@ -29,7 +37,7 @@ def load_checkpoint(path: Path, *, max_memory: int = DEFAULT_MAX_MEMORY) -> Chec
     if start.startswith(TORCH_MAGICS) and not _looks_like_safetensors(start):
         from dcomp.learning import torch_files
 
-        return torch_files.load_file(path)
+        return torch_files.load_file(path, max_memory=max_memory, note=note)
     return checkpoint.load_file(path)
 
 
@@ -42,7 +50,7 @@ def load_container(path: Path, *, max_memory: int = DEFAULT_MAX_MEMORY) -> Conta
     if not path.name.endswith(INDEX_SUFFIX) and _start_of(path).startswith(layout.MAGIC):
         return Container.open(path, max_memory=max_memory)
     buffer = io.BytesIO()
-    writer.write(load_checkpoint(path), buffer)
+    writer.write(load_checkpoint(path, max_memory=max_memory), buffer)
     return Container(buffer.getbuffer())
 
 
@@ -57,3 +65,5 @@ def _start_of(path: Path) -> bytes:
             return file.read(9)
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:  # NUL in the path
+        raise CheckpointError(f"cannot read {str(path)!r}: {error}") from error

@@ -73,6 +73,17 @@ def renamed(tensors: Mapping[str, np.ndarray], names: Sequence[str]) -> Mapping[
     return {name: tensors[old[name]] for name in names}
 
 
+def replaced(tensors: Mapping[str, np.ndarray], changed: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    """The arrays with some of them replaced or added; the others as they are read."""
+    if not isinstance(tensors, Tensors):
+        return {**tensors, **changed}
+
+    def read(names: Sequence[str]) -> list[np.ndarray]:
+        return [changed[name] if name in changed else tensors[name] for name in names]
+
+    return Tensors({**tensors.specs, **specs_of(changed)}, read)
+
+
 def stream(tensors: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
     """All arrays in order, one after the other in memory where they are read when asked for."""
     return tensors.stream() if isinstance(tensors, Tensors) else iter(tensors.items())

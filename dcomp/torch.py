@@ -12,7 +12,8 @@ import torch
 from dcomp import api
 from dcomp.container.reader import DEFAULT_MAX_MEMORY
 from dcomp.errors import ArchitectureError, CheckpointError, first_line
-from dcomp.learning.tensors import to_numpy, to_torch
+from dcomp.learning import masked
+from dcomp.learning.tensors import numpy_dtype, to_numpy, to_torch
 
 
 def save(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
@@ -25,10 +26,20 @@ def save(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None
 
 
 def save_file(
-    tensors: Mapping[str, torch.Tensor], filename: str | os.PathLike[str], metadata: Mapping[str, str] | None = None
+    tensors: Mapping[str, torch.Tensor],
+    filename: str | os.PathLike[str],
+    metadata: Mapping[str, str] | None = None,
+    *,
+    overwrite: bool = False,
 ) -> None:
-    """Encode tensors into a .dcz file; raises as `save`, and OutputError if it cannot be written."""
-    api.save_file(_to_arrays(tensors), filename, metadata)
+    """Encode tensors into a .dcz file; one that exists is replaced with `overwrite` only.
+
+    Raises:
+        CheckpointError: as `save`.
+        OutputError: the file exists, or cannot be written.
+    """
+    api.check_new(filename, overwrite=overwrite)
+    api.save_file(_to_arrays(tensors), filename, metadata, overwrite=overwrite)
 
 
 def load(
@@ -54,10 +65,19 @@ def load_file(
 
 
 def save_model(
-    model: torch.nn.Module, filename: str | os.PathLike[str], metadata: Mapping[str, str] | None = None
+    model: torch.nn.Module,
+    filename: str | os.PathLike[str],
+    metadata: Mapping[str, str] | None = None,
+    *,
+    overwrite: bool = False,
 ) -> None:
-    """Encode a model's parameters and buffers; those that share memory are stored once. Raises as `save_file`."""
-    save_file(model.state_dict(), filename, metadata)
+    """Encode a model's parameters and buffers; those that share memory are stored once.
+
+    Weights that `torch.nn.utils.prune` holds as original and mask are stored as one pruned weight, as `dcomp encode`
+    stores them. Parametrizations stay as they are: what they compute could not be loaded into them again.
+    Raises as `save_file`.
+    """
+    save_file(masked.merged(model.state_dict()), filename, metadata, overwrite=overwrite)
 
 
 def load_model(
@@ -70,6 +90,8 @@ def load_model(
 ) -> tuple[list[str], list[str]]:
     """Load a .dcz file into a model. A shared parameter is loaded if the file has it under one of its names.
 
+    Where `torch.nn.utils.prune` has pruned the model, a weight becomes the original, and its zeros the mask.
+
     Returns:
         names that the model has and the file has not, and the other way round; both are empty if `strict`.
 
@@ -77,8 +99,8 @@ def load_model(
         ArchitectureError: the tensors do not fit the model, which is left as it was.
         LimitError, ContainerError, CheckpointError: as `load`.
     """
-    loaded = load_file(filename, device, max_memory=max_memory)
     own = model.state_dict(keep_vars=True)  # the parameters themselves, so that shared ones are the same object
+    loaded = masked.split(load_file(filename, device, max_memory=max_memory), own)
     found = {id(own[name]) for name in loaded if name in own}
     missing = [name for name, value in own.items() if name not in loaded and id(value) not in found]
     unexpected = [name for name in loaded if name not in own]
@@ -102,6 +124,5 @@ def _to_arrays(tensors: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
     for name, tensor in tensors.items():
         if not isinstance(tensor, torch.Tensor):
             raise CheckpointError(f"{name!r} is a {type(tensor).__name__}, not a tensor; save tensors only")
-        if tensor.layout != torch.strided:
-            raise CheckpointError(f"{name!r} is a sparse tensor; save its to_dense()")
+        numpy_dtype(tensor, name)  # before any is copied
     return {name: to_numpy(tensor) for name, tensor in tensors.items()}

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from dcomp import dtypes, tensors
-from dcomp.checkpoint import Checkpoint
+from dcomp.checkpoint import HEADER_KEY, Checkpoint
 from dcomp.container.reader import Container
 from dcomp.errors import ChecksumError, ContainerError, DifferenceError
 from dcomp.observer import Observer, Silent
@@ -91,6 +91,7 @@ def _difference(name: str, ours: np.ndarray, theirs: np.ndarray) -> str | None:
 
 
 def _metadata_difference(ours: Mapping[str, str], theirs: Mapping[str, str]) -> str | None:
+    ours, theirs = ({key: text for key, text in some.items() if key != HEADER_KEY} for some in (ours, theirs))
     for key in {**ours, **theirs}:
         if ours.get(key) != theirs.get(key):
             return f"the metadata differ, first in {key!r}"

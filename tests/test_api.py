@@ -3,6 +3,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
+from torch.nn.utils import prune
 
 import dcomp
 import dcomp.torch
@@ -10,7 +11,8 @@ from dcomp.checkpoint import Checkpoint
 from dcomp.coding import encoder, tensor
 from dcomp.coding.level import LEVELS
 from dcomp.container.reader import Container
-from dcomp.errors import ArchitectureError, CheckpointError, ContainerError, LimitError
+from dcomp.errors import ArchitectureError, CheckpointError, ContainerError, LimitError, OutputError
+from dcomp.sources import load_checkpoint
 
 
 @pytest.fixture
@@ -157,7 +159,7 @@ def test_a_shared_parameter_is_loaded_under_whichever_of_its_names_the_file_has(
     model = Tied()
     for name in ("embedding.weight", "head.weight"):
         other = Tied()
-        dcomp.torch.save_file({name: model.state_dict()[name]}, tmp_path / "m.dcz")
+        dcomp.torch.save_file({name: model.state_dict()[name]}, tmp_path / "m.dcz", overwrite=True)
         assert dcomp.torch.load_model(other, tmp_path / "m.dcz") == ([], [])
         assert torch.equal(other.head.weight, model.head.weight)
 
@@ -187,7 +189,7 @@ def test_a_checkpoint_read_tensor_by_tensor_keeps_its_outline(path, weights):
 def test_what_is_no_dense_tensor_is_refused_by_name():
     with pytest.raises(CheckpointError, match="'epoch' is a int, not a tensor"):
         dcomp.torch.save({"epoch": 3})
-    with pytest.raises(CheckpointError, match="'w' is a sparse tensor"):
+    with pytest.raises(CheckpointError, match="tensor 'w' is sparse"):
         dcomp.torch.save({"w": torch.eye(3).to_sparse()})
 
 
@@ -203,3 +205,84 @@ def test_a_model_that_a_file_does_not_fit_is_left_as_it_was(tmp_path):
 def test_a_shape_is_known_without_decoding(path):
     with dcomp.open(path) as opened:
         assert opened.get_shape("conv") == (60, 8, 10)
+
+
+SAVERS = {
+    "dcomp.save_file": lambda path, **options: dcomp.save_file({"weight": np.ones((4, 3))}, path, **options),
+    "dcomp.torch.save_file": lambda path, **options: dcomp.torch.save_file({"w": torch.ones(4)}, path, **options),
+    "dcomp.torch.save_model": lambda path, **options: dcomp.torch.save_model(torch.nn.Linear(3, 4), path, **options),
+}
+
+
+@pytest.mark.parametrize("save", SAVERS.values(), ids=SAVERS)
+def test_a_file_that_exists_is_replaced_only_when_asked(tmp_path, save):
+    path = tmp_path / "m.dcz"
+    path.write_bytes(b"dear")
+    with pytest.raises(OutputError, match=r"m.dcz exists; overwrite=True replaces it, or name another file$"):
+        save(path)
+    assert path.read_bytes() == b"dear"
+    save(path, overwrite=True)
+    assert dcomp.load_file(path)
+
+
+def pruned_model(amount=0.9):
+    model = torch.nn.Sequential(torch.nn.Linear(40, 30), torch.nn.ReLU(), torch.nn.Linear(30, 5))
+    for layer in (model[0], model[2]):
+        prune.l1_unstructured(layer, "weight", amount=amount)
+    return model
+
+
+def test_a_model_that_torch_prunes_is_saved_as_the_command_line_saves_its_state(tmp_path):
+    model = pruned_model()
+    dcomp.torch.save_model(model, tmp_path / "m.dcz")
+    torch.save(model.state_dict(), tmp_path / "m.pt")
+    dcomp.save_file(load_checkpoint(tmp_path / "m.pt").tensors, tmp_path / "cli.dcz")
+    assert (tmp_path / "m.dcz").read_bytes() == (tmp_path / "cli.dcz").read_bytes()
+    with dcomp.open(tmp_path / "m.dcz") as opened:
+        assert opened.keys() == ["0.bias", "0.weight", "2.bias", "2.weight"]
+        weight = opened.get_tensor("0.weight")
+    assert np.array_equal(weight, model[0].weight.detach().numpy())
+    assert not np.signbit(weight[weight == 0]).any()
+
+
+def test_a_model_that_torch_prunes_is_loaded_into_itself_and_into_a_plain_one(tmp_path):
+    model = pruned_model()
+    dcomp.torch.save_model(model, tmp_path / "m.dcz")
+    inputs = torch.randn(7, 40)
+    for other in (pruned_model(amount=0.5), torch.nn.Sequential(*map(plain, model))):
+        assert dcomp.torch.load_model(other, tmp_path / "m.dcz") == ([], [])
+        assert torch.equal(other(inputs), model(inputs))
+
+
+def plain(layer):
+    return torch.nn.Linear(layer.in_features, layer.out_features) if isinstance(layer, torch.nn.Linear) else layer
+
+
+def test_parametrizations_of_a_model_are_saved_and_loaded_as_they_are(tmp_path):
+    model, other = (torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(4, 3)) for _ in range(2))
+    dcomp.torch.save_model(model, tmp_path / "m.dcz")
+    assert dcomp.torch.load_model(other, tmp_path / "m.dcz") == ([], [])
+    assert torch.equal(other.weight, model.weight)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "words"),
+    [
+        (torch.empty(3, device="meta"), "tensor 'w' has a shape and no data"),
+        (torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8), "tensor 'w' is sparse, nested or quantized"),
+        (torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]), "tensor 'w' is sparse, nested or quantized"),
+        (torch.nn.UninitializedParameter(), "tensor 'w' is a UninitializedParameter, which is more than its elements"),
+    ],
+    ids=["meta", "quantized", "nested", "subclass"],
+)
+def test_tensors_that_are_more_or_less_than_their_elements_are_one_error(tensor, words):
+    with pytest.raises(CheckpointError, match=words):
+        dcomp.torch.save({"w": tensor})
+
+
+def test_tensors_that_only_mark_what_is_to_be_done_are_saved_with_it_done():
+    complex_ = torch.randn(4, dtype=torch.complex64)
+    tensors = {"conj": complex_.conj(), "neg": complex_.conj().imag, "expanded": torch.ones(1).expand(5)}
+    loaded = dcomp.torch.load(dcomp.torch.save(tensors))
+    for name, saved in tensors.items():
+        assert torch.equal(loaded[name], saved.resolve_conj().resolve_neg())

@@ -13,7 +13,7 @@ HOUSE = Path(dcomp.__file__).parent
 
 FLOORS = [  # from the ground up; a module imports from its own room, and from floors below its own
     ["errors"],
-    ["dtypes", "layers", "files", "observer", "processes", "tensors", "parallel", "yaml_files"],
+    ["dtypes", "layers", "file_bytes", "files", "observer", "processes", "tensors", "parallel", "yaml_files"],
     ["processors"],
     ["journal", "resumption"],
     ["pruning", "quantization", "checkpoint", "plan"],

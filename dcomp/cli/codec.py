@@ -34,7 +34,7 @@ def encode(
     destination = None if dry_run else Destination(output, input, ".dcz", force=force, as_json=as_json)
     watcher = observer(quiet)
     with opened(input) as path:
-        checkpoint = sources.load_checkpoint(path)
+        checkpoint = sources.load_checkpoint(path, note=watcher.note)
         if destination is None:
             counted = Counted()
             stages.encode(checkpoint, counted, settings, watcher, workers=workers)

@@ -92,7 +92,7 @@ def prune(
     state = destination.state(resume=resume, save_every=save_every) if settings.epochs or resume else None
     watchers, record = _watchers("prune", settings, quiet, log, tensorboard, force=force or resume)
     work = partial(stages.prune, settings=settings, observer=watchers, architecture=architecture, state=state)
-    made = _rewrite(input, destination, work, state)
+    made = _rewrite(input, destination, work, state, watchers.note)
     if as_json:
         described = outcome.of_checkpoint(made)
         outcome.show("prune", destination.path, {**described, **record.as_dict()})
@@ -122,7 +122,7 @@ def quantize(
     state = destination.state(resume=resume, save_every=save_every) if settings.epochs or resume else None
     watchers, record = _watchers("quantize", settings, quiet, log, tensorboard, force=force or resume)
     work = partial(stages.quantize, settings=settings, observer=watchers, architecture=architecture, state=state)
-    made = _rewrite(input, destination, work, state)
+    made = _rewrite(input, destination, work, state, watchers.note)
     if as_json:
         described = outcome.of_checkpoint(made, count_values=True)
         outcome.show("quantize", destination.path, {**described, **record.as_dict()})
@@ -160,12 +160,13 @@ def _rewrite(
     destination: Destination,
     stage: "Callable[[Checkpoint], Checkpoint]",
     state: StateFile | None,
+    note: "Callable[[str], object]",
 ) -> "Checkpoint":
     """Read a checkpoint, put it through a stage, and write what comes out; the state has then served its purpose."""
     from dcomp import checkpoint, sources
 
     with opened(source) as path:
-        made = stage(sources.load_checkpoint(path))
+        made = stage(sources.load_checkpoint(path, note=note))
         destination.write(lambda file: checkpoint.save(made, file))
     if state is not None and FIRST:
         state.remove()

@@ -9,13 +9,14 @@ import zstandard
 
 from dcomp import dtypes
 from dcomp.coding.limits import MAX_DIRECTORY_BYTES, MAX_ELEMENTS, MAX_METADATA, MAX_RANK, MAX_TENSORS
-from dcomp.coding.wire import MAX_VARINT, Cursor, string, varint
+from dcomp.coding.wire import MAX_VARINT, MAX_VARINT_BYTES, Cursor, string, varint
 from dcomp.errors import CheckpointError, ChecksumError, ContainerError, LimitError
 from dcomp.tensors import Spec
 
 MAGIC = b"\x89DCZ"
 VERSION = 2
 DIRECTORY_COMPRESSED = 1
+CHECKSUM_BYTES = 4
 ZSTD_LEVEL = 19
 
 DIRECTORY_COPIES, METADATA_BYTES, ENTRY_BYTES = 6, 400, 1200
@@ -96,8 +97,26 @@ def write_header(metadata: Mapping[str, str], entries: Sequence[Entry]) -> bytes
     return header + crc32(header).to_bytes(4, "little")
 
 
-def read_header(data: memoryview, max_memory: int) -> Directory:
+LONGEST_START = len(MAGIC) + 2 + MAX_VARINT_BYTES
+"""Bytes that the fields before the directory take at most."""
+
+
+def header_bytes(start: memoryview) -> int:
+    """How many bytes stand before the records, by the first bytes of a file; of another file, just those given."""
+    cursor = Cursor(start, "the header")
+    try:
+        cursor.take(len(MAGIC) + 2)
+        return cursor.varint(MAX_DIRECTORY_BYTES, "directory size") + cursor.offset + CHECKSUM_BYTES
+    except ContainerError:
+        return len(start)
+
+
+def read_header(data: memoryview, file_bytes: int, max_memory: int) -> Directory:
     """Read everything before the records and check it against the length of the file.
+
+    Args:
+        data: the file, or so many bytes of its start as `header_bytes` says.
+        file_bytes: the length of the file.
 
     Raises:
         LimitError: that would take more than `max_memory` bytes.
@@ -126,10 +145,10 @@ def read_header(data: memoryview, max_memory: int) -> Directory:
     memory += ENTRY_BYTES * len(entries)
     directory.finish()
     end = cursor.offset + sum(entry.size for entry in entries)
-    if end != len(data):
+    if end != file_bytes:
         # "The last record must end where the file ends."
-        what = "it is cut short" if end > len(data) else "something was added to it"
-        raise ContainerError(f"the container should have {end} bytes and has {len(data)}: {what}")
+        what = "it is cut short" if end > file_bytes else "something was added to it"
+        raise ContainerError(f"the container should have {end} bytes and has {file_bytes}: {what}")
     return Directory(metadata, entries, cursor.offset, memory)
 
 

@@ -1,6 +1,5 @@
 """.dcz file -> checkpoint, whole or tensor by tensor."""
 
-import mmap
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +15,7 @@ from dcomp.container import layout
 from dcomp.container.layout import Entry
 from dcomp.dtypes import bit_patterns
 from dcomp.errors import ChecksumError, ContainerError, LimitError
+from dcomp.file_bytes import FileBytes
 from dcomp.tensors import Tensors
 
 DEFAULT_MAX_MEMORY = 8 << 30
@@ -27,35 +27,34 @@ TOGETHER = 1 << 27
 class Container:
     """A .dcz file's directory, read and checked, and its records, read when asked for."""
 
-    def __init__(self, data: bytes | memoryview | mmap.mmap, *, max_memory: int = DEFAULT_MAX_MEMORY) -> None:
+    def __init__(self, data: bytes | memoryview | FileBytes, *, max_memory: int = DEFAULT_MAX_MEMORY) -> None:
         """Read the header and directory of `data`; neither that nor any method takes much more than `max_memory` bytes.
 
         Raises:
             LimitError: the directory takes more than `max_memory` bytes.
             ContainerError: they break the format.
         """
-        self._mapped = data if isinstance(data, mmap.mmap) else None
-        self._data = memoryview(data)
+        self._data = data if isinstance(data, FileBytes) else memoryview(data)
         self._max_memory = max_memory
-        self.directory = layout.read_header(self._data, max_memory)
-        self.nbytes = len(self._data)
+        self.nbytes = self._data.nbytes
+        header_bytes = layout.header_bytes(self._bytes(0, min(layout.LONGEST_START, self.nbytes)))
+        self.directory = layout.read_header(self._bytes(0, min(header_bytes, self.nbytes)), self.nbytes, max_memory)
 
     @classmethod
     def open(cls, path: Path, *, max_memory: int = DEFAULT_MAX_MEMORY) -> "Container":
-        """Map a file into memory; raise as for its bytes.
+        """Open a file, whose records are read when they are asked for; raise as for its bytes.
 
         Raises:
             ContainerError: not a .dcz file, or one that cannot be read.
         """
+        file = FileBytes(path, ContainerError)
+        if not file.nbytes:
+            raise ContainerError(f"cannot read {path}: it is empty")
         try:
-            with path.open("rb") as file:
-                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            return cls(mapped, max_memory=max_memory)
-        except OSError as error:
-            raise ContainerError(f"cannot read {path}: {error.strerror or error}") from error
-        except ValueError as error:  # an empty file cannot be mapped
-            raise ContainerError(f"cannot read {path}: {error}") from error
+            return cls(file, max_memory=max_memory)
         except ContainerError as error:
+            if str(path) in str(error):
+                raise
             raise type(error)(f"{path}: {error}") from error
 
     @cached_property
@@ -76,7 +75,11 @@ class Container:
     def record(self, name: str) -> memoryview:
         """The record of a tensor, or of the one that it is tied to, as it stands in the file."""
         entry = self._entry_with_record(name)
-        return self._data[entry.offset : entry.offset + entry.size]
+        return self._bytes(entry.offset, entry.size)
+
+    def flags(self, name: str) -> int:
+        """The first byte of a tensor's record: how it is encoded (FORMAT.md, section 4)."""
+        return self._bytes(self._entry_with_record(name).offset, 1)[0]
 
     def encoded(self, name: str) -> EncodedTensor:
         """The record of a tensor, or of the one that it is tied to, checked and parsed, not decoded.
@@ -88,6 +91,11 @@ class Container:
         if crc32(record) != entry.checksum:
             raise ChecksumError(f"tensor {name!r}: its checksum does not match, the file is damaged")
         return EncodedTensor.parse(record, entry.spec.dtype, entry.spec.shape, f"tensor {name!r}")
+
+    def _bytes(self, offset: int, size: int) -> memoryview:
+        if isinstance(self._data, FileBytes):
+            return self._data.read(offset, size).data
+        return self._data[offset : offset + size]
 
     def _entry_with_record(self, name: str) -> Entry:
         entry = self.entries[name]
@@ -129,7 +137,6 @@ class Container:
             arrays = tensor.decode_each(encoded)
             for name, one in group.items():
                 yield name, self._as_tied(name, next(arrays) if isinstance(one, EncodedTensor) else one)
-            self._release(list(group))
 
     def _groups(
         self, names: Sequence[str], limit: int, *, keep: bool
@@ -181,16 +188,6 @@ class Container:
             held += dense.nbytes
         _check_memory(held + encoded.csr_memory, limit)
         return tensor.csr(encoded)
-
-    def _release(self, names: Sequence[str]) -> None:
-        """Give back the memory that the records of these tensors, one after the other, took when they were read."""
-        if self._mapped is None or not names:
-            return
-        offsets = [self._entry_with_record(name) for name in names]
-        begin = min(entry.offset for entry in offsets) // mmap.PAGESIZE * mmap.PAGESIZE
-        end = max(entry.offset + entry.size for entry in offsets)
-        if hasattr(mmap, "MADV_DONTNEED"):
-            self._mapped.madvise(mmap.MADV_DONTNEED, begin, end - begin)
 
     def tensors(self, names: Sequence[str] | None = None, *, max_memory: int | None = None) -> Tensors:
         """The tensors named, or all, each decoded when it is asked for; then raises as `decode`."""

@@ -47,23 +47,34 @@ def numpy_dtype(tensor: torch.Tensor, name: str) -> np.dtype:
     """The dtype of the array that holds a tensor's bits.
 
     Raises:
-        CheckpointError: safetensors has no such dtype, or the tensor is sparse or quantized; `name` is in the message.
+        CheckpointError: safetensors has no such tensors; `name` is in the message.
     """
-    if tensor.layout != torch.strided or tensor.is_quantized:
-        raise CheckpointError(f"tensor {name!r} is sparse or quantized by torch, which safetensors does not know")
-    if tensor.dtype not in NAME_OF:
-        raise CheckpointError(f"tensor {name!r} has dtype {tensor.dtype}, which safetensors does not know")
+    if problem := _problem(tensor):
+        raise CheckpointError(f"tensor {name!r} {problem}")
     return dtypes.BY_NAME[NAME_OF[tensor.dtype]]
 
 
 def to_numpy(tensor: torch.Tensor) -> np.ndarray:
-    """An array with the tensor's bits, in memory of its own.
+    """An array with the elements of a tensor, in memory of its own.
 
     Raises:
-        CheckpointError: safetensors has no such dtype.
+        CheckpointError: safetensors has no such tensors.
     """
+    if problem := _problem(tensor):
+        raise CheckpointError(f"a tensor {problem}")
+    flat = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8)
+    raw = flat.clone() if flat.data_ptr() == tensor.data_ptr() else flat
+    return raw.numpy().view(dtypes.BY_NAME[NAME_OF[tensor.dtype]]).reshape(tuple(tensor.shape))
+
+
+def _problem(tensor: torch.Tensor) -> str | None:
+    """Why a tensor is no plain array of a dtype that safetensors has."""
+    if type(tensor) not in (torch.Tensor, torch.nn.Parameter):
+        return f"is a {type(tensor).__name__}, which is more than its elements; save a plain tensor"
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested:
+        return "is sparse, nested or quantized by torch, which safetensors does not know; save it dense"
+    if tensor.is_meta:
+        return "has a shape and no data: it is on the meta device"
     if tensor.dtype not in NAME_OF:
-        raise CheckpointError(f"safetensors has no dtype {tensor.dtype}")
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
-    raw = flat.view(torch.uint8).numpy().copy()
-    return raw.view(dtypes.BY_NAME[NAME_OF[tensor.dtype]]).reshape(tuple(tensor.shape))
+        return f"has dtype {tensor.dtype}, which safetensors does not know"
+    return None

@@ -1,67 +1,170 @@
 """Checkpoints that torch saved (.pt, .pth, .bin, Lightning's .ckpt), without running what is in them."""
 
 import warnings
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from dcomp.checkpoint import Checkpoint
+from dcomp.container.reader import DEFAULT_MAX_MEMORY
 from dcomp.errors import CheckpointError, first_line
-from dcomp.learning.tensors import numpy_dtype, to_numpy
+from dcomp.learning import masked
+from dcomp.learning.tensors import numpy_dtype, to_numpy, to_torch
+from dcomp.learning.torch_records import Records
 from dcomp.tensors import Spec, Tensors
 
 NESTS = ("state_dict", "model", "model_state")
-ORIGINAL, MASK = "_orig", "_mask"
+"""Keys under which training loops keep a network's state, beside states of other things."""
+
+MAX_DEPTH = 32
+REFUSED = ("GLOBAL", "unrecognized function", "Can only create", "TorchScript")
+"""What torch's messages say of files that would have to run code."""
+
+MOST_ENTRIES = 1 << 20
+"""Entries of nested dictionaries and lists that any file may have; a large one may have as many as bytes."""
+
+ZIP_MAGIC = b"PK\x03\x04"
+Keys = tuple[Any, ...]
 
 
-def load_file(path: Path) -> Checkpoint:
-    """Open a file that `torch.save` wrote, whose tensors may be under one of `NESTS`; each is read when asked for.
+def load_file(
+    path: Path, *, max_memory: int = DEFAULT_MAX_MEMORY, note: Callable[[str], object] = lambda text: None
+) -> Checkpoint:
+    """Open a file that `torch.save` wrote; each tensor is read when asked for.
+
+    Nested dictionaries and lists give names with dots between keys and places. Where the tensors of a network are
+    under one of `NESTS`, they alone are read.
+
+    Args:
+        path: of the file.
+        max_memory: bytes that its tensors may take, above twice those of the file.
+        note: is told which tensors are left out.
 
     Raises:
         CheckpointError: it holds no tensors, or more than tensors and plain values: such a file would have to
-            run code to be read, and is refused.
+            run code to be read, and is refused; or what torch refuses as well, or tensors that are no plain arrays.
     """
+    records, content = _loaded(path, max_memory)
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}, not named tensors")
+    found = _network_tensors(content, path, note)
+    specs = {name: Spec(numpy_dtype(tensor, name), tuple(tensor.shape)) for name, tensor in found.items()}
+    _check_memory(specs, path, max_memory)
+    return _checkpoint(found, specs, records.read if records is not None else to_numpy)
+
+
+def _loaded(path: Path, max_memory: int) -> tuple[Records | None, object]:
+    """What torch reads in a file, and the records of a zip file, in which its tensors may have stayed."""
     try:
-        with warnings.catch_warnings():  # torch tells the authors of files what they should have done
-            warnings.simplefilter("ignore")
-            mapped = zipfile.is_zipfile(path)  # the older format cannot be mapped into memory
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        with warnings.catch_warnings(), path.open("rb") as file:
+            warnings.simplefilter("ignore")  # torch tells the authors of files what they should have done
+            records = Records(path, max_memory) if file.read(len(ZIP_MAGIC)) == ZIP_MAGIC else None
+            file.seek(0)
+            place: Any = records.place if records is not None else "cpu"
+            return records, torch.load(file, map_location=place, weights_only=True, mmap=False)
+    except CheckpointError:
+        raise
     except Exception as error:  # torch raises whatever its unpickler meets
-        if "weights_only" in str(error) or "Unsupported" in str(error):
+        if any(words in str(error) for words in REFUSED):
             raise CheckpointError(
                 f"{path} holds pickled objects, which can run code when read, and is refused; "
                 "save its state_dict() as safetensors where you trust it"
             ) from error
         raise CheckpointError(f"{path} is not a readable torch checkpoint: {first_line(error)}") from error
-    for nest in NESTS:
-        if isinstance(content, dict) and isinstance(content.get(nest), dict):
-            content = content[nest]
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}, not named tensors")
-    found = {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
-    if not found:
+
+
+def _network_tensors(content: dict[Any, Any], path: Path, note: Callable[[str], object]) -> dict[str, torch.Tensor]:
+    """The tensors of a network by name: those under a nest, else all."""
+    every = list(_tensors(content, max(MOST_ENTRIES, path.stat().st_size)))
+    if not every:
         raise CheckpointError(f"{path} holds no tensors")
-    masks = _masks(found)
-    plain = {
-        name.removesuffix(ORIGINAL) if name in masks else name: name for name in found if name not in masks.values()
-    }
-    specs = {name: Spec(numpy_dtype(found[key], name), tuple(found[key].shape)) for name, key in plain.items()}
+    nested = every
+    for nest in NESTS:
+        if any(len(keys) > 1 and keys[0] == nest for keys, _ in nested):
+            left_out = dict.fromkeys(repr(keys[0]) for keys, _ in nested if keys[0] != nest)
+            if left_out:
+                note(f"{path}: the tensors under {nest!r} are read, those under {', '.join(left_out)} are left out")
+            nested = [(keys[1:], tensor) for keys, tensor in nested if keys[0] == nest and len(keys) > 1]
+    found: dict[str, torch.Tensor] = {}
+    for keys, tensor in nested:
+        name = _name(keys)
+        if name in found:
+            raise CheckpointError(f"{path} holds two tensors whose keys both give the name {name!r}; rename one")
+        found[name] = tensor
+    return found
+
+
+def _tensors(content: object, most: int) -> Iterator[tuple[Keys, torch.Tensor]]:
+    """All tensors in nested dictionaries, lists and tuples, each behind the keys and places that lead to it.
+
+    Raises:
+        CheckpointError: more than `most` entries, too deep a nest, or tensors that stand in no order.
+    """
+    pending: list[Iterator[tuple[Keys, object]]] = [iter([((), content)])]
+    entries = 0
+    while pending:
+        entry = next(pending[-1], None)
+        if entry is None:
+            pending.pop()
+            continue
+        keys, value = entry
+        entries += 1
+        if entries > most or len(keys) > MAX_DEPTH:
+            raise CheckpointError(f"the file nests its entries too often ({entries:,}) or too deeply ({len(keys)})")
+        if isinstance(value, torch.Tensor):
+            yield keys, value
+        else:
+            pending.append(_children(keys, value))
+
+
+def _children(keys: Keys, value: object) -> Iterator[tuple[Keys, object]]:
+    """The entries of a dictionary, list or tuple that `keys` lead to, with the keys that lead to them."""
+    if isinstance(value, dict):
+        yield from (((*keys, key), child) for key, child in value.items())
+    elif isinstance(value, list | tuple):
+        yield from (((*keys, place), child) for place, child in enumerate(value))
+    elif isinstance(value, torch.UntypedStorage | torch.storage.TypedStorage):
+        raise CheckpointError("the file holds a storage, which is data without dtype and shape; save named tensors")
+    elif isinstance(value, set) and any(isinstance(entry, torch.Tensor) for entry in value):
+        raise CheckpointError("the file holds a set of tensors, which have no names; save named tensors")
+
+
+def _name(keys: Keys) -> str:
+    for key in keys:
+        if not isinstance(key, str | int) or isinstance(key, bool):
+            raise CheckpointError(f"a tensor stands under the key {key!r}, which is no string and no integer")
+    name = ".".join(map(str, keys))
+    if name != name.encode(errors="replace").decode():
+        raise CheckpointError(f"{name!r} is the name of a tensor, and no string that UTF-8 can hold")
+    return name
+
+
+def _check_memory(specs: Mapping[str, Spec], path: Path, max_memory: int) -> None:
+    """Refuse tensors that repeat their elements until they take far more than the file."""
+    needed, file_bytes = sum(spec.nbytes for spec in specs.values()), path.stat().st_size
+    if needed > 2 * file_bytes + max_memory:
+        raise CheckpointError(
+            f"the tensors of {path} repeat {file_bytes:,} bytes until they take {needed:,}, more than the limit of "
+            f"{max_memory:,}; save what they were expanded from"
+        )
+
+
+def _checkpoint(
+    found: Mapping[str, torch.Tensor], specs: Mapping[str, Spec], array_of: Callable[[torch.Tensor], np.ndarray]
+) -> Checkpoint:
+    """A checkpoint of tensors, where pruned weights that torch holds in two parts are one."""
+    pruned = masked.pairs({name: spec.shape for name, spec in specs.items()})
+    weight_of = {original: weight for weight, (original, _) in pruned.items()}
+    masks = {mask for _, mask in pruned.values()}
 
     def read(name: str) -> np.ndarray:
-        tensor, mask = found[plain[name]], masks.get(plain[name])
-        return to_numpy(tensor if mask is None else torch.where(found[mask] != 0, tensor, 0))
+        if name not in pruned:
+            return array_of(found[name])
+        original, mask = (to_torch(array_of(found[part])) for part in pruned[name])
+        return to_numpy(masked.product(original, mask, name))
 
-    return Checkpoint(Tensors(specs, lambda names: [read(name) for name in names]))
-
-
-def _masks(found: Mapping[str, torch.Tensor]) -> dict[str, str]:
-    """The name of the mask of each original: `torch.nn.utils.prune` keeps a weight as those two while it is pruned."""
-    masks = {}
-    for name, tensor in found.items():
-        mask, plain = name.removesuffix(ORIGINAL) + MASK, name.removesuffix(ORIGINAL)
-        if name.endswith(ORIGINAL) and mask in found and found[mask].shape == tensor.shape and plain not in found:
-            masks[name] = mask
-    return masks
+    visible = {weight_of.get(name, name): spec for name, spec in specs.items() if name not in masks}
+    return Checkpoint(Tensors(visible, lambda names: [read(name) for name in names]))

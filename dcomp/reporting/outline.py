@@ -45,7 +45,7 @@ def of(container: Container) -> Outline:
             entry.name,
             dtypes.NAME_OF[entry.spec.dtype],
             entry.spec.shape,
-            f"tied to {entry.tied_to}" if entry.tied_to is not None else encoding(container.record(entry.name)[0]),
+            f"tied to {entry.tied_to}" if entry.tied_to is not None else encoding(container.flags(entry.name)),
             entry.spec.nbytes,
             entry.size,
             entry.spec.nbytes / entry.size if entry.size else None,

@@ -1,6 +1,9 @@
+import os
 import pickle
+import zipfile
 from collections import OrderedDict
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -122,3 +125,166 @@ def test_names_that_only_look_like_pruned_weights_are_left_alone(tmp_path, state
     path = tmp_path / "other.pt"
     torch.save(state, path)
     assert list(load_checkpoint(path).tensors) == list(state)
+
+
+def zipped_again(source, target, change=lambda name, data: data, method=zipfile.ZIP_STORED):
+    """A copy of a zip file whose records are changed."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", method) as new:
+        for info in old.infolist():
+            new.writestr(info.filename, change(info.filename, old.read(info)))
+    return target
+
+
+@pytest.fixture
+def saved(tmp_path):
+    path = tmp_path / "model.pt"
+    torch.save({"w": torch.randn(1000), "b": torch.randn(10), "v": torch.randn(50, 20).T}, path)
+    return path
+
+
+def bits_of(path):
+    return {name: (array.shape, array.tobytes()) for name, array in load_checkpoint(path).tensors.items()}
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_file_whose_records_are_compressed_is_read_as_torch_reads_it(tmp_path, saved, method):
+    assert bits_of(zipped_again(saved, tmp_path / "again.pt", method=method)) == bits_of(saved)
+
+
+@pytest.mark.parametrize("size", [40, 3996, 4004, 4000 + 4096])
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_record_of_another_size_than_its_tensor_is_refused(tmp_path, saved, size, method):
+    def change(name, data):
+        return (data * 3)[:size] if name.endswith("data/0") else data
+
+    with pytest.raises(CheckpointError, match="is not a readable torch checkpoint: record size"):
+        load_checkpoint(zipped_again(saved, tmp_path / "again.pt", change, method))
+
+
+def test_a_flipped_bit_that_torch_does_not_notice_is_refused(saved):
+    data = bytearray(saved.read_bytes())
+    weights = torch.load(saved)["w"].numpy().tobytes()
+    data[data.index(weights) + 1234] ^= 1
+    saved.write_bytes(data)
+    assert torch.load(saved)["w"].numpy().tobytes() != weights
+    with pytest.raises(CheckpointError, match="the record 'model/data/0' is damaged"):
+        load_checkpoint(saved)
+
+
+def test_a_file_that_torch_wrote_without_checksums_is_read(tmp_path):
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(STATE, tmp_path / "model.pt")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert load_checkpoint(tmp_path / "model.pt").tensors["fc.weight"].tolist() == STATE["fc.weight"].tolist()
+
+
+def test_tensors_stay_on_the_disk_until_they_are_asked_for(tmp_path):
+    path = tmp_path / "model.pt"
+    torch.save({"w": torch.arange(1_000_000.0)}, path)
+    read = load_checkpoint(path).tensors
+    os.truncate(path, 10_000)
+    with pytest.raises(CheckpointError, match="it was cut while it was read"):
+        read["w"]
+
+
+def test_nested_dictionaries_and_lists_lose_no_tensor(tmp_path):
+    path = tmp_path / "model.pt"
+    torch.save(
+        {"encoder": {"w": torch.ones(2), "layers": [torch.zeros(1), {3: torch.ones(3)}]}, "step": torch.tensor(7)}, path
+    )
+    read = load_checkpoint(path).tensors
+    assert {name: array.tolist() for name, array in read.items()} == {
+        "encoder.w": [1, 1],
+        "encoder.layers.0": [0],
+        "encoder.layers.1.3": [1, 1, 1],
+        "step": 7,
+    }
+
+
+def test_what_is_left_out_beside_the_state_of_a_network_is_said(dcomp, tmp_path):
+    path = tmp_path / "last.ckpt"
+    torch.save(lightning({"w": torch.ones(2)}, ema={"w": torch.ones(2)}), path)
+    code, _, err = dcomp("encode", path)
+    assert code == 0
+    assert "under 'state_dict' are read, those under 'callbacks', 'optimizer_states', 'ema' are left out" in err
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({1: torch.ones(2), "1": torch.zeros(2)}, "two tensors whose keys both give the name '1'"),
+        ({"a": {"b": torch.ones(2)}, "a.b": torch.zeros(2)}, "two tensors whose keys both give the name 'a.b'"),
+        ({(1, 2): torch.ones(2)}, r"a tensor stands under the key \(1, 2\), which is no string and no integer"),
+        ({"a\ud800": torch.ones(2)}, "no string that UTF-8 can hold"),
+        ({"w": torch.ones(2).untyped_storage()}, "holds a storage"),
+        ({"w": {torch.ones(2)}}, "holds a set of tensors"),
+    ],
+)
+def test_tensors_without_a_name_of_their_own_are_refused(tmp_path, content, words):
+    torch.save(content, tmp_path / "model.pt")
+    with pytest.raises(CheckpointError, match=words):
+        load_checkpoint(tmp_path / "model.pt")
+
+
+def test_dictionaries_that_hold_themselves_or_multiply_are_refused(tmp_path):
+    ring: dict = {"w": torch.ones(1)}
+    ring["again"] = ring
+    tree: list = [torch.ones(1)]
+    for _ in range(25):
+        tree = [tree, tree]
+    for content in (ring, {"tree": tree}):
+        torch.save(content, tmp_path / "model.pt")
+        with pytest.raises(CheckpointError, match="nests its entries too often"):
+            load_checkpoint(tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.int32])
+def test_masks_that_are_not_zero_and_one_multiply_as_in_torch(tmp_path, dtype):
+    original, mask = torch.tensor([-3, 5, 7, -4, -2]).to(dtype), torch.tensor([0.0, 1, 2, 0, -1])
+    torch.save({"w_orig": original, "w_mask": mask}, tmp_path / "model.pt")
+    weight = load_checkpoint(tmp_path / "model.pt").tensors["w"]
+    assert weight.astype(float).tolist() == (original * mask.to(dtype)).tolist()
+    assert not np.signbit(weight.astype(float)[[0, 3]]).any()
+
+
+def test_a_small_file_cannot_ask_for_much_memory(tmp_path):
+    path = tmp_path / "model.pt"
+    torch.save({"w": torch.zeros(1).expand(1 << 40)}, path)
+    with pytest.raises(CheckpointError, match=r"take 4,398,046,511,104, more than the limit of 8,589,934,592"):
+        load_checkpoint(path)
+    torch.save({"w": torch.zeros(1 << 20)}, path)
+    zipped_again(path, tmp_path / "packed.pt", method=zipfile.ZIP_DEFLATED)
+    with pytest.raises(CheckpointError, match=r"unpacks to 4,19\d,\d\d\d bytes, more than the limit of 1,000,000"):
+        load_checkpoint(tmp_path / "packed.pt", max_memory=1_000_000)
+
+
+def test_tensors_that_are_marked_expanded_or_strided_have_the_elements_that_torch_shows(tmp_path):
+    state = {
+        "conj": torch.randn(6, dtype=torch.complex64).conj(),
+        "neg": torch.randn(6, dtype=torch.complex64).conj().imag,
+        "expanded": torch.arange(3.0).expand(4, 3),
+        "strided": torch.arange(24.0).reshape(2, 3, 4)[:, 1:, ::2].permute(2, 0, 1),
+        "empty": torch.empty(0, 3),
+    }
+    torch.save(state, tmp_path / "model.pt")
+    read = load_checkpoint(tmp_path / "model.pt").tensors
+    for name, value in torch.load(tmp_path / "model.pt").items():
+        assert read[name].shape == value.shape
+        assert read[name].tobytes() == value.resolve_conj().resolve_neg().contiguous().numpy().tobytes()
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (torch.empty(3, device="meta"), "tensor 'w' has a shape and no data"),
+        (torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8), "tensor 'w' is sparse, nested or quantized"),
+        (torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]), "tensor 'w' is sparse, nested or quantized"),
+    ],
+    ids=["meta", "quantized", "nested"],
+)
+def test_what_has_no_plain_elements_is_one_error(tmp_path, value, words):
+    torch.save({"w": value}, tmp_path / "model.pt")
+    with pytest.raises(CheckpointError, match=words):
+        load_checkpoint(tmp_path / "model.pt")

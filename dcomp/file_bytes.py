@@ -1,0 +1,57 @@
+"""The bytes of a file, a range at a time. A file that is cut meanwhile is one error; of a map it would be a signal."""
+
+import os
+import weakref
+from pathlib import Path
+
+import numpy as np
+
+from dcomp.errors import DcompError
+
+
+class FileBytes:
+    """An open file: its size when it was opened, and ranges of its bytes."""
+
+    def __init__(self, path: Path, error: type[DcompError]) -> None:
+        """Open a file.
+
+        Args:
+            path: of the file.
+            error: what is raised when the file cannot be read.
+
+        Raises:
+            error: it cannot be opened.
+        """
+        self.path = path
+        self._error = error
+        try:
+            self._handle = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
+        except OSError as failure:
+            raise error(f"cannot read {path}: {failure.strerror}") from failure
+        except ValueError as failure:  # NUL in the path
+            raise error(f"cannot read {str(path)!r}: {failure}") from failure
+        weakref.finalize(self, os.close, self._handle)
+        self.nbytes = os.fstat(self._handle).st_size
+
+    def fileno(self) -> int:
+        """The file's descriptor, which is closed with this object."""
+        return self._handle
+
+    def read(self, offset: int, size: int) -> np.ndarray:
+        """Read `size` bytes from `offset` on into memory of their own; uint8, shape (size,), read-only.
+
+        Raises:
+            error: the file ends before them, or cannot be read.
+        """
+        buffer = np.empty(size, np.uint8)
+        view, done = buffer.data, 0
+        try:
+            while done < size:
+                count = os.preadv(self._handle, [view[done:]], offset + done)
+                if not count:
+                    raise self._error(f"{self.path} ends at byte {offset + done:,}: it was cut while it was read")
+                done += count
+        except OSError as failure:
+            raise self._error(f"cannot read {self.path}: {failure.strerror}") from failure
+        buffer.flags.writeable = False
+        return buffer

@@ -1,0 +1,66 @@
+"""Weights that `torch.nn.utils.prune` holds as an original and a mask, which are one weight to everybody else."""
+
+from collections.abc import Collection, Mapping
+
+import torch
+
+from dcomp.errors import CheckpointError, first_line
+
+ORIGINAL, MASK = "_orig", "_mask"
+
+
+def pairs(shapes: Mapping[str, Collection[int]]) -> dict[str, tuple[str, str]]:
+    """Find the names of the original and the mask of each pruned weight.
+
+    Args:
+        shapes: of the tensors of a state, by name.
+
+    Returns:
+        the two names, by the weight's.
+    """
+    found = {}
+    for name, shape in shapes.items():
+        weight = name.removesuffix(ORIGINAL)
+        mask = weight + MASK
+        if name.endswith(ORIGINAL) and weight not in shapes and mask in shapes and shapes[mask] == shape:
+            found[weight] = name, mask
+    return found
+
+
+def product(original: torch.Tensor, mask: torch.Tensor, name: str) -> torch.Tensor:
+    """Multiply an original by its mask, as torch does where the weight is used; a pruned weight is 0.0, never -0.0.
+
+    Raises:
+        CheckpointError: torch cannot multiply this dtype; `name` is in the message.
+    """
+    try:
+        weight = mask.to(dtype=original.dtype) * original
+        return torch.where((mask == 0) & (weight == 0), torch.zeros((), dtype=weight.dtype), weight)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"tensor {name!r} is pruned by torch, and cannot be multiplied: {first_line(error)}"
+        ) from error
+
+
+def merged(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Put a state's pruned weights together; each stands where its original stood."""
+    pruned = pairs({name: tensor.shape for name, tensor in state.items()})
+    weight_of = {original: weight for weight, (original, _) in pruned.items()}
+    masks = {mask for _, mask in pruned.values()}
+    return {
+        weight_of.get(name, name): product(tensor, state[pruned[weight_of[name]][1]], weight_of[name])
+        if name in weight_of
+        else tensor
+        for name, tensor in state.items()
+        if name not in masks
+    }
+
+
+def split(state: Mapping[str, torch.Tensor], pruned_state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Divide weights into the originals and masks that a pruned state has of them; what is not zero is kept."""
+    parts = dict(state)
+    for weight, (original, mask) in pairs({name: tensor.shape for name, tensor in pruned_state.items()}).items():
+        if weight in state and original not in state and mask not in state:
+            parts[original] = parts.pop(weight)
+            parts[mask] = (parts[original] != 0).to(pruned_state[mask].dtype)
+    return parts

@@ -1,0 +1,96 @@
+"""The zip files that torch writes: checked by the standard library, read by torch, and left on the disk where possible.
+
+`torch.load` reads every record, as it does without `mmap`. Where the bytes that it read stand uncompressed in the file,
+their memory is given back, and they are read again when they are asked for.
+"""
+
+import mmap
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from zlib import crc32
+
+import numpy as np
+import torch
+
+from dcomp import dtypes
+from dcomp.errors import CheckpointError
+from dcomp.file_bytes import FileBytes
+from dcomp.learning.tensors import NAME_OF, to_numpy
+
+LOCAL_HEADER = 30
+"""Bytes of a zip record's header before its name and its extra field, whose sizes are the last two fields."""
+
+COMPARED = 1 << 22
+
+
+class Records:
+    """The records of a zip file, and tensors that stay in it."""
+
+    def __init__(self, path: Path, max_memory: int) -> None:
+        """Check every record, and note where those that are not compressed stand.
+
+        Raises:
+            CheckpointError: a record that is damaged, or that would take more than `max_memory` bytes unpacked.
+            Exception: whatever else the standard library raises at a damaged file.
+        """
+        self._file = FileBytes(path, CheckpointError)
+        with zipfile.ZipFile(path) as archive:
+            infos = archive.infolist()
+            _check(archive, infos, path, max_memory)
+        self._offsets = {
+            (info.file_size, info.CRC): self._data_offset(info)
+            for info in infos
+            if info.compress_type == zipfile.ZIP_STORED and info.file_size
+        }
+        # An address in it stands for a place in the file; nothing but an odd pickle reads its bytes.
+        mapped = mmap.mmap(self._file.fileno(), self._file.nbytes, access=mmap.ACCESS_COPY)
+        self._mapped = torch.frombuffer(mapped, dtype=torch.uint8).untyped_storage()
+
+    def place(self, storage: torch.UntypedStorage, location: str) -> torch.UntypedStorage:
+        """Return a storage that torch has read, or the same bytes in the file: the `map_location` of `torch.load`."""
+        data = torch.empty(0, dtype=torch.uint8).set_(storage).numpy()
+        offset = self._offsets.get((data.size, crc32(data.data)))
+        if offset is None:
+            return storage
+        for begin in range(0, data.size, COMPARED):
+            piece = data[begin : begin + COMPARED]
+            if not np.array_equal(piece, self._file.read(offset + begin, piece.size)):
+                return storage
+        return self._mapped[offset : offset + data.size]
+
+    def read(self, tensor: torch.Tensor) -> np.ndarray:
+        """Read the elements of a tensor, from memory or from the file.
+
+        Raises:
+            CheckpointError: the file was cut meanwhile.
+        """
+        offset = tensor.data_ptr() - self._mapped.data_ptr()
+        if not tensor.numel() or not 0 <= offset < self._file.nbytes:
+            return to_numpy(tensor)
+        if tensor.is_contiguous() and not tensor.is_conj() and not tensor.is_neg():
+            dtype = dtypes.BY_NAME[NAME_OF[tensor.dtype]]
+            return self._file.read(offset, tensor.nbytes).view(dtype).reshape(tuple(tensor.shape))
+        last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+        span = torch.from_numpy(self._file.read(offset, (last + 1) * tensor.element_size()).copy())
+        loaded = span.view(tensor.dtype).as_strided(tensor.shape, tensor.stride())
+        loaded = loaded.conj() if tensor.is_conj() else loaded
+        return to_numpy(-loaded if tensor.is_neg() else loaded)
+
+    def _data_offset(self, info: zipfile.ZipInfo) -> int:
+        sizes = self._file.read(info.header_offset + LOCAL_HEADER - 4, 4).view("<u2")
+        return info.header_offset + LOCAL_HEADER + int(sizes.sum())
+
+
+def _check(archive: zipfile.ZipFile, infos: Sequence[zipfile.ZipInfo], path: Path, max_memory: int) -> None:
+    packed = [info for info in infos if info.compress_type != zipfile.ZIP_STORED]
+    unpacked_bytes = sum(info.file_size for info in packed)
+    if unpacked_bytes > max_memory:
+        raise CheckpointError(
+            f"{path} unpacks to {unpacked_bytes:,} bytes, more than the limit of {max_memory:,}; save it uncompressed"
+        )
+    if any(info.file_size != info.compress_size for info in infos if info.compress_type == zipfile.ZIP_STORED):
+        raise CheckpointError(f"{path} is not a readable torch checkpoint: a record has two sizes")
+    has_checksums = any(info.CRC for info in infos)  # torch.serialization.set_crc32_options(False) leaves them out
+    if has_checksums and (damaged := archive.testzip()) is not None:
+        raise CheckpointError(f"{path} is not a readable torch checkpoint: the record {damaged!r} is damaged")

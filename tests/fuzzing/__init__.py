@@ -1,0 +1,1 @@
+"""What tests/fuzz.py damages, how, and whom it believes."""

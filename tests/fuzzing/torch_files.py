@@ -1,0 +1,320 @@
+"""Damaged files of torch: dcomp reads what `torch.load(mmap=False)` reads of them, to the bit, or refuses."""
+
+import io
+import pickle
+import pickletools
+import re
+import warnings
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from struct import pack
+
+import numpy as np
+import torch
+from torch.nn.utils import prune
+
+from dcomp.errors import CheckpointError
+from dcomp.learning.tensors import NAME_OF
+from dcomp.sources import load_checkpoint
+from fuzzing.cases import MAX_MEMORY, Arrays, Case, FindingError, Kind, arrays_of, demand, through_all_commands
+from fuzzing.mutations import EXTREMES, damaged
+
+STRICTER = {
+    "a record that does not fit its checksum, or the zip file's directory": (
+        r"the record .* is damaged|a record has two sizes|zip|[Bb]ad magic|File name in directory|overlap|decompress"
+        r"|it was cut while|EOFError|compression|encrypted|invalid distance|invalid code|invalid block|invalid stored|codec can't decode"
+    ),
+    "more memory than is allowed": r"more than the limit of",
+    "tensors that are no plain arrays of a dtype of safetensors": (
+        r"sparse, nested or quantized|has dtype|no data: it is on the meta device|which is more than its elements"
+    ),
+    "names that are none, or that two tensors have": (
+        r"whose keys both give the name|which is no string and no integer|no string that UTF-8 can hold"
+    ),
+    "no named tensors": r"not named tensors|holds no tensors|holds a storage|set of tensors",
+    "a nest too deep, or that holds itself": r"nests its entries",
+    "a pruned weight that torch cannot multiply": r"cannot be multiplied by its mask",
+    "a shape that no container holds": r"has the shape|has \d+ dimensions",
+    "a file that does not begin like one of torch's": r"safetensors file",
+}
+"""What dcomp refuses and torch reads, and the words by which the fuzzer knows it."""
+
+NESTS = ("state_dict", "model", "model_state")
+
+
+def contents() -> Iterator[object]:
+    """What is saved: plain states, pruned and nested ones, and every kind of tensor that is none."""
+    torch.manual_seed(1)
+    weight = torch.where(torch.rand(6, 7) < 0.3, torch.randn(6, 7), 0.0)
+    yield {"fc.weight": weight, "fc.bias": torch.randn(6), "steps": torch.tensor(3)}
+    yield {"a": weight, "tied": weight, "turned": weight.T, "part": weight[1:, ::2], "none": torch.empty(0, 3)}
+    yield {str(dtype): torch.randint(0, 2, (5,)).to(dtype) for dtype in (torch.bool, torch.int8, torch.int64)}
+    yield {str(dtype): torch.randn(4).to(dtype) for dtype in (torch.float16, torch.bfloat16, torch.float64)}
+    yield {"conj": torch.randn(3, dtype=torch.complex64).conj(), "expanded": torch.ones(1).expand(2, 5)}
+    layer = torch.nn.Linear(5, 4)
+    prune.random_unstructured(layer, "weight", amount=8)
+    yield layer.state_dict()
+    yield {"w_orig": torch.tensor([-1.0, 2, -3]), "w_mask": torch.tensor([0.0, 1, 0.5])}
+    yield {"state_dict": {"w": weight}, "epoch": 3, "optimizer": {"state": {0: {"m": torch.ones(2)}}}}
+    yield {"encoder": {"w": torch.ones(3)}, "layers": [torch.zeros(2), {1: torch.ones(2)}], "step": torch.tensor(2)}
+    yield {1: torch.ones(2), "1": torch.ones(3)}
+    yield {"w": torch.empty(3, device="meta"), "v": torch.ones(2)}
+    yield {"w": torch.eye(3).to_sparse(), "v": torch.ones(2)}
+    yield {"w": torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8)}
+    yield {"w": torch.nn.Parameter(torch.ones(3)), "more": ("text", 1.5, None, True, b"bytes", 1 << 70)}
+
+
+@cache
+def files() -> list[bytes]:
+    """Every content as torch writes it, packed by another tool, in the older format, and without checksums."""
+    made = []
+    for content in contents():
+        plain = saved(content)
+        made += [plain, zipped(records(plain), packed=True)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                made.append(saved(content, _use_new_zipfile_serialization=False))
+            except (NotImplementedError, RuntimeError):  # conj and meta are not for the older format
+                continue
+    torch.serialization.set_crc32_options(False)
+    made.append(saved(next(contents())))
+    torch.serialization.set_crc32_options(True)
+    return made
+
+
+def saved(content: object, **options: bool) -> bytes:
+    """The file that torch writes."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer, **options)
+    return buffer.getvalue()
+
+
+Records = list[tuple[str, bytes]]
+
+
+@cache
+def records(data: bytes) -> Records:
+    """Names and contents of the records of a zip file."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return [(info.filename, _read(archive, info)) for info in archive.infolist()]
+
+
+def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    with archive.open(info) as file:
+        file._expected_crc = None  # some files have none
+        return file.read()
+
+
+def zipped(content: Records, *, packed: bool) -> bytes:
+    """A zip file of records, with right checksums."""
+    buffer = io.BytesIO()
+    method = zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED
+    with zipfile.ZipFile(buffer, "w", method) as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # two records of one name are wanted
+        for name, data in content:
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def make(rng: np.random.Generator) -> Case:
+    """Damage bytes anywhere, or a record, or its pickle, or the list of records, with checksums that fit again."""
+    bases = files()
+    base, other = (bases[int(place)] for place in rng.integers(len(bases), size=2))
+    way = int(rng.integers(6))
+    if not base.startswith(b"PK"):
+        return Case(_legacy_damaged(base, other, rng) if way % 2 else damaged(base, other, rng), base, bool(way % 2))
+    if way == 0:
+        return Case(damaged(base, other, rng), base, mended=False)
+    if way == 1:
+        return Case(_directory_damaged(base, rng), base, mended=False)
+    changed = list(records(base))
+    for _ in range(int(rng.integers(1, 3))):
+        changed = _records_damaged(changed, rng) if way < 4 else _pickle_damaged(changed, rng)
+    return Case(zipped(changed, packed=bool(rng.integers(2))), base, mended=True)
+
+
+def _directory_damaged(data: bytes, rng: np.random.Generator) -> bytes:
+    """A number changed in one of the headers of a record: sizes, checksums, offsets, methods."""
+    changed = bytearray(data)
+    places = [match.start() for match in re.finditer(rb"PK\x01\x02|PK\x03\x04|PK\x05\x06", data)]
+    place = places[int(rng.integers(len(places)))] + int(rng.integers(4, 46))
+    size = int(rng.choice([1, 2, 4]))
+    if place + size <= len(changed):
+        old = int.from_bytes(changed[place : place + size], "little")
+        new = int(rng.choice([0, 1, 8, old + 1, max(0, old - 4), old * 2, old ^ 1, 255]))
+        changed[place : place + size] = (new % (1 << 8 * size)).to_bytes(size, "little")
+    return bytes(changed)
+
+
+def _records_damaged(content: Records, rng: np.random.Generator) -> Records:
+    place = int(rng.integers(len(content)))
+    name, data = content[place]
+    other = content[int(rng.integers(len(content)))]
+    cut = int(rng.integers(len(data) + 1))
+    ways: list[Records] = [
+        [(name, data[:cut])],
+        [(name, data + bytes(int(rng.integers(1, 9))))],
+        [(name, damaged(data, other[1], rng))],
+        [(other[0], data)],
+        [(name, other[1])],
+        [],
+        [(name, data), (name, other[1])],
+        [(name + "x", data)],
+    ]
+    return content[:place] + ways[int(rng.integers(len(ways)))] + content[place + 1 :]
+
+
+def _pickle_damaged(content: Records, rng: np.random.Generator) -> Records:
+    return [(name, _opcode_damaged(data, rng) if name.endswith("data.pkl") else data) for name, data in content]
+
+
+def _legacy_damaged(data: bytes, other: bytes, rng: np.random.Generator) -> bytes:
+    """The older format, one after the other: three pickles that say what it is, the state, the storages' keys."""
+    stream = io.BytesIO(data)
+    for _ in range(3):
+        pickletools.dis(stream, out=io.StringIO())
+    begin = stream.tell()
+    pickletools.dis(stream, out=io.StringIO())
+    end = stream.tell()
+    return data[:begin] + _opcode_damaged(data[begin:end], rng) + data[end:]
+
+
+@cache
+def _opcodes(data: bytes) -> list[tuple[str, object, int, int]]:
+    """Opcodes of a pickle: name, argument, where it begins and where it ends."""
+    found = [(opcode.name, argument, begin) for opcode, argument, begin in pickletools.genops(data)]
+    ends = [begin for _, _, begin in found[1:]] + [found[-1][2] + 1]
+    return [(*entry, end) for entry, end in zip(found, ends, strict=True)]
+
+
+def _opcode_damaged(data: bytes, rng: np.random.Generator) -> bytes:
+    """A pickle of which one number, one text or one opcode is another."""
+    try:
+        opcodes = _opcodes(data)
+    except (ValueError, pickle.UnpicklingError, IndexError):  # it was damaged before
+        return damaged(data, data, rng)
+    way = int(rng.integers(5))
+    wanted = {0: ("BININT", "BININT1", "BININT2"), 1: ("BINUNICODE", "GLOBAL"), 2: ("NEWTRUE", "NEWFALSE", "NONE")}
+    chosen = [entry for entry in opcodes if way not in wanted or entry[0] in wanted[way]] or opcodes
+    name, argument, begin, end = chosen[int(rng.integers(len(chosen)))]
+    other = opcodes[int(rng.integers(len(opcodes)))]
+    if way == 0 and isinstance(argument, int):
+        near = [
+            argument + 1,
+            argument - 1,
+            argument * 2,
+            -argument,
+            0,
+            *(number for number in EXTREMES if number < 1 << 31),
+        ]
+        new = pickle.BININT + pack("<i", int(rng.choice(near)))
+    elif name == "BINUNICODE":
+        texts = [
+            "w",
+            "0",
+            "1",
+            "fc.weight_mask",
+            "a\0",
+            "meta",
+            "cuda:0",
+            "state_dict",
+            "storage",
+            str(argument) + "_orig",
+        ]
+        text = texts[int(rng.integers(len(texts)))].encode()
+        new = pickle.BINUNICODE + pack("<I", len(text)) + text
+    elif name == "GLOBAL":
+        new = pickle.GLOBAL + GLOBALS[int(rng.integers(len(GLOBALS)))].replace(" ", "\n").encode() + b"\n"
+    else:
+        new = [data[other[2] : other[3]], b"", pickle.NONE, pickle.NEWTRUE][int(rng.integers(4))]
+    return data[:begin] + new + data[end:]
+
+
+GLOBALS = [
+    "torch FloatStorage", "torch DoubleStorage", "torch HalfStorage", "torch BoolStorage", "torch ByteStorage",
+    "torch.storage UntypedStorage", "torch ComplexFloatStorage", "torch QInt8Storage", "collections OrderedDict",
+    "collections Counter", "torch Size", "torch Tensor", "torch FloatTensor", "torch._utils _rebuild_tensor",
+    "torch._utils _rebuild_parameter", "torch._utils _rebuild_sparse_tensor", "torch._utils _rebuild_qtensor",
+    "torch._utils _rebuild_tensor_v3", "torch._utils _rebuild_meta_tensor_no_storage", "torch.nn.parameter Parameter",
+    "torch._utils _rebuild_nested_tensor", "torch float16", "__builtin__ set", "os system", "builtins complex",
+]  # fmt: skip
+
+
+def judge(case: Case, path: Path) -> str:
+    """Read a file as dcomp does and as torch does, and put it through all commands.
+
+    Raises:
+        FindingError: dcomp reads what torch refuses, or other tensors, or does not give them back.
+    """
+    theirs, why = _read_by_torch(path)
+    try:
+        found = load_checkpoint(path, max_memory=MAX_MEMORY)
+        ours = arrays_of(found)
+        restored = through_all_commands(found)
+    except CheckpointError as error:
+        if theirs is None and why is not None:
+            return "refused by both"
+        reasons = [reason for reason, words in STRICTER.items() if re.search(words, str(error))]
+        demand(bool(reasons), f"torch reads what dcomp refuses: {error}")
+        return "stricter"
+    if theirs is None:
+        raise FindingError(f"dcomp reads what torch refuses, or gives no plain tensors in: {why}")
+    demand(ours == theirs, "dcomp reads other tensors than torch")
+    path.with_suffix(".restored.safetensors").write_bytes(restored)
+    demand(arrays_of(load_checkpoint(path.with_suffix(".restored.safetensors"))) == ours, "decode gives other tensors")
+    return "read"
+
+
+def _read_by_torch(path: Path) -> tuple[Arrays | None, Exception | None]:
+    """The tensors that torch reads, put together by what a state means; or why there are none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
+        except Exception as error:
+            return None, error
+        try:
+            return _named(content), None
+        except Exception:  # what torch reads and nobody can name or look into
+            return None, None
+
+
+def _named(content: dict) -> Arrays:
+    """All tensors by name; weights in two parts are multiplied."""
+    flat = dict(_flat(content, (), 0))
+    for nest in NESTS:
+        if any(keys[0] == nest and len(keys) > 1 for keys in flat):
+            flat = {keys[1:]: tensor for keys, tensor in flat.items() if keys[0] == nest and len(keys) > 1}
+    counts = Counter(".".join(map(str, keys)) for keys in flat)
+    assert max(counts.values()) == 1
+    state = {".".join(map(str, keys)): tensor for keys, tensor in flat.items()}
+    assert sum(tensor.nbytes for tensor in state.values()) < 4 * MAX_MEMORY
+    for name in list(state):
+        weight = name.removesuffix("_orig")
+        mask = state.get(weight + "_mask")
+        if name != weight and mask is not None and weight not in state and mask.shape == state[name].shape:
+            product = state[name] * mask.to(state[name].dtype)
+            state[weight] = torch.where((product == 0) & (mask == 0), torch.zeros_like(product), product)
+            del state[name], state[weight + "_mask"]
+    return {name: _bits(tensor) for name, tensor in state.items()}
+
+
+def _flat(value: object, keys: tuple, depth: int) -> Iterator[tuple[tuple, torch.Tensor]]:
+    assert depth < 40
+    if isinstance(value, torch.Tensor):
+        yield keys, value
+    elif isinstance(value, dict | list | tuple):
+        for key, child in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _flat(child, (*keys, key), depth + 1)
+
+
+def _bits(tensor: torch.Tensor) -> tuple[str, tuple[int, ...], bytes]:
+    plain = tensor.detach().resolve_conj().resolve_neg().contiguous()
+    return NAME_OF[tensor.dtype], tuple(tensor.shape), plain.reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+KIND = Kind(".pt", make, judge)
