@@ -13,8 +13,9 @@ HOUSE = Path(dcomp.__file__).parent
 
 FLOORS = [  # from the ground up; a module imports from its own room, and from floors below its own
     ["errors"],
-    ["dtypes", "layers", "files", "observer", "processes", "tensors", "parallel", "yaml_files"],
-    ["journal", "resumption"],
+    ["locks"],
+    ["dtypes", "layers", "files", "observer", "processes", "tensors", "yaml_files"],
+    ["journal", "resumption", "parallel"],
     ["pruning", "quantization", "checkpoint", "plan"],
     ["coding", "settings", "prefixes", "curves", "front"],
     ["container"],

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from dcomp.cli.console import observer, say
-from dcomp.cli.files import PIPE, Destination, FolderDestination, opened
+from dcomp.cli.files import Destination, destination_of_checkpoint, opened
 from dcomp.cli.options import Force, Input, MaxMemory, Output, Quiet, Workers, options_of
 from dcomp.settings import EncodeSettings
 
@@ -65,13 +65,11 @@ def decode(
     watcher = observer(quiet)
     with opened(input) as path:
         decoded = stages.decode(Container.open(path), tensor, max_memory=int(max_memory * 2**30))
-        one_file = tensor is not None or (output is not None and output.suffix == ".safetensors") or output == PIPE
-        if shards.is_sharded(decoded) and not one_file:
-            folder = FolderDestination(output, input, ".decoded", force=force)
-            folder.write(lambda into: stages.save_shards(decoded, into, watcher))
-        else:
-            destination = Destination(output, input, ".decoded.safetensors", force=force)
-            destination.write(lambda file: stages.save(decoded, file, watcher))
+
+        def shard_names() -> list[str]:
+            return shards.file_names(decoded) if tensor is None and shards.is_sharded(decoded) else []
+
+        destination_of_checkpoint(output, input, ".decoded", shard_names, force=force).save(decoded, watcher)
         watcher.note(f"{len(decoded.tensors)} tensors, {decoded.nbytes:,} bytes")
 
 

@@ -1,6 +1,7 @@
 """train, prune, quantize: the commands that may train a network."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dcomp.cli.console import observer
-from dcomp.cli.files import Destination, opened
+from dcomp.cli.files import Destination, destination_of_checkpoint, opened
 from dcomp.cli.options import Architecture, Force, Input, Log, Output, Quiet, Resume, SaveEvery, TensorBoard, options_of
 from dcomp.errors import UsageError
 from dcomp.files import check_replaceable
@@ -39,17 +40,19 @@ def train(
 
     Example: [bold]dcomp train lenet5 --data mnist --epochs 20[/bold]
     """
-    from dcomp import checkpoint, sources, stages
+    from dcomp import sources, stages
 
     name = architecture.rpartition(":")[2]
-    destination = Destination(output or Path(f"{name}.safetensors"), None, "", force=force)
-    state = destination.state(resume=resume, save_every=save_every)
-    watchers = _watchers(settings, quiet, log, tensorboard, force=force or resume)
-    begun = sources.load_checkpoint(start) if start else None
-    trained = stages.train(settings, watchers, start=begun, state=state)
-    destination.write(lambda file: checkpoint.save(trained, file))
-    if state is not None and FIRST:
-        state.remove()
+    with ExitStack() as stack:
+        destination = Destination(
+            output or Path(f"{name}.safetensors"), start, "", force=force, others=(settings.distill,)
+        )
+        state = stack.enter_context(destination).state(resume=resume, save_every=save_every)
+        watchers = _watchers(settings, quiet, log, tensorboard, force=force or resume)
+        begun = sources.load_checkpoint(stack.enter_context(opened(start))) if start else None
+        destination.save(stages.train(settings, watchers, start=begun, state=state))
+        if state is not None and FIRST:
+            state.remove()
 
 
 @options_of(PruneSettings)
@@ -71,15 +74,17 @@ def prune(
     """
     from dcomp import stages
 
-    destination = Destination(output, input, ".pruned.safetensors", force=force)
-    state = destination.state(resume=resume, save_every=save_every) if settings.epochs or resume else None
-    watchers = _watchers(settings, quiet, log, tensorboard, force=force or resume)
-    _rewrite(
-        input,
-        destination,
-        partial(stages.prune, settings=settings, observer=watchers, architecture=architecture, state=state),
-        state,
-    )
+    with destination_of_checkpoint(
+        output, input, ".pruned", force=force, others=(settings.distill, settings.rewind)
+    ) as destination:
+        state = destination.state(resume=resume, save_every=save_every) if settings.epochs or resume else None
+        watchers = _watchers(settings, quiet, log, tensorboard, force=force or resume)
+        _rewrite(
+            input,
+            destination,
+            partial(stages.prune, settings=settings, observer=watchers, architecture=architecture, state=state),
+            state,
+        )
 
 
 @options_of(QuantizeSettings)
@@ -101,15 +106,15 @@ def quantize(
     """
     from dcomp import stages
 
-    destination = Destination(output, input, ".quantized.safetensors", force=force)
-    state = destination.state(resume=resume, save_every=save_every) if settings.epochs or resume else None
-    watchers = _watchers(settings, quiet, log, tensorboard, force=force or resume)
-    _rewrite(
-        input,
-        destination,
-        partial(stages.quantize, settings=settings, observer=watchers, architecture=architecture, state=state),
-        state,
-    )
+    with destination_of_checkpoint(output, input, ".quantized", force=force, others=(settings.distill,)) as destination:
+        state = destination.state(resume=resume, save_every=save_every) if settings.epochs or resume else None
+        watchers = _watchers(settings, quiet, log, tensorboard, force=force or resume)
+        _rewrite(
+            input,
+            destination,
+            partial(stages.quantize, settings=settings, observer=watchers, architecture=architecture, state=state),
+            state,
+        )
 
 
 def _watchers(
@@ -144,11 +149,11 @@ def _rewrite(
     state: StateFile | None,
 ) -> None:
     """Read a checkpoint, put it through a stage, and write what comes out; the state has then served its purpose."""
-    from dcomp import checkpoint, sources
+    from dcomp import shards, sources
 
     with opened(source) as path:
-        made = stage(sources.load_checkpoint(path))
-        destination.write(lambda file: checkpoint.save(made, file))
+        changed = stage(sources.load_checkpoint(path))
+        destination.save(shards.fitted(changed) if shards.is_sharded(changed) else changed)
     if state is not None and FIRST:
         state.remove()
 
