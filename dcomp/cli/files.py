@@ -223,8 +223,8 @@ def destination_of_checkpoint(
 ) -> Destination:
     """Where a checkpoint goes: shards to a folder of shards, unless the output is one .safetensors file or `-`.
 
-    Args are those of `Destination`, with a suffix like `.pruned`. `shard_names` gives the files of a sharded checkpoint,
-    and none of another; without it those of the input count.
+    Args are those of `Destination`, with a suffix like `.pruned`. `shard_names` gives the files of a sharded
+    checkpoint, and none of another; without it those of the input count.
 
     Raises:
         UsageError, OutputError: as `Destination` and `FolderDestination`.
