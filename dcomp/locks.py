@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,9 @@ try:
     import fcntl
 except ImportError:  # a system without file locks, where nothing is locked
     fcntl = None  # type: ignore[assignment]
+
+PATIENCE = 2.0
+"""Seconds that a process may take to end after the one that started it was killed."""
 
 _held: set[int] = set()
 """Open lock files of this process; a fork that kept them open would hold the locks after its parent was killed."""
@@ -72,6 +76,7 @@ def held(path: Path, place: str) -> Iterator[None]:
 
 
 def _open(path: Path, place: str) -> int:
+    deadline = time.monotonic() + PATIENCE
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         if claimed(handle, path):
@@ -79,11 +84,11 @@ def _open(path: Path, place: str) -> int:
             os.write(handle, f"{os.getpid()} on {socket.gethostname()}\n".encode())
             return handle
         holder = os.pread(handle, 200, 0).decode(errors="replace").strip()
-        gone = not path.exists()
         os.close(handle)
-        if not gone:
+        if time.monotonic() > deadline:
             process = f"process {holder}" if holder else "another process"
             raise OutputError(f"{process} is at work in {place}; wait for it, stop it, or name another output")
+        time.sleep(0.05)
 
 
 def _let_go() -> None:

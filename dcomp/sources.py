@@ -8,19 +8,23 @@ from dcomp.checkpoint import Checkpoint
 from dcomp.container import layout, writer
 from dcomp.container.reader import DEFAULT_MAX_MEMORY, Container
 from dcomp.errors import CheckpointError
-from dcomp.files import INDEX_SUFFIX
+from dcomp.files import INDEX_SUFFIX, index_in
 
 TORCH_MAGICS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 """Starts of torch's zip files and of bare pickles."""
 
 
 def load_checkpoint(path: Path, *, max_memory: int = DEFAULT_MAX_MEMORY) -> Checkpoint:
-    """Read a safetensors file, an index of shards, a .dcz container, or a file that torch saved.
+    """Read a safetensors file, an index of shards or its folder, a .dcz container, or a file that torch saved.
 
     Raises:
         CheckpointError: none of them, or it cannot be read.
         ContainerError: a damaged container.
+        UsageError: a folder without an index.
     """
+    check_regular(path)
+    if path.is_dir():
+        path = index_in(path)
     if path.name.endswith(INDEX_SUFFIX):
         return shards.load_index(path)
     start = _start_of(path)
@@ -46,6 +50,12 @@ def load_container(path: Path) -> Container:
     return Container(buffer.getbuffer())
 
 
+def check_regular(path: Path) -> None:
+    """Raise CheckpointError for a pipe or device, which cannot be read more than once."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise CheckpointError(f"{path} is a pipe or device, and would be read more than once; write it to a file first")
+
+
 def _looks_like_safetensors(start: bytes) -> bool:
     """Whether a plausible header size and a brace come first: a size may happen to spell one of the magics."""
     return start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 1 << 30
@@ -57,3 +67,5 @@ def _start_of(path: Path) -> bytes:
             return file.read(9)
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:  # a null character
+        raise CheckpointError(f"cannot read {str(path)!r}: {error}") from error

@@ -9,7 +9,7 @@ import pytest
 from dcomp import stages
 from dcomp.container.reader import Container
 from dcomp.learning import architectures
-from dcomp.pipeline import identical
+from dcomp.verification import identical
 from dcomp.settings import EvalSettings, PruneSettings, QuantizeSettings, SensitivitySettings, TrainSettings
 
 NETWORKS = '''

@@ -15,7 +15,7 @@ FLOORS = [  # from the ground up; a module imports from its own room, and from f
     ["errors"],
     ["locks"],
     ["dtypes", "layers", "files", "observer", "processes", "tensors", "yaml_files"],
-    ["journal", "resumption", "parallel"],
+    ["journal", "resumption", "parallel", "ledger"],
     ["pruning", "quantization", "checkpoint", "plan"],
     ["coding", "settings", "prefixes", "curves", "front"],
     ["container"],
