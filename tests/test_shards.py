@@ -10,7 +10,6 @@ from dcomp import shards
 from dcomp.checkpoint import Checkpoint
 from dcomp.errors import CheckpointError
 
-
 FIRST = "model-00001-of-00002.safetensors"
 INDEX = "model.safetensors.index.json"
 

@@ -15,8 +15,8 @@ WHOLE_RUNS = ("run", "sweep", "demo")
 FLAGS = re.compile("-[a-z]+")
 """Short flags, which may be several in a word."""
 
-CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
-"""Characters of names that a terminal would obey."""
+CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]|\n(?! )")
+"""Characters of names that a terminal would obey; lists of mistakes have lines, which are indented."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

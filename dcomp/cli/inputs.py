@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from dcomp.errors import OutputError
+from dcomp.errors import OutputError, UsageError
 from dcomp.files import INDEX_SUFFIX, index_in
 
 PIPE = Path("-")
@@ -42,6 +42,8 @@ def with_paths(command: Callable[..., Any]) -> Callable[..., Any]:
         sources = [path for name, path in paths.items() if name in read]
         if given.get("input", PIPE) is None:
             sources.append(PIPE)
+        if sources.count(PIPE) > 1:
+            raise UsageError("standard input is named for two inputs; name a file for one of them")
         written: list[Path] = []
         for name, path in paths.items():
             if name not in not_written:
