@@ -7,7 +7,9 @@ small: decoding is about as fast as its results could be passed on.
 
 import contextlib
 import os
+import signal
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import IO
@@ -16,6 +18,7 @@ import numpy as np
 
 from dcomp import errors
 from dcomp.errors import DcompError
+from dcomp.files import temporary_folder_named
 
 Task = Callable[[], Sequence[bytes | memoryview]]
 """Gives its result in parts."""
@@ -38,6 +41,8 @@ def results(tasks: Sequence[Task], workers: int) -> Iterator[tuple[int, list[byt
         tasks: what to run; with one worker, or where processes cannot be forked, here and in order.
         workers: how many processes.
 
+    Workers end with this process, however that ends, and at once where the results are no longer asked for.
+
     Raises:
         DcompError: that of a task that failed.
     """
@@ -48,6 +53,7 @@ def results(tasks: Sequence[Task], workers: int) -> Iterator[tuple[int, list[byt
         return
     queue = _filled(len(tasks))
     children: dict[Connection, int] = {}
+    parent_is_gone, parent_is_here = os.pipe()
     try:
         for _ in range(workers):
             ours, theirs = _pipe()
@@ -55,6 +61,8 @@ def results(tasks: Sequence[Task], workers: int) -> Iterator[tuple[int, list[byt
             if child == 0:  # a pipe whose reading end a worker holds open is never seen to break
                 for inherited in (ours, *children):
                     inherited.close()
+                os.close(parent_is_here)
+                threading.Thread(target=_end_after, args=(parent_is_gone,), daemon=True).start()
                 _work(tasks, queue, theirs)
             theirs.close()
             children[ours] = child
@@ -72,10 +80,18 @@ def results(tasks: Sequence[Task], workers: int) -> Iterator[tuple[int, list[byt
                     os.waitpid(children.pop(connection), 0)
     finally:
         queue.close()
-        for connection in children:
+        for end in (parent_is_gone, parent_is_here):
+            os.close(end)
+        for connection, child in children.items():
             connection.close()
-        for child in children.values():
+            os.kill(child, signal.SIGKILL)  # it has nothing to tidy up, and its task may take minutes
             os.waitpid(child, 0)
+
+
+def _end_after(parent_is_gone: int) -> None:
+    """End this process when nobody holds the other end of a pipe any more, which its parent alone does."""
+    os.read(parent_is_gone, 1)
+    os._exit(1)
 
 
 def _pipe() -> tuple[Connection, Connection]:
@@ -89,9 +105,10 @@ def _pipe() -> tuple[Connection, Connection]:
 
 def _filled(count: int) -> IO[bytes]:
     """A file from which each number below `count` can be read once: processes that share it share their place in it."""
-    queue = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # `results` closes it
-    queue.write(np.arange(count, dtype=np.uint32).tobytes())
-    queue.seek(0)
+    with temporary_folder_named():
+        queue = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # `results` closes it
+        queue.write(np.arange(count, dtype=np.uint32).tobytes())
+        queue.seek(0)
     return queue
 
 

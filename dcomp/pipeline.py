@@ -9,23 +9,22 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-import numpy as np
-
 from dcomp import checkpoint as safetensors_file
-from dcomp import layers, sources, stages
+from dcomp import layers, ledger, locks, shards, sources, stages, verification
 from dcomp.checkpoint import Checkpoint
 from dcomp.container import layout
 from dcomp.container.reader import Container
-from dcomp.dtypes import bit_patterns
 from dcomp.errors import CheckpointError, DcompError, OutputError
-from dcomp.files import check_replaceable, link_or_copy, replacing
+from dcomp.files import INDEX_SUFFIX, check_replaceable, check_writable, index_in, link_or_copy, replacing
 from dcomp.journal import Journal
+from dcomp.ledger import Entry, Errors
 from dcomp.observer import Observer, Silent, Together
 from dcomp.pruning.budget import sparsity_of
 from dcomp.recipe import Recipe
@@ -37,13 +36,10 @@ AnySettings = TypeVar("AnySettings", bound=Settings)
 
 CONTAINER = "model.dcz"
 SUMMARY = "summary.json"
-STATE = "stages.json"
+LOCK = ".dcomp.lock"
 TENSORBOARD = "tensorboard"
 CHECKPOINTS = ("distill", "rewind")
 """Settings that name a checkpoint besides the one that a stage is given."""
-
-KEPT = {"fingerprint", "digest", "file", "bytes", "sparsity", "seconds", "errors"}
-"""What stages.json keeps of a stage."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +96,8 @@ class Run:
             others: folders of runs whose stages are taken up where they are the same as here.
 
         Raises:
-            OutputError: the folder cannot be made, or holds files of these names that no run has made.
+            OutputError: the folder cannot be made, or holds files of these names that no run has made, or folders, or
+                a checkpoint that the recipe reads.
         """
         self._recipe = recipe
         self._folder = folder
@@ -114,35 +111,66 @@ class Run:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"cannot make the folder {folder}: {error.strerror}") from error
-        self._done: dict[str, dict[str, Any]] = {} if force else _read_state(folder)
-        if not (folder / STATE).exists() and not force:
-            made = {"train", "prune", "quantize", *(stage for stage, _ in recipe.sections)}
-            of_stages = [name for stage in sorted(made) for name in (_file_of(stage), _journal_of(stage))]
-            for name in (*of_stages, CONTAINER, SUMMARY):
-                check_replaceable(folder / name, force=False)
+        made = {"train", "prune", "quantize", *(stage for stage, _ in recipe.sections)}
+        names = [name for stage in sorted(made) for name in (_file_of(stage), _journal_of(stage))]
+        self._check_folder([*names, CONTAINER, SUMMARY])
+        self._done: dict[str, Entry] = {} if force else ledger.read(folder)
+
+    def _check_folder(self, names: Sequence[str]) -> None:
+        """Refuse a folder in which outputs of these names cannot be written, or not without loss."""
+        check_writable(self._folder)
+        for name in (*names, ledger.NAME, LOCK):
+            if (self._folder / name).is_dir():
+                raise OutputError(f"{self._folder / name} is a folder where a file is written; name another --out")
+        if self._tensorboard and (self._folder / TENSORBOARD).is_file():
+            raise OutputError(f"{self._folder / TENSORBOARD} is a file where a folder is written; name another --out")
+        for read in self._read_files():
+            for name in names:
+                if (self._folder / name).exists() and (self._folder / name).samefile(read):
+                    raise OutputError(f"{self._folder / name} is read by the recipe; name another --out")
+        if not (self._folder / ledger.NAME).exists() and not self._force:
+            for name in names:
+                check_replaceable(self._folder / name, force=False)
+
+    def _read_files(self) -> list[Path]:
+        """The files that the recipe names and that are there."""
+        settings = [settings for _, settings in self._recipe.sections]
+        named = [self._recipe.checkpoint, *(getattr(own, key, None) for own in settings for key in CHECKPOINTS)]
+        return [path for path in named if path is not None and path.exists()]
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """A block in which no other process works in the folder."""
+        with locks.held(self._folder / LOCK, str(self._folder)):
+            if not self._force:
+                self._done = ledger.read(self._folder)  # another may have been at work since
+            yield
 
     def run(self) -> Summary:
         """Run what is not done yet and write summary.json.
 
         Raises:
+            OutputError: another process works in the folder.
             DcompError: a stage failed; the stages before it are kept.
         """
-        recipe = self._recipe
-        current, results = self._shaped()
-        results.append(self._encode(current))
-        sizes = stages.report(Container.open(self._folder / CONTAINER))
-        summary = Summary(recipe.name, results, sizes)
-        text = json.dumps(summary.as_dict(), indent=2) + "\n"
-        self._write(SUMMARY, lambda file: file.write(text.encode()))
+        with self._alone():
+            current, results = self._shaped()
+            results.append(self._encode(current))
+            sizes = stages.report(Container.open(self._folder / CONTAINER))
+            summary = Summary(self._recipe.name, results, sizes)
+            text = json.dumps(summary.as_dict(), indent=2) + "\n"
+            self._write(SUMMARY, lambda file: file.write(text.encode()))
         return summary
 
     def prepare(self, last: str) -> None:
         """Run what is not done yet of the stages up to one of them, and leave the others to a later run.
 
         Raises:
+            OutputError: another process works in the folder.
             DcompError: a stage failed; the stages before it are kept.
         """
-        self._shaped(last)
+        with self._alone():
+            self._shaped(last)
 
     def check_bounds(self, summary: Summary) -> None:
         """Hold a summary against the recipe's `report.min_ratio` and `eval.max_error`.
@@ -213,7 +241,7 @@ class Run:
             self._write(CONTAINER, lambda file: stages.encode(checkpoint, file, self._recipe.encode))
             seconds = time.perf_counter() - started
         decoded = Container.open(self._folder / CONTAINER).checkpoint()
-        if not identical(decoded, checkpoint):
+        if not verification.identical(decoded, checkpoint):
             raise DcompError("decoding did not give the encoded checkpoint back; please report this")
         if not done:
             self._record("encode", CONTAINER, decoded, seconds)
@@ -254,28 +282,28 @@ class Run:
     def _record(self, stage: str, name: str, made: Checkpoint, seconds: float) -> None:
         """Remember that a stage is done, before anything else can fail."""
         weights = layers.select(made.tensors, layers.WEIGHTS)
-        self._done[stage] = {
-            "fingerprint": self._fingerprint,
-            "digest": _digest(self._folder / name),
-            "file": name,
-            "bytes": (self._folder / name).stat().st_size,
-            "sparsity": round(sparsity_of(made.tensors, weights), 6),
-            "seconds": round(seconds, 3),
-            "errors": {},
-        }
+        self._done[stage] = Entry(
+            fingerprint=self._fingerprint,
+            digest=_digest(self._folder / name),
+            file=name,
+            bytes=(self._folder / name).stat().st_size,
+            sparsity=round(float(sparsity_of(made.tensors, weights)), 6),
+            seconds=round(seconds, 3),
+            errors={},
+        )
         self._write_state()
 
     def _result(self, stage: str, made: Checkpoint) -> StageResult:
         """What a stage came to; its errors are measured where they are not known for this data set."""
         entry, judge = self._done[stage], self._recipe.eval
-        errors: dict[str, float | None] = dict.fromkeys(("top1_error", "top5_error", "loss"))
+        errors: dict[str, float | None] = dict.fromkeys(Errors.model_fields)
         if judge is not None:
-            if judge.examples not in entry["errors"]:
+            if judge.examples not in entry.errors:
                 measured = stages.evaluate(made, judge, self._observer, architecture=self._recipe.trusted_architecture)
-                entry["errors"][judge.examples] = {name: round(getattr(measured, name), 6) for name in errors}
+                entry.errors[judge.examples] = Errors(**{name: round(getattr(measured, name), 6) for name in errors})
                 self._write_state()
-            errors = entry["errors"][judge.examples]
-        return StageResult(stage, entry["file"], entry["bytes"], entry["sparsity"], seconds=entry["seconds"], **errors)
+            errors = entry.errors[judge.examples].model_dump()
+        return StageResult(stage, entry.file, entry.bytes, entry.sparsity, seconds=entry.seconds, **errors)
 
     def _is_done(self, stage: str, name: str, settings: Settings, *, maker: int | None = None) -> bool:
         """Extend the fingerprint by this stage, and see whether its file was made under the same one.
@@ -295,7 +323,7 @@ class Run:
     def _take_over(self, stage: str, name: str) -> bool:
         """Take a stage's file up from another run that has done the same, if one has."""
         for other in self._others:
-            entry = _read_state(other).get(stage)
+            entry = _entry_in(other, stage)
             if entry is None or not _has(other, name, entry, self._fingerprint):
                 continue
             self._write_state()
@@ -311,45 +339,27 @@ class Run:
         return False
 
     def _write_state(self) -> None:
-        state = json.dumps(self._done, indent=2) + "\n"
-        self._write(STATE, lambda file: file.write(state.encode()))
+        text = ledger.as_json(self._done)
+        self._write(ledger.NAME, lambda file: file.write(text.encode()))
 
     def _write(self, name: str, write: Callable[[BinaryIO], object]) -> None:
         with replacing(self._folder / name, force=True) as file:
             write(file)
 
 
-def identical(one: Checkpoint, other: Checkpoint) -> bool:
-    """Whether two checkpoints agree in names, order, dtypes, shapes, metadata and every bit."""
-    return (
-        list(one.tensors) == list(other.tensors)
-        and one.metadata == other.metadata
-        and all(
-            a.dtype == b.dtype and a.shape == b.shape and np.array_equal(bit_patterns(a), bit_patterns(b))
-            for a, b in zip(one.tensors.values(), other.tensors.values(), strict=True)
-        )
-    )
-
-
-def _read_state(folder: Path) -> dict[str, dict[str, Any]]:
-    """What stages.json says, nothing where there is none."""
-    path = folder / STATE
-    if not path.exists():
-        return {}
+def _entry_in(folder: Path, stage: str) -> Entry | None:
+    """What another run says of a stage, if anything that can be read."""
     try:
-        state = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{path} is damaged; --force runs every stage again") from error
-    if not isinstance(state, dict) or not all(isinstance(e, dict) and e.keys() == KEPT for e in state.values()):
-        raise OutputError(f"{path} is damaged; --force runs every stage again")
-    return state
+        return ledger.read(folder).get(stage)
+    except OutputError:
+        return None
 
 
-def _has(folder: Path, name: str, entry: dict[str, Any] | None, fingerprint: str) -> bool:
+def _has(folder: Path, name: str, entry: Entry | None, fingerprint: str) -> bool:
     """Whether a file is there as a stage made it, under this fingerprint."""
-    if entry is None or entry["fingerprint"] != fingerprint or not (folder / name).is_file():
+    if entry is None or entry.fingerprint != fingerprint or not (folder / name).is_file():
         return False
-    return _digest(folder / name) == entry["digest"]
+    return _digest(folder / name) == entry.digest
 
 
 def _file_of(stage: str) -> str:
@@ -361,6 +371,20 @@ def _journal_of(stage: str) -> str:
 
 
 def _digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, or of those of all files of a sharded checkpoint.
+
+    Raises:
+        CheckpointError: it cannot be read, or not twice.
+    """
+    if path.is_dir():
+        path = index_in(path)
+    if path.name.endswith(INDEX_SUFFIX):
+        return hashlib.sha256("".join(map(_digest_of_file, shards.files_of(path))).encode()).hexdigest()
+    return _digest_of_file(path)
+
+
+def _digest_of_file(path: Path) -> str:
+    sources.check_regular(path)
     try:
         file = path.open("rb")
     except OSError as error:

@@ -8,6 +8,7 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 from dcomp.errors import OutputError, UsageError
+from dcomp.files import check_replaceable
 from dcomp.processes import COUNT
 
 SAVE_EVERY = 60.0
@@ -42,12 +43,14 @@ class StateFile:
 
         Raises:
             UsageError: there is no state to take up.
-            OutputError: a stopped run's state would be replaced.
+            OutputError: a stopped run's state would be replaced, or a folder has its name.
         """
         if self.resume and not self.path.is_file():
             raise UsageError(f"there is no {self.path}, the state of a stopped run; leave --resume out")
         if not self.resume and not force and self.path.exists():
             raise OutputError(f"{self.path} is a stopped run's state; --resume goes on from it, --force begins again")
+        for path in (self.path, self.second().path):
+            check_replaceable(path, force=True)
         if not self.resume:
             self.remove()
 
@@ -73,11 +76,14 @@ class Stop:
         self.asked = False
         self._listening = listening
         self._before: dict[signal.Signals, Any] = {}
+        self._watcher = -1
 
     def __enter__(self) -> Self:
         in_main = threading.current_thread() is threading.main_thread()  # in others Python lets nobody listen
-        if self._listening and in_main:
+        self._listening &= in_main
+        if self._listening:
             self._before = {number: signal.signal(number, self._ask) for number in STOPS}
+            self._watcher = signal.set_wakeup_fd(-1)  # whoever ends a slow program: saving may take its time
         return self
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
@@ -89,6 +95,8 @@ class Stop:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._restore()
+        if self._listening:
+            signal.set_wakeup_fd(self._watcher, warn_on_full_buffer=False)
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

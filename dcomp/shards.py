@@ -6,7 +6,9 @@ what is needed to write them again under one metadata key.
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,11 +27,7 @@ def load_index(path: Path) -> Checkpoint:
     Raises:
         CheckpointError: no index, a shard that is missing or is none, or tensors that index and shards do not agree on.
     """
-    try:
-        text = path.read_text()
-        weight_map = _weight_map(text, str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"cannot read {path}: {first_line(error)}") from error
+    text, weight_map = _read_index(path)
     shards: dict[str, Checkpoint] = {}
     for file in dict.fromkeys(weight_map.values()):
         if not (path.parent / file).is_file():
@@ -49,12 +47,66 @@ def load_index(path: Path) -> Checkpoint:
         return [shards[weight_map[name]].tensors[name] for name in names]
 
     kept = {"index": path.name, "text": text, "files": {file: shard.metadata for file, shard in shards.items()}}
-    return Checkpoint(Tensors(specs, read), {METADATA_KEY: json.dumps(kept, ensure_ascii=False, separators=(",", ":"))})
+    return Checkpoint(Tensors(specs, read), {METADATA_KEY: _dumped(kept)})
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files of a sharded checkpoint: its index, and the shards that it names.
+
+    Raises:
+        CheckpointError: as `load_index`, for the index alone.
+    """
+    return [path, *(path.parent / file for file in dict.fromkeys(_read_index(path)[1].values()))]
+
+
+def _read_index(path: Path) -> tuple[str, dict[str, str]]:
+    try:
+        text = path.read_bytes().decode()  # its line ends are kept
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"cannot read {path}: {first_line(error)}") from error
+    return text, _weight_map(text, str(path))
 
 
 def is_sharded(checkpoint: Checkpoint) -> bool:
     """Whether a checkpoint was read from shards."""
     return METADATA_KEY in checkpoint.metadata
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How a checkpoint lies in shards: the name and text of the index, the metadata of each file, and its tensors."""
+
+    index: str
+    text: str
+    files: dict[str, dict[str, Any]]
+    weight_map: dict[str, str]
+
+
+def file_names(checkpoint: Checkpoint) -> list[str]:
+    """The names of the index and shards that a checkpoint was read from.
+
+    Raises:
+        CheckpointError: the metadata are none that `load_index` made.
+    """
+    layout = _layout(checkpoint)
+    return [layout.index, *layout.files]
+
+
+def fitted(checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint with an index of its tensors' names, which a stage may have shortened by a prefix."""
+    layout = _layout(checkpoint)
+    if all(name in layout.weight_map for name in checkpoint.tensors):
+        return checkpoint
+    places = {name: _file_with(name, layout) for name in checkpoint.tensors}
+    content = {**json.loads(layout.text), "weight_map": places}
+    kept = {"index": layout.index, "text": json.dumps(content, indent=2) + "\n", "files": layout.files}
+    return Checkpoint(checkpoint.tensors, {**checkpoint.metadata, METADATA_KEY: _dumped(kept)})
+
+
+def _file_with(name: str, layout: _Layout) -> str:
+    """The shard that holds a tensor, maybe under a longer name; else the first."""
+    longer = (file for other, file in layout.weight_map.items() if other.endswith(f".{name}"))
+    return layout.weight_map.get(name) or next(longer, next(iter(layout.files), ""))
 
 
 def save_folder(checkpoint: Checkpoint, folder: Path, on_tensor: Callable[[int], object] = lambda nbytes: None) -> None:
@@ -63,26 +115,42 @@ def save_folder(checkpoint: Checkpoint, folder: Path, on_tensor: Callable[[int],
     Raises:
         CheckpointError: the metadata are none that `load_index` made, or do not fit the tensors.
     """
+    layout = _layout(checkpoint)
+    names = {
+        file: [name for name in checkpoint.tensors if layout.weight_map.get(name) == file] for file in layout.files
+    }
+    if sum(map(len, names.values())) != len(checkpoint.tensors) or layout.index in layout.files:
+        raise CheckpointError(f"the metadata under {METADATA_KEY!r} do not place every tensor in a shard")
+    added = {key: value for key, value in checkpoint.metadata.items() if key != METADATA_KEY}
+    for file, own in names.items():
+        metadata = {str(key): str(value) for key, value in layout.files[file].items()} | added
+        with (folder / file).open("xb") as stream:
+            safetensors_file.save(Checkpoint(tensors.subset(checkpoint.tensors, own), metadata), stream, on_tensor)
+    (folder / layout.index).write_bytes(layout.text.encode())
+
+
+def _layout(checkpoint: Checkpoint) -> _Layout:
+    """What the metadata say of the shards; they are hostile until checked.
+
+    Raises:
+        CheckpointError: they are none that `load_index` made.
+    """
     try:
         kept = json.loads(checkpoint.metadata[METADATA_KEY])
         index, text, files = kept["index"], kept["text"], kept["files"]
         plain = isinstance(index, str) and isinstance(text, str) and isinstance(files, dict)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"the metadata under {METADATA_KEY!r} do not describe shards") from error
     if not plain or not all(isinstance(own, dict) for own in files.values()):
         raise CheckpointError(f"the metadata under {METADATA_KEY!r} do not describe shards")
     weight_map = _weight_map(text, METADATA_KEY)
-    _check_file_name(index)
-    names = {file: [name for name in checkpoint.tensors if weight_map.get(name) == file] for file in files}
-    if sum(map(len, names.values())) != len(checkpoint.tensors) or index in files:
-        raise CheckpointError(f"the metadata under {METADATA_KEY!r} do not place every tensor in a shard")
-    added = {key: value for key, value in checkpoint.metadata.items() if key != METADATA_KEY}
-    for file, own in names.items():
+    for file in (index, *files):
         _check_file_name(file)
-        metadata = {str(key): str(value) for key, value in files[file].items()} | added
-        with (folder / file).open("xb") as stream:
-            safetensors_file.save(Checkpoint(tensors.subset(checkpoint.tensors, own), metadata), stream, on_tensor)
-    (folder / index).write_bytes(text.encode())
+    return _Layout(index, text, files, weight_map)
+
+
+def _dumped(kept: object) -> str:
+    return json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
 
 
 def _weight_map(text: str, what: str) -> dict[str, str]:
@@ -93,7 +161,7 @@ def _weight_map(text: str, what: str) -> dict[str, str]:
     """
     try:
         found = json.loads(text)["weight_map"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{what} is no index of shards: it has no weight_map") from error
     if not isinstance(found, dict) or not found or not all(isinstance(file, str) for file in found.values()):
         raise CheckpointError(f"{what} is no index of shards: its weight_map does not map tensors to files")
@@ -104,5 +172,10 @@ def _weight_map(text: str, what: str) -> dict[str, str]:
 
 def _check_file_name(name: str) -> None:
     """Refuse names that lead out of their folder: both indices and containers are hostile until checked."""
-    if name in ("", ".", "..") or any(mark in name for mark in "/\\\0:"):
+    if name in ("", ".", "..") or any(mark in name for mark in "/\\\0:") or not _encodes(name):
         raise CheckpointError(f"{name!r} is not the plain name of a file, as shards must have")
+
+
+def _encodes(name: str) -> bool:
+    """Whether a name has no lone surrogates, which JSON may hold and files may not."""
+    return name.encode(errors="replace").decode() == name

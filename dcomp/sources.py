@@ -9,7 +9,7 @@ from dcomp.checkpoint import Checkpoint
 from dcomp.container import layout, writer
 from dcomp.container.reader import DEFAULT_MAX_MEMORY, Container
 from dcomp.errors import CheckpointError
-from dcomp.files import INDEX_SUFFIX
+from dcomp.files import INDEX_SUFFIX, index_in
 
 TORCH_MAGICS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 """Starts of torch's zip files and of bare pickles."""
@@ -28,7 +28,11 @@ def load_checkpoint(
     Raises:
         CheckpointError: none of them, or it cannot be read.
         ContainerError: a damaged container.
+        UsageError: a folder without an index.
     """
+    check_regular(path)
+    if path.is_dir():
+        path = index_in(path)
     if path.name.endswith(INDEX_SUFFIX):
         return shards.load_index(path)
     start = _start_of(path)
@@ -54,6 +58,12 @@ def load_container(path: Path, *, max_memory: int = DEFAULT_MAX_MEMORY) -> Conta
     return Container(buffer.getbuffer())
 
 
+def check_regular(path: Path) -> None:
+    """Raise CheckpointError for a pipe or device, which cannot be read more than once."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise CheckpointError(f"{path} is a pipe or device, and would be read more than once; write it to a file first")
+
+
 def _looks_like_safetensors(start: bytes) -> bool:
     """Whether a plausible header size and a brace come first: a size may happen to spell one of the magics."""
     return start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 1 << 30
@@ -65,5 +75,5 @@ def _start_of(path: Path) -> bytes:
             return file.read(9)
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:  # NUL in the path
+    except ValueError as error:  # a null character
         raise CheckpointError(f"cannot read {str(path)!r}: {error}") from error

@@ -11,6 +11,8 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Collection, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -18,15 +20,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from dcomp import processors
+from dcomp import locks, processors
 from dcomp.errors import DcompError, OutputError, StoppedError
 from dcomp.front import Outcome
 from dcomp.grid import Branch, Point, branches
 from dcomp.observer import Observer, Silent
-from dcomp.pipeline import Run, Summary
+from dcomp.pipeline import LOCK, Run, Summary
 
 SIGNALS = {signal.SIGINT, signal.SIGTERM}
 TERMINATED = 143
+
+SAVING = 10.0
+"""Seconds that a run may take to save its state when the sweep is gone."""
+
+_busy = threading.Event()
+"""Whether this process does a task."""
 
 
 @dataclass(frozen=True)
@@ -96,15 +104,20 @@ class Sweep:
         """Run what is not done yet; a point that fails leaves the others to go on.
 
         Raises:
+            OutputError: another process works in the folder.
             StoppedError: Ctrl-C came; what runs has saved its state, and a rerun goes on.
             DcompError: a process was killed.
         """
+        with locks.held(self._folder / LOCK, str(self._folder)):
+            self._run()
+
+    def _run(self) -> None:
         waiting = [self._task(branch) for branch in branches(self._points)]
         running: dict[Future[Summary | None], Task] = {}
         context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
         self._tell_threads()
         self._observer.started_points(len(self._points))
-        with ProcessPoolExecutor(self._jobs, mp_context=context) as pool:
+        with ProcessPoolExecutor(self._jobs, mp_context=context, initializer=_end_with_parent) as pool:
             try:
                 while waiting or running:
                     while waiting and len(running) < self._jobs:
@@ -190,10 +203,27 @@ def _outcome(point: Point, summary: Summary) -> Outcome:
     )
 
 
+def _end_with_parent() -> None:
+    """Have this process end soon after the one that started it, also where that was killed."""
+    threading.Thread(target=_watch_parent, daemon=True).start()
+
+
+def _watch_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # a pool has started this process
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)  # training saves its state
+    deadline = time.monotonic() + SAVING
+    while _busy.is_set() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os._exit(TERMINATED)
+
+
 def _perform(task: Task) -> Summary | None:
     """Do a task, in a process of its own; during it SIGTERM asks to stop, or stops what does not listen."""
     signal.signal(signal.SIGTERM, _leave)
     processors.take(task.threads)
+    _busy.set()
     _mask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     try:
         run = Run(task.branch.points[0].recipe, task.folder, force=task.force, others=task.others)
@@ -203,6 +233,7 @@ def _perform(task: Task) -> Summary | None:
         return None
     finally:
         _mask(signal.SIG_BLOCK, {signal.SIGTERM})
+        _busy.clear()
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -66,6 +66,18 @@ def _all_of(damaged: Mapping[str, ContainerError], container: Container) -> Cont
     return kind("; ".join(texts))
 
 
+def identical(one: Checkpoint, other: Checkpoint) -> bool:
+    """Whether two checkpoints agree in names, order, dtypes, shapes, metadata and every bit."""
+    return (
+        list(one.tensors) == list(other.tensors)
+        and one.metadata == other.metadata
+        and all(
+            a.dtype == b.dtype and a.shape == b.shape and np.array_equal(dtypes.bit_patterns(a), dtypes.bit_patterns(b))
+            for a, b in zip(one.tensors.values(), other.tensors.values(), strict=True)
+        )
+    )
+
+
 def _compare_outlines(container: Container, checkpoint: Checkpoint) -> None:
     """Raise DifferenceError unless names, order, dtypes and shapes are the same."""
     specs = tensors.specs_of(checkpoint.tensors)

@@ -9,8 +9,8 @@ import pytest
 from dcomp import stages
 from dcomp.container.reader import Container
 from dcomp.learning import architectures
-from dcomp.pipeline import identical
 from dcomp.settings import EvalSettings, PruneSettings, QuantizeSettings, SensitivitySettings, TrainSettings
+from dcomp.verification import identical
 
 NETWORKS = '''
 import torch

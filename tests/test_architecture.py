@@ -13,9 +13,10 @@ HOUSE = Path(dcomp.__file__).parent
 
 FLOORS = [  # from the ground up; a module imports from its own room, and from floors below its own
     ["errors"],
-    ["dtypes", "layers", "file_bytes", "files", "observer", "processes", "tensors", "parallel", "yaml_files"],
+    ["locks"],
+    ["dtypes", "layers", "file_bytes", "files", "observer", "processes", "tensors", "yaml_files"],
     ["processors"],
-    ["journal", "resumption"],
+    ["journal", "resumption", "parallel", "ledger"],
     ["pruning", "quantization", "checkpoint", "plan"],
     ["coding", "settings", "prefixes", "curves", "front"],
     ["container"],

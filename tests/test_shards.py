@@ -11,6 +11,9 @@ from dcomp import shards
 from dcomp.checkpoint import Checkpoint
 from dcomp.errors import CheckpointError
 
+FIRST = "model-00001-of-00002.safetensors"
+INDEX = "model.safetensors.index.json"
+
 
 @pytest.fixture
 def folder(tmp_path, rng):
@@ -28,41 +31,124 @@ def folder(tmp_path, rng):
     return made
 
 
-@pytest.mark.parametrize("given", ["model", "model/model.safetensors.index.json"])
-def test_shards_go_into_one_container_and_come_back_byte_for_byte(dcomp, folder, monkeypatch, given):
+@pytest.mark.parametrize(
+    ("given", "made"), [("model", "model"), ("model/", "model"), ("model/model.safetensors.index.json", "model/model")]
+)
+def test_shards_go_into_one_container_beside_what_was_named_and_come_back_byte_for_byte(
+    dcomp, folder, monkeypatch, given, made
+):
     monkeypatch.chdir(folder.parent)
-    assert dcomp("encode", given)[:2] == (0, "model/model.dcz\n")
-    assert dcomp("verify", "model/model.dcz", "--against", "model/model.safetensors.index.json")[0] == 0
-    code, out, err = dcomp("decode", "model/model.dcz")
-    assert (code, out) == (0, "model/model.decoded\n"), err
-    back = folder / "model.decoded"
-    expected = {path.name: path.read_bytes() for path in folder.glob("*.safetensors*")}
-    assert {path.name: path.read_bytes() for path in back.iterdir()} == expected
+    expected = contents(folder)
+    assert dcomp("encode", given)[:2] == (0, f"{made}.dcz\n")
+    assert dcomp("verify", f"{made}.dcz", "--against", folder)[0] == 0
+    code, out, err = dcomp("decode", f"{made}.dcz")
+    assert (code, out) == (0, f"{made}.decoded\n"), err
+    assert contents(folder.parent / f"{made}.decoded") == expected
 
 
-def test_shards_come_back_as_one_file_where_that_is_asked_for(dcomp, folder):
+def test_shards_come_back_as_one_file_where_that_is_asked_for(dcomp, folder, tmp_path):
     dcomp("encode", folder)
     for arguments in (["-o", folder / "all.safetensors"], ["--tensor", "b", "-o", folder / "b"]):
-        assert dcomp("decode", folder / "model.dcz", *arguments)[0] == 0
+        assert dcomp("decode", tmp_path / "model.dcz", *arguments)[0] == 0
         assert arguments[-1].is_file()
 
 
-def test_an_existing_folder_needs_force(dcomp, folder):
+def test_shards_replace_only_the_files_that_they_have(dcomp, folder, tmp_path):
+    """Also the container that they come from stays, where it lies in their folder."""
+    expected = contents(folder)
+    dcomp("encode", folder, "-o", folder / "x.dcz")
+    container = (folder / "x.dcz").read_bytes()
+    (folder / FIRST).write_text("old")
+    (folder / "mine").write_text("kept")
+    code, _, err = dcomp("decode", folder / "x.dcz", "-o", folder)
+    assert (code, (folder / FIRST).read_text()) == (1, "old")
+    assert "exists; --force replaces the files of the same names in it" in err
+    assert dcomp("decode", folder / "x.dcz", "-o", folder, "--force")[:2] == (0, f"{folder}\n")
+    assert contents(folder) == {**expected, "mine": b"kept", "x.dcz": container}
+
+
+def test_a_damaged_container_leaves_the_folder_of_its_shards_as_it_was(dcomp, folder, tmp_path):
     dcomp("encode", folder)
-    dcomp("decode", folder / "model.dcz")
-    (folder / "model.decoded" / "mine").write_text("kept")
-    code, _, err = dcomp("decode", folder / "model.dcz")
-    assert (code, (folder / "model.decoded" / "mine").exists()) == (1, True)
-    assert "exists; --force replaces a folder" in err
-    assert dcomp("decode", folder / "model.dcz", "--force")[0] == 0
-    assert not (folder / "model.decoded" / "mine").exists()
-    assert not list(folder.glob(".dcomp-*"))
+    data = bytearray((tmp_path / "model.dcz").read_bytes())
+    data[-1] ^= 1
+    (tmp_path / "model.dcz").write_bytes(data)
+    before = contents(folder)
+    code, _, err = dcomp("decode", tmp_path / "model.dcz", "-o", folder, "-f")
+    assert (code, "its checksum does not match" in err) == (1, True)
+    assert contents(folder) == before
+
+
+def test_a_folder_in_the_place_of_a_shard_is_one_error_and_replaces_nothing(dcomp, folder, tmp_path):
+    dcomp("encode", folder)
+    other = tmp_path / "other"
+    (other / "model-00002-of-00002.safetensors").mkdir(parents=True)
+    (other / FIRST).write_text("old")
+    code, _, err = dcomp("decode", tmp_path / "model.dcz", "-o", other, "-f")
+    assert (code, "is a folder; name a file" in err) == (1, True)
+    assert (other / FIRST).read_text() == "old"
+
+
+def test_an_empty_folder_takes_shards_without_force(dcomp, folder, tmp_path):
+    dcomp("encode", folder)
+    (tmp_path / "empty").mkdir()
+    assert dcomp("decode", tmp_path / "model.dcz", "-o", tmp_path / "empty")[0] == 0
+    assert contents(tmp_path / "empty") == contents(folder)
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+def test_the_line_ends_of_an_index_come_back(dcomp, folder, tmp_path, ends):
+    index = folder / "model.safetensors.index.json"
+    index.write_bytes(index.read_bytes().replace(b"\n", ends.encode()))
+    dcomp("encode", folder)
+    dcomp("decode", tmp_path / "model.dcz")
+    assert contents(tmp_path / "model.decoded") == contents(folder)
+
+
+@pytest.mark.parametrize(
+    ("stage", "made"), [(["prune", "--sparsity", "0.5"], "pruned"), (["quantize", "--fc-bits", "2"], "quantized")]
+)
+def test_a_stage_writes_shards_beside_the_folder_of_its_source(dcomp, folder, tmp_path, stage, made):
+    before = contents(folder)
+    code, out, err = dcomp(*stage, folder)
+    assert (code, out) == (0, f"{tmp_path / 'model'}.{made}\n"), err
+    assert contents(folder) == before
+    assert contents(tmp_path / f"model.{made}").keys() == before.keys()
+    assert set(shards.load_index(tmp_path / f"model.{made}" / INDEX).tensors) == {"a", "b", "c", "ünïcode"}
+
+
+def test_stages_of_shards_write_one_file_where_that_is_asked_for(dcomp, folder, tmp_path):
+    assert dcomp("prune", folder, "--sparsity", "0.5", "-o", tmp_path / "one.safetensors")[0] == 0
+    assert (tmp_path / "one.safetensors").is_file()
+    code, _, err = dcomp("prune", folder, "--sparsity", "0.5", "-o", tmp_path / "one.safetensors" / "x")
+    assert (code, "is not a folder" in err or "Not a directory" in err) == (1, True)
+    (tmp_path / "file").write_text("mine")
+    code, _, err = dcomp("prune", folder, "--sparsity", "0.5", "-o", tmp_path / "file", "-f")
+    assert (code, "shards need a folder" in err, (tmp_path / "file").read_text()) == (1, True, "mine")
+
+
+def test_the_stages_of_a_folder_are_named_after_it(dcomp, folder, tmp_path, monkeypatch):
+    dcomp("prune", folder, "--sparsity", "0.5")
+    assert dcomp("quantize", tmp_path / "model.pruned", "--fc-bits", "2")[1] == f"{tmp_path}/model.quantized\n"
+    monkeypatch.chdir(folder)
+    assert dcomp("encode", ".")[1] == f"{tmp_path}/model.dcz\n"
+
+
+def test_names_that_lost_a_prefix_keep_their_shards(tmp_path):
+    text = json.dumps({"weight_map": {"model.a": "1", "model.b": "2"}})
+    kept = json.dumps({"index": "i", "text": text, "files": {"1": {}, "2": {}}})
+    trained = Checkpoint({"a": np.zeros(3), "b": np.ones(3), "new": np.ones(1)}, {shards.METADATA_KEY: kept})
+    shards.save_folder(shards.fitted(trained), tmp_path)
+    assert json.loads((tmp_path / "i").read_text())["weight_map"] == {"a": "1", "b": "2", "new": "1"}
 
 
 def test_other_commands_read_shards_like_any_checkpoint(dcomp, folder):
     assert dcomp("report", folder)[0] == 0
     code, _, err = dcomp("prune", folder, "--sparsity", "0.5", "-o", folder / "p.safetensors")
     assert code == 0, err
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def change_index(folder, change):
@@ -72,7 +158,6 @@ def change_index(folder, change):
     path.write_text(json.dumps(index))
 
 
-FIRST = "model-00001-of-00002.safetensors"
 BREAKS = {
     "a shard that is missing": (lambda folder: (folder / FIRST).unlink(), f"names the shard {FIRST}, which is not"),
     "a tensor that no shard holds": (
@@ -92,6 +177,11 @@ BREAKS = {
         lambda folder: change_index(folder, lambda index: index.update(weight_map=[1])),
         "does not map tensors to files",
     ),
+    "a name that no file can have": (
+        lambda folder: change_index(folder, lambda index: index["weight_map"].update(a="\ud800")),
+        "'\\ud800' is not the plain name of a file",
+    ),
+    "deeply nested JSON": (lambda folder: (folder / INDEX).write_text("[" * 100_000), "is no index of shards"),
     "two indices": (
         lambda folder: (folder / "b.safetensors.index.json").write_text("{}"),
         "2 *.safetensors.index.json in it; name a file",
@@ -113,6 +203,7 @@ def test_an_index_that_does_not_fit_is_one_error(dcomp, folder, damage, message)
     [
         ("junk", "do not describe shards"),
         ("{}", "do not describe shards"),
+        ("[" * 100_000, "do not describe shards"),
         ('{"index": "i", "text": "{}", "files": {"f": 1}}', "do not describe shards"),
         ('{"index": "i", "text": "{}", "files": {}}', "no weight_map"),
         (

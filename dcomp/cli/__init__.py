@@ -3,20 +3,21 @@
 import os
 import re
 import shlex
-import signal
 import sys
 from collections.abc import Sequence
 
-from dcomp.errors import DataError, DcompError, StoppedError
+from dcomp.cli import stopping, streams
+from dcomp.cli.stopping import INTERRUPTED
+from dcomp.errors import DataError, DcompError, OutputError, StoppedError
 from dcomp.processes import COUNT, FIRST, NUMBER
 from dcomp.processors import wait_passively
-
-INTERRUPTED = 130
-TERMINATED = 143
 
 WHOLE_RUNS = ("run", "sweep", "demo")
 FLAGS = re.compile("-[a-z]+")
 """Short flags, which may be several in a word."""
+
+CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]|\n(?! )")
+"""Characters of names that a terminal would obey; lists of mistakes have lines, which are indented."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -24,7 +25,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     With `DCOMP_DEBUG` set, errors show their traceback.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # temporary files are removed on the way out
+    try:
+        streams.prepare()
+    except OutputError as error:
+        sys.exit(f"error: {error}")
+    stopping.listen()
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -42,7 +47,9 @@ def run(arguments: Sequence[str]) -> int:
             raise KeyboardInterrupt
         return result if isinstance(result, int) else 0
     except BrokenPipeError:  # whoever read our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere, stream.fileno())
         return 1
     except KeyboardInterrupt:
         print("interrupted; no file is half written", file=sys.stderr)
@@ -56,6 +63,7 @@ def run(arguments: Sequence[str]) -> int:
             raise
         message, code = _explain(error)
         if message and (FIRST or _is_own(error)):  # without arguments the help is printed, and is answer enough
+            message = CONTROL.sub(lambda control: ascii(control[0])[1:-1], message)
             print(f"error: {message}" if FIRST else f"error: process {NUMBER}: {message}", file=sys.stderr)
         return code
 

@@ -8,6 +8,7 @@ import typer.main
 
 import dcomp
 from dcomp.cli import codec, inspection, learning, measure, runs, sensitivity, sweep
+from dcomp.cli.inputs import with_paths
 from dcomp.errors import UsageError
 from dcomp.processes import COUNT
 
@@ -61,6 +62,7 @@ for _module in (learning, codec, measure, inspection, sensitivity, runs, sweep):
 for _command in app.registered_commands:
     assert _command.callback is not None  # each is a function
     _command.callback.__doc__ = _unwrapped(_command.callback.__doc__ or "")
+    _command.callback = with_paths(_command.callback)
 
 
 def command() -> Any:

@@ -8,7 +8,7 @@ import typer
 
 from dcomp.cli import outcome
 from dcomp.cli.console import observer, say
-from dcomp.cli.files import PIPE, Destination, FolderDestination, opened
+from dcomp.cli.files import Destination, destination_of_checkpoint, opened
 from dcomp.cli.options import Force, Input, Json, MaxMemory, Output, Quiet, Workers, options_of
 from dcomp.settings import EncodeSettings
 
@@ -86,18 +86,15 @@ def decode(
     watcher = observer(quiet)
     with opened(input) as path:
         decoded = stages.decode(Container.open(path, max_memory=int(max_memory * 2**30)), tensor)
-        one_file = tensor is not None or (output is not None and output.suffix == ".safetensors") or output == PIPE
-        if shards.is_sharded(decoded) and not one_file:
-            folder = FolderDestination(output, input, ".decoded", force=force, as_json=as_json)
-            folder.write(lambda into: stages.save_shards(decoded, into, watcher))
-            written = folder.path
-        else:
-            destination = Destination(output, input, ".decoded.safetensors", force=force, as_json=as_json)
-            destination.write(lambda file: stages.save(decoded, file, watcher))
-            written = destination.path
+
+        def shard_names() -> list[str]:
+            return shards.file_names(decoded) if tensor is None and shards.is_sharded(decoded) else []
+
+        destination = destination_of_checkpoint(output, input, ".decoded", shard_names, force=force, as_json=as_json)
+        destination.save(decoded, watcher)
         watcher.note(f"{len(decoded.tensors)} tensors, {decoded.nbytes:,} bytes")
         if as_json:
-            outcome.show("decode", written, {"tensors": len(decoded.tensors), "dense_bytes": decoded.nbytes})
+            outcome.show("decode", destination.path, {"tensors": len(decoded.tensors), "dense_bytes": decoded.nbytes})
 
 
 def register(app: typer.Typer) -> None:

@@ -1,6 +1,7 @@
 """inspect, verify, bench: what a container holds, whether it is whole, and how it does beside zstd."""
 
 import json
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -46,9 +47,10 @@ def verify(
     from dcomp.container.reader import Container
 
     limit = int(max_memory * 2**30)
-    with opened(input) as path:
-        container = Container.open(path, max_memory=limit)
-        expected = sources.load_checkpoint(against, max_memory=limit) if against else None
+    with ExitStack() as stack:
+        container = Container.open(stack.enter_context(opened(input)), max_memory=limit)
+        other = stack.enter_context(opened(against)) if against else None
+        expected = sources.load_checkpoint(other, max_memory=limit) if other else None
         verification.verify(container, expected, observer(quiet))
     count, nbytes = len(container.names), sum(entry.spec.nbytes for entry in container.directory.entries)
     if as_json:

@@ -1,6 +1,7 @@
 """train, prune, quantize: the commands that may train a network."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +10,7 @@ import typer
 
 from dcomp.cli import outcome
 from dcomp.cli.console import observer
-from dcomp.cli.files import Destination, opened
+from dcomp.cli.files import Destination, destination_of_checkpoint, opened
 from dcomp.cli.options import (
     Architecture,
     Force,
@@ -53,19 +54,22 @@ def train(
 
     Example: [bold]dcomp train lenet5 --data mnist --epochs 20[/bold]
     """
-    from dcomp import checkpoint, sources, stages
+    from dcomp import sources, stages
 
     name = architecture.rpartition(":")[2]
-    destination = Destination(output or Path(f"{name}.safetensors"), None, "", force=force, as_json=as_json)
-    state = destination.state(resume=resume, save_every=save_every)
-    watchers, record = _watchers("train", settings, quiet, log, tensorboard, force=force or resume)
-    begun = sources.load_checkpoint(start) if start else None
-    trained = stages.train(settings, watchers, start=begun, state=state)
-    destination.write(lambda file: checkpoint.save(trained, file))
-    if state is not None and FIRST:
-        state.remove()
-    if as_json:
-        outcome.show("train", destination.path, {**outcome.of_checkpoint(trained), **record.as_dict()})
+    with ExitStack() as stack:
+        destination = Destination(
+            output or Path(f"{name}.safetensors"), start, "", force=force, as_json=as_json, others=(settings.distill,)
+        )
+        state = stack.enter_context(destination).state(resume=resume, save_every=save_every)
+        watchers, record = _watchers("train", settings, quiet, log, tensorboard, force=force or resume)
+        begun = sources.load_checkpoint(stack.enter_context(opened(start))) if start else None
+        trained = stages.train(settings, watchers, start=begun, state=state)
+        destination.save(trained)
+        if state is not None and FIRST:
+            state.remove()
+        if as_json:
+            outcome.show("train", destination.path, {**outcome.of_checkpoint(trained), **record.as_dict()})
 
 
 @options_of(PruneSettings)
@@ -88,14 +92,16 @@ def prune(
     """
     from dcomp import stages
 
-    destination = Destination(output, input, ".pruned.safetensors", force=force, as_json=as_json)
-    state = destination.state(resume=resume, save_every=save_every) if settings.epochs or resume else None
-    watchers, record = _watchers("prune", settings, quiet, log, tensorboard, force=force or resume)
-    work = partial(stages.prune, settings=settings, observer=watchers, architecture=architecture, state=state)
-    made = _rewrite(input, destination, work, state, watchers.note)
-    if as_json:
-        described = outcome.of_checkpoint(made)
-        outcome.show("prune", destination.path, {**described, **record.as_dict()})
+    with destination_of_checkpoint(
+        output, input, ".pruned", force=force, as_json=as_json, others=(settings.distill, settings.rewind)
+    ) as destination:
+        state = destination.state(resume=resume, save_every=save_every) if settings.epochs or resume else None
+        watchers, record = _watchers("prune", settings, quiet, log, tensorboard, force=force or resume)
+        work = partial(stages.prune, settings=settings, observer=watchers, architecture=architecture, state=state)
+        changed = _rewrite(input, destination, work, state, watchers.note)
+        if as_json:
+            described = outcome.of_checkpoint(changed)
+            outcome.show("prune", destination.path, {**described, **record.as_dict()})
 
 
 @options_of(QuantizeSettings)
@@ -118,14 +124,16 @@ def quantize(
     """
     from dcomp import stages
 
-    destination = Destination(output, input, ".quantized.safetensors", force=force, as_json=as_json)
-    state = destination.state(resume=resume, save_every=save_every) if settings.epochs or resume else None
-    watchers, record = _watchers("quantize", settings, quiet, log, tensorboard, force=force or resume)
-    work = partial(stages.quantize, settings=settings, observer=watchers, architecture=architecture, state=state)
-    made = _rewrite(input, destination, work, state, watchers.note)
-    if as_json:
-        described = outcome.of_checkpoint(made, count_values=True)
-        outcome.show("quantize", destination.path, {**described, **record.as_dict()})
+    with destination_of_checkpoint(
+        output, input, ".quantized", force=force, as_json=as_json, others=(settings.distill,)
+    ) as destination:
+        state = destination.state(resume=resume, save_every=save_every) if settings.epochs or resume else None
+        watchers, record = _watchers("quantize", settings, quiet, log, tensorboard, force=force or resume)
+        work = partial(stages.quantize, settings=settings, observer=watchers, architecture=architecture, state=state)
+        changed = _rewrite(input, destination, work, state, watchers.note)
+        if as_json:
+            described = outcome.of_checkpoint(changed, count_values=True)
+            outcome.show("quantize", destination.path, {**described, **record.as_dict()})
 
 
 def _watchers(
@@ -163,14 +171,14 @@ def _rewrite(
     note: "Callable[[str], object]",
 ) -> "Checkpoint":
     """Read a checkpoint, put it through a stage, and write what comes out; the state has then served its purpose."""
-    from dcomp import checkpoint, sources
+    from dcomp import shards, sources
 
     with opened(source) as path:
-        made = stage(sources.load_checkpoint(path, note=note))
-        destination.write(lambda file: checkpoint.save(made, file))
+        changed = stage(sources.load_checkpoint(path, note=note))
+        destination.save(shards.fitted(changed) if shards.is_sharded(changed) else changed)
     if state is not None and FIRST:
         state.remove()
-    return made
+    return changed
 
 
 def register(app: typer.Typer) -> None:

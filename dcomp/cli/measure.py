@@ -1,6 +1,7 @@
 """eval, report: what a checkpoint costs in errors and in bytes."""
 
 import json
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -65,9 +66,11 @@ def report(
 
     if as_json + as_csv + as_markdown > 1:
         raise UsageError("--json, --csv and --markdown exclude each other")
-    with opened(input) as path:
-        dense = sources.load_checkpoint(against) if against else None
-        sizes = stages.report(sources.load_container(path, max_memory=int(max_memory * 2**30)), dense)
+    limit = int(max_memory * 2**30)
+    with ExitStack() as stack:
+        path = stack.enter_context(opened(input))
+        dense = sources.load_checkpoint(stack.enter_context(opened(against))) if against else None
+        sizes = stages.report(sources.load_container(path, max_memory=limit), dense)
     if as_json:
         say(json.dumps(sizes.as_dict(), indent=2))
     elif as_csv:

@@ -10,6 +10,7 @@ import typer
 from dcomp.cli.console import observer, say
 from dcomp.cli.options import Json, Quiet, SaveEvery, Threads
 from dcomp.errors import StoppedError, UsageError
+from dcomp.files import part
 from dcomp.resumption import SAVE_EVERY
 
 if TYPE_CHECKING:
@@ -66,9 +67,9 @@ def demo(
     """
     from dcomp import demonstration
 
-    with tempfile.TemporaryDirectory(prefix="dcomp-demo-") as temporary:
+    with part(Path(tempfile.gettempdir()), is_folder=True) as temporary:
         try:
-            summary = demonstration.run(out or Path(temporary), observer(quiet), threads)
+            summary = demonstration.run(out or temporary, observer(quiet), threads)
         except StoppedError as stopped:
             if out is None:  # the state goes with the folder
                 raise KeyboardInterrupt from stopped

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import typer
 
 from dcomp.cli.console import observer, say
-from dcomp.cli.files import PIPE, opened, write_beside
+from dcomp.cli.files import opened, write_beside
+from dcomp.cli.inputs import PIPE
 from dcomp.cli.options import Architecture, Force, Input, Json, Quiet, options_of
 from dcomp.curves import Setting
-from dcomp.errors import GateError, OutputError, UsageError
+from dcomp.errors import GateError, UsageError
 from dcomp.files import check_replaceable
 from dcomp.settings import SensitivitySettings
 
@@ -51,8 +52,6 @@ def sensitivity(
     for path in (plan, plot):
         if path is not None:
             check_replaceable(path, force=force)
-            if path.exists() and input is not None and input.exists() and path.samefile(input):
-                raise OutputError(f"{path} is the input; name another file")
     if plot is not None:
         plots.check_possible(plot)
     watcher = observer(quiet)

@@ -117,6 +117,7 @@ def read_header(data: memoryview, file_bytes: int, max_memory: int) -> Directory
     Args:
         data: the file, or so many bytes of its start as `header_bytes` says.
         file_bytes: the length of the file.
+        max_memory: bytes that reading them may take.
 
     Raises:
         LimitError: that would take more than `max_memory` bytes.

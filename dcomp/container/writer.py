@@ -1,6 +1,5 @@
 """Checkpoint -> .dcz file, one tensor after the other."""
 
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import IO, BinaryIO
@@ -17,6 +16,7 @@ from dcomp.coding.plain import Buffer
 from dcomp.container import layout
 from dcomp.container.layout import Entry
 from dcomp.errors import CheckpointError
+from dcomp.files import Scratch
 from dcomp.tensors import Spec
 
 KEPT_IN_MEMORY = 1 << 24
@@ -53,7 +53,7 @@ def write(
     ties = find_ties(checkpoint.tensors)
     own = [name for name in specs if name not in ties]
     written: dict[str, tuple[int, Entry]] = {}
-    with tempfile.SpooledTemporaryFile(KEPT_IN_MEMORY) as records:
+    with Scratch(KEPT_IN_MEMORY) as records:
         for name, parts in _encoded(checkpoint.tensors, own, level, workers):
             start = records.tell()
             written[name] = start, Entry(name, specs[name], *_spool(parts, records))

@@ -1,7 +1,8 @@
 """The state of a training: kept in a safetensors file and taken up again, bit for bit.
 
 Tensors are named after what they belong to: `model.NAME`, `best.NAME`, `optimizer.NUMBER.ENTRY`, `random.NAME` ...
-All else is one JSON object under the metadata key `dcomp.state`. Nothing is pickled.
+All else is one JSON object under the metadata key `dcomp.state`, and `dcomp.checksum` is that of all of it. Nothing
+is pickled.
 """
 
 import hashlib
@@ -9,8 +10,10 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,6 +29,8 @@ from dcomp.settings import LearningSettings
 from dcomp.tensors import Spec, Tensors, stream
 
 STATE_KEY = "dcomp.state"
+CHECKSUM_KEY = "dcomp.checksum"
+REMEDY = "remove it, and begin the stage again"
 
 Parts = dict[str, Mapping[str, Tensor]]
 """Tensors by what they belong to and by name."""
@@ -50,12 +55,8 @@ class Origin:
     @classmethod
     def of(cls, settings: LearningSettings, *checkpoints: Checkpoint | None) -> Self:
         """What a stage with these settings is run with."""
-        digest = hashlib.sha256()
-        for tensors in (checkpoint.tensors for checkpoint in checkpoints if checkpoint is not None):
-            for name, array in stream(tensors):
-                digest.update(f"{name} {array.dtype} {array.shape}".encode())
-                digest.update(bit_patterns(array).data)
-        return cls(type(settings).__name__, settings.arguments(), digest.hexdigest(), __version__)
+        source = _digest(*(checkpoint.tensors for checkpoint in checkpoints if checkpoint is not None))
+        return cls(type(settings).__name__, settings.arguments(), source, __version__)
 
 
 class Keeper:
@@ -82,8 +83,9 @@ class Keeper:
         specs = {name: Spec(numpy_dtype(tensor, name), tuple(tensor.shape)) for name, tensor in named.items()}
         arrays = Tensors(specs, lambda names: [to_numpy(named[name]) for name in names])
         text = json.dumps({"origin": asdict(self._origin), **facts})
+        metadata = {STATE_KEY: text, CHECKSUM_KEY: _digest(arrays, text=text)}
         with replacing(self.file.path, force=True) as file:
-            safetensors_file.save(Checkpoint(arrays, {STATE_KEY: text}), file)
+            safetensors_file.save(Checkpoint(arrays, metadata), file)
         self._saved = time.monotonic()
 
     def stopped(self, done: int) -> StoppedError:
@@ -95,22 +97,37 @@ class Keeper:
         """What was saved, if the stage is to be taken up.
 
         Raises:
-            CheckpointError: the file is no state.
+            CheckpointError: the file is no state, or a damaged one.
             UsageError: the state was made from something else.
         """
         if not self.file.resume:
             return None
-        read = safetensors_file.load_file(self.file.path)
-        parts: dict[str, dict[str, Tensor]] = {}
+        read, parts = self._read(), dict[str, dict[str, Tensor]]()
         try:
             facts = json.loads(read.metadata[STATE_KEY])
             self._compare(Origin(**facts["origin"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"{self.file.path} is not the state of a stopped run") from error
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise CheckpointError(f"{self.file.path} is not the state of a stopped run; {REMEDY}") from error
         for name in read.tensors:
             part, _, rest = name.partition(".")
             parts.setdefault(part, {})[rest] = to_torch(read.tensors[name])
         return dict(parts), facts
+
+    def _read(self) -> Checkpoint:
+        """The file, once its checksum is right.
+
+        Raises:
+            CheckpointError: it is not, or the file cannot be read.
+        """
+        try:
+            read = safetensors_file.load_file(self.file.path)
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}; {REMEDY}") from error
+        if not {STATE_KEY, CHECKSUM_KEY} <= read.metadata.keys():
+            raise CheckpointError(f"{self.file.path} is not the state of a stopped run; {REMEDY}")
+        if _digest(read.tensors, text=read.metadata[STATE_KEY]) != read.metadata[CHECKSUM_KEY]:
+            raise CheckpointError(f"{self.file.path} is damaged: its checksum does not match; {REMEDY}")
+        return read
 
     def _compare(self, other: Origin) -> None:
         """Name what a state was made from that is not so now."""
@@ -126,6 +143,16 @@ class Keeper:
                 )
         if other.source != ours.source:
             raise UsageError(f"{self.file.path} was made from another checkpoint; give the same, or {again}")
+
+
+def _digest(*tensors: Mapping[str, np.ndarray], text: str = "") -> str:
+    """SHA-256 of names, dtypes, shapes and bits of arrays, and of a text."""
+    digest = hashlib.sha256()
+    for name, array in chain.from_iterable(map(stream, tensors)):
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(bit_patterns(array).data)
+    digest.update(text.encode())
+    return digest.hexdigest()
 
 
 def optimizer_parts(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:

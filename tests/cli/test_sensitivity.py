@@ -70,12 +70,12 @@ MISTAKES = {
     "a plan over the checkpoint": (
         ["--plan", "lenet300.safetensors", "--max-drop", "1", "--force"],
         1,
-        "is the input; name another file",
+        "is the input; name another output",
     ),
     "a plot over the checkpoint": (
         ["--plot", "lenet300.safetensors"],
         1,
-        "exists; --force replaces it",
+        "is the input; name another output",
     ),
 }
 

@@ -13,7 +13,7 @@ import dcomp.container
 from dcomp import checkpoint
 from dcomp.coding import encoder
 from dcomp.container.reader import Container
-from dcomp.pipeline import identical
+from dcomp.verification import identical
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 NAMES = ["format-example", "forms", "bits"]

@@ -1,0 +1,180 @@
+"""What commands read: pipes, names in the home folder, and files that no output may replace."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from dcomp.cli import files
+
+
+@pytest.fixture
+def folder(dense_file, dcomp, monkeypatch):
+    monkeypatch.chdir(dense_file.parent)
+    dense_file.rename("m.safetensors")
+    assert dcomp("encode", "m.safetensors")[0] == 0
+    os.link("m.safetensors", "linked")
+    (dense_file.parent / "symlinked").symlink_to("m.safetensors")
+    return dense_file.parent
+
+
+EVAL = ["--data", "digits", "--epochs", "1"]
+PRUNE = ["prune", "m.safetensors", "--sparsity", "0.5"]
+SWEEP = ["sweep", "r.yaml", "--set", "seed=0,1", "--out", "out"]
+
+OVER_INPUTS = {
+    "the input by another name": ["encode", "m.safetensors", "-o", "linked", "-f"],
+    "the input by a link": ["encode", "m.safetensors", "-o", "symlinked", "-f"],
+    "the input by a longer path": ["decode", "m.dcz", "-o", "./m.dcz", "-f"],
+    "the sibling that is the input": ["encode", "m.dcz", "-f"],
+    "a log over the input": [*PRUNE, *EVAL, "-o", "p", "--log", "m.safetensors", "-f"],
+    "an output over the teacher": [*PRUNE, *EVAL, "-o", "m.dcz", "--distill", "m.dcz", "-f"],
+    "a log over the teacher": [*PRUNE, *EVAL, "-o", "p", "--log", "m.dcz", "--distill", "m.dcz", "-f"],
+    "an output over the weights to rewind to": [*PRUNE, "-o", "m.dcz", "--rewind", "m.dcz", "-f"],
+    "the sibling that is the weights to rewind to": [*PRUNE, "--rewind", "m.pruned.safetensors", "-f"],
+    "an output over the plan": [*PRUNE, "-o", "plan.yaml", "--plan", "plan.yaml", "-f"],
+    "training over its start": ["train", "lenet300", *EVAL, "--from", "m.dcz", "-o", "m.dcz", "-f"],
+    "a log over the start": ["train", "lenet300", *EVAL, "--from", "m.dcz", "-o", "x", "--log", "m.dcz", "-f"],
+    "the default output over the teacher": ["train", "lenet300", *EVAL, "--distill", "lenet300.safetensors", "-f"],
+    "curves over the input": ["sensitivity", "m.dcz", "--data", "digits", "--plot", "m.dcz", "-f"],
+    "a plan over the input": ["sensitivity", "m.dcz", "--data", "digits", "--max-drop", "1", "--plan", "m.dcz", "-f"],
+    "a table over the recipe": [*SWEEP, "--csv", "r.yaml", "-f"],
+    "a plot over the recipe": [*SWEEP, "--plot", "r.yaml", "-f"],
+}
+
+
+@pytest.mark.parametrize("case", OVER_INPUTS)
+def test_no_output_replaces_a_file_that_the_command_reads(folder, dcomp, case):
+    for name in ("m.pruned.safetensors", "lenet300.safetensors"):
+        (folder / name).write_bytes((folder / "m.safetensors").read_bytes())
+    (folder / "plan.yaml").write_text("prune: {fc1.weight: 0.5}\n")
+    (folder / "r.yaml").write_text("name: r\n")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    code, out, err = dcomp(*OVER_INPUTS[case])
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert err.endswith("is the input; name another output\n")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def dcomp_in_shell(command):
+    script = command.replace("dcomp ", f"{sys.executable} -m dcomp ")
+    return subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "dcomp encode -o m.safetensors -f < m.safetensors",
+        "dcomp encode - -o linked -f < m.safetensors",
+        "dcomp encode /dev/stdin -o m.safetensors -f < m.safetensors",
+        "dcomp encode m.safetensors -o - >> m.safetensors",
+        "dcomp encode <> m.safetensors >&0",
+    ],
+)
+def test_standard_streams_count_as_the_files_that_they_are(folder, command):
+    before = (folder / "m.safetensors").read_bytes()
+    done = dcomp_in_shell(command)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "is the input; name another output" in done.stderr
+    assert (folder / "m.safetensors").read_bytes() == before
+
+
+def test_two_outputs_are_two_files(folder, dcomp):
+    code, _, err = dcomp(*PRUNE, *EVAL, "-o", "p", "--log", "p")
+    assert (code, err) == (1, "error: p is named for two outputs; name two files\n")
+
+
+def test_no_shard_of_the_input_is_replaced(folder, dcomp):
+    (folder / "model").mkdir()
+    (folder / "m.safetensors").rename("model/model-00001-of-00001.safetensors")
+    names = [f"fc{number}.{kind}" for number in (1, 2, 3) for kind in ("weight", "bias")]
+    index = json.dumps({"weight_map": dict.fromkeys(names, "model-00001-of-00001.safetensors")})
+    (folder / "model" / "model.safetensors.index.json").write_text(index)
+    before = {path.name: path.read_bytes() for path in (folder / "model").iterdir()}
+    for name in before:
+        for command in (["encode", "model"], ["prune", "model", "--sparsity", "0.5"]):
+            code, _, err = dcomp(*command, "-o", f"model/{name}", "-f")
+            assert (code, "is the input; name another output" in err) == (1, True)
+    code, _, err = dcomp("prune", "model", "--sparsity", "0.5", "-o", "model", "-f")
+    assert (code, "is the input; name another output" in err) == (1, True)
+    assert {path.name: path.read_bytes() for path in (folder / "model").iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "dcomp encode <(cat m.safetensors) -o x.dcz && cmp x.dcz m.dcz",
+        "mkfifo pipe; cat m.dcz > pipe & dcomp report pipe",
+        "dcomp verify m.dcz --against <(cat m.safetensors)",
+        "cat m.safetensors | dcomp verify m.dcz --against -",
+        "dcomp report <(cat m.dcz) --against <(cat m.safetensors)",
+        "cat m.safetensors | dcomp encode /dev/stdin -o x.dcz && cmp x.dcz m.dcz",
+    ],
+)
+def test_a_pipe_with_a_name_is_read_like_standard_input(folder, command):
+    done = dcomp_in_shell(command)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", ["report pipe", "encode pipe -o x", "verify m.dcz --against pipe"])
+def test_a_pipe_that_gives_nothing_hears_sigterm(folder, command):
+    os.mkfifo("pipe")
+    process = subprocess.Popen([sys.executable, "-m", "dcomp", *command.split()], stderr=subprocess.PIPE)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=3)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=5) == 143
+
+
+@pytest.mark.parametrize("option", ["--rewind", "--distill"])
+def test_a_pipe_that_would_be_read_twice_is_refused(folder, dcomp, option):
+    os.mkfifo("pipe")
+    more = EVAL if option == "--distill" else []
+    code, _, err = dcomp(*PRUNE, *more, option, "pipe", "-o", "x")
+    assert (code, "pipe is a pipe or device" in err) == (1, True)
+
+
+def test_standard_input_is_for_one_input(folder, dcomp):
+    code, _, err = dcomp("verify", "-", "--against", "-")
+    assert (code, err) == (2, "error: standard input is named for two inputs; name a file for one of them\n")
+
+
+@pytest.mark.parametrize("command", ["encode", "report", "decode", "inspect", "verify", "prune --sparsity 0.5"])
+def test_garbage_on_standard_input_is_called_by_that_name(folder, command):
+    done = dcomp_in_shell(f"echo garbage | dcomp {command}")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "standard input" in done.stderr
+    assert "/tmp" not in done.stderr
+
+
+def test_garbage_from_a_pipe_is_called_by_its_name(folder, dcomp):
+    os.mkfifo("pipe")
+    writer = threading.Thread(target=lambda: (folder / "pipe").write_text("garbage"))
+    writer.start()
+    code, _, err = dcomp("encode", "pipe", "-o", "x")
+    writer.join()
+    assert (code, err.startswith("error: pipe is not a readable")) == (1, True)
+
+
+def test_what_standard_input_gave_is_removed(folder, dcomp, tmp_path_factory, monkeypatch):
+    spool = tmp_path_factory.mktemp("spool")
+    monkeypatch.setattr("tempfile.tempdir", str(spool))
+    monkeypatch.setattr("sys.stdin", open("m.safetensors"))  # noqa: PTH123, SIM115
+    with files.opened(None) as path:
+        assert list(spool.iterdir()) == [path]
+        assert path.read_bytes() == (folder / "m.safetensors").read_bytes()
+    assert not list(spool.iterdir())
+
+
+def test_paths_may_begin_in_the_home_folder(folder, dcomp, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder))
+    assert dcomp("encode", "~/m.safetensors", "--output=~/home.dcz")[:2] == (0, f"{folder}/home.dcz\n")
+    assert dcomp("verify", "home.dcz", "--against=~/m.safetensors")[0] == 0
+
+
+def test_a_name_that_begins_with_a_tilde_is_one(folder, dcomp):
+    assert dcomp("encode", "m.safetensors", "-o", "~x.dcz")[:2] == (0, "~x.dcz\n")
