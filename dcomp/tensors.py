@@ -18,9 +18,14 @@ class Spec:
     shape: tuple[int, ...]
 
     @property
+    def size(self) -> int:
+        """Number of elements."""
+        return prod(self.shape)
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the elements."""
-        return prod(self.shape) * self.dtype.itemsize
+        return self.size * self.dtype.itemsize
 
 
 class Tensors(Mapping[str, np.ndarray]):
@@ -44,7 +49,7 @@ class Tensors(Mapping[str, np.ndarray]):
 
     def stream(self) -> Iterator[tuple[str, np.ndarray]]:
         """All in order, small ones read together; no more than a batch of them is held."""
-        for names in _batches(self.specs):
+        for names in batches(self.specs):
             arrays = self.read(names)
             for name in names:
                 yield name, arrays.pop(0)
@@ -78,7 +83,8 @@ def stream(tensors: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]
     return tensors.stream() if isinstance(tensors, Tensors) else iter(tensors.items())
 
 
-def _batches(specs: Mapping[str, Spec]) -> Iterator[list[str]]:
+def batches(specs: Mapping[str, Spec]) -> Iterator[list[str]]:
+    """Names of tensors that are read together, in order."""
     names: list[str] = []
     held = 0
     for name, spec in specs.items():

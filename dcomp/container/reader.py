@@ -84,6 +84,22 @@ class Container:
             raise ChecksumError(f"tensor {name!r}: its checksum does not match, the file is damaged")
         return EncodedTensor.parse(record, entry.spec.dtype, entry.spec.shape, f"tensor {name!r}")
 
+    def records(self, names: Sequence[str], *, max_memory: int = DEFAULT_MAX_MEMORY) -> dict[str, EncodedTensor]:
+        """The records of those of the tensors named that have one, parsed, to be decoded together.
+
+        Raises:
+            LimitError: decoding them would take more than `max_memory` bytes.
+            ContainerError: as `encoded`.
+        """
+        parsed: dict[str, EncodedTensor] = {}
+        needed = 0
+        for name in names:
+            if self.entries[name].tied_to is None:
+                parsed[name] = self.encoded(name)
+                needed += parsed[name].memory
+                _check_memory(needed, max_memory)
+        return parsed
+
     def _entry_with_record(self, name: str) -> Entry:
         entry = self.entries[name]
         return self.entries[entry.tied_to] if entry.tied_to is not None else entry
