@@ -33,7 +33,7 @@ from dcomp.settings import (
     SensitivitySettings,
     TrainSettings,
 )
-from dcomp.tensors import subset
+from dcomp.tensors import specs_of, subset
 
 if TYPE_CHECKING:
     from dcomp.curves import Sensitivity
@@ -253,13 +253,17 @@ def sensitivity(
     return measure_sensitivity(checkpoint, weights, architecture_of(checkpoint, architecture), settings, observer)
 
 
-def report(container: Container, dense: Checkpoint | None = None) -> SizeReport:
+def report(
+    container: Container, dense: Checkpoint | None = None, *, max_memory: int = DEFAULT_MAX_MEMORY
+) -> SizeReport:
     """Account for every byte of a container, against its own dense size or that of another checkpoint.
 
     Raises:
         ContainerError: a damaged record.
+        LimitError: finding the zeros takes more than `max_memory` bytes.
     """
-    return measure(container, {name: array.nbytes for name, array in dense.tensors.items()} if dense else None)
+    sizes = {name: spec.nbytes for name, spec in specs_of(dense.tensors).items()} if dense else None
+    return measure(container, sizes, max_memory=max_memory)
 
 
 def check_error(top1_error: float, settings: EvalSettings) -> None:

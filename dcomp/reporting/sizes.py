@@ -247,8 +247,8 @@ def _tied_row(entry: Entry, container: Container, record: Row, max_memory: int) 
     kept = record.kept
     if entry.spec.dtype != container.entries[record.name].spec.dtype:
         kept = nonzero.of_array(container.decode([entry.name], max_memory=max_memory)[entry.name]).count
-    own = {"tensors": 1, "weights": entry.spec.size, "kept": kept, "dense_bytes": entry.spec.nbytes}
-    return replace(summed(entry.name, []), tied_to=record.name, **own)
+    spec, nothing = entry.spec, summed(entry.name, [])
+    return replace(nothing, tied_to=record.name, tensors=1, weights=spec.size, kept=kept, dense_bytes=spec.nbytes)
 
 
 def arranged(report: SizeReport, depth: int | None, key: str | None, top: int | None) -> SizeReport:

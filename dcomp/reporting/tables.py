@@ -14,10 +14,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from dcomp.reporting.text import narrowest, shortened, shown
+from dcomp.reporting.text import excerpt, narrowest, shortened, shown
 
-Kind = Literal["name", "text", "figure"]
-"""What a column holds: names, which may be shortened; text, which breaks between words; figures, which do neither."""
+Kind = Literal["name", "text", "excerpt", "figure"]
+"""What a column holds: names, which may lose their middle, text, which breaks between words, the beginning of something
+longer, or figures, which must stay as they are."""
+
+EXCERPT = 12
+"""Columns that the beginning of something takes at least."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,8 @@ class Table:
         words = max(map(cell_len, column.title.split()), default=0)
         if column.kind == "name":
             return narrowest(cells, words)
+        if column.kind == "excerpt":
+            return max(words, min(EXCERPT, self.takes(place)))
         pieces = [word for cell in cells for word in cell.split()] if column.kind == "text" else cells
         return max([words, *map(cell_len, pieces)])
 
@@ -114,11 +120,14 @@ def _print(table: Table, width: int | None) -> None:
         lines.add_column(escape(column.title), justify=justify, width=own)
     for row, style in zip(table.rows, table.styles, strict=True):
         cells = zip(row, table.columns, widths, strict=True)
-        lines.add_row(
-            *(escape(shortened(cell, own) if column.kind == "name" else cell) for cell, column, own in cells),
-            style=style,
-        )
-    Console(width=sum(widths) + len(widths), highlight=False, soft_wrap=False).print(lines)
+        lines.add_row(*(escape(_fitted(cell, column.kind, own)) for cell, column, own in cells), style=style)
+    Console(width=sum(widths) + len(widths) - 1, highlight=False).print(lines)
+
+
+def _fitted(cell: str, kind: Kind, width: int) -> str:
+    if kind == "name":
+        return shortened(cell, width)
+    return excerpt(cell, width) if kind == "excerpt" else cell
 
 
 def _widths(table: Table, width: int | None) -> list[int]:

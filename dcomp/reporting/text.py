@@ -6,7 +6,7 @@ from collections.abc import Collection
 from rich.cells import cell_len, set_cell_size
 
 GAP = "..."
-SHORTEST = 8
+SHORTEST = 16
 """Columns that a shortened name takes at least."""
 
 
@@ -30,6 +30,11 @@ def shortened(name: str, width: int) -> str:
     before = set_cell_size(name, (ends + 1) // 2).rstrip()
     after = set_cell_size(name[::-1], ends - cell_len(before)).rstrip()[::-1]
     return f"{before}{GAP}{after}"
+
+
+def excerpt(text: str, width: int) -> str:
+    """The beginning of a text, in at most `width` columns, more than three."""
+    return text if cell_len(text) <= width else set_cell_size(text, width - len(GAP)).rstrip() + GAP
 
 
 def narrowest(names: Collection[str], at_least: int) -> int:
