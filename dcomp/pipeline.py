@@ -279,8 +279,8 @@ class Run:
                 entry["errors"][judge.examples] = {name: round(getattr(measured, name), 6) for name in errors}
                 self._write_state()
             errors = entry["errors"][judge.examples]
-        sizes = entry["file"], entry["bytes"], entry["sparsity"], made.kept_percent()
-        return StageResult(stage, *sizes, seconds=entry["seconds"], **errors)
+        file, size, sparsity = (entry[name] for name in ("file", "bytes", "sparsity"))
+        return StageResult(stage, file, size, sparsity, made.kept_percent(), seconds=entry["seconds"], **errors)
 
     def _is_done(self, stage: str, name: str, settings: Settings, *, maker: int | None = None) -> bool:
         """Extend the fingerprint by this stage, and see whether its file was made under the same one.

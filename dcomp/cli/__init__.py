@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from dcomp.errors import DataError, DcompError, StoppedError
 from dcomp.processes import COUNT, FIRST, NUMBER
+from dcomp.reporting.text import shown
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -45,15 +46,20 @@ def run(arguments: Sequence[str]) -> int:
         return INTERRUPTED
     except StoppedError as stopped:
         if FIRST:
-            print(f"{stopped}; {_going_on(arguments)}", file=sys.stderr)
+            _tell(f"{stopped}; {_going_on(arguments)}")
         return stopped.exit_code
     except Exception as error:
         if os.environ.get("DCOMP_DEBUG"):
             raise
         message, code = _explain(error)
         if message and (FIRST or _is_own(error)):  # without arguments the help is printed, and is answer enough
-            print(f"error: {message}" if FIRST else f"error: process {NUMBER}: {message}", file=sys.stderr)
+            _tell(f"error: {message}" if FIRST else f"error: process {NUMBER}: {message}")
         return code
+
+
+def _tell(text: str) -> None:
+    """Print a message on standard error, without the control characters that a name in it may hold."""
+    print(shown(text, lines=True), file=sys.stderr)
 
 
 def _going_on(arguments: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from rich.progress import (
 
 from dcomp.observer import EpochRecord, Silent
 from dcomp.processes import FIRST
+from dcomp.reporting.text import shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +34,7 @@ class Terminal:
 
     def note(self, text: str) -> None:
         """Print a line."""
-        self._console.print(text, markup=False)
+        self._console.print(shown(text, lines=True), markup=False)
 
     def started(self, steps: int, history: Sequence[EpochRecord] = ()) -> None:
         """Show the bar."""
@@ -98,6 +99,6 @@ def observer(quiet: bool) -> Terminal | Silent:
 
 
 def say(text: str) -> None:
-    """Print a result on standard output, as it is."""
+    """Print a result on standard output, as it is; on a terminal, without control characters."""
     if FIRST:
-        sys.stdout.write(f"{text}\n")
+        sys.stdout.write(f"{shown(text, lines=True) if sys.stdout.isatty() else text}\n")

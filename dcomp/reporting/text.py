@@ -6,7 +6,7 @@ from collections.abc import Collection
 from rich.cells import cell_len, set_cell_size
 
 GAP = "..."
-SHORTEST = 16
+SHORTEST = 24
 """Columns that a shortened name takes at least."""
 
 
