@@ -31,12 +31,12 @@ class Published:
     rate_percent_coded: float
 
     @property
-    def ratio_pruned(self) -> float:
+    def estimated_ratio_pruned(self) -> float:
         """Weights over kept weights, after P."""
         return 100 / self.kept_percent
 
     @property
-    def ratio_shared(self) -> float:
+    def estimated_ratio_shared(self) -> float:
         """Dense size over compressed size, after P+Q."""
         return 100 / self.rate_percent
 

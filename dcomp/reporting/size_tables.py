@@ -62,8 +62,8 @@ def _bits_cells(row: Row, ratio: float | None) -> list[str]:
         _bits(row.weight_bits_coded),
         _bits(row.index_bits),
         _bits(row.index_bits_coded),
-        _ratio(row.ratio_pruned),
-        _ratio(row.ratio_shared),
+        _ratio(row.estimated_ratio_pruned),
+        _ratio(row.estimated_ratio_shared),
         last,
     ]
 
@@ -78,7 +78,7 @@ def _ratio(ratio: float | None) -> str:
 
 def _published_cells(published: Published) -> list[str]:
     bits = (published.weight_bits, published.weight_bits_coded, published.index_bits, published.index_bits_coded)
-    ratios = (published.ratio_pruned, published.ratio_shared, published.ratio)
+    ratios = (published.estimated_ratio_pruned, published.estimated_ratio_shared, published.ratio)
     return [
         _abbreviated(published.weights),
         f"{published.kept_percent:g}",

@@ -85,12 +85,12 @@ class Row:
         return 8 * self.index_bytes / self.coded if self.coded and self.pruned else None
 
     @property
-    def ratio_pruned(self) -> float | None:
+    def estimated_ratio_pruned(self) -> float | None:
         """Dense bytes over the estimate after P."""
         return 8 * self.dense_bytes / self.pruned_bits if self.pruned_bits else None
 
     @property
-    def ratio_shared(self) -> float | None:
+    def estimated_ratio_shared(self) -> float | None:
         """Dense bytes over the estimate after P+Q."""
         estimate = self.code_bits + self.gap_bits + self.codebook_bits
         return 8 * self.dense_bytes / estimate if estimate else None
@@ -102,16 +102,15 @@ class Row:
 
 
 SUMMED = [field.name for field in fields(Row) if field.name not in ("name", "tied_to", "storage")]
-FIGURES = (
-    "kept_percent",
-    "weight_bits",
-    "weight_bits_coded",
-    "index_bits",
-    "index_bits_coded",
-    "ratio_pruned",
-    "ratio_shared",
-    "ratio",
+RATIOS = ("estimated_ratio_pruned", "estimated_ratio_shared", "ratio")
+BITS = ("weight_bits", "weight_bits_coded", "index_bits", "index_bits_coded")
+SHOWN = (
+    *("name", "tied_to", "tensors", "weights", "kept", "kept_percent"),
+    *BITS,
+    *("fillers", "dense_bytes", "bytes"),
+    *RATIOS,
 )
+"""What is told of a row as plain data."""
 
 
 def summed(name: str, rows: Sequence[Row]) -> Row:
@@ -167,16 +166,14 @@ class SizeReport:
 
 
 def row_dict(row: Row, published: Published | None = None) -> dict[str, object]:
-    """A row as plain data, with its figures and the paper's."""
-    figures = {figure: getattr(row, figure) for figure in FIGURES}
+    """A row as plain data, with the paper's."""
     paper = None if published is None else published_dict(published)
-    return {**asdict(row), **figures, "paper": paper}
+    return {**{figure: getattr(row, figure) for figure in SHOWN}, "storage": asdict(row.storage), "paper": paper}
 
 
 def published_dict(published: Published) -> dict[str, object]:
     """A row of the paper's as plain data, with the ratios that its rates come to."""
-    ratios = {figure: getattr(published, figure) for figure in FIGURES if figure.startswith("ratio")}
-    return {**asdict(published), **ratios}
+    return {**asdict(published), **{ratio: getattr(published, ratio) for ratio in RATIOS}}
 
 
 def _table_1(network: Network) -> dict[str, object]:
