@@ -130,7 +130,7 @@ def _mask_of_planes(values: Planes) -> np.ndarray | None:
 
 
 def _planes(values: Planes) -> Iterator[np.ndarray]:
-    """The bytes of each plane, decoded when they are asked for; of a code without zero, any others would do."""
+    """The bytes of each plane, decoded when they are asked for; if none can be zero, others that are not zero."""
     for plane in values.planes:
         if any(_lacks_zero(stream) for stream in plane.streams):
             yield np.broadcast_to(np.uint8(2), values.count)
@@ -139,5 +139,8 @@ def _planes(values: Planes) -> Iterator[np.ndarray]:
 
 
 def _lacks_zero(stream: Stream) -> bool:
-    """Whether a stream's code shows that the letter 0 does not occur in it."""
-    return stream.model is Model.PLAIN and not stream.lengths[0, 0]
+    """Whether no letter that has a code stands for the symbol 0, or for a pair that holds it."""
+    letters = np.flatnonzero(stream.lengths.any(axis=0))
+    if stream.model is Model.PAIRS:
+        letters = np.minimum(letters % stream.alphabet, letters // stream.alphabet)
+    return bool(letters.all())
