@@ -48,6 +48,12 @@ class Checkpoint:
         """Bytes of the dense tensors: the numerator of every compression ratio."""
         return sum(spec.nbytes for spec in tensors.specs_of(self.tensors).values())
 
+    def kept_percent(self) -> float:
+        """Elements of all tensors that are not zero, in percent; each tensor is read once."""
+        size = sum(spec.size for spec in tensors.specs_of(self.tensors).values())
+        kept = sum(dtypes.count_not_zero(array) for _, array in tensors.stream(self.tensors))
+        return 100 * kept / size if size else 0.0
+
     def replaced(self, changed: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> "Checkpoint":
         """A copy with some tensors and metadata entries replaced; the rest is shared, and still read when asked for."""
         return Checkpoint(tensors.replaced(self.tensors, changed), {**self.metadata, **(metadata or {})})

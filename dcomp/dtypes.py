@@ -35,6 +35,33 @@ BY_NAME: dict[str, np.dtype] = {
 NAME_OF: dict[np.dtype, str] = {dtype: name for name, dtype in BY_NAME.items()}
 
 
+SIGNED_ZERO = ("F16", "BF16", "F32", "F64", "F8_E4M3", "F8_E5M2")
+"""The dtypes that have a -0.0, which is the sign alone."""
+
+COUNTED = 1 << 17
+"""Elements that are counted at a time."""
+
+
+def magnitude_bits(dtype: np.dtype) -> int:
+    """A mask of the bits of which one at least is set in every element that is not zero; of -0.0 none is."""
+    bits = (1 << 8 * dtype.itemsize) - 1
+    if dtype.kind == "c":
+        return 0x7FFFFFFF7FFFFFFF
+    return bits >> 1 if NAME_OF.get(dtype) in SIGNED_ZERO else bits
+
+
+def not_zero(patterns: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Whether each element is not zero, from the bit patterns; -0.0 is zero. bool, shape (n,)."""
+    return patterns & patterns.dtype.type(magnitude_bits(dtype)) != 0
+
+
+def count_not_zero(array: np.ndarray) -> int:
+    """How many elements of an array are not zero; -0.0 is zero."""
+    patterns = bit_patterns(array)
+    parts = (patterns[begin : begin + COUNTED] for begin in range(0, patterns.size, COUNTED))
+    return sum(int(np.count_nonzero(not_zero(part, array.dtype))) for part in parts)
+
+
 def bit_patterns(array: np.ndarray) -> np.ndarray:
     """View any array as the flat, row-major unsigned integers that its elements are in memory.
 

@@ -44,12 +44,17 @@ CHECKPOINTS = ("distill", "rewind")
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a stage came to. Errors in percent on the test examples, None where the recipe has no section eval."""
+    """What a stage came to.
+
+    Zeros are those among the weights of layers; kept are the elements of all tensors that are not zero, as in a report.
+    Errors in percent on the test examples, None where the recipe has no section eval.
+    """
 
     stage: str
     file: str
     bytes: int
     sparsity: float
+    kept_percent: float
     top1_error: float | None
     top5_error: float | None
     loss: float | None
@@ -303,7 +308,8 @@ class Run:
                 entry.errors[judge.examples] = Errors(**{name: round(getattr(measured, name), 6) for name in errors})
                 self._write_state()
             errors = entry.errors[judge.examples].model_dump()
-        return StageResult(stage, entry.file, entry.bytes, entry.sparsity, seconds=entry.seconds, **errors)
+        kept = made.kept_percent()
+        return StageResult(stage, entry.file, entry.bytes, entry.sparsity, kept, seconds=entry.seconds, **errors)
 
     def _is_done(self, stage: str, name: str, settings: Settings, *, maker: int | None = None) -> bool:
         """Extend the fingerprint by this stage, and see whether its file was made under the same one.

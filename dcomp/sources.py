@@ -45,13 +45,22 @@ def load_checkpoint(
     return checkpoint.load_file(path)
 
 
+def is_container(path: Path) -> bool:
+    """Whether a file begins as a .dcz container.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    return not path.name.endswith(INDEX_SUFFIX) and _start_of(path).startswith(layout.MAGIC)
+
+
 def load_container(path: Path, *, max_memory: int = DEFAULT_MAX_MEMORY) -> Container:
     """Open a .dcz file; any other checkpoint is encoded in memory, exactly as `encode` would write it.
 
     Raises:
         CheckpointError, ContainerError: as `load_checkpoint`.
     """
-    if not path.name.endswith(INDEX_SUFFIX) and _start_of(path).startswith(layout.MAGIC):
+    if is_container(path):
         return Container.open(path, max_memory=max_memory)
     buffer = io.BytesIO()
     writer.write(load_checkpoint(path, max_memory=max_memory), buffer)

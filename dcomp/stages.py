@@ -33,7 +33,7 @@ from dcomp.settings import (
     SensitivitySettings,
     TrainSettings,
 )
-from dcomp.tensors import subset
+from dcomp.tensors import specs_of, subset
 
 if TYPE_CHECKING:
     from dcomp.curves import Sensitivity
@@ -272,8 +272,10 @@ def report(container: Container, dense: Checkpoint | None = None) -> SizeReport:
 
     Raises:
         ContainerError: a damaged record.
+        LimitError: finding the zeros takes more memory than was given to the container.
     """
-    return measure(container, {name: array.nbytes for name, array in dense.tensors.items()} if dense else None)
+    sizes = {name: spec.nbytes for name, spec in specs_of(dense.tensors).items()} if dense else None
+    return measure(container, sizes)
 
 
 def check_error(top1_error: float, settings: EvalSettings) -> None:

@@ -18,9 +18,14 @@ class Spec:
     shape: tuple[int, ...]
 
     @property
+    def size(self) -> int:
+        """Number of elements."""
+        return prod(self.shape)
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the elements."""
-        return prod(self.shape) * self.dtype.itemsize
+        return self.size * self.dtype.itemsize
 
 
 class Tensors(Mapping[str, np.ndarray]):

@@ -93,6 +93,7 @@ sys.exit(f"imported {loaded}" if loaded else code)
         ["report", "lenet300.dcz"],
         ["report", "lenet300.safetensors"],
         ["inspect", "lenet300.dcz"],
+        ["inspect", "lenet300.safetensors"],
         ["verify", "lenet300.dcz", "--against", "lenet300.safetensors"],
         ["bench", "lenet300.safetensors", "-t", "0", "--levels", "1"],
     ],

@@ -11,13 +11,14 @@ from dcomp.cli.stopping import INTERRUPTED
 from dcomp.errors import DataError, DcompError, OutputError, StoppedError
 from dcomp.processes import COUNT, FIRST, NUMBER
 from dcomp.processors import wait_passively
+from dcomp.reporting.text import shown
 
 WHOLE_RUNS = ("run", "sweep", "demo")
 FLAGS = re.compile("-[a-z]+")
 """Short flags, which may be several in a word."""
 
-CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]|\n(?! )")
-"""Characters of names that a terminal would obey; lists of mistakes have lines, which are indented."""
+LINE_BREAK = re.compile(r"\n(?! )")
+"""A line break in a name; the lines of a list of mistakes are indented."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -56,16 +57,20 @@ def run(arguments: Sequence[str]) -> int:
         return INTERRUPTED
     except StoppedError as stopped:
         if FIRST:
-            print(f"{stopped}; {_going_on(arguments)}", file=sys.stderr)
+            _tell(f"{stopped}; {_going_on(arguments)}")
         return stopped.exit_code
     except Exception as error:
         if os.environ.get("DCOMP_DEBUG"):
             raise
         message, code = _explain(error)
         if message and (FIRST or _is_own(error)):  # without arguments the help is printed, and is answer enough
-            message = CONTROL.sub(lambda control: ascii(control[0])[1:-1], message)
-            print(f"error: {message}" if FIRST else f"error: process {NUMBER}: {message}", file=sys.stderr)
+            _tell(f"error: {message}" if FIRST else f"error: process {NUMBER}: {message}")
         return code
+
+
+def _tell(text: str) -> None:
+    """Print a message on standard error, without the control characters that a name in it may hold."""
+    print(shown(LINE_BREAK.sub("\r", text), lines=True), file=sys.stderr)
 
 
 def _going_on(arguments: Sequence[str]) -> str:

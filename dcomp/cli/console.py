@@ -22,6 +22,7 @@ from rich.table import Column
 
 from dcomp.observer import EpochRecord, Kept, Silent
 from dcomp.processes import FIRST
+from dcomp.reporting.text import shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +42,7 @@ class Terminal:
 
     def note(self, text: str) -> None:
         """Print a line."""
-        self._console.print(text, markup=False)
+        self._console.print(shown(text, lines=True), markup=False)
 
     def stage(self, name: str) -> None:
         """Name the stage in front of what is shown from now on."""
@@ -165,6 +166,6 @@ def cleared() -> Iterator[None]:
 
 
 def say(text: str) -> None:
-    """Print a result on standard output, as it is."""
+    """Print a result on standard output, as it is; on a terminal, without control characters."""
     if FIRST:
-        sys.stdout.write(f"{text}\n")
+        sys.stdout.write(f"{shown(text, lines=True) if sys.stdout.isatty() else text}\n")

@@ -13,23 +13,32 @@ from dcomp.cli.files import opened
 from dcomp.cli.options import Input, Json, MaxMemory, Quiet, Workers
 
 
-def inspect(input: Input = None, max_memory: MaxMemory = 8, as_json: Json = False) -> None:
-    """List the tensors and metadata of a .dcz file: how each is encoded, in how many bytes. Nothing is decoded.
+def inspect(input: Input = None, max_memory: MaxMemory = 8, as_json: Json = False, quiet: Quiet = False) -> None:
+    """List the tensors and metadata of a .dcz file, how each is encoded, in how many bytes. Nothing is decoded.
+
+    Of any other checkpoint, tensors, their bytes, and the elements that are not zero.
 
     Example: [bold]dcomp inspect lenet5.dcz[/bold]
     """
+    from dcomp import sources
     from dcomp.container.reader import Container
-    from dcomp.reporting import outline, render
+    from dcomp.reporting import outline, render, tables
 
+    watcher = observer(quiet)
+    listing: outline.Outline | outline.Listing
     with opened(input) as path:
-        listing = outline.of(Container.open(path, max_memory=int(max_memory * 2**30)))
+        limit = int(max_memory * 2**30)
+        if sources.is_container(path):
+            listing = outline.of(Container.open(path, max_memory=limit))
+            table = render.outline_table(listing)
+        else:
+            listing = outline.of_checkpoint(sources.load_checkpoint(path, max_memory=limit))
+            table = render.listing_table(listing)
+            watcher.note("not compressed; dcomp report says what dcomp encode would make of it")
     if as_json:
         say(json.dumps(asdict(listing), indent=2))
     else:
-        if listing.metadata:
-            render.show(render.metadata_table(listing.metadata))
-            say("")
-        render.show(render.outline_table(listing))
+        tables.show(*([render.metadata_table(listing.metadata)] if listing.metadata else []), table)
 
 
 def verify(
@@ -77,7 +86,7 @@ def bench(
     """
     from dcomp import benchmark, sources
     from dcomp.errors import UsageError
-    from dcomp.reporting import render
+    from dcomp.reporting import render, tables
 
     try:
         chosen = [int(level) for level in levels.split(",") if level]
@@ -91,7 +100,7 @@ def bench(
     if as_json:
         say(json.dumps([asdict(row) for row in rows], indent=2))
     else:
-        render.show(render.bench_table(rows))
+        tables.show(render.bench_table(rows))
 
 
 def register(app: typer.Typer) -> None:

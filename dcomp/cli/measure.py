@@ -4,7 +4,7 @@ import json
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -43,26 +43,43 @@ def evaluate(
     stages.check_error(result.top1_error, settings)
 
 
+SortKey = Literal["name", "weights", "kept", "kept_percent", "dense_bytes", "bytes", "ratio"]
+
+
 @options_of(ReportSettings)
 def report(
     settings: ReportSettings,
     input: Input = None,
     against: Annotated[Path | None, typer.Option(help="Checkpoint whose dense bytes count in the ratios.")] = None,
-    max_memory: MaxMemory = 8,
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
-    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
+    depth: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Group tensors by the first N parts of their module's name.")
+    ] = None,
+    sort: Annotated[SortKey | None, typer.Option(help="Sort rows: names upward, all else downward.")] = None,
+    top: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Keep N rows, the largest unless --sort says otherwise; sum the others."),
+    ] = None,
+    max_memory: MaxMemory = 8,
+    quiet: Quiet = False,
 ) -> None:
     """Show where the bytes of a .dcz file go, layer by layer, as in the paper's tables; --min-ratio makes it a gate.
 
-    Any other checkpoint is encoded in memory first. P is pruning, Q quantization, H Huffman coding; bits are means over
-    the kept weights, and over their indices. The rows and the header add up to the file's size. A tensor of few zeros
-    is stored whole, and all its weights count as kept. A network of the paper's has the paper's figures below.
+    Any other checkpoint is encoded in memory first. Kept weights are those that are not zero, and bits are for each of
+    them. P is pruning, Q quantization, H Huffman coding. After P+Q+H all is counted in the file: index bits are the
+    coded positions, weight bits the rest of a record, codebook and code tables included. Before H nothing is written,
+    and figures are estimates, counted as in the paper: after P the kept weights without positions; after P+Q a code of
+    log2(shared values) bits for each, the gaps between them in one fixed width with their fillers, and the codebook.
+
+    A second table divides the bytes of the file; its rows and the header add up to the file's size. Networks of the
+    paper's have the paper's rows beside theirs.
 
     Example: [bold]dcomp report lenet5.dcz --min-ratio 39[/bold]
     """
     from dcomp import sources, stages
-    from dcomp.reporting import render
+    from dcomp.reporting import size_tables, sizes
 
     if as_json + as_csv + as_markdown > 1:
         raise UsageError("--json, --csv and --markdown exclude each other")
@@ -70,19 +87,20 @@ def report(
     with ExitStack() as stack:
         path = stack.enter_context(opened(input))
         dense = sources.load_checkpoint(stack.enter_context(opened(against))) if against else None
-        sizes = stages.report(sources.load_container(path, max_memory=limit), dense)
+        measured = stages.report(sources.load_container(path, max_memory=limit), dense)
+    key = sort or ("bytes" if top is not None else None)
+    arranged = sizes.arranged(measured, depth, key, top)
     if as_json:
-        say(json.dumps(sizes.as_dict(), indent=2))
+        say(json.dumps(arranged.as_dict(), indent=2))
     elif as_csv:
-        say(render.as_csv(sizes))
+        say(size_tables.as_csv(arranged))
     elif as_markdown:
-        say(render.as_markdown(sizes))
+        say(size_tables.as_markdown(arranged))
     else:
-        render.show(render.as_table(sizes))
-        if (beside := render.paper_table(sizes)) is not None:
-            say("")
-            render.show(beside)
-    stages.check_ratio(sizes, settings)
+        size_tables.show(arranged)
+        if (hint := size_tables.hint(arranged)) is not None:
+            observer(quiet).note(hint)
+    stages.check_ratio(measured, settings)
 
 
 def register(app: typer.Typer) -> None:

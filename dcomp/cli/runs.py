@@ -79,11 +79,11 @@ def demo(
 
 
 def _show(summary: "Summary") -> None:
-    from dcomp.reporting import render
+    from dcomp.reporting import render, size_tables, tables
 
-    render.show(render.as_table(summary.sizes))
+    size_tables.show(summary.sizes)
     say("")
-    render.show(render.summary_table(summary.as_dict()["stages"], summary.sizes.total.dense_bytes))
+    tables.show(render.summary_table(summary.as_dict()["stages"], summary.sizes.total.dense_bytes))
 
 
 def register(app: typer.Typer) -> None:

@@ -77,16 +77,16 @@ def sensitivity(
 
 
 def _show(result: "Sensitivity", subject: str) -> None:
-    from dcomp.reporting import render
+    from dcomp.reporting import render, tables
 
     say(f"{subject}: top-1 error {result.top1_error:.2f} %")
     for setting in get_args(Setting):
         if result.of(setting):
             say("")
-            render.show(render.curve_table(result, setting))
+            tables.show(render.curve_table(result, setting))
     if result.planned is not None:
         say("")
-        render.show(render.plan_table(result))
+        tables.show(render.plan_table(result))
         say(_verdict(result, result.planned))
 
 

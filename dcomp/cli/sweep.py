@@ -45,7 +45,7 @@ def sweep(
     """
     from dcomp.front import ranked
     from dcomp.grid import points as points_of
-    from dcomp.reporting import plots, render
+    from dcomp.reporting import plots, render, tables
     from dcomp.sweep import Sweep
 
     fixed = [f"data_dir={json.dumps(str(data_dir))}"] if data_dir else []
@@ -72,7 +72,7 @@ def sweep(
         content = {"points": [point.as_dict() for point in found], "failed": work.failures, "csv": str(folder / FRONT)}
         say(json.dumps(content, indent=2))
     else:
-        render.show(render.front_table(found, keys))
+        tables.show(render.front_table(found, keys))
         say(str(folder / FRONT))
     if work.failures:
         told = [f"{point}: {what}" for point, what in work.failures.items()]

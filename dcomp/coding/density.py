@@ -104,6 +104,11 @@ class CodedClasses:
         """Those that are there."""
         return [stream for stream in (self.rows, self.columns) if stream is not None]
 
+    @property
+    def nbytes(self) -> int:
+        """Size in the file."""
+        return len(self.counts) + sum(stream.nbytes for stream in self.streams)
+
     def to_bytes(self) -> bytes:
         """The classes as FORMAT.md, section 4.1, lays them out."""
         return bytes(self.counts) + b"".join(stream.to_bytes() for stream in self.streams)

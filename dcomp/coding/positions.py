@@ -57,11 +57,9 @@ class Positions:
         return sum(cell.fillers for cell in self.cells)
 
     @property
-    def width(self) -> float:
-        """Bits of a gap before Huffman coding, the mean over kept elements and fillers."""
-        entries = self.kept + self.fillers
-        widths = [cell.letters.bits * (cell.kept + cell.fillers) for cell in self.cells if cell.letters is not None]
-        return sum(widths) / entries if entries else 0.0
+    def nbytes(self) -> int:
+        """Size in the file."""
+        return (self.classes.nbytes if self.classes else 0) + sum(cell.nbytes for cell in self.cells)
 
     @property
     def streams(self) -> list[Stream]:

@@ -57,11 +57,6 @@ class Letters:
         """The last letter, and the zeros that it stands for."""
         return (1 << self.width) - 1 if self.lengths is None else self.lengths.size - 1
 
-    @property
-    def bits(self) -> int:
-        """Bits that a letter would take in a field of fixed width."""
-        return self.filler.bit_length()
-
 
 @dataclass(frozen=True)
 class GapIndex:
@@ -79,12 +74,22 @@ class GapIndex:
     fillers: int = 0
     gaps: Stream | None = None
 
+    @property
+    def nbytes(self) -> int:
+        """Size in the file."""
+        return len(self._head) + (0 if self.gaps is None else self.gaps.nbytes)
+
     def to_bytes(self) -> bytes:
         """The positions as FORMAT.md, section 4.1, lays them out."""
-        if self.gaps is None or self.letters is None:
+        return self._head + (b"" if self.gaps is None else self.gaps.to_bytes())
+
+    @property
+    def _head(self) -> bytes:
+        """All before the gaps."""
+        if self.letters is None:
             return varint(0)
         alphabet = bytes([self.letters.width]) + (varint(self.letters.divisor) if self.letters.divisor else b"")
-        return varint(self.kept) + alphabet + varint(self.fillers) + self.gaps.to_bytes()
+        return varint(self.kept) + alphabet + varint(self.fillers)
 
     @classmethod
     def parse(cls, cursor: Cursor, elements: int) -> "GapIndex":
@@ -175,6 +180,16 @@ def letter_counts(gaps: np.ndarray, occurrences: np.ndarray, filler: int) -> np.
     counts = np.bincount(gaps % filler, weights=occurrences, minlength=filler + 1).astype(np.int64)
     counts[filler] = (gaps // filler * occurrences).sum()
     return counts
+
+
+def fixed_width_bits(gaps: np.ndarray) -> int:
+    """Bits of the gaps, shape (kept,), and their fillers in fields of the one width that suits them best."""
+    if gaps.size == 0:
+        return 0
+    lengths, occurrences = occurrences_of(gaps)
+    widest = int(lengths[-1] + 1).bit_length()
+    fillers = [int((lengths // ((1 << width) - 1) * occurrences).sum()) for width in range(1, widest + 1)]
+    return min(width * (gaps.size + count) for width, count in enumerate(fillers, 1))
 
 
 def gaps_of(positions: np.ndarray) -> np.ndarray:

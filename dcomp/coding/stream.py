@@ -53,6 +53,7 @@ class Stream:
         payload: the blocks, one after the other.
         known: whether the code is known from elsewhere, and not in the stream.
         apart: of a chain, whether its first code is that of symbols that have no neighbour before them.
+        read_sizes: bytes of its code lengths, and of all of it, in the file that it was read from; None if it is new.
     """
 
     count: int
@@ -64,6 +65,7 @@ class Stream:
     payload: bytes | memoryview
     known: bool = False
     apart: bool = False
+    read_sizes: tuple[int, int] | None = None
 
     @property
     def letters(self) -> int:
@@ -84,8 +86,15 @@ class Stream:
 
     @property
     def nbytes(self) -> int:
-        """Size in the file."""
-        return len(self._bytes)
+        """Size in the file; another encoder may have written the same stream in more bytes, or in fewer."""
+        return len(self._bytes) if self.read_sizes is None else self.read_sizes[1]
+
+    @property
+    def table_nbytes(self) -> int:
+        """Size of its code lengths in the file."""
+        if self.read_sizes is not None:
+            return self.read_sizes[0]
+        return 0 if self.known else len(prefix_code.write_lengths(self.lengths))
 
     def to_bytes(self) -> bytes:
         """The stream as FORMAT.md, section 5, lays it out."""
@@ -119,6 +128,7 @@ class Stream:
         Raises:
             ContainerError: it breaks the format.
         """
+        begin = cursor.offset
         head = cursor.byte()
         blocks_field, model_number = head & 15, head >> 4
         exponent = blocks_field + MIN_BLOCK_EXPONENT - 1 if blocks_field else 0
@@ -134,7 +144,9 @@ class Stream:
             codes = cursor.byte()
             if not 2 <= codes <= MAX_CHAINED_CODES or alphabet > MAX_CHAINED_ALPHABET:
                 raise ContainerError(f"{cursor.what}: a chain of {codes} codes over {alphabet} letters")
+        table_begin = cursor.offset
         lengths = prefix_code.read_lengths(cursor, codes, letters) if known is None else known[None]
+        table = cursor.offset - table_begin
         coded = _letter_count(count, model)
         blocks = -(-coded >> exponent) if exponent else 1
         if (blocks == 1) != (exponent == 0):
@@ -142,7 +154,8 @@ class Stream:
         if model is not Model.CHAINED and np.count_nonzero(lengths != 0) == 1:
             if exponent:
                 raise ContainerError(f"{cursor.what}: blocks where letters take no bits")
-            return cls(count, alphabet, model, lengths, 0, np.zeros(0, np.int64), b"")  # never of a known code
+            sizes = table, cursor.offset - begin
+            return cls(count, alphabet, model, lengths, 0, np.zeros(0, np.int64), b"", read_sizes=sizes)
         if not exponent and coded > 1 << MAX_BLOCK_EXPONENT:
             raise ContainerError(f"{cursor.what}: {coded} letters in one block")
         total = cursor.varint(8 * cursor.remaining, "payload bits")
@@ -162,7 +175,8 @@ class Stream:
                 raise ContainerError(f"{cursor.what}: the blocks are longer than the payload")
         payload = cursor.take((total + 7) // 8)
         apart = apart and model is Model.CHAINED
-        return cls(count, alphabet, model, lengths, exponent, block_bits, payload, known is not None, apart)
+        sizes = table, cursor.offset - begin
+        return cls(count, alphabet, model, lengths, exponent, block_bits, payload, known is not None, apart, sizes)
 
 
 def fewest_bits(letters: int, model: Model) -> int:

@@ -102,7 +102,7 @@ class EncodedTensor:
     @property
     def nbytes(self) -> int:
         """Size of the record."""
-        return 1 + len(self.index_bytes) + self.values.nbytes
+        return 1 + (0 if self.index is None else self.index.nbytes) + self.values.nbytes
 
     @property
     def record(self) -> bytes:
@@ -260,6 +260,16 @@ def _whole(decoded: Sequence[lockstep.Decoded | None]) -> Symbols:
     return iter(whole)
 
 
+def in_rows(tensor: EncodedTensor, kept_at: np.ndarray) -> np.ndarray:
+    """Positions in a tensor's record as positions in the tensor, row-major, in the same order; int64, shape (kept,)."""
+    found = kept_at.astype(np.int64, copy=False)
+    if not tensor.columns_first:
+        return found
+    rows, columns = matrix_of(tensor.shape, columns_first=False)
+    column, row = density.divided(found, rows)
+    return row * columns + column
+
+
 def csr(tensor: EncodedTensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The kept elements of a tensor in compressed sparse rows, straight from its streams.
 
@@ -276,13 +286,9 @@ def csr(tensor: EncodedTensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     patterns = tensor.values.patterns(symbols)
     rows, columns = matrix_of(tensor.shape, columns_first=False)
     if kept_at is None:
-        found = np.flatnonzero(patterns)
-        patterns = patterns[found]
-    else:
-        found = kept_at.astype(np.int64)
-    if tensor.columns_first:
-        column, row = density.divided(found, rows)
-        found = row * columns + column
+        kept_at = np.flatnonzero(patterns)
+        patterns = patterns[kept_at]
+    found = in_rows(tensor, kept_at)
     if tensor.columns_first or (tensor.index is not None and tensor.index.classes is not None):
         order = np.argsort(found, kind="stable")
         found, patterns = found[order], patterns[order]

@@ -97,6 +97,21 @@ class Container:
             return self._data.read(offset, size).data
         return self._data[offset : offset + size]
 
+    def records(self, *, max_memory: int | None = None) -> Iterator[dict[str, EncodedTensor]]:
+        """Parse the records of all tensors that have one, some at a time, to be decoded together; give them in order.
+
+        Raises:
+            LimitError: decoding one would take more than `max_memory` bytes, by default those given to the container.
+            ContainerError: as `encoded`.
+        """
+        limit = self._max_memory if max_memory is None else max_memory
+        names = [name for name, entry in self.entries.items() if entry.tied_to is None]
+        for group in self._groups(names, limit, keep=False):
+            for record in group.values():
+                if isinstance(record, ContainerError):
+                    raise record
+            yield {name: record for name, record in group.items() if isinstance(record, EncodedTensor)}
+
     def _entry_with_record(self, name: str) -> Entry:
         entry = self.entries[name]
         return self.entries[entry.tied_to] if entry.tied_to is not None else entry

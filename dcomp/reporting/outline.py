@@ -1,8 +1,9 @@
-"""What a container holds, from its directory and the first byte of each record."""
+"""What a file holds: of a container, its directory and the first byte of each record; of a checkpoint, its tensors."""
 
 from dataclasses import dataclass
 
-from dcomp import dtypes
+from dcomp import dtypes, tensors
+from dcomp.checkpoint import Checkpoint
 from dcomp.coding import tensor
 from dcomp.container import layout
 from dcomp.container.reader import Container
@@ -68,3 +69,44 @@ def encoding(flags: int) -> str:
     if flags & tensor.COLUMNS_FIRST:
         words.append("columns first")
     return ", ".join(words)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A tensor of a checkpoint that is not compressed: its size, and how many of its elements are not zero."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    elements: int
+    bytes: int
+    kept: int
+    kept_percent: float
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A checkpoint that is not compressed: the sums over its tensors, its metadata, and its tensors."""
+
+    elements: int
+    bytes: int
+    kept: int
+    kept_percent: float
+    metadata: dict[str, str]
+    tensors: list[Stored]
+
+
+def of_checkpoint(checkpoint: Checkpoint) -> Listing:
+    """List a checkpoint's tensors; each is read once, to count what is not zero."""
+    lines = []
+    for name, array in tensors.stream(checkpoint.tensors):
+        kept = dtypes.count_not_zero(array)
+        dtype = dtypes.NAME_OF.get(array.dtype, array.dtype.name)
+        lines.append(Stored(name, dtype, array.shape, array.size, array.nbytes, kept, _percent(kept, array.size)))
+    elements, kept = sum(line.elements for line in lines), sum(line.kept for line in lines)
+    nbytes = sum(line.bytes for line in lines)
+    return Listing(elements, nbytes, kept, _percent(kept, elements), checkpoint.metadata, lines)
+
+
+def _percent(part: int, whole: int) -> float:
+    return 100 * part / whole if whole else 0.0

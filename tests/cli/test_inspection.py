@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 import dcomp as library
 from dcomp.container.reader import Container
@@ -74,8 +74,6 @@ def test_verify_names_every_damaged_tensor(dcomp, files):
 
 
 def test_verify_names_the_first_difference(dcomp, files):
-    from safetensors.numpy import load_file
-
     original = load_file(files / "m.safetensors")
 
     def against(change, metadata=None):
@@ -125,13 +123,12 @@ def test_bench_measures_every_codec(dcomp, files):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["inspect", "m.safetensors"], 1, "not a dcz container"),
         (["inspect", "absent.dcz"], 1, "cannot read absent.dcz"),
         (["verify", "m.safetensors"], 1, "not a dcz container"),
         (["verify", "m.dcz", "--against", "absent"], 1, "cannot read absent"),
         (["verify", "m.dcz", "--against", "text.txt"], 1, "not a readable safetensors file"),
         (["verify", "m.dcz", "--max-memory", "1e-6"], 1, "(--max-memory) raises it"),
-        (["inspect", "text.txt"], 1, "text.txt: not a dcz container"),
+        (["inspect", "text.txt"], 1, "text.txt is not a readable safetensors file"),
         (["inspect", "cut.dcz"], 1, "it is cut short"),
         (["verify", "cut.dcz"], 1, "it is cut short"),
         (["inspect", "head.dcz"], 1, "head.dcz: "),
@@ -235,3 +232,61 @@ def test_an_empty_pipe_is_refused_in_one_line(command):
     done = subprocess.run([sys.executable, "-m", "dcomp", command], input=b"", capture_output=True)
     assert done.returncode == 2
     assert done.stderr == b"error: standard input is empty: the command before in the pipe wrote nothing\n"
+
+
+def test_inspect_lists_a_checkpoint_that_is_not_compressed(dcomp, files):
+    code, out, err = dcomp("inspect", files / "m.safetensors", "--json")
+    listing = json.loads(out)
+    assert code == 0
+    assert err == "not compressed; dcomp report says what dcomp encode would make of it\n"
+    arrays = load_file(files / "m.safetensors")
+    lines = {line["name"]: line for line in listing["tensors"]}
+    assert lines.keys() == arrays.keys()
+    for name, array in arrays.items():
+        assert (lines[name]["shape"], lines[name]["bytes"]) == (list(array.shape), array.nbytes)
+        assert (lines[name]["elements"], lines[name]["kept"]) == (array.size, np.count_nonzero(array))
+    assert lines["fc.weight"]["dtype"] == "F32"
+    assert listing["bytes"] == 60_200
+    assert listing["metadata"] == {"key": "value"}
+    table = dcomp("inspect", files / "m.safetensors")[1]
+    kept = next(row.split()[-1] for row in table.splitlines() if row.startswith("fc.weight"))
+    assert kept == f"{lines['fc.weight']['kept_percent']:.2f}"
+
+
+def test_inspect_says_the_same_of_shards_and_of_files_that_torch_saved(dcomp, files):
+    import torch
+
+    arrays = load_file(files / "m.safetensors")
+    torch.save({name: torch.from_numpy(array) for name, array in arrays.items()}, files / "m.pt")
+    (files / "sharded").mkdir()
+    for place, (name, array) in enumerate(arrays.items()):
+        save_file({name: array}, files / "sharded" / f"{place}.safetensors")
+    weight_map = {name: f"{place}.safetensors" for place, name in enumerate(arrays)}
+    index = json.dumps({"metadata": {}, "weight_map": weight_map})
+    (files / "sharded" / "model.safetensors.index.json").write_text(index)
+
+    def lines(path):
+        listing = json.loads(dcomp("inspect", path, "--json", "-q")[1])
+        return sorted((line["name"], line["shape"], line["kept"]) for line in listing["tensors"])
+
+    assert lines(files / "m.pt") == lines(files / "sharded") == lines(files / "m.safetensors")
+
+
+def test_quiet_inspect_prints_no_note(dcomp, files):
+    code, out, err = dcomp("inspect", files / "m.safetensors", "-q")
+    assert (code, err) == (0, "")
+    assert out
+    assert dcomp("inspect", files / "m.dcz", "-q")[2] == ""
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+@pytest.mark.parametrize("name", ["m.dcz", "m.safetensors"])
+def test_inspect_fits_narrow_terminals(dcomp, files, monkeypatch, columns, name):
+    listing = json.loads(dcomp("inspect", files / name, "--json")[1])
+    monkeypatch.setenv("COLUMNS", str(columns))
+    out = dcomp("inspect", files / name, "-q")[1]
+    assert max(map(len, out.splitlines())) <= columns
+    words = out.split()
+    for line in listing["tensors"]:
+        assert {line["name"], f"{line['bytes']:,}"} <= set(words)
+        assert " x ".join(map(str, line["shape"])) in out

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 import dcomp as library
 from dcomp import demonstration, recipe
@@ -72,18 +73,124 @@ def test_the_csv_report_adds_up(dcomp, container):
 def test_the_table_and_the_markdown_show_the_same_figures(dcomp, container):
     table = dcomp("report", container)[1]
     markdown = dcomp("report", container, "--markdown")[1]
-    for line in markdown.splitlines()[2:]:
-        assert all(cell.strip(" *") in table for cell in line.strip("|").split("|"))
+    for line in (line for line in markdown.splitlines() if line.startswith("|") and "---" not in line):
+        assert all(cell.strip() in table for cell in line.strip("|").split("|"))
     assert f"{container.stat().st_size:,}" in table
 
 
-def test_a_network_of_the_papers_has_the_papers_figures_beside_it(dcomp, container):
-    ours, paper = (line.split() for line in dcomp("report", container)[1].splitlines()[-2:])
-    whole = next(line.split() for line in dcomp("report", container)[1].splitlines() if line.startswith("whole file"))
-    assert ours == ["this", "file", *whole[3:8], whole[-1]]
-    assert paper == ["the", "paper's", "8", "6", "5.1", "5", "3.7", "40x", "1.58"]
-    published = json.loads(dcomp("report", container, "--json")[1])["paper"]
-    assert (published["ratio"], published["top1_error"]) == (40, 1.58)
+def test_the_split_of_the_json_report_adds_up_to_the_file_with_zeros_among_its_codes(dcomp, dense_file):
+    quantized, encoded = (dense_file.with_name(name) for name in ("z.safetensors", "z.dcz"))
+    pruned = dense_file.with_name("zp.safetensors")
+    dcomp("prune", dense_file, "--sparsity", "0.7", "--scope", "layer", "-o", pruned)
+    dcomp("quantize", pruned, "--fc-bits", "5", "-o", quantized)
+    dcomp("encode", quantized, "-o", encoded)
+    report = json.loads(dcomp("report", encoded, "--json")[1])
+    weights = [row for row in report["tensors"] if row["name"].endswith("weight")]
+    assert [round(row["kept_percent"], 1) for row in weights] == [30, 30, 30]
+    assert [row["weight_bits"] for row in weights] == [5, 5, 5]
+    for row in report["tensors"]:
+        assert sum(row["storage"].values()) == row["bytes"]
+    assert sum(report["storage"].values()) == report["file_bytes"] == encoded.stat().st_size
+
+
+def test_the_papers_rows_stand_beside_each_layer_in_the_terminal_and_in_markdown(dcomp, container):
+    lines = [line.split() for line in dcomp("report", container)[1].splitlines()]
+    layers = [line[0] for line in lines[1:12]]
+    assert layers == [
+        *("fc1.weight", "paper's", "fc1.bias", "fc2.weight", "paper's", "fc2.bias", "fc3.weight", "paper's"),
+        *("fc3.bias", "whole", "paper's"),
+    ]
+    assert lines[2] == ["paper's", "ip1", "235K", "8", "6", "4.4", "5", "3.7", "12.5x", "32.3x", "43.1x"]
+    assert lines[11] == ["paper's", "total", "266K", "8", "6", "5.1", "5", "3.7", "12.5x", "32.3x", "40.2x"]
+    assert lines[-1][-6:] == ["error", "1.64", "%", "->", "1.58", "%"]
+    assert "| paper's ip3 | 1K | 26 | 6 | 4.3 | 5 | 3.2 |" in dcomp("report", container, "--markdown")[1]
+
+
+def test_the_papers_rows_stand_beside_each_layer_in_json_and_csv(dcomp, container):
+    report = json.loads(dcomp("report", container, "--json")[1])
+    papers = {row["name"]: row["paper"] for row in report["tensors"]}
+    assert (papers["fc1.weight"]["layer"], papers["fc1.weight"]["rate_percent_coded"]) == ("ip1", 2.32)
+    assert papers["fc1.bias"] is None
+    assert (report["paper"]["ratio"], report["paper"]["top1_error"], report["total"]["paper"]["weight_bits"]) == (
+        40,
+        1.58,
+        6,
+    )
+    rows = {row["name"]: row for row in csv.DictReader(io.StringIO(dcomp("report", container, "--csv")[1]))}
+    assert (rows["fc3.weight"]["paper.layer"], rows["fc3.weight"]["paper.kept_percent"]) == ("ip3", "26")
+    assert rows["fc3.bias"]["paper.layer"] == ""
+    assert rows["whole file"]["paper.weights"] == "266000"
+    parts = ("values", "positions", "codebooks", "code_tables", "rest", "header")
+    for row in rows.values():
+        assert sum(int(row[f"storage.{part}"] or 0) for part in parts) == int(row["bytes"])
+
+
+def test_csv_json_and_the_table_agree(dcomp, container):
+    report = json.loads(dcomp("report", container, "--json")[1])
+    rows = {row["name"]: row for row in csv.DictReader(io.StringIO(dcomp("report", container, "--csv")[1]))}
+    table = {line.split()[0]: line.split() for line in reversed(dcomp("report", container)[1].splitlines()) if line}
+    for row in report["tensors"]:
+        for figure in ("kept", "kept_percent", "weight_bits", "weight_bits_coded", "index_bits", "index_bits_coded"):
+            assert rows[row["name"]][figure] == ("" if row[figure] is None else str(row[figure]))
+        assert f"{row['kept_percent']:.2f}" in table[row["name"]]
+        assert f"{row['weight_bits_coded']:.2f}" in table[row["name"]]
+
+
+def test_rows_are_grouped_sorted_and_summed_up_as_asked(dcomp, container):
+    def names(*options):
+        return [row["name"] for row in json.loads(dcomp("report", container, "--json", *options)[1])["tensors"]]
+
+    assert names("--depth", "1") == ["fc1", "fc2", "fc3"]
+    assert names("--sort", "weights")[:2] == ["fc1.weight", "fc2.weight"]
+    assert names("--top", "1") == ["fc1.weight", "5 others"]
+    assert names("--depth", "1", "--sort", "name", "--top", "1") == ["fc1", "2 others"]
+    whole = json.loads(dcomp("report", container, "--json")[1])["total"]
+    assert json.loads(dcomp("report", container, "--json", "--top", "2")[1])["total"] == whole
+    assert dcomp("report", container, "--sort", "colour")[0] == 2
+    assert dcomp("report", container, "--depth", "0")[0] == 2
+
+
+def test_many_rows_come_with_a_hint_that_quiet_silences(dcomp, tmp_path, rng):
+    tensors = {f"block{place // 4}.layer{place}.weight": rng.normal(size=20 + place) for place in range(60)}
+    library.save_file(tensors, tmp_path / "x.dcz")
+    _, out, err = dcomp("report", tmp_path / "x.dcz")
+    assert err == "60 rows; --depth 1 groups them by module, --top 20 keeps the largest\n"
+    assert "block7.layer30.weight" in out
+    assert dcomp("report", tmp_path / "x.dcz", "-q")[2] == ""
+    assert dcomp("report", tmp_path / "x.dcz", "--top", "20")[2] == ""
+    assert dcomp("report", tmp_path / "x.dcz", "--json")[2] == ""
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_a_report_fits_narrow_terminals_and_cuts_no_figure(dcomp, container, monkeypatch, columns):
+    report = json.loads(dcomp("report", container, "--json")[1])
+    monkeypatch.setenv("COLUMNS", str(columns))
+    out = dcomp("report", container)[1]
+    tables = out.rsplit("\n\n", 1)[0]
+    assert max(map(len, tables.splitlines())) <= columns
+    words = tables.split()
+    for row in report["tensors"]:
+        assert {f"{row['weights']:,}", f"{row['bytes']:,}", f"{row['ratio']:.2f}x", row["name"]} <= set(words)
+
+
+def test_tied_tensors_are_shown_with_their_names_and_never_as_0x(dcomp, tmp_path):
+    zeros = np.zeros(64, np.float32)
+    library.save_file({"a.bias": zeros, "b.bias": zeros, "w": np.arange(1, 9.0)}, tmp_path / "tied.dcz")
+    code, out, err = dcomp("report", tmp_path / "tied.dcz")
+    assert (code, err) == (0, "")
+    assert "0.00x" not in out
+    tied = [line.split() for line in out.splitlines() if line.startswith("b.bias")]
+    assert tied == [["b.bias", "64", "0.00", "tied"], ["b.bias", "a.bias"]]
+    rows = {row["name"]: row for row in json.loads(dcomp("report", tmp_path / "tied.dcz", "--json")[1])["tensors"]}
+    assert (rows["b.bias"]["tied_to"], rows["b.bias"]["ratio"]) == ("a.bias", None)
+    for form in ("--csv", "--markdown"):
+        assert "a.bias" in dcomp("report", tmp_path / "tied.dcz", form)[1]
+
+
+def test_a_report_keeps_to_its_limit_of_memory(dcomp, container):
+    code, out, err = dcomp("report", container, "--max-memory", "1e-6")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "(--max-memory) raises it" in err
 
 
 def test_another_network_has_no_figures_of_the_papers(dcomp, tmp_path):
@@ -119,3 +226,32 @@ def test_train_writes_a_checkpoint_named_after_its_network(dcomp, tmp_path, monk
         "train", "lenet300", "--data", "digits", "--epochs", "1", "--from", "lenet300.safetensors", "-o", "more"
     )
     assert code == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["report", "x.dcz"],
+        ["report", "x.dcz", "--markdown"],
+        ["inspect", "x.dcz"],
+        ["inspect", "x.safetensors"],
+        ["prune", "x.safetensors", "--sparsity", "0.5", "--only", "nothing", "-o", "y"],
+        ["prune", "x.safetensors", "--count", "10000", "-o", "y"],
+        ["quantize", "x.safetensors", "--fc-bits", "5", "-o", "y"],
+        ["decode", "x.dcz", "--tensor", "nothing", "-o", "y"],
+        ["verify", "x.dcz", "--against", "x\x1b[2J"],
+        ["decode", "damaged.dcz", "-o", "y", "-q"],
+    ],
+    ids=" ".join,
+)
+def test_escape_sequences_of_names_never_reach_the_terminal(dcomp, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    tensors = {"a\x1b[31m\x9b2J.weight": np.arange(12, dtype=np.float32).reshape(3, 4) + 1}
+    library.save_file(tensors, "x.dcz")
+    save_file(tensors, "x.safetensors", {"\x1b[5m": "\x1b]0;title\x07"})
+    data = bytearray(Path("x.dcz").read_bytes())
+    data[-1] ^= 1
+    Path("damaged.dcz").write_bytes(data)
+    _, out, err = dcomp(*arguments)
+    assert out + err
+    assert not {"\x1b", "\x9b", "\x07"} & set(out + err)

@@ -44,6 +44,24 @@ def test_a_run_leaves_every_checkpoint_and_a_summary(recipe, dcomp, tmp_path):
     assert Container.open(out / "model.dcz").metadata["dcomp.architecture"] == "lenet300"
 
 
+def test_the_tables_of_a_run_agree(recipe, dcomp, tmp_path):
+    out = tmp_path / "out"
+    sizes, _, stages = dcomp("run", recipe, "--out", out)[1].rstrip().rsplit("\n\n", 2)
+    whole = next(line.split() for line in sizes.splitlines() if line.startswith("whole file"))
+    encoded = stages.splitlines()[-1].split()
+    summary = json.loads((out / "summary.json").read_text())
+    assert encoded[:2] == ["encode", "model.dcz"]
+    assert (encoded[2], encoded[3], encoded[4]) == (f"{summary['sizes']['file_bytes']:,}", whole[-1], whole[3])
+    assert summary["stages"][-1]["kept_percent"] == summary["sizes"]["total"]["kept_percent"]
+    report = json.loads(dcomp("report", out / "model.dcz", "--json")[1])
+    assert report == summary["sizes"]
+    assert dcomp("report", out / "quantize.safetensors", "--json")[1] == dcomp("report", out / "model.dcz", "--json")[1]
+    for stage in ("train", "prune", "quantize"):
+        listing = json.loads(dcomp("inspect", out / f"{stage}.safetensors", "--json")[1])
+        kept = next(line["kept_percent"] for line in summary["stages"] if line["stage"] == stage)
+        assert listing["kept_percent"] == kept
+
+
 def test_a_rerun_goes_on_from_the_stages_already_done(recipe, dcomp, tmp_path):
     out = tmp_path / "out"
     assert dcomp("run", recipe, "--out", out)[0] == 0

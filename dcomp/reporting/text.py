@@ -1,0 +1,49 @@
+"""Text that comes from files, made fit for a terminal."""
+
+from bisect import bisect_left
+from collections.abc import Collection
+
+from rich.cells import cell_len, set_cell_size
+
+GAP = "..."
+SHORTEST = 24
+"""Columns that a shortened name takes at least."""
+
+
+def shown(text: str, *, lines: bool = False) -> str:
+    """The text as it may be printed: whatever is no printable character is replaced, escape sequences first of all.
+
+    Args:
+        text: from a person or a file.
+        lines: whether it may have several lines.
+    """
+    return "".join(
+        letter if letter.isprintable() or (lines and letter == "\n") else "\N{REPLACEMENT CHARACTER}" for letter in text
+    )
+
+
+def shortened(name: str, width: int) -> str:
+    """The name in at most `width` columns, more than three: what is too long loses its middle."""
+    if cell_len(name) <= width:
+        return name
+    ends = width - len(GAP)
+    before = set_cell_size(name, (ends + 1) // 2).rstrip()
+    after = set_cell_size(name[::-1], ends - cell_len(before)).rstrip()[::-1]
+    return f"{before}{GAP}{after}"
+
+
+def excerpt(text: str, width: int) -> str:
+    """The beginning of a text, in at most `width` columns, more than three."""
+    return text if cell_len(text) <= width else set_cell_size(text, width - len(GAP)).rstrip() + GAP
+
+
+def narrowest(names: Collection[str], at_least: int) -> int:
+    """About the fewest columns, `at_least` or more, in which names that differ still do when they are shortened."""
+    different = set(names)
+    longest = max(at_least, *map(cell_len, different)) if different else at_least
+
+    def told_apart(width: int) -> bool:
+        return len({shortened(name, width) for name in different}) == len(different)
+
+    widths = range(min(max(at_least, SHORTEST), longest), longest)
+    return next(iter(widths[bisect_left(widths, True, key=told_apart) :]), longest)

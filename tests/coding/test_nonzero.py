@@ -1,0 +1,138 @@
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dcomp import dtypes
+from dcomp.coding import encoder, lockstep, nonzero, sparse_index
+from dcomp.coding.level import LEVELS
+from dcomp.coding.nonzero import NonZero
+from dcomp.coding.plain import Raw, Zstd
+from dcomp.coding.planes import Planes
+from dcomp.coding.positions import Positions
+from dcomp.coding.sparse_index import GapIndex
+from dcomp.coding.tensor import EncodedTensor
+from dcomp.coding.values import Shared
+
+
+def recounted(array):
+    """What is not zero by numpy's own judgement; the smallest sum of fixed-width fields, tried one after the other."""
+    flat = array.reshape(-1)
+    with np.errstate(invalid="ignore"):
+        kept = (
+            np.flatnonzero(flat != 0) if array.dtype.name != "float8_e8m0fnu" else np.flatnonzero(flat.view(np.uint8))
+        )
+    if kept.size == flat.size or not kept.size:
+        return NonZero(kept.size, 0)
+    gaps = np.diff(kept, prepend=-1) - 1
+    sums = [width * sum(1 + int(gap) // (2**width - 1) for gap in gaps) for width in range(1, 20)]
+    return NonZero(kept.size, min(sums))
+
+
+@st.composite
+def arrays(draw):
+    """Tensors of every dtype whose zeros are few or many, of either sign, beside few values or many."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    dtype = dtypes.BY_NAME[draw(st.sampled_from(list(dtypes.BY_NAME)))]
+    rows, columns = draw(st.sampled_from([(1, 0), (1, 1), (1, 7), (20, 30), (40, 90)]))
+    palette = rng.integers(0, 256, (draw(st.sampled_from([1, 3, 40, 4000])), dtype.itemsize), np.uint8)
+    elements = palette[rng.integers(0, len(palette), rows * columns)]
+    density = np.outer(rng.choice([0.02, 0.5, 1], rows), rng.choice([0.1, 1], columns)).reshape(-1)
+    part = draw(st.sampled_from([0, 0.3, 1]))
+    elements[rng.random(rows * columns) < part * (1 - density)] = 0
+    array = np.ascontiguousarray(elements).reshape(-1).view(dtype).reshape(rows, columns)
+    if draw(st.booleans()) and dtypes.NAME_OF[dtype] in dtypes.SIGNED_ZERO:
+        array[rng.random(array.shape) < 0.1] = -0.0
+    return array.reshape(draw(st.sampled_from([array.shape, (-1,)])))
+
+
+@settings(deadline=None, max_examples=300)
+@given(arrays(), st.sampled_from(list(LEVELS.values())))
+def test_what_is_not_zero_is_counted_alike_from_a_record_and_from_the_array(array, level):
+    encoded = encoder.encode(array, level)
+    parsed = EncodedTensor.parse(encoded.record, array.dtype, array.shape, "it")
+    expected = recounted(array)
+    assert nonzero.of_records([parsed]) == [expected]
+    assert nonzero.of_array(array) == expected
+    assert dtypes.count_not_zero(array) == expected.count
+
+
+def test_records_of_every_form_are_counted_together(rng):
+    kept = rng.random((200, 300)) < 0.05
+    phrase = rng.integers(0, 256, 2000, np.uint8)
+    half = np.where(rng.random(4000) < 0.5, rng.normal(size=4000), 0)
+    uneven = rng.random((200, 300)) < np.outer(rng.choice([0.02, 0.5], 200), rng.choice([0.1, 1], 300))
+    runs = np.repeat(rng.random((20, 300)) < 0.2, 10, axis=0)
+    arrays = {
+        "positions": np.where(kept, rng.choice([-1, 1, 2], kept.shape), 0).astype(np.float32),
+        "classes": np.where(uneven, rng.choice([-1, 1, 2], uneven.shape), 0).astype(np.float32),
+        "columns first": np.where(runs, rng.choice([-1, 1, 2], runs.shape), 0).astype(np.float32),
+        "free": half.astype(np.float32),
+        "codes": rng.choice([0, 1, 2, 3], 5000).astype(np.float32),
+        "planes": rng.normal(size=3000).astype(np.float32),
+        "raw": rng.integers(0, 256, 3000).astype(np.uint8),
+        "zstd": np.concatenate([phrase, phrase[:1900]]),
+        "all zero": np.zeros(100, np.float32),
+    }
+    encoded = {name: encoder.encode(array) for name, array in arrays.items()}
+    assert encoded["classes"].index.classes is not None
+    assert encoded["columns first"].columns_first
+    assert isinstance(encoded["codes"].values, Shared) and encoded["codes"].index is None
+    assert [type(encoded[name].values) for name in ("planes", "raw", "zstd")] == [Planes, Raw, Zstd]
+    assert nonzero.of_records(list(encoded.values())) == [recounted(array) for array in arrays.values()]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ml_dtypes.bfloat16, ml_dtypes.float8_e5m2])
+def test_negative_zeros_are_zero(rng, dtype):
+    array = rng.normal(size=3000).astype(dtype)
+    array[rng.random(3000) < 0.3] = -0.0
+    array[rng.random(3000) < 0.3] = 0.0
+    count = int(np.count_nonzero(array.astype(np.float64)))
+    assert nonzero.of_records([encoder.encode(array)])[0].count == dtypes.count_not_zero(array) == count
+
+
+def test_zeros_that_another_encoder_has_kept_are_not_counted():
+    gaps = np.array([2, 0, 1, 0])
+    index = Positions(None, [sparse_index.encode(gaps, sparse_index.plan(gaps))])
+    values = Raw(np.array([1.5, 0, -0.0, 2], np.float32).view(np.uint32))
+    tensor = EncodedTensor(np.dtype(np.float32), (8,), index, values)
+    assert nonzero.of_records([tensor]) == [recounted(np.array([0, 0, 1.5, 0, 0, 0, 2, 0]))]
+
+
+def test_positions_of_nothing_are_counted():
+    tensor = EncodedTensor(np.dtype(np.float32), (8,), Positions(None, [GapIndex(0)]), Raw(np.zeros(0, np.uint32)))
+    assert nonzero.of_records([tensor]) == [NonZero(0, 0)]
+
+
+def test_only_what_may_hold_zeros_is_decoded(rng, monkeypatch):
+    decoded = []
+    decode = lockstep.decode
+    monkeypatch.setattr(lockstep, "decode", lambda streams, *more: decoded.extend(streams) or decode(streams, *more))
+    sparse = np.where(rng.random(9000) < 0.1, rng.choice([1, 2], 9000), 0).astype(np.float32)
+    pruned = encoder.encode(sparse)
+    shared = encoder.encode(rng.choice([1, 2, 3], 9000).astype(np.float32))
+    nonzero.of_records([pruned, shared])
+    assert decoded == pruned.index.streams
+    decoded.clear()
+    nonzero.of_records([encoder.encode((1 + rng.random(9000)).astype(np.float32), LEVELS["max"])])
+    assert decoded == []
+
+
+@pytest.mark.parametrize(
+    ("gaps", "bits"),
+    [
+        ([], 0),
+        ([0], 1),
+        ([2, 3, 0, 4], 12),  # in 2 bits: 4 gaps and 2 fillers, in 3 bits no filler
+        ([0] * 100, 100),
+        ([10] * 100, 400),
+        ([0] * 99 + [1000], 5 * (100 + 32)),  # 32 fillers of 31 zeros
+    ],
+)
+def test_gaps_of_fixed_width_pay_their_fillers(gaps, bits):
+    assert sparse_index.fixed_width_bits(np.array(gaps, np.int64)) == bits
+
+
+def test_a_gap_of_any_length_has_a_width():
+    assert sparse_index.fixed_width_bits(np.array([2**39])) == min(w * (1 + 2**39 // (2**w - 1)) for w in range(1, 42))

@@ -1,0 +1,107 @@
+"""Where the bytes of a file go adds up to its size, whatever it holds and whoever wrote it."""
+
+import io
+from zlib import crc32
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import dcomp
+from dcomp import dtypes
+from dcomp.checkpoint import Checkpoint
+from dcomp.coding import bits, encoder, prefix_code
+from dcomp.coding.level import LEVELS
+from dcomp.coding.values import Shared
+from dcomp.coding.wire import varint
+from dcomp.container import layout, writer
+from dcomp.container.layout import Entry
+from dcomp.container.reader import Container
+from dcomp.reporting.sizes import measure
+from dcomp.reporting.storage import Storage
+from dcomp.tensors import Spec
+
+
+@st.composite
+def tensors(draw):
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    dtype = dtypes.BY_NAME[draw(st.sampled_from(list(dtypes.BY_NAME)))]
+    shape = draw(st.sampled_from([(0,), (), (1,), (700,), (30, 100), (4, 0, 3), (6, 10, 5, 5)]))
+    size = int(np.prod(shape))
+    palette = rng.integers(0, 256, (draw(st.sampled_from([1, 2, 20, 4000])), dtype.itemsize), np.uint8)
+    elements = palette[rng.integers(0, len(palette), size)]
+    elements[rng.random(size) < draw(st.sampled_from([0, 0.05, 0.5, 0.95, 1]))] = 0
+    return np.ascontiguousarray(elements).reshape(-1).view(dtype).reshape(shape)
+
+
+def check(container):
+    report = measure(container)
+    for row, entry in zip(report.rows, container.directory.entries, strict=True):
+        assert row.storage.total == row.bytes == entry.size
+        assert min(vars(row.storage).values()) >= 0
+    assert report.storage.total == report.file_bytes == container.nbytes
+    assert sum(row.bytes for row in report.rows) + report.overhead == container.nbytes
+    return report
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.dictionaries(st.text(max_size=5), tensors(), max_size=5),
+    st.dictionaries(st.text(), st.text(), max_size=2),
+    st.sampled_from(list(LEVELS.values())),
+)
+def test_the_split_of_any_checkpoint_adds_up_to_the_byte(checkpoint, metadata, level):
+    file = io.BytesIO()
+    writer.write(Checkpoint(checkpoint, metadata), file, level)
+    check(Container(file.getvalue()))
+
+
+def with_record(record, array):
+    spec = Spec(array.dtype, array.shape)
+    entry = Entry("w", spec, len(record), crc32(record))
+    return Container(layout.write_header({}, [entry]) + record)
+
+
+@pytest.mark.parametrize(("shortest", "width"), [(0, 12), (0, 32)])
+def test_the_split_of_a_container_by_another_encoder_adds_up_too(rng, shortest, width):
+    array = rng.choice([1, 2, 3, 5, 8], 60_000).astype(np.float32)
+    values = encoder.encode(array, LEVELS["fast"]).values
+    assert isinstance(values, Shared) and values.codes.block_bits.size > 2
+    codes = values.codes
+    index = bits.pack(codes.block_bits[:-1] - shortest, np.full(codes.block_bits.size - 1, 16 if width < 16 else width))
+    width = 16 if width < 16 else width
+    head = codes.to_bytes()[:1] + prefix_code.write_lengths(codes.lengths) + varint(int(codes.block_bits.sum()))
+    stream = head + varint(shortest) + bytes([width]) + index + bytes(codes.payload)
+    codebook = b"".join(bytes(part) for part in values.codebook.parts())
+    container = with_record(b"\x04" + varint(values.size) + codebook + stream, array)
+    assert container.decode()["w"].tobytes() == array.tobytes()
+    assert check(container).rows[0].bytes != 1 + values.nbytes
+
+
+def test_each_part_has_its_own_bytes(rng):
+    kept = rng.random((100, 90)) < 0.1
+    checkpoint = {
+        "pruned.shared": np.where(kept, rng.choice([-1, 1, 2, 4], kept.shape), 0).astype(np.float32),
+        "pruned": np.where(kept, rng.normal(size=kept.shape), 0).astype(np.float32),
+        "shared": rng.choice([1, 2, 3, 9], 9000).astype(np.float32),
+        "neither": rng.normal(size=500).astype(np.float32),
+    }
+    container = Container(dcomp.save(checkpoint))
+    rows = {row.name: row.storage for row in check(container).rows}
+    records = {name: container.encoded(name) for name in checkpoint}
+    shared = records["pruned.shared"]
+    assert rows["pruned.shared"].codebooks == 1 + 4 * 4
+    assert rows["pruned.shared"].positions + rows["pruned.shared"].values > 0.9 * shared.nbytes
+    lengths = [prefix_code.write_lengths(stream.lengths) for stream in shared.streams if not stream.known]
+    assert rows["pruned.shared"].code_tables == sum(map(len, lengths))
+    assert (rows["pruned"].codebooks, rows["pruned"].rest) == (0, 0)
+    assert rows["pruned"].values > 3 * kept.sum()
+    assert (rows["shared"].positions, rows["shared"].codebooks) == (0, 17)
+    assert rows["neither"] == Storage(rest=records["neither"].nbytes - 1, header=1)
+
+
+def test_the_header_holds_all_that_stands_before_the_records():
+    container = Container(dcomp.save({"w": np.ones(3, np.float32)}, {"key": "value" * 100}))
+    report = check(container)
+    assert report.storage.header == container.directory.nbytes + 1

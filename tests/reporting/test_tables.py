@@ -1,0 +1,107 @@
+import io
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from dcomp.reporting import tables
+from dcomp.reporting.tables import Column, Table
+from dcomp.reporting.text import SHORTEST, excerpt, shortened, shown
+
+NAMES = [f"model.layers.{number}.self_attn.{part}_proj.weight" for number in range(12) for part in "qkvo"]
+
+
+def printed(monkeypatch, columns, *shown_tables):
+    out = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", out)
+    if columns is None:
+        monkeypatch.delenv("COLUMNS", raising=False)
+    else:
+        monkeypatch.setenv("COLUMNS", str(columns))
+    tables.show(*shown_tables)
+    return out.getvalue()
+
+
+def wide():
+    table = Table([Column("layer", "name"), *(Column(f"weight bits number {number}") for number in range(12))])
+    for place, name in enumerate(NAMES):
+        table.add(name, *(f"{place * 1000 + number:,}" for number in range(12)))
+    return table
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100, 300])
+def test_a_table_fits_its_width_and_shows_every_figure_and_every_word_of_its_titles(monkeypatch, columns):
+    out = printed(monkeypatch, columns, wide())
+    assert max(map(cell_len, out.splitlines())) <= columns
+    words = out.split()
+    for place in range(len(NAMES)):
+        for number in range(12):
+            assert f"{place * 1000 + number:,}" in words
+    assert all(word in words for word in ("layer", "weight", "bits", "number"))
+
+
+def test_names_that_are_shortened_still_differ(monkeypatch):
+    out = printed(monkeypatch, 60, wide())
+    first_part = out.split("\n\n")[0].splitlines()[-len(NAMES) :]
+    names = [line.split()[0] for line in first_part]
+    assert len(set(names)) == len(NAMES)
+    assert all(name.startswith("model") and "..." in name and name.endswith("weight") for name in names)
+
+
+def test_a_pipe_gets_one_table_with_whole_names_and_titles_in_one_line(monkeypatch):
+    lines = printed(monkeypatch, None, wide()).splitlines()
+    assert len(lines) == 1 + len(NAMES)
+    assert "weight bits number 11" in lines[0]
+    assert [line.split()[0] for line in lines[1:]] == NAMES
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.lists(st.tuples(st.text(max_size=60), st.integers(0, 10**12), st.integers(0, 10**12)), min_size=1, max_size=8),
+    st.integers(48, 120),
+)
+def test_no_row_is_too_wide_and_no_figure_is_cut(rows, columns):
+    table = Table([Column("name", "name"), Column("one figure"), Column("other"), Column("words", "text")])
+    for name, one, other in rows:
+        table.add(name, f"{one:,}", f"{other:,}", "some words that may stand below each other")
+    with pytest.MonkeyPatch.context() as patch:
+        out = printed(patch, columns, table)
+    assert max(map(cell_len, out.splitlines())) <= max(columns, SHORTEST + len("1,000,000,000,000") + 1)
+    figures = [f"{figure:,}" for _, *both in rows for figure in both]
+    assert all(figure in out for figure in figures)
+
+
+@pytest.mark.parametrize("columns", [None, 80])
+def test_no_control_character_of_a_cell_is_printed(monkeypatch, columns):
+    table = Table([Column("name", "name"), Column("value", "excerpt")])
+    table.add("a\x1b[31mred\x07\x9b2J\r\n\u202ename", "\x1b]0;title\x07" * 20)
+    out = printed(monkeypatch, columns, table)
+    assert all(letter.isprintable() or letter == "\n" for letter in out)
+    assert "[31mred" in out
+
+
+def test_brackets_in_names_are_no_markup(monkeypatch):
+    table = Table([Column("name", "name"), Column("n")])
+    table.add("[bold]w[/bold]", "1")
+    assert "[bold]w[/bold]" in printed(monkeypatch, 80, table)
+
+
+def test_a_text_that_is_shown_keeps_its_lines_only_where_it_may():
+    assert shown("a\nb") == "a\N{REPLACEMENT CHARACTER}b"
+    assert shown("a\nb\t\x1b[0m", lines=True) == "a\nb\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}[0m"
+    assert shown("größer 寬 \ud800") == "größer 寬 \N{REPLACEMENT CHARACTER}"
+
+
+@given(st.text(max_size=40), st.integers(5, 50))
+def test_what_is_shortened_fits_and_keeps_both_ends(text, width):
+    text = shown(text)
+    name, beginning = shortened(text, width), excerpt(text, width)
+    assert cell_len(name) <= width
+    assert cell_len(beginning) <= width
+    if cell_len(text) <= width:
+        assert name == beginning == text
+    else:
+        assert "..." in name
+        assert beginning.endswith("...")
