@@ -118,10 +118,8 @@ class _Coder:
         return np.unique(np.concatenate([[0], inner, [self._sample.values.size]]))
 
     def _cells(self, borders: np.ndarray) -> _Cells:
-        first, last = self._sample.values[borders[:-1]], self._sample.values[borders[1:] - 1]
-        means = np.clip(self._sample.means(borders, empty=first), first, last)  # rounding must not mix them up
         counts = np.diff(self._sample.weight_sums[borders])
-        return _Cells(borders, means, -np.log2(counts / self._total))
+        return _Cells(borders, self._sample.means(borders), -np.log2(counts / self._total))
 
     def _cost(self, cells: _Cells) -> float:
         """What is minimized, times the mean square."""
