@@ -50,10 +50,10 @@ def share(
     if distinct.size <= 1:
         return distinct, np.zeros(values.size, np.uint16)
     sample, scale = kmeans.scaled(distinct, counts)
-    few = distinct.size <= 2**bits
-    centroids = (
-        sample.values if few else kmeans.initial_centroids(sample, 2**bits, init, rng or np.random.default_rng(0))
-    )
+    centroids = sample.values
+    if distinct.size > 2**bits:
+        start = kmeans.initial_centroids(sample, 2**bits, init, rng or np.random.default_rng(0))
+        centroids = kmeans.lloyd(sample, start, 2**bits)  # which leaves none of them empty
     coder = _Coder(sample, rate_weight, codebook_bits or (lambda size: 0.0))
     found = coder.thinned(coder.settled(np.unique(centroids)))
     codebook, codes = np.unique(kmeans.entries(found.centroids * scale, distinct), return_inverse=True)
