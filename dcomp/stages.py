@@ -67,7 +67,7 @@ def train(
     session = Session(
         settings.architecture, start, settings, observer, pretrained=settings.pretrained, teacher=_teacher(settings)
     )
-    if start is not None and (held := session.hold(layers.select(start.tensors, layers.WEIGHTS))):
+    if start is not None and (held := retraining.hold_all(session, start, layers.WEIGHTS, observer)):
         observer.note(f"{', '.join(held)}: what is pruned or shared stays so")
     history = session.fit(observer, start_counts=start is not None, state=state)
     metadata = start.metadata if start is not None else {}
