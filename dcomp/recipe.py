@@ -26,7 +26,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from dcomp.errors import RecipeError
@@ -43,7 +42,7 @@ from dcomp.settings import (
     mistakes,
 )
 from dcomp.settings.values import Provenance
-from dcomp.yaml_files import load_mapping
+from dcomp.yaml_files import load_mapping, parsed
 
 
 def _in_a_list(value: object) -> object:
@@ -175,15 +174,16 @@ def _override(content: dict[str, Any], override: str) -> None:
         if not isinstance(place, dict | list):
             raise RecipeError(f"--set {override}: {section} is no section")
     try:
-        place[_key_in(place, last, override)] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"--set {override}: {text!r} is not a YAML value") from error
+        place[_key_in(place, last, override)] = parsed(text)
+    except ValueError as error:
+        raise RecipeError(f"--set {override}: it is not a YAML value: {error}") from error
 
 
 def _key_in(place: dict[str, Any] | list[Any], name: str, override: str) -> Any:
     """What a part of an override's path is called there: a key, or a place in a list, which the path counts from 1."""
     if isinstance(place, dict):
         return name
-    if name.isdecimal() and 1 <= int(name) <= len(place):
-        return int(name) - 1
+    numbers = {str(number): number - 1 for number in range(1, len(place) + 1)}
+    if name in numbers:
+        return numbers[name]
     raise RecipeError(f"--set {override}: {name} stands where a list of {len(place)} wants a number, counted from 1")
