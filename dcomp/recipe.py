@@ -41,7 +41,7 @@ from dcomp.settings import (
     TrainSettings,
     mistakes,
 )
-from dcomp.settings.values import Provenance
+from dcomp.settings.values import NetworkName, Provenance, UserPath
 from dcomp.yaml_files import load_mapping, parsed
 
 
@@ -59,17 +59,17 @@ class Recipe(Settings):
     """A validated recipe; a section that is None, or an empty list of them, is a stage that does not run."""
 
     name: str = Field(min_length=1, pattern=r"^\w[\w.+-]*$")
-    architecture: str | None = None
+    architecture: NetworkName | None = None
     data: DataName | None = None
-    data_dir: Path | None = None
+    data_dir: UserPath | None = None
     resize: int | None = None
-    cache: Path | None = None
+    cache: UserPath | None = None
     workers: int | None = None
     device: str = "auto"
     seed: int = Field(0, ge=0, le=MAX_SEED)
     provenance: Provenance = "full"
-    checkpoint: Path | None = None
-    plan: Path | None = None
+    checkpoint: UserPath | None = None
+    plan: UserPath | None = None
     train: TrainSettings | None = None
     prune: Pruning = ()
     quantize: Quantization = ()

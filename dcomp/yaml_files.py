@@ -1,4 +1,4 @@
-"""YAML files that a person writes: recipes and plans. They may come from anyone, so what a few bytes may ask is bounded.
+"""YAML files that a person writes: recipes and plans. They may come from anyone, so what they may ask is bounded.
 
 Of YAML's types there are texts, numbers, true and false, null, lists and mappings; a date is a text. Aliases may repeat
 what stands elsewhere, as often as the limit of values allows.
@@ -107,15 +107,15 @@ def _check_events(text: str) -> None:
     depth = 0
     for count, event in enumerate(yaml.parse(text, yaml.SafeLoader)):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        wrong = None
+        tag, wrong = getattr(event, "tag", None), None
         if depth > MAX_DEPTH:
             wrong = f"more than {MAX_DEPTH} lists or mappings in each other"
         elif count > 2 * MAX_VALUES:
             wrong = f"more than {MAX_VALUES:,} values"
-        elif getattr(event, "tag", None) is not None:
-            wrong = f"the tag {event.tag}, where only plain texts, numbers, lists and mappings are read"
+        elif tag is not None:
+            wrong = f"the tag {tag}, where only plain texts, numbers, lists and mappings are read"
         if wrong is not None:
-            raise yaml.MarkedYAMLError(None, None, wrong, event.start_mark)
+            raise yaml.MarkedYAMLError(None, None, wrong, event.start_mark)  # type: ignore[arg-type]  # either parser's
 
 
 def _check_count(root: yaml.Node) -> None:

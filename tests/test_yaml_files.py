@@ -74,7 +74,9 @@ BASE = "name: r\ncheckpoint: x.safetensors\n"
 
 
 @pytest.mark.parametrize("value", ["2024-01-01", "9" * 300, ".inf", ".nan", "-.inf", "[[[1]]]", "{a: 1}", "''"])
-@pytest.mark.parametrize("key", ["prune.sparsity", "prune.epochs", "prune.data", "name", "seed", "cache", "quantize.bits"])
+@pytest.mark.parametrize(
+    "key", ["prune.sparsity", "prune.epochs", "prune.data", "name", "seed", "cache", "quantize.bits"]
+)
 def test_odd_values_of_a_recipe_are_mistakes_of_their_key_or_texts(key, value, tmp_path, dcomp):
     (tmp_path / "r.yaml").write_text(BASE)
     code, _, err = dcomp("run", tmp_path / "r.yaml", "--out", tmp_path / "out", "--set", f"{key}={value}")

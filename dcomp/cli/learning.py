@@ -41,7 +41,7 @@ def train(
     """
     from dcomp import checkpoint, sources, stages
 
-    name = architecture.rpartition(":")[2]
+    name = settings.architecture.rpartition(":")[2]
     destination = Destination(output or Path(f"{name}.safetensors"), None, "", force=force)
     state = destination.state(resume=resume, save_every=save_every)
     watchers = _watchers(settings, quiet, log, tensorboard, force=force or resume)

@@ -141,8 +141,8 @@ def hold(model: nn.Module, names: Iterable[str]) -> list[str]:
 def is_shared(weight: np.ndarray) -> bool:
     """Whether few enough values stand for the kept weights to be a codebook.
 
-    Up to 256 values are, for at least eight weights to seven values: so few weights hardly ever meet by chance, not even
-    in 16 bits. Up to 65,536 are, for at least two weights each, unless 16 bits can hold them (`is_unclear`).
+    Up to 256 values are, for at least eight weights to seven values: so few weights hardly ever meet by chance, not
+    even in 16 bits. Up to 65,536 are, for at least two weights each, unless 16 bits can hold them (`is_unclear`).
     """
     values, count = _few_values(weight)
     if not 0 < values.size <= count * 7 // 8:
@@ -151,7 +151,7 @@ def is_shared(weight: np.ndarray) -> bool:
 
 
 def is_unclear(weight: np.ndarray) -> bool:
-    """Whether values may be shared or not: more than 256 that 16 bits can hold, as all weights of a bfloat16 network."""
+    """Whether values may be shared or not: more than 256 that 16 bits hold, as all weights of a bfloat16 network."""
     values, count = _few_values(weight)
     return FEW < values.size <= count // 2 and _fit_16_bits(values)
 

@@ -1,6 +1,5 @@
 """What a network is made with, what it sees, and how it trains and is measured."""
 
-from pathlib import Path
 from typing import Self
 
 from pydantic import (
@@ -18,10 +17,12 @@ from dcomp.settings.values import (
     DataName,
     FileName,
     LrSchedule,
+    NetworkName,
     Optimizer,
     Precision,
     Provenance,
     Sparsities,
+    UserPath,
 )
 
 
@@ -38,14 +39,14 @@ class DataSettings(NetworkSettings):
     """Which data set, where it is kept, and how photos are read."""
 
     data: DataName | None = Field(None, description=f"Data set: {', '.join(DATA_NAMES)}.")
-    data_dir: Path | None = Field(
+    data_dir: UserPath | None = Field(
         None, description="Folder that holds data sets, as in DIR/MNIST/raw; else $DCOMP_DATA, else a cache folder."
     )
     resize: int | None = Field(
         None, ge=1, le=4096, description="Short side at which photos are stored; 8/7 of what the network sees."
     )
     workers: int | None = Field(None, ge=0, le=256, description="Processes that decode photos; one a core.")
-    cache: Path | None = Field(None, description="Folder to keep decoded photos in, for the next epochs and runs.")
+    cache: UserPath | None = Field(None, description="Folder to keep decoded photos in, for the next epochs and runs.")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps ...")
 
 
@@ -117,7 +118,7 @@ class LearningSettings(DataSettings):
 class TrainSettings(LearningSettings):
     """`dcomp train`."""
 
-    architecture: str = Field(description=f"{', '.join(NETWORKS)}.")
+    architecture: NetworkName = Field(description=f"{', '.join(NETWORKS)}.")
     pretrained: bool = Field(False, description="Start from torchvision's weights; they are downloaded.")
     epochs: int = Field(20, ge=1, description="Passes over the training data.")
 

@@ -154,7 +154,9 @@ def test_values_of_a_huge_range_are_shared(init, bits, rng):
     assert codebook[codes][-2:] == pytest.approx(values[-2:])
 
 
-@pytest.mark.parametrize(("init", "bits"), [("linear", 2), ("linear", 3), ("linear", 4), ("kmeans++", 5), ("optimal", 5)])
+@pytest.mark.parametrize(
+    ("init", "bits"), [("linear", 2), ("linear", 3), ("linear", 4), ("kmeans++", 5), ("optimal", 5)]
+)
 def test_the_squared_error_is_near_that_of_scikit_learn(init, bits, rng):
     cluster = pytest.importorskip("sklearn.cluster")
     values = rng.laplace(size=20_000).astype(np.float32)
