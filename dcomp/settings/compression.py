@@ -108,7 +108,7 @@ class PruneSettings(ChosenSettings):
         fits, limit = LAYER_LIMITS[self.unit]
         if wrong := [rule.value for rule in self.rules if not fits(rule.value)]:
             hint = did_you_mean_a_fraction(wrong[0]) if self.unit in ("sparsity", "amount") else ""
-            raise ValueError(f"{limit}{hint}, not {wrong[0]:g}")
+            raise ValueError(f"{limit}, not {wrong[0]:g}{hint}")
         if self.structure == "row" and self.scope == "global":
             raise ValueError("structure row ranks the rows of one layer: leave scope global out")
         return self

@@ -1,7 +1,7 @@
 """Kinds of values that options and recipe keys take, and what makes one wrong."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -72,7 +72,7 @@ def _as_texts(value: object) -> object:
 
 def _below_one(fraction: float) -> float:
     if fraction >= 1:
-        raise ValueError(f"lies from 0 to below 1{did_you_mean_a_fraction(fraction)}, not {fraction:g}")
+        raise ValueError(f"{fraction:g} does not lie from 0 to below 1{did_you_mean_a_fraction(fraction)}")
     return fraction
 
 
@@ -92,13 +92,13 @@ def speaks_of_all(bits: str) -> bool:
 
 def did_you_mean_a_fraction(value: float) -> str:
     """A hint for who counts in percent; nothing where that would be no help."""
-    return f": did you mean {value / 100:g}?" if 1 < value < 100 else ""
+    return f"; did you mean {value / 100:g}?" if 1 < value < 100 else ""
 
 
-def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """The nearest of some names, as a hint; nothing where none is near."""
-    near = get_close_matches(name.lower(), names, n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+def _unknown(what: str, name: str, names: Sequence[str]) -> ValueError:
+    near = get_close_matches(name.lower(), [other for other in names if other.lower() not in FORMS], n=1)
+    hint = f"did you mean {near[0]}? There are" if near else "there are"
+    return ValueError(f"there is no {what} {name!r}; {hint} {', '.join(names)}")
 
 
 def data_name(name: str) -> str:
@@ -114,8 +114,7 @@ def data_name(name: str) -> str:
         return f"imagefolder:{argument}"
     if re.fullmatch(r"(?!(?i:image))[\w.]+:\w+", name):
         return name
-    hint = did_you_mean(name, set(DATA_NAMES) - FORMS)
-    raise ValueError(f"there is no data set {name!r}{hint}; there are {', '.join(DATA_NAMES)}")
+    raise _unknown("data set", name, DATA_NAMES)
 
 
 def network_name(name: str) -> str:
@@ -130,8 +129,7 @@ def network_name(name: str) -> str:
         return name.lower()
     if ":" in name:
         return name
-    hint = did_you_mean(name, set(NETWORKS) - FORMS)
-    raise ValueError(f"there is no architecture {name!r}{hint}; there are {', '.join(NETWORKS)}")
+    raise _unknown("architecture", name, NETWORKS)
 
 
 def expanded(path: Path) -> Path:

@@ -31,6 +31,9 @@ SMALL: dict[str, Callable[[Path], Dataset]] = {
     "digits": small.digits,
 }
 
+DOWNLOADED = (*(name for name in SMALL if name != "digits"), "imagenette")
+"""Data sets that are looked for in a folder, and downloaded into it."""
+
 
 @dataclass(frozen=True)
 class Form:
@@ -74,7 +77,8 @@ def load(name: str, data_dir: Path | None = None, form: Form | None = None) -> D
         return _photos(_image_folder(argument, data_dir), form)
     if family == "imagenette":
         return _photos(imagenette.folder(argument or "full", root_of(data_dir)), form)
-    found = SMALL[name](root_of(data_dir)) if name in SMALL else _from_factory(name)
+    root = root_of(data_dir, needed=name in DOWNLOADED)
+    found = SMALL[name](root) if name in SMALL else _from_factory(name)
     return Dataset(*(_in_form(split, name, form) for split in (found.train, found.test)))
 
 
@@ -88,8 +92,7 @@ def check(name: str, data_dir: Path | None = None) -> None:
         family, _, argument = data_name(name).partition(":")
     except ValueError as error:
         raise DataError(str(error)) from error
-    if data_dir is not None or family in (*SMALL, "imagenette"):
-        root_of(data_dir, needed=family != "digits")
+    root_of(data_dir, needed=family in DOWNLOADED)
     if family == "imagefolder":
         _image_folder(argument, data_dir)
 
