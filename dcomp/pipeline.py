@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, TypeVar
 import numpy as np
 
 from dcomp import checkpoint as safetensors_file
-from dcomp import layers, sources, stages
+from dcomp import layers, preflight, provenance, sources, stages
 from dcomp.checkpoint import Checkpoint
 from dcomp.container import layout
 from dcomp.container.reader import Container
@@ -27,11 +27,12 @@ from dcomp.errors import CheckpointError, DcompError, OutputError
 from dcomp.files import check_replaceable, link_or_copy, replacing
 from dcomp.journal import Journal
 from dcomp.observer import Observer, Silent, Together
+from dcomp.preflight import CHECKPOINTS
 from dcomp.pruning.budget import sparsity_of
 from dcomp.recipe import Recipe
 from dcomp.reporting.sizes import SizeReport
 from dcomp.resumption import SAVE_EVERY, StateFile
-from dcomp.settings import PruneSettings, QuantizeSettings, Settings, TrainSettings
+from dcomp.settings import DataSettings, PruneSettings, QuantizeSettings, Settings, TrainSettings
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
@@ -39,8 +40,6 @@ CONTAINER = "model.dcz"
 SUMMARY = "summary.json"
 STATE = "stages.json"
 TENSORBOARD = "tensorboard"
-CHECKPOINTS = ("distill", "rewind")
-"""Settings that name a checkpoint besides the one that a stage is given."""
 
 KEPT = {"fingerprint", "digest", "file", "bytes", "sparsity", "seconds", "errors"}
 """What stages.json keeps of a stage."""
@@ -110,6 +109,8 @@ class Run:
         self._tensorboard = tensorboard
         self._others = others
         self._fingerprint = ""
+        self._start: Checkpoint | None = None
+        self._checked = False
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -174,6 +175,10 @@ class Run:
         if self._recipe.checkpoint is not None:
             current = sources.load_checkpoint(self._recipe.checkpoint)
             self._fingerprint = _digest(self._recipe.checkpoint)
+            if self._recipe.lacks_data:
+                named = provenance.with_recorded_data(DataSettings(), current, self._observer).data
+                self._recipe = self._recipe.with_data(str(named))
+        self._start = current
         for stage, section in self._recipe.sections:
             settings = self._resolved(section, before=[result.stage for result in results])
             current, result = self._stage(stage, settings, self._work(settings, current))
@@ -221,6 +226,9 @@ class Run:
 
     def _begin(self, stage: str) -> float:
         """Say that a stage runs, and that the folder is a run's; a summary of an earlier run is no longer so."""
+        if not self._checked:
+            preflight.check(self._recipe, self._start)
+            self._checked = True
         self._observer.note(f"{stage}: running")
         self._write_state()
         (self._folder / SUMMARY).unlink(missing_ok=True)

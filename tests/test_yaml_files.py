@@ -1,7 +1,7 @@
 """What a person's YAML may hold, and what of it is refused, with one clear error and at once."""
 
-import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -55,10 +55,11 @@ def test_hostile_yaml_is_one_error_within_a_second(case, tmp_path, dcomp):
 
 
 def test_an_endless_file_is_no_recipe():
-    if not os.path.exists("/dev/zero"):
+    endless = Path("/dev/zero")
+    if not endless.exists():
         pytest.skip("there is no /dev/zero")
     with pytest.raises(RecipeError, match="has more than"):
-        yaml_files.load_mapping(yaml_files.Path("/dev/zero"), "recipe")
+        yaml_files.load_mapping(endless, "recipe")
 
 
 def test_a_date_is_a_text():

@@ -177,7 +177,11 @@ CASES = {
     "a pickle": (["encode", "pickle.pt"], 1, "can run code when read, and is refused"),
     "no architecture": (["eval", "anonymous.safetensors", *EVAL], 1, "add --arch NAME"),
     "a wrong architecture": (["eval", "lenet300.dcz", *EVAL, "--arch", "lenet5"], 1, "does not fit lenet5"),
-    "an unknown architecture": (["train", "lenet6", *EVAL], 2, "no architecture 'lenet6'; did you mean lenet5? There are"),
+    "an unknown architecture": (
+        ["train", "lenet6", *EVAL],
+        2,
+        "no architecture 'lenet6'; did you mean lenet5? There are",
+    ),
     "an unknown data set": (["eval", "lenet300.dcz", "--data", "mnits"], 2, "--data: there is no data set 'mnits'"),
     **BAD_NETWORKS,
     "no data set": (["eval", "lenet300.dcz"], 2, "--data: is missing"),

@@ -114,7 +114,7 @@ def heavy_tails(rng, size=20_000):
 @pytest.mark.parametrize("init", INITS)
 @pytest.mark.parametrize("bits", [2, 3, 5, 8])
 def test_all_values_of_the_codebook_are_used_where_there_are_as_many(init, bits, rng):
-    codebook, codes = kmeans.share(heavy_tails(rng), bits, init)
+    _, codes = kmeans.share(heavy_tails(rng), bits, init)
     assert np.array_equal(np.unique(codes), np.arange(2**bits))
 
 

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from dcomp.checkpoint import ARCHITECTURE_KEY, Checkpoint
@@ -83,6 +84,18 @@ def build(architecture: str, arguments: Mapping[str, Any] | None = None) -> nn.M
     if not isinstance(model, nn.Module):
         raise ArchitectureError(f"{architecture} made a {type(model).__name__}, not a torch.nn.Module")
     return model
+
+
+def outline_of(architecture: str, arguments: Mapping[str, Any] | None = None) -> nn.Module:
+    """Make a network for its names and shapes alone; of one that is known here, the weights take no memory.
+
+    Raises:
+        ArchitectureError: as `build`.
+    """
+    if ":" in architecture and not architecture.startswith(TORCHVISION):
+        return build(architecture, arguments)  # a person's code may not work without values
+    with torch.device("meta"):
+        return build(architecture, arguments)
 
 
 def _by_factory(architecture: str, size: int, **given: object) -> Any:

@@ -11,7 +11,7 @@ from dcomp.learning.datasets import imagenette, small
 from dcomp.learning.datasets.photos import Storage
 from dcomp.learning.datasets.preprocessing import Preprocessing
 from dcomp.learning.datasets.split import Dataset, MemorySplit, Split
-from dcomp.learning.factories import call_factory
+from dcomp.learning.factories import call_factory, find_factory
 from dcomp.observer import Observer, Silent
 from dcomp.settings.values import data_name
 
@@ -89,12 +89,14 @@ def check(name: str, data_dir: Path | None = None) -> None:
         DataError: there is none of this name, or a folder that is named is not there.
     """
     try:
-        family, _, argument = data_name(name).partition(":")
+        family, separator, argument = data_name(name).partition(":")
     except ValueError as error:
         raise DataError(str(error)) from error
     root_of(data_dir, needed=family in DOWNLOADED)
     if family == "imagefolder":
         _image_folder(argument, data_dir)
+    elif separator and family != "imagenette":
+        find_factory(name, DataError)
 
 
 def root_of(data_dir: Path | None, *, needed: bool = True) -> Path:
