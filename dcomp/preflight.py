@@ -3,7 +3,7 @@
 All of its mistakes are told at once, so that none shows after hours of training. What a data set holds is known later.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -12,15 +12,16 @@ import numpy as np
 from dcomp import layers, prefixes
 from dcomp.checkpoint import Checkpoint
 from dcomp.compression.choice import Choice, Network
-from dcomp.errors import CheckpointError, DcompError, RecipeError
+from dcomp.errors import CheckpointError, DcompError, RecipeError, UsageError
 from dcomp.recipe import Recipe
-from dcomp.settings import DataSettings, PruneSettings, QuantizeSettings
+from dcomp.settings import DataSettings, PruneSettings, QuantizeSettings, Settings
 from dcomp.tensors import specs_of
 
 CHECKPOINTS = ("distill", "rewind")
 """Settings that name a checkpoint besides the one that a stage is given."""
 
-Weights = dict[str, np.ndarray]
+Outline = tuple[dict[str, np.ndarray], Network]
+"""Arrays of the shapes of a network's weights, that take no memory, and what it says of their names."""
 
 
 def check(recipe: Recipe, start: Checkpoint | None) -> None:
@@ -33,17 +34,29 @@ def check(recipe: Recipe, start: Checkpoint | None) -> None:
     Raises:
         DcompError: there is one, or a RecipeError with all of several.
     """
-    found: list[DcompError] = []
-    looks: list[Callable[[], object]] = [*_files(recipe), *_learning(recipe), partial(_check_layers, recipe, start)]
-    for look in looks:
-        try:
-            look()
-        except DcompError as error:
-            found += [] if str(error) in map(str, found) else [error]
+    found = _mistakes([*_files(recipe), *_learning(recipe)])
+    try:
+        outline = _outline(recipe, start)
+    except DcompError as error:
+        found.append(error)
+    else:
+        if outline is not None:
+            found += _mistakes(partial(_check_section, *named, outline) for named in recipe.sections)
     if len(found) == 1:
         raise found[0]
     if found:
         raise RecipeError("\n  ".join([f"the recipe has {len(found)} mistakes:", *map(str, found)]))
+
+
+def _mistakes(looks: Iterable[Callable[[], object]]) -> list[DcompError]:
+    """What the looks raise; what several say is told once."""
+    found: dict[str, DcompError] = {}
+    for look in looks:
+        try:
+            look()
+        except DcompError as error:
+            found.setdefault(str(error), error)
+    return list(found.values())
 
 
 def _files(recipe: Recipe) -> Iterator[Callable[[], object]]:
@@ -80,19 +93,10 @@ def _learning(recipe: Recipe) -> Iterator[Callable[[], object]]:
             yield partial(datasets.check, section.data, section.data_dir)
 
 
-def _check_layers(recipe: Recipe, start: Checkpoint | None) -> None:
-    """Hold the names and rules of all sections against the layers that the network has."""
-    if recipe.train is not None:
-        weights, network = _of_network(recipe)
-    elif start is not None and prefixes.common(start.tensors) is None:
-        weights = {
-            name: np.broadcast_to(np.zeros((), spec.dtype), spec.shape)
-            for name, spec in specs_of(start.tensors).items()
-        }
-        network = {name: name for name in weights}
-    else:
-        return
-    for _, section in recipe.sections:
+def _check_section(stage: str, section: Settings, outline: Outline) -> None:
+    """Hold the names and rules of a section against the layers that the network has."""
+    weights, network = outline
+    try:
         if isinstance(section, PruneSettings):
             choice = Choice(weights, section.kinds, section, "weights", network)
             if section.structure == "row":
@@ -101,9 +105,22 @@ def _check_layers(recipe: Recipe, start: Checkpoint | None) -> None:
         elif isinstance(section, QuantizeSettings):
             kinds = dict.fromkeys([*layers.WEIGHTS, *section.bits_of_kind])
             Choice(weights, tuple(kinds), section, "tensor to quantize", network).values()
+    except UsageError as error:
+        raise RecipeError(f"{stage}: {error}") from error
 
 
-def _of_network(recipe: Recipe) -> tuple[Weights, Network]:
+def _outline(recipe: Recipe, start: Checkpoint | None) -> Outline | None:
+    """The weights that all sections are given; None if they are known only once a network has been made for them."""
+    if recipe.train is not None:
+        return _of_network(recipe)
+    if start is None or prefixes.common(start.tensors) is not None:
+        return None
+    specs = specs_of(start.tensors).items()
+    weights = {name: np.broadcast_to(np.zeros((), spec.dtype), spec.shape) for name, spec in specs}
+    return weights, {name: name for name in weights}
+
+
+def _of_network(recipe: Recipe) -> Outline:
     """The shapes of the network that a recipe trains, as arrays that take no memory."""
     from dcomp.learning.architectures import outline_of, parameters_of
     from dcomp.learning.architectures.arguments import Arguments
