@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import math
 import re
+from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +99,7 @@ def _axis(override: str) -> tuple[str, list[str]]:
         raise RecipeError(f"--set {override}: {error}") from error
     if len(values) > 1 and not all(values):
         raise RecipeError(f"--set {override}: there is no value before or after a comma")
-    if twice := [value for value in values if values.count(value) > 1]:
+    if twice := [value for value, count in Counter(values).items() if count > 1]:
         raise RecipeError(f"--set {override}: {twice[0]} occurs twice")
     return key, values
 

@@ -47,6 +47,18 @@ def select(tensors: "Mapping[str, np.ndarray]", kinds: Iterable[Kind]) -> list[s
     return [name for name, array in tensors.items() if kind_of(name, array) in wanted]
 
 
+def output_of(tensors: "Mapping[str, np.ndarray]") -> str | None:
+    """The name of the layer that gives a network's answers, as far as names and shapes tell; None if there is no layer.
+
+    That is the last matrix whose rows no other layer takes as its columns; where all do, the last matrix. A network of
+    convolutions alone has its last one for it.
+    """
+    weights = {name: tensors[name].shape for name in select(tensors, WEIGHTS)}
+    layers = [name for name, shape in weights.items() if len(shape) == 2] or list(weights)
+    taken = {name: {shape[1] for other, shape in weights.items() if other != name} for name in layers}
+    return next(reversed([name for name in layers if weights[name][0] not in taken[name]] or layers), None)
+
+
 def chosen(
     found: Sequence[Aliases], only: Sequence[str], skip: Sequence[str], others: Collection[str] = ()
 ) -> list[Aliases]:

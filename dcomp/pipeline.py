@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from dcomp import checkpoint as safetensors_file
-from dcomp import layers, ledger, locks, shards, sources, stages, verification
+from dcomp import layers, ledger, locks, preflight, provenance, shards, sources, stages, verification
 from dcomp.checkpoint import Checkpoint
 from dcomp.container import layout
 from dcomp.container.reader import Container
@@ -26,11 +26,12 @@ from dcomp.files import INDEX_SUFFIX, check_replaceable, check_writable, index_i
 from dcomp.journal import Journal
 from dcomp.ledger import Entry, Errors
 from dcomp.observer import Observer, Silent, Together
+from dcomp.preflight import CHECKPOINTS
 from dcomp.pruning.budget import sparsity_of
 from dcomp.recipe import Recipe
 from dcomp.reporting.sizes import SizeReport
 from dcomp.resumption import SAVE_EVERY, StateFile
-from dcomp.settings import PruneSettings, QuantizeSettings, Settings, TrainSettings
+from dcomp.settings import DataSettings, PruneSettings, QuantizeSettings, Settings, TrainSettings
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
@@ -38,8 +39,6 @@ CONTAINER = "model.dcz"
 SUMMARY = "summary.json"
 LOCK = ".dcomp.lock"
 TENSORBOARD = "tensorboard"
-CHECKPOINTS = ("distill", "rewind")
-"""Settings that name a checkpoint besides the one that a stage is given."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +111,8 @@ class Run:
         self._tensorboard = tensorboard
         self._others = others
         self._fingerprint = ""
+        self._start: Checkpoint | None = None
+        self._checked = False
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -207,6 +208,10 @@ class Run:
         if self._recipe.checkpoint is not None:
             current = sources.load_checkpoint(self._recipe.checkpoint)
             self._fingerprint = _digest(self._recipe.checkpoint)
+            if self._recipe.lacks_data:
+                named = provenance.with_recorded_data(DataSettings(), current, self._observer).data
+                self._recipe = self._recipe.with_data(str(named))
+        self._start = current
         for stage, section in self._recipe.sections:
             settings = self._resolved(section, before=[result.stage for result in results])
             current, result = self._stage(stage, settings, self._work(settings, current))
@@ -255,6 +260,9 @@ class Run:
     def _begin(self, stage: str) -> float:
         """Say that a stage runs, and that the folder is a run's; a summary of an earlier run is no longer so."""
         self._observer.stage(stage)
+        if not self._checked:
+            preflight.check(self._recipe, self._start)
+            self._checked = True
         self._observer.note(f"{stage}: running")
         self._write_state()
         (self._folder / SUMMARY).unlink(missing_ok=True)

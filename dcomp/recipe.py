@@ -16,17 +16,17 @@
       - {conv_bits: 8, epochs: 2}
       - {fc_bits: 5, epochs: 3}
 
-`train` may be replaced by `checkpoint: FILE`, with the `architecture` of the file if it does not say. `encode` always
-runs; the other sections may be left out, or be null, which is the same. `plan: FILE`, of `dcomp sensitivity`, gives
-prune and quantize, where they are sections, its rules for the layers that they choose. Paths count from the current
-folder; `distill` and `rewind` may also name a stage before, as in `distill: train`.
+A data set that `train` alone names is that of all. `train` may be replaced by `checkpoint: FILE`, with the
+`architecture` of the file, and the `data`, if it does not say. `encode` always runs; the other sections may be left
+out, or be null, which is the same. `plan: FILE`, of `dcomp sensitivity`, gives prune and quantize, where they are
+sections, its rules for the layers that they choose. Paths count from the current folder, `~` is the home folder;
+`distill` and `rewind` may also name a stage before, as in `distill: train`.
 """
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeVar
 
-import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from dcomp.errors import RecipeError
@@ -42,8 +42,8 @@ from dcomp.settings import (
     TrainSettings,
     mistakes,
 )
-from dcomp.settings.values import Provenance
-from dcomp.yaml_files import load_mapping
+from dcomp.settings.values import NetworkName, Provenance, UserPath
+from dcomp.yaml_files import load_mapping, parsed
 
 
 def _in_a_list(value: object) -> object:
@@ -52,6 +52,8 @@ def _in_a_list(value: object) -> object:
 
 Pruning = Annotated[tuple[PruneSettings, ...], BeforeValidator(_in_a_list)]
 Quantization = Annotated[tuple[QuantizeSettings, ...], BeforeValidator(_in_a_list)]
+
+AnySection = TypeVar("AnySection", PruneSettings, QuantizeSettings, EvalSettings)
 
 SHARED_KEYS = (
     *("architecture", "data", "data_dir", "resize", "cache", "workers", "threads", "device", "plan", "seed"),
@@ -63,18 +65,18 @@ class Recipe(Settings):
     """A validated recipe; a section that is None, or an empty list of them, is a stage that does not run."""
 
     name: str = Field(min_length=1, pattern=r"^\w[\w.+-]*$")
-    architecture: str | None = None
+    architecture: NetworkName | None = None
     data: DataName | None = None
-    data_dir: Path | None = None
+    data_dir: UserPath | None = None
     resize: int | None = None
-    cache: Path | None = None
+    cache: UserPath | None = None
     workers: int | None = None
     threads: int | None = None
     device: str = "auto"
     seed: int = Field(0, ge=0, le=MAX_SEED)
     provenance: Provenance = "full"
-    checkpoint: Path | None = None
-    plan: Path | None = None
+    checkpoint: UserPath | None = None
+    plan: UserPath | None = None
     train: TrainSettings | None = None
     prune: Pruning = ()
     quantize: Quantization = ()
@@ -88,6 +90,9 @@ class Recipe(Settings):
         if not isinstance(given, dict):
             return given
         merged = {key: value for key, value in given.items() if value is not None}
+        train = merged.get("train")
+        if isinstance(train, dict) and train.get("data") is not None:
+            merged.setdefault("data", train["data"])
         for section, field in cls.model_fields.items():
             settings, own = _settings_class(field.annotation), merged.get(section)
             if settings is None:
@@ -103,6 +108,8 @@ class Recipe(Settings):
     def _one_start(self) -> Self:
         if (self.train is None) == (self.checkpoint is None):
             raise ValueError("give either a section train or a checkpoint to start from")
+        if self.train is not None and self.train.data is None:
+            raise ValueError("training needs data: name a data set in data, like mnist")
         return self
 
     @property
@@ -120,6 +127,23 @@ class Recipe(Settings):
     def trains(self) -> bool:
         """Whether any section has epochs."""
         return self.train is not None or any(section.epochs for section in (*self.prune, *self.quantize))
+
+    @property
+    def lacks_data(self) -> bool:
+        """Whether a section that learns or judges names no data set; a checkpoint to start from may."""
+        learning = [section for _, section in self.sections if section.epochs]
+        return any(section.data is None for section in (*learning, *([self.eval] if self.eval is not None else [])))
+
+    def with_data(self, data: DataName) -> "Recipe":
+        """The recipe with a data set for those sections."""
+
+        def filled(section: AnySection) -> AnySection:
+            return section if section.data is not None else section.model_copy(update={"data": data})
+
+        prune = tuple(filled(section) if section.epochs else section for section in self.prune)
+        quantize = tuple(filled(section) if section.epochs else section for section in self.quantize)
+        judge = filled(self.eval) if self.eval is not None else None
+        return self.model_copy(update={"prune": prune, "quantize": quantize, "eval": judge})
 
     @property
     def trusted_architecture(self) -> str | None:
@@ -179,15 +203,16 @@ def _override(content: dict[str, Any], override: str) -> None:
         if not isinstance(place, dict | list):
             raise RecipeError(f"--set {override}: {section} is no section")
     try:
-        place[_key_in(place, last, override)] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"--set {override}: {text!r} is not a YAML value") from error
+        place[_key_in(place, last, override)] = parsed(text)
+    except ValueError as error:
+        raise RecipeError(f"--set {override}: it is not a YAML value: {error}") from error
 
 
 def _key_in(place: dict[str, Any] | list[Any], name: str, override: str) -> Any:
     """What a part of an override's path is called there: a key, or a place in a list, which the path counts from 1."""
     if isinstance(place, dict):
         return name
-    if name.isdecimal() and 1 <= int(name) <= len(place):
-        return int(name) - 1
+    numbers = {str(number): number - 1 for number in range(1, len(place) + 1)}
+    if name in numbers:
+        return numbers[name]
     raise RecipeError(f"--set {override}: {name} stands where a list of {len(place)} wants a number, counted from 1")

@@ -56,11 +56,15 @@ def train(
         the best epoch by validation error, with architecture, arguments and history as metadata.
 
     Raises:
-        UsageError: weights from a checkpoint and from torchvision as well.
+        UsageError: weights from a checkpoint and from torchvision as well, or no data.
         StoppedError: Ctrl-C or SIGTERM came; `state` holds what it takes to go on.
     """
     if start is not None and settings.pretrained:
         raise UsageError("a checkpoint to begin with (--from) and --pretrained exclude each other")
+    if start is not None:
+        settings = provenance.with_recorded_data(settings, start, observer)
+    elif settings.data is None:
+        raise UsageError("training needs data: name a data set (--data), like mnist")
     observer.doing("loading torch")
     from dcomp.learning.session import Session
 
@@ -68,7 +72,7 @@ def train(
     session = Session(
         settings.architecture, start, settings, observer, pretrained=settings.pretrained, teacher=_teacher(settings)
     )
-    if start is not None and (held := session.hold(layers.select(start.tensors, layers.WEIGHTS))):
+    if start is not None and (held := retraining.hold_all(session, start, layers.WEIGHTS, observer)):
         observer.note(f"{', '.join(held)}: what is pruned or shared stays so")
     history = session.fit(observer, start_counts=start is not None, state=state)
     metadata = start.metadata if start is not None else {}
@@ -93,9 +97,11 @@ def prune(
         CheckpointError: weights that are not finite, or another network's to rewind to.
         StoppedError: Ctrl-C or SIGTERM came; `state` holds what it takes to go on.
     """
+    network: choice.Network | None = None
     if settings.epochs:
+        settings = provenance.with_recorded_data(settings, checkpoint, observer)
         observer.doing("loading torch")
-    checkpoint, network = _known(checkpoint, architecture, settings) if settings.epochs else (checkpoint, None)
+        checkpoint, network = _known(checkpoint, architecture, settings)
     pruning = Pruning(checkpoint.tensors, settings, network)
     history: list[EpochRecord] = []
     if settings.rewind or not settings.epochs:
@@ -130,8 +136,11 @@ def quantize(
         CheckpointError: weights that are not finite.
         StoppedError: Ctrl-C or SIGTERM came; `state` holds what it takes to go on.
     """
+    network: choice.Network | None = None
     observer.doing("loading torch" if settings.epochs else "sharing weights")
-    checkpoint, network = _known(checkpoint, architecture, settings) if settings.epochs else (checkpoint, None)
+    if settings.epochs:
+        settings = provenance.with_recorded_data(settings, checkpoint, observer)
+        checkpoint, network = _known(checkpoint, architecture, settings)
     bits = sharing.bits_of(checkpoint.tensors, settings, observer, network)
     first = second = state
     if state is not None and settings.start:  # the end of the first training is kept until the second is done
@@ -238,6 +247,7 @@ def evaluate(
     from dcomp.learning.architectures import architecture_of
     from dcomp.learning.session import evaluate_checkpoint
 
+    settings = provenance.with_recorded_data(settings, checkpoint, observer)
     try:
         checkpoint = _fitted(checkpoint, architecture, settings)
         return evaluate_checkpoint(checkpoint, architecture_of(checkpoint, architecture), settings, observer)
@@ -262,6 +272,7 @@ def sensitivity(
     from dcomp.learning.architectures import architecture_of
     from dcomp.learning.sensitivity import measure as measure_sensitivity
 
+    settings = provenance.with_recorded_data(settings, checkpoint, observer)
     checkpoint, network = _known(checkpoint, architecture, settings)
     weights = choice.weights(checkpoint.tensors, network)
     return measure_sensitivity(checkpoint, weights, architecture_of(checkpoint, architecture), settings, observer)

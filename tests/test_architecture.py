@@ -24,7 +24,7 @@ FLOORS = [  # from the ground up; a module imports from its own room, and from f
     ["grid", "learning", "reporting"],
     ["shards", "compression", "provenance"],
     ["sources"],
-    ["stages", "api"],
+    ["stages", "api", "preflight"],
     ["pipeline"],
     ["demonstration", "sweep"],
     ["cli"],

@@ -56,7 +56,7 @@ def train(
     """
     from dcomp import sources, stages
 
-    name = architecture.rpartition(":")[2]
+    name = settings.architecture.rpartition(":")[2]
     with ExitStack() as stack:
         destination = Destination(
             output or Path(f"{name}.safetensors"), start, "", force=force, as_json=as_json, others=(settings.distill,)

@@ -42,7 +42,7 @@ def sensitivity(
 
     Example: [bold]dcomp sensitivity lenet5.safetensors --data mnist --max-drop 0.5 --plan plan.yaml[/bold]
     """
-    from dcomp import sources, stages
+    from dcomp import provenance, sources, stages
     from dcomp.reporting import plots, render
 
     if as_json and as_csv:
@@ -57,7 +57,9 @@ def sensitivity(
     watcher = observer(quiet)
     watcher.stage("sensitivity")
     with opened(input) as path:
-        result = stages.sensitivity(sources.load_checkpoint(path), settings, watcher, architecture=architecture)
+        checkpoint = sources.load_checkpoint(path)
+        settings = provenance.with_recorded_data(settings, checkpoint, watcher)
+        result = stages.sensitivity(checkpoint, settings, watcher, architecture=architecture)
     name = input.name if input is not None and input != PIPE else "standard input"
     subject = f"{name} on {result.count:,} validation examples of {settings.data}"
     if as_json:

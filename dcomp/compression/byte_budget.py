@@ -54,7 +54,7 @@ class ByteBudget:
         codebooks = sum(min(2**code_bits, tensors[name].size) * tensors[name].itemsize for name, *_ in aliases)
         self._besides = codebooks + _file_size({**tensors, **{name: np.zeros_like(tensors[name]) for name in pruned}})
         self.sparsity = 1 - 1 / ratio
-        if self._besides >= self._dense / ratio:
+        if self._besides + (code_bits + GUESS) / 8 >= self._dense / ratio:  # not one weight could be kept
             raise UsageError(
                 f"target_ratio {ratio:g} leaves {self._dense / ratio:,.0f} bytes, and codebooks and what is not pruned "
                 f"take {self._besides:,}: prune biases too (kinds conv,linear,bias), or ask for fewer code_bits or less"

@@ -38,11 +38,31 @@ class Choice:
         self._settings = settings
         self._everything = list(checkpoint)
         self.aliases = layers.chosen(found, settings.only, settings.skip, self._buffers)
+        self._output: str | None = None
 
     @property
     def names(self) -> list[str]:
         """The first name of each tensor, in the checkpoint's order."""
         return [names[0] for names in self.aliases]
+
+    def leave_output_out(self, checkpoint: Mapping[str, np.ndarray]) -> None:
+        """Choose the network's output layer only if a person names it: its rows are classes.
+
+        Raises:
+            UsageError: nothing else is chosen.
+        """
+        output = layers.output_of(checkpoint)
+        patterns = [*self._settings.only, *(rule.pattern.pattern for rule in self._settings.own_rules)]
+        others = [names for names in self.aliases if output not in names]
+        if len(others) == len(self.aliases) or (
+            output and any(layers.finds(pattern, [output]) for pattern in patterns)
+        ):
+            return
+        if not others:
+            raise UsageError(
+                f"{output} is the output layer, whose rows are classes: to prune it, name it in only or layer"
+            )
+        self.aliases, self._output = others, output
 
     def values(self) -> dict[str, float]:
         """What rules ask for single tensors, by first name.
@@ -63,7 +83,10 @@ class Choice:
         """What a person named that is left alone nevertheless."""
         patterns = [*self._settings.only, *(rule.pattern.pattern for rule in self._settings.own_rules)]
         named = [name for name in self._buffers if any(layers.finds(pattern, [name]) for pattern in patterns)]
-        return [f"{name}: is a buffer of the network, which does not train, and is left alone" for name in named]
+        told = [f"{name}: is a buffer of the network, which does not train, and is left alone" for name in named]
+        if self._output is not None:
+            told.append(f"{self._output}: is the output layer, whose rows are classes, and is left alone unless named")
+        return told
 
 
 def weights(checkpoint: Mapping[str, np.ndarray], network: Network) -> dict[str, np.ndarray]:

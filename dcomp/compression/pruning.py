@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from dcomp import layers
 from dcomp.compression.byte_budget import ByteBudget
 from dcomp.compression.choice import Choice, Network, check_finite
 from dcomp.errors import UsageError
@@ -26,6 +27,8 @@ class Pruning:
         self._rows = settings.structure == "row"
         self._schedule = settings.mask_schedule
         self._choice = Choice(tensors, settings.kinds, settings, "weights", network)
+        if self._rows:
+            self._choice.leave_output_out(tensors)
         self._own = self._choice.values()
         self._weights = {name: tensors[name] for name in self._choice.names}
         check_finite(self._weights)
@@ -39,12 +42,14 @@ class Pruning:
         self._groups = self._groups_of(self._weights)
         if not self._groups:
             asked = "give a sparsity, like 0.9, or a count or an amount"
-            raise UsageError(f"nothing is asked for {', '.join(self._choice.names)}: {asked}")
+            where = ", where plan and layer name others" if settings.rules else ""
+            raise UsageError(f"nothing is asked for {', '.join(self._choice.names)}{where}: {asked}")
         self._sizes, self._zeros = {}, {}
         for group in self._groups:
             counts = [budget.count_kept(self._weights[name], rows=self._rows) for name in group.names]
             self._sizes[group.names] = sum(size for _, size in counts)
             self._zeros[group.names] = sum(size - kept for kept, size in counts)
+            self._check_something_is_left(group)
 
     @property
     def names(self) -> list[str]:
@@ -114,18 +119,35 @@ class Pruning:
             kept = sum(np.count_nonzero(tensors[name]) for name in group.names)
             total = sum(self._weights[name].size for name in group.names)
             yield f"{', '.join(group.names)}: sparsity {found:.4f}, {kept:,} of {total:,} weights kept"
+            if emptied := [name for name in group.names if self._is_emptied(name, tensors[name])]:
+                yield f"{', '.join(emptied)}: no weight is left, so nothing passes: give layer, or scope layer"
             if self._bytes is not None:
                 if self._bytes.initial_sparsity > self._bytes.sparsity:
                     yield "target_ratio asks for more bytes than the weights that were found take: none was pruned"
                 continue
             asked = round(self._sizes[group.names] * group.sparsity)
-            if self._zeros[group.names] > asked:
+            if self._zeros[group.names] > asked > 0:
                 yield f"sparsity {group.sparsity:g} was asked for, but more weights than that were zero already"
+
+    def _check_something_is_left(self, group: Group) -> None:
+        """Raise UsageError if all weights of a group, which are some now, are to become zero; biases may."""
+        size = self._sizes[group.names]
+        kinds = {layers.kind_of(name, self._weights[name]) for name in group.names}
+        emptied = criteria.kept_count(size, group.sparsity) == 0 and self._zeros[group.names] < size
+        if emptied and kinds & set(layers.WEIGHTS):
+            what = "rows" if self._rows else "weights"
+            names = ", ".join(group.names)
+            raise UsageError(f"{names}: this would leave none of {size:,} {what}, and so no network: ask for less")
+
+    def _is_emptied(self, name: str, array: np.ndarray) -> bool:
+        """Whether none of a layer's weights is left, of which there were some; of biases none may be left."""
+        before = np.count_nonzero(self._weights[name])
+        return bool(before and not np.count_nonzero(array) and layers.kind_of(name, array) in layers.WEIGHTS)
 
     def _groups_of(self, weights: Weights) -> list[Group]:
         """The groups, each with the sparsity that the last move brings about if weights stay as they are."""
         settings = self._settings
-        own, together = self._own, settings.scope == "global"
+        own, together = self._own, settings.together
         if settings.count is not None:
             return budget.by_count(weights, settings.count, together=together, own=own, rows=self._rows)
         if settings.amount is not None:

@@ -1,6 +1,7 @@
 """Networks that retrain while they are pruned, or while what is pruned and shared holds."""
 
 import math
+from collections.abc import Collection
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ def prune(
     if again := session.shared(pruning.names):
         observer.note(f"{', '.join(again)}: weights were shared; retraining gives each its own value, quantize again")
     session.mask({name: checkpoint.tensors[name] != 0 for name in pruning.names}, regrow=pruning.regrow)
-    session.hold(layers.select(checkpoint.tensors, layers.KINDS))
+    hold_all(session, checkpoint, layers.KINDS, observer)
     if pruning.without_dead:
         session.mask_dead()
     weights_of = session.latent if pruning.regrow else session.weights
@@ -50,5 +51,16 @@ def hold(
     session: "Session", checkpoint: Checkpoint, observer: Observer, state: StateFile | None = None
 ) -> list[EpochRecord]:
     """Train while all that is pruned or shared stays so; the network as it comes is a candidate for the best."""
-    session.hold(layers.select(checkpoint.tensors, layers.KINDS))
+    hold_all(session, checkpoint, layers.KINDS, observer)
     return session.fit(observer, start_counts=True, state=state)
+
+
+def hold_all(
+    session: "Session", checkpoint: Checkpoint, kinds: Collection[layers.Kind], observer: Observer
+) -> list[str]:
+    """Hold what is pruned or shared in the tensors of these kinds; their names. What cannot be told is said."""
+    held = session.hold(layers.select(checkpoint.tensors, kinds))
+    if free := session.unclear(layers.select(checkpoint.tensors, layers.WEIGHTS)):
+        first = ", ".join(free[:3]) + (f" and {len(free) - 3} more" if len(free) > 3 else "")
+        observer.note(f"{first}: more than 256 values, of 16 bits each, are not taken for shared: weights train singly")
+    return held

@@ -62,8 +62,8 @@ def bits_of(
     kind_of = {names: layers.kind_of(names[0], tensors[names[0]]) for names in choice.aliases}
     bits = {names: by_kind[kind] for names, kind in kind_of.items() if kind in by_kind}
     bits |= {names: int(own[names[0]]) for names in choice.aliases if names[0] in own}
-    if settings.auto:
-        bits |= {names: FOUND for names, kind in kind_of.items() if names not in bits and kind in layers.WEIGHTS}
+    if (others := FOUND if settings.auto else settings.bits_of_all) is not None:
+        bits |= {names: others for names, kind in kind_of.items() if names not in bits and kind in layers.WEIGHTS}
     if not bits and not by_kind:
         raise UsageError(f"nothing is asked for {', '.join(choice.names)}: give conv_bits (--conv-bits) or fc_bits")
     if not bits:

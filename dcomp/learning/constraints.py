@@ -12,6 +12,7 @@ something smaller at every use. The optimizer sees only that, so no training loo
 
 from collections.abc import Iterable, Iterator
 
+import ml_dtypes
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,13 @@ from torch.nn.utils import parametrize
 
 from dcomp import dtypes
 from dcomp.learning.tensors import numpy_dtype, to_numpy
+from dcomp.quantization import MAX_BITS
 from dcomp.tensors import Spec, Tensors
+
+FEW = 256
+"""Values that so many weights hardly ever have by chance."""
+
+HALVES = (ml_dtypes.bfloat16, np.float16)
 
 
 class Mask(nn.Module):
@@ -132,14 +139,42 @@ def hold(model: nn.Module, names: Iterable[str]) -> list[str]:
 
 
 def is_shared(weight: np.ndarray) -> bool:
-    """Whether few enough values stand for the kept weights to be a codebook: 256, and seven of eight weights.
+    """Whether few enough values stand for the kept weights to be a codebook.
 
-    So few weights hardly ever meet by chance, not even in 16 bits.
+    Up to 256 values are, for at least eight weights to seven values: so few weights hardly ever meet by chance, not
+    even in 16 bits. Up to 65,536 are, for at least two weights each, unless 16 bits can hold them (`is_unclear`).
     """
+    values, count = _few_values(weight)
+    if not 0 < values.size <= count * 7 // 8:
+        return False
+    return values.size <= FEW or (values.size <= count // 2 and not _fit_16_bits(values))
+
+
+def is_unclear(weight: np.ndarray) -> bool:
+    """Whether values may be shared or not: more than 256 that 16 bits hold, as all weights of a bfloat16 network."""
+    values, count = _few_values(weight)
+    return FEW < values.size <= count // 2 and _fit_16_bits(values)
+
+
+def _few_values(weight: np.ndarray) -> tuple[np.ndarray, int]:
+    """The distinct values of the kept weights, none if there are more than a codebook has, and the number of those."""
     kept = dtypes.bit_patterns(weight[weight != 0])
-    most = min(256, kept.size * 7 // 8)
-    few = np.unique(kept[: 4 * most]).size  # of a large tensor that is not shared, the first values tell
-    return few <= most and 0 < np.unique(kept).size <= most
+    if np.unique(kept[: 4 << MAX_BITS]).size > 1 << MAX_BITS:  # of a large tensor that is not shared, the first tell
+        return weight[:0].reshape(-1), kept.size
+    values = np.unique(kept).view(weight.dtype)
+    return (values if values.size <= 1 << MAX_BITS else values[:0]), kept.size
+
+
+def _fit_16_bits(values: np.ndarray) -> bool:
+    with np.errstate(over="ignore"):
+        return any(np.array_equal(values.astype(kind).astype(values.dtype), values) for kind in HALVES)
+
+
+def unclear(model: nn.Module, names: Iterable[str]) -> list[str]:
+    """Those of the parameters that are not held, and of which `is_unclear` whether they are shared."""
+    places = ((name, *_locate(model, name)) for name in names)
+    free = [name for name, module, attribute in places if _constraint(module, attribute) is None]
+    return [name for name in free if is_unclear(effective(model, name))]
 
 
 def sparsities(model: nn.Module) -> dict[str, tuple[int, int]]:

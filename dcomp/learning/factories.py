@@ -2,22 +2,42 @@
 
 import importlib
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from dcomp.errors import DcompError
 
 
-def call_factory(name: str, failure: type[DcompError], **arguments: object) -> Any:
-    """Import a module, from the current folder as well, and call the factory in it.
+def find_factory(name: str, failure: type[DcompError]) -> Callable[..., Any]:
+    """Import a module, from the current folder as well, and find the factory in it.
 
     Raises:
-        failure: no such module or factory, or it fails.
+        failure: no such module or factory, or the module fails.
     """
     module_name, _, factory_name = name.partition(":")
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
+    with _failing(name, failure):
+        factory: Callable[..., Any] = getattr(importlib.import_module(module_name), factory_name)
+        return factory
+
+
+def call_factory(name: str, failure: type[DcompError], **arguments: object) -> Any:
+    """Find a factory and call it.
+
+    Raises:
+        failure: no such module or factory, or it fails.
+    """
+    factory = find_factory(name, failure)
+    with _failing(name, failure):
+        return factory(**arguments)
+
+
+@contextmanager
+def _failing(name: str, failure: type[DcompError]) -> Iterator[None]:
     try:
-        return getattr(importlib.import_module(module_name), factory_name)(**arguments)
+        yield
     except Exception as error:  # the user's code may raise anything
         raise failure(f"cannot make {name}: {type(error).__name__}: {error}") from error

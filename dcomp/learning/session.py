@@ -107,6 +107,10 @@ class Session:
         """Hold tensors that are pruned or shared now, and are not held yet, so; their names."""
         return constraints.hold(self._model, names)
 
+    def unclear(self, names: Iterable[str]) -> list[str]:
+        """Those of the tensors, if they are not held, whose values may be shared or not; see `constraints`."""
+        return constraints.unclear(self._model, names)
+
     def shared(self, names: Iterable[str]) -> list[str]:
         """Those of the tensors whose weights share few values now."""
         return [name for name in names if constraints.is_shared(self.weights(name))]

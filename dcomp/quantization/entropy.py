@@ -50,10 +50,10 @@ def share(
     if distinct.size <= 1:
         return distinct, np.zeros(values.size, np.uint16)
     sample, scale = kmeans.scaled(distinct, counts)
-    few = distinct.size <= 2**bits
-    centroids = (
-        sample.values if few else kmeans.initial_centroids(sample, 2**bits, init, rng or np.random.default_rng(0))
-    )
+    centroids = sample.values
+    if distinct.size > 2**bits:
+        start = kmeans.initial_centroids(sample, 2**bits, init, rng or np.random.default_rng(0))
+        centroids = kmeans.lloyd(sample, start, 2**bits)  # which leaves none of them empty
     coder = _Coder(sample, rate_weight, codebook_bits or (lambda size: 0.0))
     found = coder.thinned(coder.settled(np.unique(centroids)))
     codebook, codes = np.unique(kmeans.entries(found.centroids * scale, distinct), return_inverse=True)
@@ -118,10 +118,8 @@ class _Coder:
         return np.unique(np.concatenate([[0], inner, [self._sample.values.size]]))
 
     def _cells(self, borders: np.ndarray) -> _Cells:
-        first, last = self._sample.values[borders[:-1]], self._sample.values[borders[1:] - 1]
-        means = np.clip(self._sample.means(borders, empty=first), first, last)  # rounding must not mix them up
         counts = np.diff(self._sample.weight_sums[borders])
-        return _Cells(borders, means, -np.log2(counts / self._total))
+        return _Cells(borders, self._sample.means(borders), -np.log2(counts / self._total))
 
     def _cost(self, cells: _Cells) -> float:
         """What is minimized, times the mean square."""

@@ -39,7 +39,7 @@ def share(
         return distinct, np.searchsorted(distinct, values).astype(np.uint16)
     sample, scale = scaled(distinct, counts)
     centroids = initial_centroids(sample, 2**bits, init, rng or np.random.default_rng(0))
-    codebook = np.unique(entries(lloyd(sample, centroids) * scale, distinct))
+    codebook = np.unique(entries(lloyd(sample, centroids, 2**bits) * scale, distinct))
     return codebook, nearest(codebook, values)
 
 
@@ -77,28 +77,60 @@ class Sample:
         self.weight_sums = np.concatenate([[0], np.cumsum(counts)])
         self.value_sums = np.concatenate([[0.0], np.cumsum(values * counts)])
 
-    def means(self, borders: np.ndarray, empty: np.ndarray) -> np.ndarray:
-        """Mean of each cluster values[borders[j]:borders[j + 1]]; `empty[j]` where it has no member."""
-        weights = np.diff(self.weight_sums[borders])
-        sums = np.diff(self.value_sums[borders])
-        return np.where(weights > 0, sums / np.maximum(weights, 1), empty)
+    def means(self, borders: np.ndarray) -> np.ndarray:
+        """Mean of each cluster values[borders[j]:borders[j + 1]], none of them empty, shape (k,)."""
+        means = np.diff(self.value_sums[borders]) / np.diff(self.weight_sums[borders])
+        return np.clip(means, self.values[borders[:-1]], self.values[borders[1:] - 1])  # rounding must not mix them up
 
 
-def lloyd(sample: Sample, centroids: np.ndarray) -> np.ndarray:
-    """Move centroids to the means of their members until no border moves; those without members are dropped."""
+def lloyd(sample: Sample, centroids: np.ndarray, k: int) -> np.ndarray:
+    """Move centroids to the means of their members until no border moves, shape (k,).
+
+    One without members moves to where the error is largest; it is dropped if there is no other value left for it.
+    """
     borders = np.array([], np.intp)
     for _ in range(MAX_LLOYD_STEPS):
-        inner = np.searchsorted(sample.values, (centroids[1:] + centroids[:-1]) / 2)
-        moved = np.concatenate([[0], inner, [sample.values.size]])
+        moved = filled(sample, borders_between(sample, centroids), k)
         if np.array_equal(moved, borders):
             break
         borders = moved
-        centroids = sample.means(borders, empty=centroids)
-    return centroids[np.diff(borders) > 0]
+        centroids = sample.means(borders)
+    return centroids
+
+
+def borders_between(sample: Sample, centroids: np.ndarray) -> np.ndarray:
+    """Where the cluster of each centroid begins, and the last one ends; shape (k + 1,)."""
+    inner = np.searchsorted(sample.values, (centroids[1:] + centroids[:-1]) / 2)
+    return np.concatenate([[0], inner, [sample.values.size]])
+
+
+def filled(sample: Sample, borders: np.ndarray, k: int) -> np.ndarray:
+    """Make k clusters, none of them empty: for each that is missing, one of the largest errors is split at its mean.
+
+    A cluster of even density has an eighth of the error left in each half. So the clusters above an eighth of the
+    largest error are split together, and what is split first does not matter.
+
+    Returns:
+        borders, ascending, shape (k + 1,), or fewer where all clusters hold a single value.
+    """
+    borders = np.unique(borders)
+    while borders.size <= k:
+        means = sample.means(borders)
+        first, last = sample.values[borders[:-1]], sample.values[borders[1:] - 1]
+        distances = (sample.values - np.repeat(means, np.diff(borders))) ** 2 * sample.counts
+        errors = np.add.reduceat(distances, borders[:-1])
+        worst = np.lexsort((last - first, errors))[::-1]  # where squares vanish, the width tells
+        worst = worst[(first < last)[worst] & (errors[worst] >= errors.max() / 8)][: k + 1 - borders.size]
+        if not worst.size:
+            break
+        splits = np.searchsorted(sample.values, means[worst], side="right")
+        splits = np.clip(splits, borders[worst] + 1, borders[worst + 1] - 1)
+        borders = np.union1d(borders, splits)
+    return borders
 
 
 def initial_centroids(sample: Sample, k: int, init: Init, rng: np.random.Generator) -> np.ndarray:
-    """Ascending starting points, shape (k,); k is less than the number of distinct values."""
+    """Ascending starting points, at most k; k is less than the number of distinct values."""
     match init:
         case "linear":
             return np.linspace(sample.values[0], sample.values[-1], k)
@@ -115,13 +147,20 @@ def initial_centroids(sample: Sample, k: int, init: Init, rng: np.random.Generat
 
 
 def _kmeans_plus_plus(sample: Sample, k: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw each centroid with a probability that grows with its squared distance from those drawn."""
+    """Draw each centroid with a probability that grows with its squared distance from those drawn.
+
+    Values of float64 may lie so far apart that all squares left vanish beside the largest; then no more are drawn, and
+    the clusters that are missing are split off (`filled`).
+    """
     chosen = [rng.choice(sample.values, p=sample.counts / sample.weight_sums[-1])]
     distances = np.full(sample.values.size, np.inf)
     for _ in range(k - 1):
         np.minimum(distances, (sample.values - chosen[-1]) ** 2, out=distances)
         masses = np.cumsum(distances * sample.counts)
-        chosen.append(sample.values[np.searchsorted(masses, rng.random() * masses[-1], side="right")])
+        if masses[-1] == 0:
+            break
+        place = np.searchsorted(masses, rng.random() * masses[-1], side="right")
+        chosen.append(sample.values[min(place, sample.values.size - 1)])
     return np.sort(np.array(chosen))
 
 
@@ -149,7 +188,7 @@ def _optimal(sample: Sample, k: int) -> np.ndarray:
     borders[k] = n
     for row in range(k - 1, -1, -1):
         borders[row] = last_borders[row, borders[row + 1]]
-    return sample.means(borders, empty=sample.values[:k])
+    return sample.means(borders)
 
 
 def _best_splits(

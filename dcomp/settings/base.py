@@ -1,6 +1,7 @@
 """What all settings have in common, and how their mistakes are told."""
 
 from collections.abc import Collection
+from reprlib import Repr
 from typing import Any, Self
 
 from pydantic import (
@@ -13,6 +14,11 @@ from dcomp.errors import UsageError
 
 WITHOUT_EFFECT = {"data_dir", "device", "cache", "workers", "threads", "compile"}
 """Settings that change how a stage is run and not what comes out (but for rounding)."""
+
+SHORT = Repr()
+"""How wrong values are quoted."""
+
+SHORT.maxstring = SHORT.maxother = SHORT.maxlong = 80
 
 
 class Settings(BaseModel):
@@ -59,12 +65,12 @@ def mistakes(error: ValidationError, lists: Collection[str] = ()) -> list[tuple[
         keys = [str(part) for part in path if not isinstance(part, int)]
         what = detail["msg"].removeprefix("Value error, ")
         if detail["type"] in ("model_type", "dict_type"):
-            what = f"should be a section of keys and values, not {detail['input']!r}"
+            what = f"should be a section of keys and values, not {SHORT.repr(detail['input'])}"
         elif detail["type"] == "extra_forbidden":
             what = "there is no such key"
         elif detail["type"] == "missing":
             what = "is missing"
         elif detail["type"] != "value_error":
-            what = f"{what[0].lower()}{what[1:]}, not {detail['input']!r}"
+            what = f"{what[0].lower()}{what[1:]}, not {SHORT.repr(detail['input'])}"
         found.append((".".join(keys), what))
     return found

@@ -21,6 +21,7 @@ from dcomp.settings.values import (
     Criterion,
     Epochs,
     FileName,
+    Fraction,
     Kinds,
     Optimizer,
     Patterns,
@@ -30,6 +31,8 @@ from dcomp.settings.values import (
     Scope,
     Structure,
     Unit,
+    did_you_mean_a_fraction,
+    speaks_of_all,
 )
 
 
@@ -43,9 +46,9 @@ class ChosenSettings(LearningSettings):
 class PruneSettings(ChosenSettings):
     """`dcomp prune`. What is asked for is a sparsity, a count, an amount or a threshold, all layers' or by `layer`."""
 
-    sparsity: float | None = Field(None, ge=0, le=1, description="Fraction of weights that become zero.")
+    sparsity: Fraction | None = Field(None, description="Fraction of weights that become zero.")
     count: int | None = Field(None, ge=0, description="Number of weights (or rows) that become zero.")
-    amount: float | None = Field(None, ge=0, lt=1, description="Fraction of what is left that each move sets to zero.")
+    amount: Fraction | None = Field(None, description="Fraction of what is left that each move sets to zero.")
     threshold: float | None = Field(
         None, gt=0, description="For std: keep what exceeds S standard deviations, as found."
     )
@@ -59,7 +62,9 @@ class PruneSettings(ChosenSettings):
     criterion: Criterion = Field(
         "magnitude", description="What a weight is kept for; fisher: what the loss would lose, by squared gradients."
     )
-    scope: Scope = Field("global", description="One budget for all layers, or one for each.")
+    scope: Scope | None = Field(
+        None, description="One budget for all layers, or one for each; global, but layer for rows."
+    )
     structure: Structure = Field("weight", description="Prune single weights, or whole rows: neurons and filters.")
     plan: PrunePlan = Field((), description="Plan of dcomp sensitivity; --layer overrides it.")
     kinds: Kinds = Field(("conv", "linear"), description="Kinds of tensors to prune, of conv, linear and bias.")
@@ -101,14 +106,15 @@ class PruneSettings(ChosenSettings):
         if self.plan and (self.unit != "sparsity" or self.structure != "weight"):
             raise ValueError("a plan holds sparsities of single weights: no other unit and no structure goes with it")
         fits, limit = LAYER_LIMITS[self.unit]
-        if not all(fits(rule.value) for rule in self.rules):
-            raise ValueError(limit)
+        if wrong := [rule.value for rule in self.rules if not fits(rule.value)]:
+            hint = did_you_mean_a_fraction(wrong[0]) if self.unit in ("sparsity", "amount") else ""
+            raise ValueError(f"{limit}, not {wrong[0]:g}{hint}")
         if self.structure == "row" and self.scope == "global":
-            raise ValueError("structure row ranks the rows of one layer: give scope layer as well")
+            raise ValueError("structure row ranks the rows of one layer: leave scope global out")
         return self
 
     def _check_target_ratio(self) -> None:
-        if self.rules or self.scope != "global" or self.structure != "weight":
+        if self.rules or not self.together or self.structure != "weight":
             raise ValueError(
                 "target_ratio has all weights share one budget: leave layer, plan, scope and structure out"
             )
@@ -159,6 +165,11 @@ class PruneSettings(ChosenSettings):
         return next((unit for unit in UNITS if getattr(self, unit) is not None), "sparsity")
 
     @property
+    def together(self) -> bool:
+        """Whether all layers share one budget; else each has its own."""
+        return (self.scope or ("layer" if self.structure == "row" else "global")) == "global"
+
+    @property
     def planned(self) -> list[Rule]:
         """What the plan asks for single layers."""
         return [Rule.parse(text) for text in self.plan]
@@ -194,13 +205,14 @@ class QuantizeSettings(ChosenSettings):
     fc_bits: Bits | None = Field(None, description="Bits of a fully connected layer's codes.")
     bias_bits: Bits | None = Field(None, description="Bits for biases and normalization tensors, else left alone.")
     bits: BitRules = Field(
-        (), description="REGEX=BITS for layers of their own; auto: for all others what is worth its bytes; repeatable."
+        (),
+        description="N for all layers; REGEX=N for layers of their own, repeatable; auto: what is worth its bytes.",
     )
     plan: QuantizePlan = Field((), description="Plan of dcomp sensitivity; --bits overrides it.")
     rate_weight: float = Field(
         0.0, alias="lambda", ge=0, description="Weigh bits of codes too: a bit is worth this part of the mean square."
     )
-    init: Init = Field("linear", description="Where centroids start; optimal is exact, and slower.")
+    init: Init = Field("linear", description="Where k-means starts; optimal is exact, slower, and of more bytes.")
     start: int = Field(0, ge=0, description="Epoch at which weights are shared; until then they train, zeros held.")
     optimizer: Optimizer = Field("adam", description="Optimizer.")
     lr: float = Field(0.0002, gt=0, description="Learning rate at the start.")
@@ -217,8 +229,10 @@ class QuantizeSettings(ChosenSettings):
 
     @model_validator(mode="after")
     def _some_bits(self) -> Self:
-        if not (self.bits_of_kind or self.rules or self.auto):
+        if not (self.bits_of_kind or self.rules or self.bits_of_all or self.auto):
             raise ValueError("say how many bits, like 8 for conv_bits (--conv-bits) and 5 for fc_bits (--fc-bits)")
+        if self.bits_of_all is not None and not 1 <= self.bits_of_all <= MAX_BITS:
+            raise ValueError(f"bits are a whole number from 1 to {MAX_BITS}, not {self.bits_of_all}")
         if any(rule.value != int(rule.value) or not 1 <= rule.value <= MAX_BITS for rule in self.rules):
             raise ValueError(f"the bits of a layer are a whole number from 1 to {MAX_BITS}")
         return self
@@ -243,7 +257,12 @@ class QuantizeSettings(ChosenSettings):
     @property
     def own_rules(self) -> list[Rule]:
         """Per-layer bits besides the plan's, which they go over."""
-        return [Rule.parse(text) for text in self.bits if text != AUTO]
+        return [Rule.parse(text) for text in self.bits if not speaks_of_all(text)]
+
+    @property
+    def bits_of_all(self) -> int | None:
+        """Bits of all weights that nothing else is asked for."""
+        return next((int(text) for text in self.bits if text.isdecimal()), None)
 
     @property
     def auto(self) -> bool:

@@ -1,6 +1,5 @@
 """What a network is made with, what it sees, and how it trains and is measured."""
 
-from pathlib import Path
 from typing import Self
 
 from pydantic import (
@@ -18,10 +17,12 @@ from dcomp.settings.values import (
     DataName,
     FileName,
     LrSchedule,
+    NetworkName,
     Optimizer,
     Precision,
     Provenance,
     Sparsities,
+    UserPath,
 )
 
 
@@ -37,15 +38,17 @@ class NetworkSettings(Settings):
 class DataSettings(NetworkSettings):
     """Which data set, where it is kept, and how photos are read."""
 
-    data: DataName | None = Field(None, description=f"Data set: {', '.join(DATA_NAMES)}.")
-    data_dir: Path | None = Field(
+    data: DataName | None = Field(
+        None, description=f"Data set, unless the checkpoint records it: {', '.join(DATA_NAMES)}."
+    )
+    data_dir: UserPath | None = Field(
         None, description="Folder that holds data sets, as in DIR/MNIST/raw; else $DCOMP_DATA, else a cache folder."
     )
     resize: int | None = Field(
         None, ge=1, le=4096, description="Short side at which photos are stored; 8/7 of what the network sees."
     )
     workers: int | None = Field(None, ge=0, le=256, description="Processes that decode photos; one a core.")
-    cache: Path | None = Field(None, description="Folder to keep decoded photos in, for the next epochs and runs.")
+    cache: UserPath | None = Field(None, description="Folder to keep decoded photos in, for the next epochs and runs.")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps ...")
     threads: int | None = Field(
         None, ge=1, le=4096, description="Threads that compute; those that are free, one for a small network."
@@ -90,12 +93,6 @@ class LearningSettings(DataSettings):
     )
 
     @model_validator(mode="after")
-    def _epochs_need_data(self) -> Self:
-        if self.epochs and not self.data:
-            raise ValueError("training for epochs needs data: name a data set, like mnist")
-        return self
-
-    @model_validator(mode="after")
     def _training_has_epochs(self) -> Self:
         for option in ("distill", "ema"):
             if not self.epochs and getattr(self, option) is not None:
@@ -120,7 +117,7 @@ class LearningSettings(DataSettings):
 class TrainSettings(LearningSettings):
     """`dcomp train`."""
 
-    architecture: str = Field(description=f"{', '.join(NETWORKS)}.")
+    architecture: NetworkName = Field(description=f"{', '.join(NETWORKS)}.")
     pretrained: bool = Field(False, description="Start from torchvision's weights; they are downloaded.")
     epochs: int = Field(20, ge=1, description="Passes over the training data.")
 
@@ -128,7 +125,6 @@ class TrainSettings(LearningSettings):
 class EvalSettings(DataSettings):
     """`dcomp eval`."""
 
-    data: DataName = Field(description=f"Data set: {', '.join(DATA_NAMES)}.")
     precision: Precision = Field("fp32", description="What the network computes in.")
     max_error: float | None = Field(None, ge=0, le=100, description="Exit 3 if the top-1 error in percent is above.")
 
@@ -136,13 +132,12 @@ class EvalSettings(DataSettings):
     def examples(self) -> str:
         """What errors are measured on, and how: the data set, and what else is set that may change them."""
         others = self.model_dump(mode="json", exclude_defaults=True, exclude=WITHOUT_EFFECT | {"data", "max_error"})
-        return " ".join([self.data, *(f"{key}={value}" for key, value in others.items())])
+        return " ".join([str(self.data), *(f"{key}={value}" for key, value in others.items())])
 
 
 class SensitivitySettings(DataSettings):
     """`dcomp sensitivity`."""
 
-    data: DataName = Field(description="Data set.")
     prune: Sparsities = Field(
         (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95), description="Sparsities to try, or none."
     )

@@ -1,7 +1,8 @@
 """Kinds of values that options and recipe keys take, and what makes one wrong."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -28,7 +29,9 @@ def _parses_as_rules(texts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _parses_as_bits(texts: tuple[str, ...]) -> tuple[str, ...]:
-    _parses_as_rules(tuple(text for text in texts if text != AUTO))
+    _parses_as_rules(tuple(text for text in texts if not speaks_of_all(text)))
+    if len([text for text in texts if speaks_of_all(text)]) > 1:
+        raise ValueError(f"bits of all layers are given once, as a number or as {AUTO}")
     return texts
 
 
@@ -37,7 +40,7 @@ def _rules_of_plan(stage: plan_file.Stage) -> Callable[[object], object]:
 
     def read(value: object) -> object:
         try:
-            return plan_file.rules(Path(value), stage) if isinstance(value, str | Path) else value
+            return plan_file.rules(expanded(Path(value)), stage) if isinstance(value, str | Path) else value
         except UsageError as error:
             raise ValueError(str(error)) from error
 
@@ -61,6 +64,18 @@ def _one_or_more(value: object) -> object:
     return (value,) if isinstance(value, str | int | float) else value
 
 
+def _as_texts(value: object) -> object:
+    """Whole numbers as texts, as a command line gives them."""
+    values = value if isinstance(value, list | tuple) else (value,)
+    return tuple(str(part) if isinstance(part, int) and not isinstance(part, bool) else part for part in values)
+
+
+def _below_one(fraction: float) -> float:
+    if fraction >= 1:
+        raise ValueError(f"{fraction:g} does not lie from 0 to below 1{did_you_mean_a_fraction(fraction)}")
+    return fraction
+
+
 def _compiles(patterns: tuple[str, ...]) -> tuple[str, ...]:
     try:
         for pattern in patterns:
@@ -70,10 +85,65 @@ def _compiles(patterns: tuple[str, ...]) -> tuple[str, ...]:
     return patterns
 
 
-def _names_data(name: str) -> str:
-    if name in DATA_NAMES or re.fullmatch(r"imagefolder:.+|(?!image)[\w.]+:\w+", name):
+def speaks_of_all(bits: str) -> bool:
+    """Whether what is given for bits is for all layers: `auto`, or a number and no rule."""
+    return bits == AUTO or bits.isdecimal()
+
+
+def did_you_mean_a_fraction(value: float) -> str:
+    """A hint for who counts in percent; nothing where that would be no help."""
+    return f"; did you mean {value / 100:g}?" if 1 < value < 100 else ""
+
+
+def _unknown(what: str, name: str, names: Sequence[str]) -> ValueError:
+    near = get_close_matches(name.lower(), [other for other in names if other.lower() not in FORMS], n=1)
+    hint = f"did you mean {near[0]}? There are" if near else "there are"
+    return ValueError(f"there is no {what} {name!r}; {hint} {', '.join(names)}")
+
+
+def data_name(name: str) -> str:
+    """A data set's name as it is written here, from one in any case.
+
+    Raises:
+        ValueError: there is none of this name; the nearest one is suggested.
+    """
+    family, _, argument = name.partition(":")
+    if name.lower() in DATA_NAMES and name.lower() not in FORMS:
+        return name.lower()
+    if family.lower() == "imagefolder" and argument:
+        return f"imagefolder:{argument}"
+    if re.fullmatch(r"(?!(?i:image))[\w.]+:\w+", name):
         return name
-    raise ValueError(f"there is no data set {name!r}; there are {', '.join(DATA_NAMES)}")
+    raise _unknown("data set", name, DATA_NAMES)
+
+
+def network_name(name: str) -> str:
+    """A network's name as it is written here, from one in any case.
+
+    Raises:
+        ValueError: there is none of this name; the nearest one is suggested.
+    """
+    if name.lower() in NETWORKS and name.lower() not in FORMS:
+        return name.lower()
+    if name.lower().startswith(TORCHVISION):
+        return name.lower()
+    if ":" in name:
+        return name
+    raise _unknown("architecture", name, NETWORKS)
+
+
+def expanded(path: Path) -> Path:
+    """A path with `~` as the home folder, which a shell does not see after `=`.
+
+    Raises:
+        ValueError: no such user, or a character that no path has.
+    """
+    if "\0" in str(path):
+        raise ValueError(f"a path cannot hold a NUL, as {str(path)!r} does")
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 MAX_SEED = (1 << 63) - 1
@@ -90,22 +160,32 @@ DATA_NAMES = (
 NETWORKS = ("lenet300", "lenet5", "alexnet", "vgg16", "vgg16-cifar", "torchvision:NAME", "package.module:factory")
 """Networks, and the forms of others."""
 
+FORMS = {"imagefolder:path", "package.module:factory", "torchvision:name"}
+"""Those forms, in lower case."""
+
+TORCHVISION = "torchvision:"
+
+Fraction = Annotated[float, Field(ge=0), AfterValidator(_below_one)]
 Bits = Annotated[int, Field(ge=1, le=MAX_BITS)]
 Rules = Annotated[tuple[str, ...], BeforeValidator(_one_or_more), AfterValidator(_parses_as_rules)]
-BitRules = Annotated[tuple[str, ...], BeforeValidator(_one_or_more), AfterValidator(_parses_as_bits)]
+BitRules = Annotated[tuple[str, ...], BeforeValidator(_as_texts), AfterValidator(_parses_as_bits)]
 Patterns = Annotated[tuple[str, ...], BeforeValidator(_one_or_more), AfterValidator(_compiles)]
 PrunePlan = Annotated[Rules, BeforeValidator(_rules_of_plan("prune"))]
 QuantizePlan = Annotated[Rules, BeforeValidator(_rules_of_plan("quantize"))]
 Sparsities = Annotated[
-    tuple[Annotated[float, Field(gt=0, le=1)], ...], BeforeValidator(_numbers), AfterValidator(_ascending)
+    tuple[Annotated[float, Field(gt=0), AfterValidator(_below_one)], ...],
+    BeforeValidator(_numbers),
+    AfterValidator(_ascending),
 ]
 BitCounts = Annotated[tuple[Bits, ...], BeforeValidator(_numbers), AfterValidator(_ascending)]
 Kinds = Annotated[tuple[Kind, ...], BeforeValidator(_split_at_commas), Field(min_length=1)]
 Epoch = Annotated[float, Field(ge=0)]
 Epochs = Annotated[tuple[Epoch, ...], BeforeValidator(_one_or_more), BeforeValidator(_split_at_commas)]
-FileName = Annotated[Path, PlainSerializer(lambda path: path.name)]  # where it lay is the machine's affair
+UserPath = Annotated[Path, AfterValidator(expanded)]
+FileName = Annotated[UserPath, PlainSerializer(lambda path: path.name)]  # where it lay is the machine's affair
 LevelName = Literal["fast", "default", "max"]
-DataName = Annotated[str, AfterValidator(_names_data)]
+DataName = Annotated[str, AfterValidator(data_name)]
+NetworkName = Annotated[str, AfterValidator(network_name)]
 Optimizer = Literal["sgd", "adam", "adamw"]
 LrSchedule = Literal["constant", "step", "cosine", "one-cycle", "plateau"]
 Precision = Literal["fp32", "bf16"]
@@ -119,7 +199,7 @@ Unit = Literal["sparsity", "count", "amount", "threshold", "target_ratio"]
 
 UNITS: tuple[Unit, ...] = get_args(Unit)
 LAYER_LIMITS: dict[Unit, tuple[Callable[[float], bool], str]] = {
-    "sparsity": (lambda value: 0 <= value <= 1, "the sparsity of a layer lies between 0 and 1"),
+    "sparsity": (lambda value: 0 <= value < 1, "the sparsity of a layer lies from 0 to below 1"),
     "count": (lambda value: value >= 0 and value == int(value), "the count of a layer is a whole number"),
     "amount": (lambda value: 0 <= value < 1, "the amount of a layer lies from 0 to below 1"),
     "threshold": (lambda value: value > 0, "the threshold of a layer lies above 0"),

@@ -146,7 +146,9 @@ def test_a_plan_for_tensors_that_are_not_there_is_refused_and_so_are_ones_own_ru
 
 
 def test_a_plan_that_asks_nothing_of_what_is_chosen_is_refused(tied):
-    with pytest.raises(UsageError, match=r"nothing is asked for fc: give a sparsity, like 0\.9"):
+    with pytest.raises(
+        UsageError, match=r"nothing is asked for fc, where plan and layer name others: give a sparsity, like 0\.9"
+    ):
         planned(tied, "words=0.5", only="fc")
     with pytest.raises(UsageError, match="nothing is asked for fc: give conv_bits"):
         sharing.bits_of(tied.tensors, QuantizeSettings(plan=("words=3",), only="fc"), Silent())

@@ -32,6 +32,9 @@ class Steps:
     def hold(self, names):
         return []
 
+    def unclear(self, names):
+        return []
+
     def weights(self, name):
         return self.tensors[name]
 

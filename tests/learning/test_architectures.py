@@ -49,7 +49,9 @@ def test_alexnet_has_the_layers_of_the_papers_table_4():
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(ArchitectureError, match="no architecture 'lenet6'; there are lenet300, lenet5"):
+    with pytest.raises(
+        ArchitectureError, match="no architecture 'lenet6'; did you mean lenet5\\? There are lenet300, lenet5"
+    ):
         architectures.build("lenet6")
 
 

@@ -1,3 +1,4 @@
+import ml_dtypes
 import numpy as np
 import pytest
 import torch
@@ -147,6 +148,51 @@ def test_a_codebook_is_known_by_values_that_meet_even_in_few_weights(weights, va
 def test_trained_weights_of_16_bits_are_no_codebook(dtype, count):
     weights = 0.05 * torch.randn(count, generator=torch.Generator().manual_seed(0))
     assert not constraints.is_shared(constraints.to_numpy(weights.to(dtype)))
+
+
+def test_more_than_256_shared_values_stay_shared_over_training_steps():
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 933, (200, 150))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 150), nn.ReLU(), nn.Linear(150, 200))
+    with torch.no_grad():
+        model[3].weight.copy_(torch.from_numpy(rng.normal(size=933).astype(np.float32)[codes]))
+    before = constraints.effective(model, "3.weight")
+    assert constraints.hold(model, ["1.weight", "3.weight"]) == ["3.weight"]
+    train(model)
+    after = constraints.effective(model, "3.weight")
+    assert np.unique(after).size == np.unique(before).size == 933
+    assert (after != before).any()
+    assert all(np.unique(after[codes == code]).size == 1 for code in range(0, 933, 50))
+
+
+def shared_values(dtype, values, weights):
+    rng = np.random.default_rng(0)
+    codes = np.concatenate([np.arange(values), rng.integers(0, values, weights - values)])
+    return np.unique(rng.normal(size=2 * values).astype(dtype))[:values][codes]
+
+
+@pytest.mark.parametrize(
+    ("values", "weights", "shared"),
+    [(257, 600, True), (257, 500, False), (256, 300, True), (65_536, 200_000, True), (65_537, 200_000, False)],
+)
+def test_up_to_65536_values_are_a_codebook_where_each_stands_for_two_weights(values, weights, shared):
+    assert constraints.is_shared(shared_values(np.float32, values, weights)) is shared
+
+
+def test_a_tensor_is_judged_by_all_of_its_values_not_by_the_first_alone():
+    weights = np.concatenate([shared_values(np.float32, 1000, 1 << 18), shared_values(np.float32, 99_000, 99_000)])
+    assert not constraints.is_shared(weights)
+
+
+@pytest.mark.parametrize("kind", [ml_dtypes.bfloat16, np.float16])
+def test_more_than_256_values_that_16_bits_hold_are_unclear_and_not_held(kind):
+    weights = np.random.default_rng(0).normal(size=(200, 500)).astype(kind).astype(np.float32)
+    model = nn.Sequential(nn.Linear(500, 200))
+    with torch.no_grad():
+        model[0].weight.copy_(torch.from_numpy(weights))
+    assert constraints.hold(model, ["0.weight"]) == []
+    assert constraints.unclear(model, ["0.weight", "0.bias"]) == ["0.weight"]
+    assert not constraints.is_unclear(np.random.default_rng(0).normal(size=(200, 500)).astype(np.float32))
 
 
 def test_hold_leaves_scales_and_shifts_alone_as_they_are_made():

@@ -53,7 +53,7 @@ def test_a_validation_split_must_leave_something_to_train_on():
 
 
 def test_an_unknown_data_set_lists_the_known_ones():
-    with pytest.raises(DataError, match="no data set 'cifar'; there are mnist, fashion-mnist, cifar10"):
+    with pytest.raises(DataError, match="no data set 'cifar'; did you mean cifar10"):
         datasets.load("cifar")
 
 

@@ -166,3 +166,62 @@ def test_centroids_of_kmeans_plus_plus_are_drawn_far_from_those_drawn():
     assert sum(other == 99 for _, other in found) > 180
     often = drawn("kmeans++", Sample(np.array([1.0, 2.0, 3.0]), np.array([1, 1, 1000])), 1)
     assert sum(centroids == [3] for centroids in often) > 180
+
+
+def heavy_tails(rng, size=20_000):
+    """Values of which a few lie far from all others, as a layer's weights may."""
+    return np.concatenate([rng.laplace(size=size), [60, -80]]).astype(np.float32)
+
+
+@pytest.mark.parametrize("init", INITS)
+@pytest.mark.parametrize("bits", [2, 3, 5, 8])
+def test_all_values_of_the_codebook_are_used_where_there_are_as_many(init, bits, rng):
+    _, codes = kmeans.share(heavy_tails(rng), bits, init)
+    assert np.array_equal(np.unique(codes), np.arange(2**bits))
+
+
+@given(values=arrays(np.float32, st.integers(1, 80), elements=nonzero), bits=st.integers(1, 4))
+def test_linear_starts_use_as_many_values_as_there_are(values, bits):
+    sample, _ = kmeans.scaled(*np.unique(values, return_counts=True))
+    k = min(2**bits, sample.values.size)
+    centroids = kmeans.lloyd(sample, np.linspace(sample.values[0], sample.values[-1], k), k)
+    assert np.unique(centroids).size == k
+
+
+def test_empty_clusters_go_where_the_error_is_largest():
+    values = np.concatenate([np.arange(100.0), np.arange(1000.0, 1003.0), [5000.0]])
+    sample = Sample(values, np.ones(values.size, int))
+    borders = kmeans.filled(sample, np.array([0, 100, 103, 103, 103, 103, 104]), 6)
+    assert borders.tolist() == [0, 25, 50, 75, 100, 103, 104]
+
+
+def test_clusters_are_split_by_the_error_of_all_members_not_by_their_width():
+    sample = Sample(np.array([0.0, 1.0, 10.0, 12.0]), np.array([50, 50, 1, 1]))
+    assert kmeans.filled(sample, np.array([0, 2, 4]), 3).tolist() == [0, 1, 2, 4]
+
+
+def test_no_more_clusters_are_made_than_there_are_values():
+    sample = Sample(np.array([1.0, 2.0, 3.0]), np.ones(3, int))
+    assert kmeans.filled(sample, np.array([0, 3]), 5).tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("init", INITS)
+@pytest.mark.parametrize("bits", [2, 3, 5])
+def test_values_of_a_huge_range_are_shared(init, bits, rng):
+    tiny = rng.normal(size=50) * 1e-300
+    values = np.concatenate([tiny, rng.normal(size=50), [1.7e308, -1.7e308]])
+    codebook, codes = kmeans.share(values, bits, init)
+    assert np.isfinite(codebook).all()
+    assert codebook.size == 2**bits
+    assert codebook[codes][-2:] == pytest.approx(values[-2:])
+
+
+@pytest.mark.parametrize(
+    ("init", "bits"), [("linear", 2), ("linear", 3), ("linear", 4), ("kmeans++", 5), ("optimal", 5)]
+)
+def test_the_squared_error_is_near_that_of_scikit_learn(init, bits, rng):
+    cluster = pytest.importorskip("sklearn.cluster")
+    values = rng.laplace(size=20_000).astype(np.float32)
+    found = squared_error(values, *kmeans.share(values, bits, init))
+    theirs = cluster.KMeans(2**bits, n_init=3, random_state=0).fit(values.astype(np.float64).reshape(-1, 1)).inertia_
+    assert found < 1.15 * theirs

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from dcomp.checkpoint import ARCHITECTURE_KEY, Checkpoint
@@ -15,9 +16,7 @@ from dcomp.learning.architectures.network import PHOTO, Network
 from dcomp.learning.architectures.vgg import VGG16, VGG16Cifar
 from dcomp.learning.factories import call_factory
 from dcomp.learning.tensors import to_numpy, to_torch
-from dcomp.settings import NETWORKS
-
-TORCHVISION = "torchvision:"
+from dcomp.settings.values import TORCHVISION, network_name
 
 
 def _network(make: Callable[..., nn.Module], classes: int, grayscale: bool, size: int, dropout: float) -> Network:
@@ -33,6 +32,18 @@ REGISTRY: dict[str, Network] = {
 }
 
 
+def canonical(architecture: str) -> str:
+    """A network's name as the registry and metadata have it, from one in any case.
+
+    Raises:
+        ArchitectureError: no such name; the nearest one is suggested.
+    """
+    try:
+        return network_name(architecture)
+    except ValueError as error:
+        raise ArchitectureError(str(error)) from error
+
+
 def find(architecture: str) -> Network:
     """The network that `architecture` names.
 
@@ -43,14 +54,13 @@ def find(architecture: str) -> Network:
     Raises:
         ArchitectureError: no such name.
     """
-    if architecture in REGISTRY:
-        return REGISTRY[architecture]
-    if architecture.startswith(TORCHVISION):
+    name = canonical(architecture)
+    if name in REGISTRY:
+        return REGISTRY[name]
+    if name.startswith(TORCHVISION):
         from dcomp.learning.architectures import zoo
 
-        return zoo.find(architecture.removeprefix(TORCHVISION))
-    if ":" not in architecture:
-        raise ArchitectureError(f"no architecture {architecture!r}; there are {', '.join(NETWORKS)}")
+        return zoo.find(name.removeprefix(TORCHVISION))
     return Network(partial(_by_factory, architecture), {"size": PHOTO})
 
 
@@ -76,6 +86,18 @@ def build(architecture: str, arguments: Mapping[str, Any] | None = None) -> nn.M
     return model
 
 
+def outline_of(architecture: str, arguments: Mapping[str, Any] | None = None) -> nn.Module:
+    """Make a network for its names and shapes alone; of one that is known here, the weights take no memory.
+
+    Raises:
+        ArchitectureError: as `build`.
+    """
+    if ":" in architecture and not architecture.startswith(TORCHVISION):
+        return build(architecture, arguments)  # a person's code may not work without values
+    with torch.device("meta"):
+        return build(architecture, arguments)
+
+
 def _by_factory(architecture: str, size: int, **given: object) -> Any:
     return call_factory(architecture, ArchitectureError, **given)
 
@@ -89,7 +111,7 @@ def architecture_of(checkpoint: Checkpoint, override: str | None = None) -> str:
         ArchitectureError: none is named, or one of the user's own code.
     """
     if override:
-        return override
+        return canonical(override)
     named = checkpoint.metadata.get(ARCHITECTURE_KEY)
     if named is None:
         raise ArchitectureError("the checkpoint does not say which architecture it belongs to; add --arch NAME")

@@ -11,9 +11,9 @@ from dcomp.learning.datasets import imagenette, small
 from dcomp.learning.datasets.photos import Storage
 from dcomp.learning.datasets.preprocessing import Preprocessing
 from dcomp.learning.datasets.split import Dataset, MemorySplit, Split
-from dcomp.learning.factories import call_factory
+from dcomp.learning.factories import call_factory, find_factory
 from dcomp.observer import Observer, Silent
-from dcomp.settings import DATA_NAMES
+from dcomp.settings.values import data_name
 
 __all__ = ["Dataset", "Form", "MemorySplit", "Preprocessing", "Split", "load"]
 
@@ -30,6 +30,9 @@ SMALL: dict[str, Callable[[Path], Dataset]] = {
     ),
     "digits": small.digits,
 }
+
+DOWNLOADED = (*(name for name in SMALL if name != "digits"), "imagenette")
+"""Data sets that are looked for in a folder, and downloaded into it."""
 
 
 @dataclass(frozen=True)
@@ -60,26 +63,67 @@ def load(name: str, data_dir: Path | None = None, form: Form | None = None) -> D
 
     Args:
         name: one of `settings.DATA_NAMES`.
-        data_dir: the folder that holds `MNIST/raw` and the like; else `$DCOMP_DATA`, else a cache folder.
+        data_dir: the folder that holds `MNIST/raw`, folders of photos and the like; see `root_of`.
         form: how the network wants the images.
 
     Raises:
         DataError: no such data set, or it cannot be had; then says what to put where.
     """
     form = form or Form()
-    root = data_dir or Path(os.environ.get("DCOMP_DATA") or CACHE).expanduser()
-    family, separator, argument = name.partition(":")
-    if name in SMALL:
-        found = SMALL[name](root)
-    elif family == "imagefolder":
-        return _photos(Path(argument).expanduser(), form)
-    elif family == "imagenette":
-        return _photos(imagenette.folder(argument or "full", root), form)
-    elif separator:
-        found = _from_factory(name)
-    else:
-        raise DataError(f"no data set {name!r}; there are {', '.join(DATA_NAMES)}")
+    check(name, data_dir)
+    name = data_name(name)
+    family, _, argument = name.partition(":")
+    if family == "imagefolder":
+        return _photos(_image_folder(argument, data_dir), form)
+    if family == "imagenette":
+        return _photos(imagenette.folder(argument or "full", root_of(data_dir)), form)
+    root = root_of(data_dir, needed=name in DOWNLOADED)
+    found = SMALL[name](root) if name in SMALL else _from_factory(name)
     return Dataset(*(_in_form(split, name, form) for split in (found.train, found.test)))
+
+
+def check(name: str, data_dir: Path | None = None) -> None:
+    """Find out what can be known of a data set before it is loaded or downloaded.
+
+    Raises:
+        DataError: there is none of this name, or a folder that is named is not there.
+    """
+    try:
+        family, separator, argument = data_name(name).partition(":")
+    except ValueError as error:
+        raise DataError(str(error)) from error
+    root_of(data_dir, needed=family in DOWNLOADED)
+    if family == "imagefolder":
+        _image_folder(argument, data_dir)
+    elif separator and family != "imagenette":
+        find_factory(name, DataError)
+
+
+def root_of(data_dir: Path | None, *, needed: bool = True) -> Path:
+    """The folder of data sets: the one named, else `$DCOMP_DATA`, else a cache folder, which is made when it is needed.
+
+    Raises:
+        DataError: a folder that is named is not there; one that only the environment names may be so if not `needed`.
+    """
+    named = os.environ.get("DCOMP_DATA")
+    root = (data_dir or Path(named or CACHE)).expanduser()
+    if not root.is_dir() and (data_dir is not None or (named and needed)):
+        what = "--data-dir (data_dir)" if data_dir is not None else "$DCOMP_DATA"
+        raise DataError(f"{what}: {root} is no folder; name one that is there, which holds data sets, or will")
+    return root
+
+
+def _image_folder(argument: str, data_dir: Path | None) -> Path:
+    """The folder that `imagefolder:` names, from the current folder, else from the folder of data sets."""
+    path = Path(argument).expanduser()
+    places = [path, root_of(data_dir, needed=False) / path]  # of which an absolute path is both
+    for place in places:
+        if place.is_dir():
+            return place
+    raise DataError(
+        f"{' and '.join(dict.fromkeys(map(str, places)))}: no folder of photos is there; put a folder for each class "
+        "into it, as in train/CLASS/*.jpg and val/CLASS/*.jpg"
+    )
 
 
 def _photos(path: Path, form: Form) -> Dataset:

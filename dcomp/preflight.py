@@ -1,0 +1,134 @@
+"""What can be known of a recipe before its first stage runs: files, devices, data sets, networks and their layers.
+
+All of its mistakes are told at once, so that none shows after hours of training. What a data set holds is known later.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from dcomp import layers, prefixes
+from dcomp.checkpoint import Checkpoint
+from dcomp.compression.choice import Choice, Network
+from dcomp.errors import CheckpointError, DcompError, RecipeError, UsageError
+from dcomp.recipe import Recipe
+from dcomp.settings import DataSettings, PruneSettings, QuantizeSettings, Settings
+from dcomp.tensors import specs_of
+
+CHECKPOINTS = ("distill", "rewind")
+"""Settings that name a checkpoint besides the one that a stage is given."""
+
+Outline = tuple[dict[str, np.ndarray], Network]
+"""Arrays of the shapes of a network's weights, that take no memory, and what it says of their names."""
+
+
+def check(recipe: Recipe, start: Checkpoint | None) -> None:
+    """Look for mistakes in a recipe, beyond those that its reader finds.
+
+    Args:
+        recipe: validated.
+        start: what it starts from, if not from training.
+
+    Raises:
+        DcompError: there is one, or a RecipeError with all of several.
+    """
+    found = _mistakes([*_files(recipe), *_learning(recipe)])
+    try:
+        outline = _outline(recipe, start)
+    except DcompError as error:
+        found.append(error)
+    else:
+        if outline is not None:
+            found += _mistakes(partial(_check_section, *named, outline) for named in recipe.sections)
+    if len(found) == 1:
+        raise found[0]
+    if found:
+        raise RecipeError("\n  ".join([f"the recipe has {len(found)} mistakes:", *map(str, found)]))
+
+
+def _mistakes(looks: Iterable[Callable[[], object]]) -> list[DcompError]:
+    """What the looks raise; what several say is told once."""
+    found: dict[str, DcompError] = {}
+    for look in looks:
+        try:
+            look()
+        except DcompError as error:
+            found.setdefault(str(error), error)
+    return list(found.values())
+
+
+def _files(recipe: Recipe) -> Iterator[Callable[[], object]]:
+    """The checkpoints that sections name, which may be stages before."""
+    before: set[str] = set()
+    for stage, section in recipe.sections:
+        for key in CHECKPOINTS:
+            path = getattr(section, key, None)
+            if path is not None and str(path) not in before:
+                yield partial(_check_file, f"{stage}.{key}", path)
+        before.add(stage)
+
+
+def _check_file(key: str, path: Path) -> None:
+    try:
+        path.open("rb").close()
+    except (OSError, ValueError) as error:
+        what = error.strerror if isinstance(error, OSError) else error
+        raise CheckpointError(f"{key}: no stage before has this name, and cannot read {path}: {what}") from error
+
+
+def _learning(recipe: Recipe) -> Iterator[Callable[[], object]]:
+    """The devices, data sets and folders of all sections that learn or judge."""
+    sections: list[DataSettings] = [section for _, section in recipe.sections if section.epochs]
+    sections += [recipe.eval] if recipe.eval is not None else []
+    if not sections:
+        return
+    from dcomp.learning import datasets
+    from dcomp.learning.devices import choose_device
+
+    for section in sections:
+        yield partial(choose_device, section.device)
+        if section.data is not None:
+            yield partial(datasets.check, section.data, section.data_dir)
+
+
+def _check_section(stage: str, section: Settings, outline: Outline) -> None:
+    """Hold the names and rules of a section against the layers that the network has."""
+    weights, network = outline
+    try:
+        if isinstance(section, PruneSettings):
+            choice = Choice(weights, section.kinds, section, "weights", network)
+            if section.structure == "row":
+                choice.leave_output_out(weights)
+            choice.values()
+        elif isinstance(section, QuantizeSettings):
+            kinds = dict.fromkeys([*layers.WEIGHTS, *section.bits_of_kind])
+            Choice(weights, tuple(kinds), section, "tensor to quantize", network).values()
+    except UsageError as error:
+        raise RecipeError(f"{stage}: {error}") from error
+
+
+def _outline(recipe: Recipe, start: Checkpoint | None) -> Outline | None:
+    """The weights that all sections are given; None if they are known only once a network has been made for them."""
+    if recipe.train is not None:
+        return _of_network(recipe)
+    if start is None or prefixes.common(start.tensors) is not None:
+        return None
+    specs = specs_of(start.tensors).items()
+    weights = {name: np.broadcast_to(np.zeros((), spec.dtype), spec.shape) for name, spec in specs}
+    return weights, {name: name for name in weights}
+
+
+def _of_network(recipe: Recipe) -> Outline:
+    """The shapes of the network that a recipe trains, as arrays that take no memory."""
+    from dcomp.learning.architectures import outline_of, parameters_of
+    from dcomp.learning.architectures.arguments import Arguments
+
+    assert recipe.train is not None  # who asks has looked
+    name = recipe.train.architecture
+    model = outline_of(name, Arguments(name, None, recipe.train).known)
+    state = model.state_dict()
+    zero = np.zeros((), np.float32)
+    floats = {name: np.broadcast_to(zero, tensor.shape) for name, tensor in state.items() if tensor.is_floating_point()}
+    return floats, parameters_of(model)
