@@ -42,6 +42,13 @@ def test_a_result_has_the_bytes_and_the_ratio_of_its_summary(path):
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_a_summary_holds_the_figures_of_a_report(path):
+    report = stages.report(Container.open(path))
+    assert summary_of(path)["sizes"] == report.as_dict()
+    assert report.total.kept_percent == Container.open(path).checkpoint().kept_percent()
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
 def test_a_result_is_within_the_bounds_of_its_recipe(path):
     summary = summary_of(path)
     bounds = recipe.load(CONFIGS / f"{summary['name']}.yaml")

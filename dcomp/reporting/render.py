@@ -10,6 +10,7 @@ from dcomp.curves import Point, Sensitivity, Setting
 from dcomp.front import FIGURES, Ranked
 from dcomp.reporting.outline import Listing, Outline
 from dcomp.reporting.tables import Column, Table
+from dcomp.reporting.text import shown
 
 SHOWN_OF_A_VALUE = 60
 """Characters of a metadata value that are shown."""
@@ -100,7 +101,9 @@ def curves_csv(result: Sensitivity) -> str:
     writer.writerow(("layer", "weights", "setting", "amount", "top1_error", "loss"))
     for curve in result.curves:
         for point in curve.points:
-            writer.writerow((curve.layer, curve.weights, curve.setting, point.amount, point.top1_error, point.loss))
+            writer.writerow(
+                (shown(curve.layer), curve.weights, curve.setting, point.amount, point.top1_error, point.loss)
+            )
     return buffer.getvalue().rstrip("\n")
 
 

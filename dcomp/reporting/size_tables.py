@@ -2,7 +2,6 @@
 
 import csv
 import io
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 
@@ -11,6 +10,7 @@ from dcomp.reporting.paper import Network, Published
 from dcomp.reporting.sizes import Row, SizeReport, by_module, row_dict
 from dcomp.reporting.storage import Storage
 from dcomp.reporting.tables import Column, Table
+from dcomp.reporting.text import shown
 
 BITS_COLUMNS = (
     "weights",
@@ -38,7 +38,7 @@ def show(report: SizeReport) -> None:
     """Print the tables on standard output, and what they do not say."""
     screen.show(*tables(report))
     for remark in remarks(report):
-        sys.stdout.write(f"\n{remark}\n")
+        screen.show_text(f"\n{remark}")
 
 
 def _bits_table(report: SizeReport) -> Table:
@@ -170,5 +170,5 @@ def _csv_line(row: Mapping[str, object]) -> dict[str, object]:
         if isinstance(value, Mapping):
             line |= {f"{key}.{inner}": part for inner, part in value.items()}
         else:
-            line[key] = value
+            line[key] = shown(value) if isinstance(value, str) else value
     return line

@@ -5,6 +5,7 @@ Where a table is too wide, its last columns stand in a table of their own below,
 
 import os
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -101,6 +102,13 @@ def show(*tables: Table) -> None:
             sys.stdout.write(separator)
             _print(part, width)
             separator = "\n"
+
+
+def show_text(text: str) -> None:
+    """Print lines on standard output, broken between words where they are too long."""
+    width = output_width()
+    for line in text.split("\n"):
+        sys.stdout.write((line if width is None else textwrap.fill(line, width)) + "\n")
 
 
 def output_width() -> int | None:

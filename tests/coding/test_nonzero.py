@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dcomp import dtypes
-from dcomp.coding import encoder, lockstep, nonzero, sparse_index
+from dcomp.coding import encoder, lockstep, nonzero, sparse_index, tensor
 from dcomp.coding.level import LEVELS
 from dcomp.coding.nonzero import NonZero
 from dcomp.coding.plain import Raw, Zstd
@@ -96,13 +96,13 @@ def test_zeros_that_another_encoder_has_kept_are_not_counted():
     gaps = np.array([2, 0, 1, 0])
     index = Positions(None, [sparse_index.encode(gaps, sparse_index.plan(gaps))])
     values = Raw(np.array([1.5, 0, -0.0, 2], np.float32).view(np.uint32))
-    tensor = EncodedTensor(np.dtype(np.float32), (8,), index, values)
-    assert nonzero.of_records([tensor]) == [recounted(np.array([0, 0, 1.5, 0, 0, 0, 2, 0]))]
+    record = EncodedTensor(np.dtype(np.float32), (8,), index, values)
+    assert nonzero.of_records([record]) == [recounted(np.array([0, 0, 1.5, 0, 0, 0, 2, 0]))]
 
 
 def test_positions_of_nothing_are_counted():
-    tensor = EncodedTensor(np.dtype(np.float32), (8,), Positions(None, [GapIndex(0)]), Raw(np.zeros(0, np.uint32)))
-    assert nonzero.of_records([tensor]) == [NonZero(0, 0)]
+    record = EncodedTensor(np.dtype(np.float32), (8,), Positions(None, [GapIndex(0)]), Raw(np.zeros(0, np.uint32)))
+    assert nonzero.of_records([record]) == [NonZero(0, 0)]
 
 
 def test_only_what_may_hold_zeros_is_decoded(rng, monkeypatch):
@@ -136,3 +136,28 @@ def test_gaps_of_fixed_width_pay_their_fillers(gaps, bits):
 
 def test_a_gap_of_any_length_has_a_width():
     assert sparse_index.fixed_width_bits(np.array([2**39])) == min(w * (1 + 2**39 // (2**w - 1)) for w in range(1, 42))
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_zeros_of_planes_in_pairs_are_seen_first_and_second(rng, place):
+    array = (1 + rng.random(4000)).astype(np.float32)
+    array[place::2] = 0
+    planes = Planes.encode(dtypes.bit_patterns(array), array.dtype, LEVELS["max"])
+    assert [stream.model.name for stream in planes.planes[0].streams] == ["PAIRS"]
+    assert nonzero.of_records([EncodedTensor(array.dtype, (4000,), None, planes)]) == [recounted(array)]
+
+
+def test_positions_that_keep_all_are_no_gaps():
+    gaps = np.zeros(6, np.int64)
+    index = Positions(None, [sparse_index.encode(gaps, sparse_index.plan(gaps))])
+    values = Raw(np.arange(1, 7, dtype=np.float32).view(np.uint32))
+    record = EncodedTensor(np.dtype(np.float32), (6,), index, values)
+    assert nonzero.of_records([record]) == [NonZero(6, 0)]
+
+
+def test_gaps_of_a_dense_record_with_columns_first_run_along_the_rows():
+    array = np.array([[1, 0, 0, 0, 2], [0, 0, 3, 0, 0], [4, 0, 0, 0, 0]], np.float32)
+    turned = EncodedTensor(array.dtype, array.shape, None, Raw(dtypes.bit_patterns(array.T)), columns_first=True)
+    (decoded,) = tensor.decode([turned])
+    assert decoded.tobytes() == array.tobytes()
+    assert nonzero.of_records([turned]) == [recounted(array)] != [recounted(array.T)]

@@ -1,6 +1,7 @@
 """Where the bytes of a file go adds up to its size, whatever it holds and whoever wrote it."""
 
 import io
+from pathlib import Path
 from zlib import crc32
 
 import numpy as np
@@ -105,3 +106,25 @@ def test_the_header_holds_all_that_stands_before_the_records():
     container = Container(dcomp.save({"w": np.ones(3, np.float32)}, {"key": "value" * 100}))
     report = check(container)
     assert report.storage.header == container.directory.nbytes + 1
+
+
+ROOT = Path(__file__).parents[2]
+CONTAINERS = sorted([*(ROOT / "tests" / "golden").glob("*.dcz"), *(ROOT / "sample_configs" / "results").glob("*.dcz")])
+
+
+@pytest.mark.parametrize("path", CONTAINERS, ids=lambda path: path.name)
+def test_the_split_of_a_file_adds_up(path):
+    assert check(Container.open(path)).file_bytes == path.stat().st_size
+
+
+def test_the_split_of_density_classes_adds_up_and_their_bytes_are_positions(rng):
+    density = np.outer(rng.choice([0.02, 0.5], 200), rng.choice([0.1, 1], 300))
+    array = np.where(rng.random(density.shape) < density, rng.choice([-1, 1, 2], density.shape), 0).astype(np.float32)
+    container = Container(dcomp.save({"w": array}))
+    encoded = container.encoded("w")
+    assert encoded.index.classes is not None
+    (row,) = check(container).rows
+    assert row.index_bytes == len(encoded.index.to_bytes())
+    tables = [stream.table_nbytes for stream in encoded.index.streams]
+    assert row.storage.positions == row.index_bytes - sum(tables)
+    assert row.fillers == sum(cell.fillers for cell in encoded.index.cells)

@@ -105,3 +105,14 @@ def test_what_is_shortened_fits_and_keeps_both_ends(text, width):
     else:
         assert "..." in name
         assert beginning.endswith("...")
+
+
+def test_names_stand_left_and_figures_right(monkeypatch):
+    table = Table([Column("name", "name"), Column("n"), Column("words", "text")])
+    table.add("a", "1", "x")
+    table.add("longer", "1,000", "longer")
+    assert [line.rstrip() for line in printed(monkeypatch, None, table).splitlines()] == [
+        "name       n words",
+        "a          1 x",
+        "longer 1,000 longer",
+    ]

@@ -1,0 +1,82 @@
+"""Every table of the command line fits 60 and 80 columns, whatever it holds."""
+
+import io
+import sys
+
+import numpy as np
+import pytest
+from rich.cells import cell_len
+
+import dcomp
+from dcomp.benchmark import Row
+from dcomp.checkpoint import Checkpoint
+from dcomp.container.reader import Container
+from dcomp.curves import Curve, PlanResult, Point, Sensitivity
+from dcomp.front import Outcome, Ranked
+from dcomp.plan import Plan
+from dcomp.reporting import outline, render, size_tables, sizes, tables
+
+LAYERS = [f"model.layers.{number}.mlp.gate_up_proj.weight" for number in range(5)]
+AMOUNTS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+LARGE = 12_345_678_901
+
+
+def curves(setting):
+    points = tuple(
+        Point(amount if setting == "sparsity" else place + 2, 88.88, 1) for place, amount in enumerate(AMOUNTS)
+    )
+    return tuple(Curve(layer, LARGE, setting, points) for layer in LAYERS)
+
+
+def sensitivity():
+    planned = PlanResult(Plan(dict.fromkeys(LAYERS, 0.9), dict.fromkeys(LAYERS, 3)), 0.5, 0.2, 1.0)
+    return Sensitivity(1.0, 0.1, 100, (*curves("sparsity"), *curves("bits")), planned)
+
+
+def front():
+    values = {"prune.1.target_ratio": "285", "checkpoint": "runs/with/a/rather/long/path/to/a/checkpoint.safetensors"}
+    return [
+        Ranked(Outcome({**values, "seed": str(seed)}, LARGE, 1234.5, 12.34, 1, 0.9, 100), on_front=True)
+        for seed in range(3)
+    ], [*values, "seed"]
+
+
+def checkpoint():
+    return {layer: np.eye(100, 120, dtype=np.float32) * place for place, layer in enumerate(LAYERS)}
+
+
+def stages():
+    names = {"stage": "quantize.2", "file": "quantize.2.safetensors"}
+    figures = {"bytes": LARGE, "kept_percent": 12.345, "top1_error": 98.765, "seconds": 123_456.7}
+    return [{**names, **figures}, {**names, **figures, "stage": "encode", "top1_error": None}]
+
+
+TABLES = {
+    "run": lambda: [render.summary_table(stages(), 9 * LARGE)],
+    "sweep": lambda: [render.front_table(*front())],
+    "bench": lambda: [render.bench_table([Row("safetensors", LARGE, 1.0, 12_345, 23_456)])],
+    "sensitivity": lambda: [render.curve_table(sensitivity(), setting) for setting in ("sparsity", "bits")],
+    "plan": lambda: [render.plan_table(sensitivity())],
+    "inspect": lambda: [
+        render.outline_table(outline.of(Container(dcomp.save(checkpoint())))),
+        render.listing_table(outline.of_checkpoint(Checkpoint(checkpoint()))),
+        render.metadata_table({"dcomp.architecture": "x" * 200}),
+    ],
+    "report": lambda: size_tables.tables(sizes.measure(Container(dcomp.save(checkpoint())))),
+}
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_fits_and_shows_every_figure_and_every_word(monkeypatch, name, columns):
+    for table in TABLES[name]():
+        out = io.StringIO()
+        monkeypatch.setattr(sys, "stdout", out)
+        monkeypatch.setenv("COLUMNS", str(columns))
+        tables.show(table)
+        assert max(map(cell_len, out.getvalue().splitlines())) <= columns
+        words = out.getvalue().split()
+        for column, cells in zip(table.columns, zip(*table.rows, strict=True), strict=True):
+            assert set(column.title.split()) <= set(words)
+            if column.kind in ("figure", "text"):
+                assert {word for cell in cells for word in cell.split()} <= set(words)
