@@ -104,3 +104,8 @@ def test_a_directory_is_compressed_where_that_is_smaller():
     short = layout.write_header({}, [entry])
     assert (short[5], layout.write_header({}, alike)[5]) == (0, 1)
     assert len(short) == 4 + 2 + 1 + 4 + 1 + 1 + 2 + 1 + 1 + 1 + 1 + 4
+
+
+def test_without_workers_all_is_encoded_in_this_process(monkeypatch):
+    monkeypatch.setattr(writer.parallel, "results", lambda *_: pytest.fail("another process was asked"))
+    assert Container(written({"a": np.ones(3), "b": np.arange(9)})).names == ["a", "b"]
