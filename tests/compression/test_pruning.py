@@ -90,3 +90,8 @@ def test_weights_that_a_threshold_has_pruned_do_not_raise_it(lenet_like):
     held = {name: np.where(mask, lenet_like.tensors[name], 0) for name, mask in first.items()}
     second = pruning.masks_at(2, held)
     assert all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def test_at_once_a_schedule_comes_to_its_end(lenet_like):
+    settings = PruneSettings(sparsity=0.5, schedule="gradual", until=3, **RETRAINING)
+    assert sum(map(zeros, Pruning(lenet_like.tensors, settings).at_once().values())) == 133_100

@@ -1,5 +1,6 @@
 import io
 import re
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -7,9 +8,11 @@ import pytest
 import dcomp
 from dcomp.checkpoint import Checkpoint
 from dcomp.coding.level import LEVELS
-from dcomp.container import writer
+from dcomp.container import layout, writer
+from dcomp.container.layout import Entry
 from dcomp.container.reader import Container
 from dcomp.errors import ContainerError, LimitError
+from dcomp.tensors import Spec
 
 
 def opened(tensors, level="default"):
@@ -80,6 +83,14 @@ def test_what_an_error_says_is_needed_is_enough_and_a_byte_less_is_not(rng, read
     assert needed == sorted(set(needed))
     with pytest.raises(LimitError):
         read(container, max_memory=needed[-1] - 1)
+
+
+def test_where_no_limit_is_given_it_is_eight_gibibytes():
+    record, spec = b"\x01\x00", Spec(np.dtype(np.int8), ((8 << 30) + 1,))
+    container = Container(layout.write_header({}, [Entry("w", spec, len(record), crc32(record))]) + record)
+    for read in (container.decode, lambda: container.csr("w"), lambda: container.checkpoint().tensors["w"]):
+        with pytest.raises(LimitError, match=r"more than the limit of 8,589,934,592; max_memory"):
+            read()
 
 
 def test_what_cannot_be_opened_is_named(tmp_path):

@@ -87,7 +87,7 @@ def test_a_directory_comes_back_from_the_header(rng):
     tensors = {f"w{i}": rng.normal(size=(2, 3 + i)) for i in range(3)} | {"scalar": np.float32(1) + np.zeros(())}
     tensors["tied"] = tensors["w1"].reshape(8)
     data = written(tensors, {"a": "b"})
-    directory = layout.read_header(memoryview(data))
+    directory = Container(data).directory
     assert (directory.metadata, [entry.name for entry in directory.entries]) == ({"a": "b"}, list(tensors))
     assert [entry.spec.shape for entry in directory.entries] == [array.shape for array in tensors.values()]
     assert [entry.tied_to for entry in directory.entries] == [None, None, None, None, "w1"]
@@ -98,9 +98,14 @@ def test_a_directory_comes_back_from_the_header(rng):
 
 
 def test_a_directory_is_compressed_where_that_is_smaller():
-    entry = layout.read_header(memoryview(written({"w": np.ones(3)}))).entries[0]
+    entry = Container(written({"w": np.ones(3)})).directory.entries[0]
     alike = [replace(entry, name=f"a.long.name.of.layer.{i}.weight") for i in range(40)]
     assert len(layout.write_header({}, alike)) < 40 * 25
     short = layout.write_header({}, [entry])
     assert (short[5], layout.write_header({}, alike)[5]) == (0, 1)
     assert len(short) == 4 + 2 + 1 + 4 + 1 + 1 + 2 + 1 + 1 + 1 + 1 + 4
+
+
+def test_without_workers_all_is_encoded_in_this_process(monkeypatch):
+    monkeypatch.setattr(writer.parallel, "results", lambda *_: pytest.fail("another process was asked"))
+    assert Container(written({"a": np.ones(3), "b": np.arange(9)})).names == ["a", "b"]

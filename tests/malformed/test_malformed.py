@@ -87,8 +87,11 @@ CASES = {
         container(entry(shape=(1 << 30, 1 << 30))),
         "tensor 'w' has the shape (1073741824, 1073741824), more than",
     ),
-    "a record beyond the file": (container(entry(size=6)), "should have 29 bytes and has 28"),
-    "bytes after the last record": (container(entry(), records=RAW_RECORD + b"x"), "should have 28 bytes and has 29"),
+    "a record beyond the file": (container(entry(size=6)), "should have 29 bytes and has 28: it is cut short"),
+    "bytes after the last record": (
+        container(entry(), records=RAW_RECORD + b"x"),
+        "should have 28 bytes and has 29: something was added to it",
+    ),
     "another record": (container(entry(), records=b"\x00abcX"), "tensor 'w': its checksum does not match"),
     "tied to itself": (container(entry(), tied("v", 1)), "tensor 'v' is tied to entry 1, which is none before it"),
     "tied to a tied one": (container(entry(), tied("v", 0), tied("u", 1)), "tensor 'u' is tied to entry 1, which is"),

@@ -139,9 +139,9 @@ def test_values_are_scaled_by_a_power_of_two_to_between_one_and_two():
     assert (scale, sample.values.tolist(), sample.counts.tolist()) == (4, [-1.25, 0.75], [1, 2])
 
 
-def test_means_weigh_values_by_how_often_they_occur():
-    sample = Sample(np.array([1.0, 2.0, 7.0]), np.array([3, 1, 2]))
-    assert sample.means(np.array([0, 2, 2, 3]), empty=np.array([-1.0, -2.0, -3.0])).tolist() == [1.25, -2, 7]
+def test_a_mean_weighs_values_by_how_often_they_occur():
+    codebook, codes = kmeans.share(np.repeat([1.0, 2.0, 10.0], [3, 1, 2]), 1)
+    assert (codebook.tolist(), codes.tolist()) == ([1.25, 10], [0, 0, 0, 0, 1, 1])
 
 
 def test_centroids_by_density_are_quantiles_of_the_values_with_their_counts(rng):
