@@ -102,7 +102,7 @@ def test_a_terminal_keeps_every_line_that_a_pipe_shows_and_no_bar(trained, tmp_p
 
 def test_one_line_says_how_many_threads_were_chosen_and_one_which_epoch_was_kept(trained):
     lines = left_on_screen(trained)
-    assert lines.count("1 thread computes, enough for a small network; see --threads") == 1
+    assert lines.count("1 thread computes: enough for a small network; see --threads") == 1
     assert len([line for line in lines if re.match(r"epoch [12] of 2 kept: lowest validation error \d", line)]) == 1
 
 
