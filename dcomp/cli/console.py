@@ -121,7 +121,9 @@ class Terminal:
         """Show one line in place of the one before; where no terminal is, nothing."""
         self.finished()
         if self._console.is_terminal:
-            self._progress = Progress(*columns, console=self._console, transient=True, expand=total is not None)
+            self._progress = Progress(
+                *columns, console=self._console, transient=True, expand=total is not None, redirect_stdout=False
+            )
             self._task = self._progress.add_task(self._named(head), total=total, figures="")
             self._progress.start()
 
