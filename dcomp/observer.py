@@ -72,7 +72,7 @@ class Kept:
         if not self.epoch:
             return f"no epoch kept: the network before has the lowest validation error {self.val_error:.2f} %"
         among = f" of epochs {self.first} to {self.epochs}" if self.first > 1 else ""
-        by_loss = ", and the lowest loss at that error" if self.tied else ""
+        by_loss = ", then loss" if self.tied else ""
         kept = f"epoch {self.epoch} of {self.epochs} kept"
         return f"{kept}: lowest validation error {self.val_error:.2f} %{among}{by_loss}"
 
@@ -82,8 +82,7 @@ class Kept:
         if not 0 < self.val_examples < FEW or self.first == self.epochs:
             return None
         examples = "1 validation example" if self.val_examples == 1 else f"{self.val_examples} validation examples"
-        points = 100 / self.val_examples
-        return f"warning: {examples} chose the epoch, one is {points:.1f} points of error; try a larger --val-split"
+        return f"warning: only {examples} chose it (one is {100 / self.val_examples:.1f} %): raise --val-split"
 
 
 class Observer(Protocol):

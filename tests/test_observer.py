@@ -15,7 +15,7 @@ KEPT = Kept(7, 10, 1, 1.234, 4800, tied=False)
         (KEPT, "epoch 7 of 10 kept: lowest validation error 1.23 %"),
         (
             replace(KEPT, first=6, tied=True),
-            "epoch 7 of 10 kept: lowest validation error 1.23 % of epochs 6 to 10, and the lowest loss at that error",
+            "epoch 7 of 10 kept: lowest validation error 1.23 % of epochs 6 to 10, then loss",
         ),
         (replace(KEPT, epoch=0), "no epoch kept: the network before has the lowest validation error 1.23 %"),
         (
@@ -29,11 +29,10 @@ def test_it_is_said_which_epoch_was_kept_and_why(kept, reason):
 
 
 def test_a_choice_by_few_examples_has_a_warning():
-    assert replace(KEPT, val_examples=8).warning == (
-        "warning: 8 validation examples chose the epoch, one is 12.5 points of error; try a larger --val-split"
-    )
+    eight = "warning: only 8 validation examples chose it (one is 12.5 %): raise --val-split"
+    assert replace(KEPT, val_examples=8).warning == eight
     assert replace(KEPT, val_examples=99).warning is not None
-    assert replace(KEPT, val_examples=1).warning.startswith("warning: 1 validation example chose")
+    assert replace(KEPT, val_examples=1).warning.startswith("warning: only 1 validation example chose")
 
 
 @pytest.mark.parametrize(

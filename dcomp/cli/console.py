@@ -68,8 +68,9 @@ class Terminal:
     def stepped(self, done: int, loss: float, accuracy: float) -> None:
         """Move the bar."""
         if self._progress is not None:
-            batch = done - max(self._epoch - 1, 0) * self._steps_per_epoch
-            figures = f"batch {batch}/{self._steps_per_epoch}  loss {loss:.3f}  error {100 * (1 - accuracy):.1f} %"
+            batch = done - (self._epoch - 1) * self._steps_per_epoch
+            counted = f"{'batch ' if self._epochs else ''}{batch}/{self._steps_per_epoch}"
+            figures = f"{counted}  loss {loss:.3f}  error {100 * (1 - accuracy):.1f} %"
             self._progress.update(self._task, completed=done, figures=figures)
 
     def finished_epoch(self, record: EpochRecord) -> None:
@@ -121,7 +122,9 @@ class Terminal:
         """Show one line in place of the one before; where no terminal is, nothing."""
         self.finished()
         if self._console.is_terminal:
-            self._progress = Progress(*columns, console=self._console, transient=True, expand=total is not None)
+            self._progress = Progress(
+                *columns, console=self._console, transient=True, expand=total is not None, redirect_stdout=False
+            )
             self._task = self._progress.add_task(self._named(head), total=total, figures="")
             self._progress.start()
 

@@ -57,9 +57,10 @@ def choose_threads(asked: int | None, model: nn.Module, images: Tensor, observer
     if multiplications(model, images) <= SMALL:
         count, reason = 1, "enough for a small network"
     else:
-        count, reason = processors.free(), f"as many as are free of {processors.processors()} processors"
+        count = processors.free()
+        reason = f"{count} of {processors.processors()} processors {'is' if count == 1 else 'are'} free"
     torch.set_num_threads(count)
-    text = f"{count} thread{'s' if count > 1 else ''} compute{'s' if count == 1 else ''}, {reason}; see --threads"
+    text = f"{count} thread{' computes' if count == 1 else 's compute'}: {reason}; see --threads"
     if text not in _told:
         _told.add(text)
         observer.note(text)

@@ -15,6 +15,9 @@ CONTROL = re.compile(r"\x1b\[(?P<number>[0-9;?]*)(?P<kind>[A-Za-z])")
 PART = re.compile(rf"{CONTROL.pattern}|[\r\n]|[^\x1b\r\n]+")
 TRAIN = ["train", "lenet300", "--data", "digits", "--epochs", "2", "--device", "cpu"]
 
+UNSET = ("COLUMNS", "LINES", "NO_COLOR", "OMP_NUM_THREADS")
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in UNSET}
+
 SWEEP = """
 name: tiny
 data: digits
@@ -28,13 +31,12 @@ def on_a_terminal(*arguments, folder):
     """Run a command whose standard error is a terminal; what came there, and its exit code."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, COLUMNS, 0, 0))
-    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
     process = subprocess.Popen(
         [sys.executable, "-m", "dcomp", *arguments],
         cwd=folder,
         stdout=subprocess.DEVNULL,
         stderr=theirs,
-        env={**environment, "TERM": "xterm"},
+        env={**ENVIRONMENT, "TERM": "xterm"},
     )
     os.close(theirs)
     received = b""
@@ -92,11 +94,16 @@ def test_the_first_seconds_say_what_is_being_done(trained):
 
 
 def test_a_terminal_keeps_every_line_that_a_pipe_shows_and_no_bar(trained, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "dcomp", *TRAIN, "--batch-size", "16"], cwd=tmp_path, capture_output=True, text=True
-    )
+    command = [sys.executable, "-m", "dcomp", *TRAIN, "--batch-size", "16"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=ENVIRONMENT)
     assert done.stderr.count("\n") >= 3
     assert left_on_screen(trained) == done.stderr.splitlines()
+
+
+def test_one_line_says_how_many_threads_were_chosen_and_one_which_epoch_was_kept(trained):
+    lines = left_on_screen(trained)
+    assert lines.count("1 thread computes: enough for a small network; see --threads") == 1
+    assert len([line for line in lines if re.match(r"epoch [12] of 2 kept: lowest validation error \d", line)]) == 1
 
 
 def test_quiet_is_silent_on_a_terminal_too(tmp_path):
@@ -115,6 +122,9 @@ def test_a_sweep_shows_the_points_that_are_done_and_those_that_run(tmp_path):
     (tmp_path / "tiny.yaml").write_text(SWEEP)
     received, code = on_a_terminal("sweep", "tiny.yaml", "--set", "seed=3,4", "--out", "out", folder=tmp_path)
     assert code == 0, received
+    assert re.match(
+        r"1 run at a time, on (1 thread|up to \d+ threads): \d+ of \d+ processors are free", shown(received)
+    )
     for done, running in ((0, "seed=3"), (1, "seed=4")):
         assert re.search(rf"{done} of 2 points .* running {running} ", shown(received))
     assert not any("points" in line and "running" in line for line in left_on_screen(received))

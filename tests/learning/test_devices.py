@@ -46,6 +46,7 @@ def nobody_said(monkeypatch):
     before = torch.get_num_threads()
     monkeypatch.delenv(processors.THREADS, raising=False)
     monkeypatch.setattr(processors, "_free", 3)
+    monkeypatch.setattr(processors, "processors", lambda: 4)
     monkeypatch.setattr(devices, "_told", set())
     yield
     torch.set_num_threads(before)
@@ -64,8 +65,8 @@ def test_a_small_network_computes_on_one_thread_and_a_large_one_on_those_that_ar
     notes = Notes()
     assert [chosen(None, model, notes) for model in (SMALL, LARGE, LARGE)] == [1, 3, 3]
     assert notes.lines == [
-        "1 thread computes, enough for a small network; see --threads",
-        f"3 threads compute, as many as are free of {processors.processors()} processors; see --threads",
+        "1 thread computes: enough for a small network; see --threads",
+        "3 threads compute: 3 of 4 processors are free; see --threads",
     ]
 
 
