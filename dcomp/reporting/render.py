@@ -5,6 +5,7 @@ import io
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple
+from itertools import islice
 from typing import Any
 
 from rich.console import Console
@@ -22,6 +23,9 @@ FILE_WIDTH = 160
 
 SHOWN_OF_A_VALUE = 60
 """Characters of a metadata value that are shown."""
+
+SHOWN_TENSORS, SHOWN_KEYS = 5000, 1000
+"""Lines of tensors and of metadata in the tables of `inspect`; rich takes a millisecond for each."""
 
 COLUMNS = (
     "layer",
@@ -89,11 +93,13 @@ def paper_table(report: SizeReport) -> Table | None:
 def outline_table(outline: Outline) -> Table:
     """A line for each tensor of a container, its header, and the whole file."""
     table = _figures(("tensor", "dtype", "shape", "encoding"), ("dense bytes", "bytes", "ratio", "offset", "CRC-32"))
-    for line in outline.tensors:
+    for line in outline.tensors[:SHOWN_TENSORS]:
         shape = " x ".join(map(str, line.shape)) or "scalar"
         ratio, offset = (f"{line.ratio:.2f}x", f"{line.offset:,}") if line.ratio is not None else ("", "")
         figures = [f"{line.dense_bytes:,}", f"{line.bytes:,}", ratio, offset, line.crc]
         table.add_row(_shown(line.name), line.dtype, shape, _shown(line.encoding), *figures)
+    if (hidden := len(outline.tensors) - SHOWN_TENSORS) > 0:
+        table.add_row(f"and {hidden:,} more; --json lists all", *[""] * 8)
     table.add_row("header, metadata", "", "", "", "", f"{outline.header_bytes:,}", "", "0", "", end_section=True)
     words = ("whole file", "", "", f"version {outline.version}")
     sizes = (f"{outline.dense_bytes:,}", f"{outline.file_bytes:,}", f"{outline.ratio:.2f}x")
@@ -107,9 +113,11 @@ def metadata_table(metadata: Mapping[str, str]) -> Table:
     table.add_column("metadata", overflow="fold")
     table.add_column("bytes", justify="right", no_wrap=True)
     table.add_column("value", no_wrap=True, overflow="ellipsis")
-    for key, value in metadata.items():
+    for key, value in islice(metadata.items(), SHOWN_KEYS):
         short = value if len(value) <= SHOWN_OF_A_VALUE else f"{value[:SHOWN_OF_A_VALUE]}..."
         table.add_row(_shown(key), f"{len(value.encode()):,}", _shown(short))
+    if (hidden := len(metadata) - SHOWN_KEYS) > 0:
+        table.add_row(f"and {hidden:,} more; --json lists all", "", "")
     return table
 
 
