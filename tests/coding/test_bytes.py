@@ -44,8 +44,8 @@ def _down(rng):
     return kept(rng, shared(rng, (20, 240), 5), 0.25).repeat(8, axis=0)
 
 
-def _walk(rng):
-    return np.cumsum(rng.integers(-1, 2, (50, 300)), axis=1) % 50 + 1
+def _walk(rng, rows=50, columns=300):
+    return np.cumsum(rng.integers(-1, 2, (rows, columns)), axis=1) % 50 + 1
 
 
 def _zeros_of_both_signs(rng):
@@ -83,6 +83,7 @@ FIXTURES = {
     "a bias": lambda rng: bell(rng, (10,)).astype(np.float32),
     "a scalar": lambda rng: np.array(3, np.int64),
     "empty": lambda rng: np.zeros((3, 0), np.float16),
+    "large, neighbours that resemble each other": lambda rng: _walk(rng, 300, 900).astype(np.int32) - 1,
     "large": lambda rng: kept(rng, shared(rng, (600, 500), 15), 0.2),
 }
 
@@ -116,7 +117,12 @@ TABLE: dict[str, tuple[tuple[int, str], ...]] = {
     "a bias": ((41, "cb94b848e4ca"), (41, "cb94b848e4ca"), (41, "cb94b848e4ca")),
     "a scalar": ((9, "5808c92598bb"), (9, "5808c92598bb"), (9, "5808c92598bb")),
     "empty": ((1, "6e340b9cffb3"), (1, "6e340b9cffb3"), (1, "6e340b9cffb3")),
-    "large": ((54916, "c8fa34584db2"), (54916, "c8fa34584db2"), (54916, "c8fa34584db2")),
+    "large, neighbours that resemble each other": (
+        (121531, "c20b8f0db99b"),
+        (88920, "99f895ea5c1d"),
+        (80655, "846e939148bd"),
+    ),
+    "large": ((55025, "20d14cdfa546"), (55025, "20d14cdfa546"), (55007, "224efa0cf01c")),
 }
 """Of each fixture the record's size and the start of its SHA-256: fast, default, max."""
 

@@ -83,6 +83,14 @@ def test_tensors_of_one_value_are_not_tied(lenet_like):
     assert [zeros(array) for array in pruned.values()] == [3] * 5
 
 
+@pytest.mark.parametrize(("last", "chosen"), [(1, [("words",), ("fc",), ("out",)]), (2, [("words", "out"), ("fc",)])])
+def test_tensors_of_the_same_bytes_are_tied_unless_all_their_elements_are_alike(tied, last, chosen):
+    words = np.ones((20, 10), np.float32)
+    words[-1, -1] = last
+    alike = tied.replaced({"words": words, "out": words.copy()})
+    assert choice.Choice(alike.tensors, ("linear",), PruneSettings(sparsity=0.5), "weights").aliases == chosen
+
+
 def test_weights_that_are_equal_by_chance_are_two_where_the_network_has_two(tied):
     network = {name: name for name in tied.tensors}
     assert sharing.bits_of(tied.tensors, QuantizeSettings(fc_bits=3), Silent(), network).keys() == {
