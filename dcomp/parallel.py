@@ -119,7 +119,8 @@ def _work(tasks: Sequence[Task], queue: IO[bytes], connection: Connection) -> No
             try:
                 parts, status = list(tasks[int.from_bytes(number, "little")]()), OK
             except Exception as error:
-                parts, status = [type(error).__name__.encode(), str(error).encode()], FAILED
+                text = str(error) or type(error).__name__
+                parts, status = [type(error).__name__.encode(), text.encode(errors="replace")], FAILED
             connection.send_bytes(number + status + len(parts).to_bytes(4, "little"))
             for part in parts:
                 connection.send_bytes(part)

@@ -3,10 +3,10 @@ import os
 import numpy as np
 import pytest
 
-import dcomp
-from dcomp import parallel
+from dcomp import parallel, save
 from dcomp.checkpoint import Checkpoint
 from dcomp.container import writer
+from dcomp.container.reader import Container
 from dcomp.errors import CheckpointError, DcompError
 from dcomp.files import Counted
 
@@ -39,6 +39,28 @@ def test_an_error_in_a_worker_is_the_error():
         list(parallel.results([lambda: [b"fine"], fail], 2))
 
 
+@pytest.mark.parametrize(("error", "text"), [(MemoryError(), "MemoryError"), (ValueError("\ud800"), "\\?")])
+def test_an_error_of_any_kind_in_a_worker_is_told(error, text):
+    def task():
+        raise error
+
+    with pytest.raises(DcompError, match=text):
+        list(parallel.results([task, lambda: [b"fine"]], 2))
+
+
+def test_a_damaged_container_is_one_error_in_any_number_of_processes(rng, tmp_path, dcomp):
+    tensors = {f"w{i}": rng.normal(size=(i + 1) * 500).astype(np.float32) for i in range(9)}
+    data = bytearray(save(tensors))
+    data[Container(bytes(data)).entries["w4"].offset + 9] ^= 1
+    path = tmp_path / "damaged.dcz"
+    path.write_bytes(data)
+    for workers in (1, 2, 4):
+        code, out, err = dcomp("encode", path, "-o", tmp_path / "again.dcz", "-T", workers, "-q")
+        assert (code, out) == (1, "")
+        assert err == "error: tensor 'w4': its checksum does not match, the file is damaged\n"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["damaged.dcz"]
+
+
 def test_a_worker_that_is_killed_is_an_error_and_no_hang():
     with pytest.raises(DcompError, match="was killed"):
         list(parallel.results([lambda: os.kill(os.getpid(), 9), lambda: os.kill(os.getpid(), 9)], 2))
@@ -52,7 +74,7 @@ def test_the_bytes_are_the_same_whatever_the_number_of_workers(rng):
         stream = Bytes()
         writer.write(Checkpoint(tensors, {"a": "b"}), stream, workers=workers)
         made.append(stream.data)
-    assert made[0] == made[1] == made[2] == dcomp.save(tensors, {"a": "b"})
+    assert made[0] == made[1] == made[2] == save(tensors, {"a": "b"})
 
 
 def test_there_may_be_more_tasks_than_a_pipe_holds():

@@ -90,6 +90,15 @@ def test_what_differs_is_named(checkpoint, data, change, words):
         verify(Container(data), change(checkpoint))
 
 
+def test_every_damaged_tensor_is_named_and_so_are_those_tied_to_it(checkpoint):
+    data = dcomp.save({**checkpoint.tensors, "tied": checkpoint.tensors["a"]})
+    with pytest.raises(ChecksumError) as caught:
+        verify(Container(with_damage(data, "a", "c")))
+    texts = str(caught.value).split("; ")
+    assert [text.split("'")[1] for text in texts] == ["a", "c", "tied"]
+    assert texts[2] == "tensor 'tied' has the bytes of 'a'"
+
+
 def test_a_tensor_beyond_the_memory_limit_is_one_error(data):
     with pytest.raises(LimitError, match="--max-memory"):
         verify(Container(data), max_memory=10)

@@ -23,6 +23,9 @@ CLOSE = 1.15
 TRIED_BOTH = 1 << 20
 """With and without positions are both tried where estimates are closer than this factor, in tensors up to this size."""
 
+BAND, TALL = 1 << 17, 64
+"""Elements of a band of a matrix, and its rows at least, by which an exhaustive search judges ways for a larger one."""
+
 
 def encode(array: np.ndarray, level: Level = DEFAULT) -> EncodedTensor:
     """Find the zeros and the shared values of an array and code it in few bytes."""
@@ -60,6 +63,8 @@ class _Ways:
         count = int(np.count_nonzero(patterns))
         if count == patterns.size or (count > NEARLY_DENSE * patterns.size and not self.level.exhaustive):
             return self._dense(values.find_codes(patterns, self.dtype, self.level) or patterns)
+        if self.level.exhaustive and patterns.size > 2 * BAND:
+            return self._judged_by_a_band(patterns)
         kept = _Kept.find(patterns, self.dtype, self.level)
         if not kept.gaps.size:
             return EncodedTensor(self.dtype, self.shape, Positions(None, [sparse_index.GapIndex(0)]), Raw(patterns[:0]))
@@ -73,6 +78,27 @@ class _Ways:
             del kept
             made = min(made, self._turned(patterns, matrix), key=lambda made: made.nbytes)
         return made
+
+    def _judged_by_a_band(self, patterns: np.ndarray) -> EncodedTensor:
+        """The way that does best on a band of a large tensor."""
+        matrix = matrix_of(self.shape, columns_first=False)
+        band = _band(patterns.reshape(matrix))
+        on_band = _Ways(self.dtype, band.shape, self.level)
+        ways = [(sparse, turned) for turned in (False, True)[: min(matrix)] for sparse in (True, False)]
+        sizes = [on_band._way(band.reshape(-1), *way).nbytes for way in ways]
+        return self._or_zstd(self._way(patterns, *ways[sizes.index(min(sizes))]), patterns)
+
+    def _way(self, patterns: np.ndarray, sparse: bool, turned: bool) -> EncodedTensor:
+        """One way: with positions or without, columns first or not."""
+        matrix = matrix_of(self.shape, columns_first=turned)
+        if turned:
+            patterns = np.ascontiguousarray(patterns.reshape(matrix[::-1]).T).reshape(-1)
+        if sparse and patterns.any():
+            kept = _Kept.find(patterns, self.dtype, self.level)
+            made = self._sparse(positions.plan(kept.gaps, matrix, self.level), kept.values)
+        else:
+            made = self._dense(values.find_codes(patterns, self.dtype, self.level) or patterns)
+        return EncodedTensor(made.dtype, made.shape, made.index, made.values, columns_first=turned)
 
     def _turned(self, patterns: np.ndarray, matrix: Shape) -> EncodedTensor:
         """The best way with columns first."""
@@ -128,6 +154,15 @@ class _Ways:
         limit = made.nbytes - 1
         frame = Zstd.smaller(patterns, limit, self.level.zstd, exhaustive=self.level.exhaustive)
         return made if frame is None else EncodedTensor(self.dtype, self.shape, None, frame)
+
+
+def _band(matrix: np.ndarray) -> np.ndarray:
+    """A part of a matrix, from its middle: whole rows, or parts of some below each other where rows are long."""
+    rows, columns = matrix.shape
+    height = min(rows, max(TALL, BAND // columns))
+    width = min(columns, BAND // height)
+    top, left = (rows - height) // 2, (columns - width) // 2
+    return np.ascontiguousarray(matrix[top : top + height, left : left + width])
 
 
 def _estimates(found: Codes, position_bits: float, zeros: int) -> tuple[float, float]:

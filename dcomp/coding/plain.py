@@ -26,6 +26,12 @@ LARGE = 1 << 20
 SURELY, PERHAPS = 0.97, 1.1
 """What a sample has to promise, of the size to beat: of so many bytes a gain, of fewer about the same size."""
 
+PROBE_LEVEL, PROBE_WINDOW = 1, 23
+"""How all bytes are compressed fast, to see what is worth a high level: far repetitions show nowhere else."""
+
+PROBABLY = 0.99
+"""What the probe has to promise, of the size to beat."""
+
 Symbols = Iterator[np.ndarray]
 Buffer = bytes | memoryview
 
@@ -131,15 +137,32 @@ class Zstd:
     def smaller(cls, patterns: np.ndarray, limit: int, level: int, *, exhaustive: bool = False) -> "Zstd | None":
         """A frame of the patterns if it takes fewer bytes than `limit`; of many bytes, some are tried first."""
         data = patterns.view(np.uint8)
-        if not exhaustive and data.size > 2 * SAMPLE:
-            sample = sampled(data)
-            promised = len(_compressor(1).compress(sample.data)) / sample.size
-            if promised > NOISE or promised * data.size > limit * (PERHAPS if data.size < LARGE else SURELY):
-                return None
+        if data.size > 2 * SAMPLE and not (_probed if exhaustive else _promising)(data, limit, level):
+            return None
         if not exhaustive and data.size < SMALL:
             level = min(level, SMALL_LEVEL)
         made = cls(_compressor(level).compress(data.data), patterns.size, patterns.itemsize)
         return made if made.nbytes < limit else None
+
+
+def _promising(data: np.ndarray, limit: int, level: int) -> bool:
+    """Whether some of the bytes come out small enough for all of them to take fewer than `limit`."""
+    sample = sampled(data)
+    promised = len(_compressor(1).compress(sample.data)) / sample.size
+    return promised <= NOISE and promised * data.size <= limit * (PERHAPS if data.size < LARGE else SURELY)
+
+
+def _probed(data: np.ndarray, limit: int, level: int) -> bool:
+    """Whether all bytes at a low level, and what a sample gains by `level`, promise fewer than `limit`."""
+    sample = sampled(data)
+    gain = len(_compressor(level).compress(sample.data)) / len(_compressor(PROBE_LEVEL).compress(sample.data))
+    probe = zstandard.ZstdCompressor(compression_params=_probe_parameters())
+    return gain * len(probe.compress(data.data)) < PROBABLY * limit
+
+
+@cache
+def _probe_parameters() -> zstandard.ZstdCompressionParameters:
+    return zstandard.ZstdCompressionParameters.from_level(PROBE_LEVEL, window_log=PROBE_WINDOW, enable_ldm=True)
 
 
 @cache

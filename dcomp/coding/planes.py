@@ -17,8 +17,9 @@ from dcomp.coding.stream import Stream
 from dcomp.coding.wire import Cursor
 from dcomp.errors import ContainerError
 
+SURE_NOISE = 7.99
 NOISE = 7.95
-"""A sample of a plane with more bits a byte than this is not worth a code."""
+"""A sample of a plane with more bits a byte than this is surely not worth a code, or probably not."""
 
 WORTH_ITS_TIME = 0.9
 """A stream of a plane has to be smaller by this factor than a form that decodes several times as fast."""
@@ -206,7 +207,8 @@ def _smallest_plane(plane: np.ndarray, level: Level) -> Plane:
         fast = (Bits.encode(plane) if letters <= 2 else None) or Zstd.of_literals(plane)
         if fast.nbytes < size:
             best, size, gain = fast, fast.nbytes, WORTH_ITS_TIME
-    if level.exhaustive or not (is_noise or promise * plane.size > 8 * gain * size):
+    try_all = level.exhaustive and (plane.size < SAMPLE or promise <= SURE_NOISE)
+    if try_all or not (is_noise or promise * plane.size > 8 * gain * size):
         coded = Huffman(huffman.encode(plane, 256))
         if coded.nbytes < gain * size:
             best, size = coded, coded.nbytes

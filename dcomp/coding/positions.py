@@ -24,8 +24,11 @@ CELL_BITS = 64
 PROPOSALS = 2
 """Proposals of classes that are coded, of those that promise something."""
 
-UNEVEN = 0.03
-"""Classes are tried where the densities' relative variance is above this: then they may save about a hundredth."""
+UNEVEN, SLIGHTLY_UNEVEN = 0.03, 0.005
+"""Classes are tried where the densities' relative variance is above this: a hundredth may be saved, or a little."""
+
+TRIED_IN_FULL = 1 << 15
+"""Kept elements up to which an exhaustive search tries classes that promise nothing."""
 
 SAMPLED_GAPS = 1 << 15
 """Kept elements that are looked at to choose the order."""
@@ -171,10 +174,11 @@ def plan(gaps: np.ndarray, shape: Shape, level: Level) -> Plan:
     if not level.classes or gaps.size < WORTH_CLASSES or min(shape) == 1:
         return best
     positions = sparse_index.positions_of(gaps)
-    if not level.exhaustive and not _uneven(positions, shape):
+    try_all = level.exhaustive and gaps.size <= TRIED_IN_FULL
+    if not try_all and _unevenness(positions, shape) <= (SLIGHTLY_UNEVEN if level.exhaustive else UNEVEN):
         return best
     for bits, classes in density.proposals(positions, shape, level.classes)[:PROPOSALS]:
-        if bits + CELL_BITS * classes.cells < best.bits or level.exhaustive:
+        if bits + CELL_BITS * classes.cells < best.bits or try_all:
             made = _plan_cells(positions, classes)
             best = min(best, made, key=lambda made: made.bits)
     return best
@@ -189,13 +193,13 @@ def _plan_cells(positions: np.ndarray, classes: Classes) -> Plan:
     return Plan(classes, order, gaps, plans, of_classes + cells_bits)
 
 
-def _uneven(positions: np.ndarray, shape: Shape) -> bool:
-    """Whether rows or columns differ in density by more than chance; columns are judged by a sample."""
+def _unevenness(positions: np.ndarray, shape: Shape) -> float:
+    """By how much rows or columns differ in density beyond chance; columns are judged by a sample."""
     starts = np.arange(0, shape[0] * shape[1] + 1, shape[1], dtype=positions.dtype)
     in_rows = np.diff(np.searchsorted(positions, starts))
     _, column = density.divided(sampled(positions), shape[1])
     in_columns = np.bincount(column, minlength=shape[1])
-    return max(density.unevenness(in_rows), density.unevenness(in_columns)) > UNEVEN
+    return max(density.unevenness(in_rows), density.unevenness(in_columns))
 
 
 def columns_first_pays(gaps: np.ndarray, shape: Shape) -> bool:

@@ -99,7 +99,7 @@ def write_lengths(lengths: np.ndarray) -> bytes:
 
 def _length_fields(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Fields of one code: for each letter that has one, the run of letters without before it, then its length."""
-    present = np.flatnonzero(lengths)
+    present = np.flatnonzero(lengths != 0)
     if present.size == 1:
         return _lone_fields(int(present[0]), int(lengths[present[0]]), lengths.size)
     found = lengths[present].astype(np.int64)

@@ -19,8 +19,8 @@ DIRECTORY_COMPRESSED = 1
 CHECKSUM_BYTES = 4
 ZSTD_LEVEL = 19
 
-DIRECTORY_COPIES, METADATA_BYTES, ENTRY_BYTES = 6, 400, 1200
-"""About what reading the directory takes for each byte of it, each key of the metadata and each tensor."""
+DIRECTORY_COPIES, METADATA_BYTES, ENTRY_BYTES = 12, 400, 1200
+"""About what reading and writing names and metadata takes for each of their bytes, each key and each tensor."""
 
 SMALL_DIRECTORY = 1 << 20
 """Bytes of memory that a directory may always take."""

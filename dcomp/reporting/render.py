@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from dcomp.benchmark import Row as BenchRow
@@ -15,16 +16,20 @@ from dcomp.reporting.text import shown
 SHOWN_OF_A_VALUE = 60
 """Characters of a metadata value that are shown."""
 
+SHOWN_TENSORS, SHOWN_KEYS = 5000, 1000
+"""Lines of tensors and of metadata in the tables of `inspect`; a terminal is not for more."""
+
 
 def outline_table(outline: Outline) -> Table:
     """A line for each tensor of a container, its header, and the whole file."""
     figures = ("dense bytes", "bytes", "ratio", "offset", "CRC-32")
     words = (Column("dtype"), Column("shape"), Column("encoding", "text"))
     table = Table([Column("tensor", "name"), *words, *map(Column, figures)])
-    for line in outline.tensors:
+    for line in outline.tensors[:SHOWN_TENSORS]:
         ratio, offset = (f"{line.ratio:.2f}x", f"{line.offset:,}") if line.ratio is not None else ("", "")
         sizes = [f"{line.dense_bytes:,}", f"{line.bytes:,}", ratio, offset, line.crc]
         table.add(line.name, line.dtype, _shape(line.shape), line.encoding, *sizes)
+    _add_hidden(table, len(outline.tensors) - SHOWN_TENSORS, columns=9)
     table.add("header, metadata", "", "", "", "", f"{outline.header_bytes:,}", "", "0", "")
     sizes = [f"{outline.dense_bytes:,}", f"{outline.file_bytes:,}", f"{outline.ratio:.2f}x", "", ""]
     table.add("whole file", "", "", f"version {outline.version}", *sizes, style="bold")
@@ -34,12 +39,19 @@ def outline_table(outline: Outline) -> Table:
 def listing_table(listing: Listing) -> Table:
     """A line for each tensor of a checkpoint that is not compressed, and all of them."""
     table = Table([Column("tensor", "name"), *map(Column, ("dtype", "shape", "elements", "bytes", "kept %"))])
-    for line in listing.tensors:
+    for line in listing.tensors[:SHOWN_TENSORS]:
         figures = (f"{line.elements:,}", f"{line.bytes:,}", f"{line.kept_percent:.2f}")
         table.add(line.name, line.dtype, _shape(line.shape), *figures)
+    _add_hidden(table, len(listing.tensors) - SHOWN_TENSORS, columns=6)
     figures = (f"{listing.elements:,}", f"{listing.bytes:,}", f"{listing.kept_percent:.2f}")
     table.add("all", "", f"{len(listing.tensors):,} tensors", *figures, style="bold")
     return table
+
+
+def _add_hidden(table: Table, count: int, columns: int) -> None:
+    """Say how many lines are left out, if some are."""
+    if count > 0:
+        table.add(f"and {count:,} more; --json lists all", *[""] * (columns - 1))
 
 
 def _shape(shape: Sequence[int]) -> str:
@@ -49,9 +61,10 @@ def _shape(shape: Sequence[int]) -> str:
 def metadata_table(metadata: Mapping[str, str]) -> Table:
     """A line for each key: the bytes of its value, and the beginning of that."""
     table = Table([Column("metadata", "name"), Column("bytes"), Column("value", "excerpt")])
-    for key, value in metadata.items():
+    for key, value in islice(metadata.items(), SHOWN_KEYS):
         short = value if len(value) <= SHOWN_OF_A_VALUE else f"{value[:SHOWN_OF_A_VALUE]}..."
         table.add(key, f"{len(value.encode()):,}", short)
+    _add_hidden(table, len(metadata) - SHOWN_KEYS, columns=3)
     return table
 
 

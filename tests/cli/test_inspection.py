@@ -8,7 +8,7 @@ from safetensors.numpy import load_file, save_file
 
 import dcomp as library
 from dcomp.container.reader import Container
-from dcomp.reporting import outline
+from dcomp.reporting import outline, render
 
 
 @pytest.fixture
@@ -150,6 +150,29 @@ def test_a_mistake_is_one_error(dcomp, files, monkeypatch, arguments, code, mess
     got, out, err = dcomp(*arguments)
     assert (got, out, err.count("\n")) == (code, "", 1)
     assert message in err
+
+
+@pytest.mark.parametrize("command", ["inspect", "report", "verify", "decode"])
+def test_a_directory_that_takes_more_than_the_limit_is_refused(dcomp, tmp_path, command):
+    path = tmp_path / "m.dcz"
+    path.write_bytes(library.save({}, {"notes": "a" * (1 << 20)}))
+    arguments = ["-o", tmp_path / "out"] if command == "decode" else []
+    code, out, err = dcomp(command, path, "--max-memory", 2**-8, *arguments)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "the container's directory takes more than the limit of memory; max_memory (--max-memory) raises it" in err
+    assert dcomp(command, path, "--max-memory", 2**-5, *arguments)[0] == 0
+
+
+def test_long_listings_end_early_and_say_where_the_rest_is(dcomp, tmp_path, monkeypatch):
+    monkeypatch.setattr(render, "SHOWN_TENSORS", 2)
+    monkeypatch.setattr(render, "SHOWN_KEYS", 1)
+    path = tmp_path / "m.dcz"
+    path.write_bytes(
+        library.save({name: np.ones(3, np.float32) for name in "wxyz"}, {"first": "", "second": "", "third": ""})
+    )
+    table = dcomp("inspect", path)[1]
+    assert table.count("and 2 more; --json lists all") == 2
+    assert len(json.loads(dcomp("inspect", path, "--json")[1])["tensors"]) == 4
 
 
 def test_inspect_shows_the_same_as_a_table(dcomp, files):

@@ -1,3 +1,4 @@
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -105,6 +106,52 @@ def test_chains_where_each_symbol_is_certain_take_no_bits():
     stream = coded(symbols, 20, chain=True)
     assert np.array_equal(lockstep.decode([reparsed(stream)])[0], symbols)
     assert stream.nbytes < 1200
+
+
+def test_a_chain_of_hardly_any_bits_which_decoders_refuse_is_never_written():
+    runs = np.concatenate([[2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0, 1], [2, 3, 4]])  # each tells what comes next
+    symbols, follows = np.tile(runs, 600), np.tile(np.isin(np.arange(16), [0, 13], invert=True), 600)
+    stream = coded(symbols, 13, chain=True, follows=follows)
+    assert stream.model is not Model.CHAINED
+    assert np.array_equal(lockstep.decode([reparsed(stream)])[0], symbols)
+    symbols[::40] = 12
+    assert coded(symbols, 13, chain=True, follows=follows).model is Model.CHAINED
+
+
+@pytest.mark.parametrize(("letters", "refused"), [(33, True), (32, False)])
+def test_a_chain_of_more_letters_than_its_bits_allow_is_refused(letters, refused):
+    lone = prefix_code.write_lengths(np.array([[1, 0], [1, 0]], np.uint8))
+    data = b"\x20\x02" + lone + b"\x02\0"
+    with pytest.raises(ContainerError, match="33 letters in 2 bits") if refused else nullcontext():
+        Stream.parse(Cursor(data, "it"), letters, 2)
+
+
+def test_streams_whose_tables_are_too_large_together_are_decoded_in_turn(rng, monkeypatch):
+    drawn = [rng.integers(0, 200, 300 + size) for size in range(9)]
+    streams = [reparsed(coded(symbols, 256)) for symbols in drawn]
+    made = []
+    table_of = prefix_code.decoding_table
+    monkeypatch.setattr(lockstep, "TABLE_ENTRIES", 2 * streams[0].table_entries)
+    monkeypatch.setattr(prefix_code, "decoding_table", lambda *code: made.append(table_of(*code)) or made[-1])
+    for decoded, symbols in zip(lockstep.decode(streams), drawn, strict=True):
+        assert np.array_equal(decoded, symbols)
+    assert [table.size for table in made] == [stream.table_entries for stream in streams]
+
+
+def test_streams_with_codes_of_different_lengths_share_a_loop(rng):
+    drawn = [(rng.integers(0, alphabet, 400), alphabet) for alphabet in (2, 5, 40, 300, 3000)]
+    streams = [reparsed(coded(symbols, alphabet)) for symbols, alphabet in drawn]
+    assert len({stream.table_entries for stream in streams}) > 2
+    for decoded, (symbols, _) in zip(lockstep.decode(streams), drawn, strict=True):
+        assert np.array_equal(decoded, symbols)
+
+
+def test_of_streams_decoded_together_only_those_that_are_damaged_give_an_error(rng):
+    whole = [coded(rng.integers(0, 5, 700), 5) for _ in range(3)]
+    broken = damaged(whole[1], payload=bytes(len(whole[1].payload)))
+    first, second, third = lockstep.decode_each([whole[0], broken, whole[2]])
+    assert isinstance(second, ContainerError)
+    assert not isinstance(first, ContainerError) and not isinstance(third, ContainerError)
 
 
 def test_a_known_code_takes_no_table(rng):

@@ -97,6 +97,14 @@ def test_tensors_of_several_values_are_tied_wherever_the_least_of_them_stands(rn
     assert choice.Choice(alike, ("linear",), PruneSettings(sparsity=0.5), "weights").aliases == [("a", "b")]
 
 
+@pytest.mark.parametrize(("last", "chosen"), [(1, [("words",), ("fc",), ("out",)]), (2, [("words", "out"), ("fc",)])])
+def test_tensors_of_the_same_bytes_are_tied_unless_all_their_elements_are_alike(tied, last, chosen):
+    words = np.ones((20, 10), np.float32)
+    words[-1, -1] = last
+    alike = tied.replaced({"words": words, "out": words.copy()})
+    assert choice.Choice(alike.tensors, ("linear",), PruneSettings(sparsity=0.5), "weights").aliases == chosen
+
+
 def test_weights_that_are_equal_by_chance_are_two_where_the_network_has_two(tied):
     network = {name: name for name in tied.tensors}
     assert sharing.bits_of(tied.tensors, QuantizeSettings(fc_bits=3), Silent(), network).keys() == {

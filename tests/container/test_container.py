@@ -9,7 +9,7 @@ import dcomp
 from dcomp.checkpoint import Checkpoint
 from dcomp.container import writer
 from dcomp.container.reader import Container
-from dcomp.errors import LimitError
+from dcomp.errors import CheckpointError, ContainerError, LimitError
 
 
 def written(checkpoint: Checkpoint) -> bytes:
@@ -54,6 +54,42 @@ def test_memory_is_limited_before_it_is_taken():
     assert len(data) < 60
     with pytest.raises(LimitError, match="takes about 4,194,304 bytes of memory, more than the limit of 1,000"):
         Container(data).decode(max_memory=1000)
+
+
+def test_a_directory_counts_in_the_memory_that_a_container_may_take():
+    data = dcomp.save({"w": np.zeros(3, np.float32)}, {"notes": "a" * (1 << 20)})
+    assert len(data) < 1000
+    with pytest.raises(LimitError, match=r"reading the container's directory takes more .* \(--max-memory\) raises it"):
+        Container(data, max_memory=4 << 20)
+    assert Container(data, max_memory=16 << 20).metadata["notes"] == "a" * (1 << 20)
+
+
+def test_more_metadata_than_a_container_may_hold_are_refused_when_they_are_written():
+    with pytest.raises(CheckpointError, match="65,537 metadata are more than the 65,536 of a container"):
+        dcomp.save({}, {f"{i}": "" for i in range(65_537)})
+    with pytest.raises(CheckpointError, match=r"names and metadata take .* bytes, more than the 67,108,864"):
+        dcomp.save({}, {"notes": "a" * (1 << 26)})
+    assert len(Container(dcomp.save({}, {f"{i}": "" for i in range(65_536)})).metadata) == 65_536
+
+
+def test_arrays_that_are_kept_count_in_the_limit_of_those_after_them():
+    tensors = {f"w{i}": np.arange(100_000, dtype=np.float32) + i for i in range(400)}
+    container = Container(dcomp.save({"w": tensors["w0"]}))
+    (one,) = container.decode(max_memory=3_000_000).values()
+    assert one.nbytes == 400_000
+    many = Container(dcomp.save(tensors))
+    with pytest.raises(LimitError):
+        many.decode(max_memory=161_000_000)
+    assert sum(1 for _ in many.decode_each(max_memory=10_000_000)) == 400
+
+
+def test_each_tensor_is_decoded_or_has_its_error(rng):
+    tensors = {name: rng.normal(size=300).astype(np.float32) for name in "abc"}
+    data = bytearray(dcomp.save(tensors))
+    data[Container(bytes(data)).entries["b"].offset + 5] ^= 1
+    decoded = dict(Container(bytes(data)).decode_each())
+    assert [name for name, array in decoded.items() if isinstance(array, ContainerError)] == ["b"]
+    assert np.array_equal(decoded["c"], tensors["c"])
 
 
 def test_ten_thousand_tensors_come_back():

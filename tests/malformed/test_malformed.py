@@ -55,6 +55,9 @@ def test_the_builders_of_these_tests_make_a_valid_container():
 
 PAIR = string("k") + string("v")
 
+CHAIN = b"\x04\x02ab\x20\x02" + bytes.fromhex("e0ff07c0") + b"\x02\0"
+"""A record of two values whose codes are a chain of two codes, both of a letter that takes no bits."""
+
 CASES = {
     "empty": (b"", "not a dcz container"),
     "another magic": (b"\x89PNG\r\n", "not a dcz container"),
@@ -77,6 +80,14 @@ CASES = {
         "tensor 'w': fillers is 1, more than 0",
     ),
     "more metadata than bytes": (container(metadata=b"\x7f"), "metadata count is 127"),
+    "more metadata than the limit": (
+        container(metadata=varint(65537) + b"".join(string(f"{i:x}") + b"\0" for i in range(65537)), records=b""),
+        "metadata count is 65537, more than 65536",
+    ),
+    "a chain of too few bits": (
+        container(entry(dtype=1, shape=(33,), record=CHAIN), records=CHAIN),
+        "tensor 'w': 33 letters in 2 bits",
+    ),
     "metadata that is not UTF-8": (container(entry(), metadata=b"\x01\x01\xff\x00"), "a metadata key is not UTF-8"),
     "a metadata key twice": (container(entry(), metadata=b"\x02" + PAIR + PAIR), "metadata key 'k' occurs twice"),
     "a name twice": (container(entry(), entry(), records=RAW_RECORD * 2), "tensor 'w' occurs twice"),
