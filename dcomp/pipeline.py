@@ -388,5 +388,7 @@ def _digest_of_file(path: Path) -> str:
         file = path.open("rb")
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:  # a null character
+        raise CheckpointError(f"cannot read {str(path)!r}: {error}") from error
     with file:
         return hashlib.file_digest(file, "sha256").hexdigest()
