@@ -34,8 +34,8 @@ THREADS = "OMP_NUM_THREADS"
 SIGNALS = {signal.SIGINT, signal.SIGTERM}
 TERMINATED = 143
 
-SAVING = 10.0
-"""Seconds that a run may take to save its state when the sweep is gone."""
+SAVING = 30.0
+"""Seconds that a run may take to save its state when the sweep has to end."""
 
 _busy = threading.Event()
 """Whether this process does a task."""
@@ -233,7 +233,9 @@ def _stop(running: Collection[Future[Summary | None]]) -> None:
         try:
             for process in multiprocessing.active_children():
                 process.terminate()
-            wait(running)
+            if wait(running, timeout=SAVING).not_done:
+                for process in multiprocessing.active_children():
+                    process.kill()
             return
         except KeyboardInterrupt:
             continue
