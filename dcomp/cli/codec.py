@@ -7,6 +7,7 @@ import typer
 from dcomp.cli.console import observer, say
 from dcomp.cli.files import Destination, destination_of_checkpoint, opened
 from dcomp.cli.options import Force, Input, MaxMemory, Output, Quiet, Workers, options_of
+from dcomp.errors import UsageError
 from dcomp.settings import EncodeSettings
 
 
@@ -27,6 +28,8 @@ def encode(
     from dcomp import sources, stages
     from dcomp.files import Counted
 
+    if dry_run and output is not None:
+        raise UsageError("--dry-run writes nothing: leave -o out")
     destination = None if dry_run else Destination(output, input, ".dcz", force=force)
     watcher = observer(quiet)
     with opened(input) as path:

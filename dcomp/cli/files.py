@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from dcomp import locks
-from dcomp.cli.inputs import PIPE, check_not_input, is_pipe
+from dcomp.cli.inputs import PIPE, check_not_input, check_readable, is_pipe
 from dcomp.errors import CheckpointError, DcompError, OutputError, UsageError
 from dcomp.files import (
     INDEX_SUFFIX,
     check_folder,
+    check_regular,
     check_replaceable,
     index_in,
     part,
@@ -49,7 +50,8 @@ def opened(source: Path | None) -> Iterator[Path]:
         if source.is_dir():
             yield index_in(source)
             return
-        if source.is_file() or not source.exists():
+        if not (source.is_fifo() or source.is_socket()):
+            check_regular(source)
             yield source
             return
     name = STANDARD_INPUT if is_pipe(source) else str(source)
@@ -113,6 +115,8 @@ class Destination:
             self._check([source or PIPE, *filter(None, others)])
 
     def _check(self, sources: list[Path]) -> None:
+        for source in sources:
+            check_readable(source)
         check_not_input(self._path, sources)
         if self._path != PIPE:
             check_replaceable(self._path, force=self._force)
@@ -197,6 +201,8 @@ class FolderDestination(Destination):
         super().__init__(output, source, suffix, force=force, others=others)
 
     def _check(self, sources: list[Path]) -> None:
+        for source in sources:
+            check_readable(source)
         for name in self._names:
             check_not_input(self._path / name, sources)
         check_folder(self._path, force=self._force)
