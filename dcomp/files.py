@@ -139,7 +139,8 @@ def replacing(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
         with _blamed(path), path.open("wb") as device:
             yield device
         return
-    target = path.resolve()  # a link stays a link; what it points to is replaced
+    with _blamed(path):
+        target = path.resolve()  # a link stays a link; what it points to is replaced
     with _blamed(path), part(target.parent) as temporary:
         with temporary.open("wb") as file:
             yield file

@@ -60,6 +60,8 @@ def decode(
 ) -> None:
     """Restore the checkpoint that was encoded, bit for bit; shards come back as a folder of shards.
 
+    Shards replace no files but those of their names. They become one file where the output is named .safetensors.
+
     Example: [bold]dcomp decode lenet5.dcz -o lenet5.safetensors[/bold]
     """
     from dcomp import shards, stages

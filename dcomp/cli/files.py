@@ -209,12 +209,12 @@ class FolderDestination(Destination):
 
     def save(self, checkpoint: "Checkpoint", watcher: Observer = SILENT) -> None:
         """Write a checkpoint as shards, whole or not at all; the folder is then the last line on standard output."""
-        from dcomp import stages
+        from dcomp import shards, stages
 
         if not FIRST:
             return
         with replacing_files(self._path, force=self._force) as folder:
-            stages.save_shards(checkpoint, folder, watcher)
+            stages.save_shards(shards.fitted(checkpoint), folder, watcher)
         say_path(self._path)
 
 
@@ -259,9 +259,9 @@ def write_beside(path: Path, content: bytes, watcher: Observer, *, force: bool) 
 
 
 def say_path(path: Path) -> None:
-    """Print the path of a result, in the bytes that it has on the disk."""
+    """Print the path of a result, in the bytes that it has on the disk, and as no command takes it for an option."""
     sys.stdout.flush()
-    sys.stdout.buffer.write(os.fsencode(path) + b"\n")
+    sys.stdout.buffer.write((b"./" if str(path).startswith("-") else b"") + os.fsencode(path) + b"\n")
 
 
 def _sibling(source: Path | None, suffix: str) -> Path:

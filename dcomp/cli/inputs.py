@@ -24,6 +24,8 @@ WRITTEN_BY = {"sensitivity": {"plan"}}
 
 STANDARD_INPUT, STANDARD_OUTPUT = 0, 1
 
+STANDARD_OUTPUTS = {Path("/dev/stdout"), Path("/dev/fd/1"), Path("/proc/self/fd/1")}
+
 
 def is_pipe(source: Path | None) -> bool:
     """Whether an input is standard input."""
@@ -38,6 +40,8 @@ def with_paths(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def checked(**given: Any) -> Any:
         given |= {name: _expanded(value) for name, value in given.items() if isinstance(value, Path)}
+        if given.get("output") in STANDARD_OUTPUTS:
+            given["output"] = PIPE
         paths = {name: value for name, value in given.items() if isinstance(value, Path)}
         sources = [path for name, path in paths.items() if name in read]
         if given.get("input", PIPE) is None:
