@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from dcomp import locks
-from dcomp.errors import OutputError, UsageError
+from dcomp.errors import CheckpointError, OutputError, UsageError
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -36,6 +36,12 @@ def index_in(folder: Path) -> Path:
     if len(found) != 1:
         raise UsageError(f"{folder} is a folder with {len(found) or 'no'} *{INDEX_SUFFIX} in it; name a file")
     return found[0]
+
+
+def check_regular(path: Path) -> None:
+    """Raise CheckpointError for a device, or a pipe, where a file is read more than once."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise CheckpointError(f"{path} is a pipe or device, and would be read more than once; write it to a file first")
 
 
 class Counted(io.BytesIO):
@@ -133,7 +139,8 @@ def replacing(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
         with _blamed(path), path.open("wb") as device:
             yield device
         return
-    target = path.resolve()  # a link stays a link; what it points to is replaced
+    with _blamed(path):
+        target = path.resolve()  # a link stays a link; what it points to is replaced
     with _blamed(path), part(target.parent) as temporary:
         with temporary.open("wb") as file:
             yield file

@@ -56,8 +56,7 @@ def results(tasks: Sequence[Task], workers: int) -> Iterator[tuple[int, list[byt
     parent_is_gone, parent_is_here = os.pipe()
     try:
         for _ in range(workers):
-            ours, theirs = _pipe()
-            child = os.fork()
+            ours, theirs, child = _started()
             if child == 0:  # a pipe whose reading end a worker holds open is never seen to break
                 for inherited in (ours, *children):
                     inherited.close()
@@ -92,6 +91,18 @@ def _end_after(parent_is_gone: int) -> None:
     """End this process when nobody holds the other end of a pipe any more, which its parent alone does."""
     os.read(parent_is_gone, 1)
     os._exit(1)
+
+
+def _started() -> tuple[Connection, Connection, int]:
+    """Fork a worker; both ends of a pipe for its results, and its number, which is 0 in the worker itself.
+
+    Raises:
+        DcompError: the system allows no more processes, or open files.
+    """
+    try:
+        return *_pipe(), os.fork()
+    except OSError as error:
+        raise DcompError(f"cannot start a worker process: {error.strerror}; ask for fewer of them (-T)") from error
 
 
 def _pipe() -> tuple[Connection, Connection]:

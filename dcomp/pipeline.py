@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from dcomp import checkpoint as safetensors_file
-from dcomp import layers, ledger, locks, preflight, provenance, shards, sources, stages, verification
+from dcomp import layers, ledger, locks, preflight, provenance, sources, stages, verification
 from dcomp.checkpoint import Checkpoint
 from dcomp.container import layout
 from dcomp.container.reader import Container
-from dcomp.errors import CheckpointError, DcompError, OutputError
-from dcomp.files import INDEX_SUFFIX, check_replaceable, check_writable, index_in, link_or_copy, replacing
+from dcomp.errors import DcompError, OutputError
+from dcomp.files import check_replaceable, check_writable, link_or_copy, replacing
 from dcomp.journal import Journal
 from dcomp.ledger import Entry, Errors
 from dcomp.observer import Observer, Silent, Together
@@ -207,7 +207,7 @@ class Run:
         results: list[StageResult] = []
         if self._recipe.checkpoint is not None:
             current = sources.load_checkpoint(self._recipe.checkpoint)
-            self._fingerprint = _digest(self._recipe.checkpoint)
+            self._fingerprint = sources.digest(self._recipe.checkpoint)
             if self._recipe.lacks_data:
                 named = provenance.with_recorded_data(DataSettings(), current, self._observer).data
                 self._recipe = self._recipe.with_data(str(named))
@@ -297,7 +297,7 @@ class Run:
         weights = layers.select(made.tensors, layers.WEIGHTS)
         self._done[stage] = Entry(
             fingerprint=self._fingerprint,
-            digest=_digest(self._folder / name),
+            digest=sources.digest(self._folder / name),
             file=name,
             bytes=(self._folder / name).stat().st_size,
             sparsity=round(float(sparsity_of(made.tensors, weights)), 6),
@@ -325,7 +325,7 @@ class Run:
         A stage that is cheap to do again names the version of what makes its file.
         """
         own = settings.arguments()
-        own |= {key: _digest(path) for key in CHECKPOINTS if (path := getattr(settings, key, None)) is not None}
+        own |= {key: sources.digest(path) for key in CHECKPOINTS if (path := getattr(settings, key, None)) is not None}
         text = json.dumps([self._fingerprint, stage, own, *([maker] if maker else [])], sort_keys=True)
         self._fingerprint = hashlib.sha256(text.encode()).hexdigest()
         known = _has(self._folder, name, self._done.get(stage), self._fingerprint)
@@ -373,7 +373,7 @@ def _has(folder: Path, name: str, entry: Entry | None, fingerprint: str) -> bool
     """Whether a file is there as a stage made it, under this fingerprint."""
     if entry is None or entry.fingerprint != fingerprint or not (folder / name).is_file():
         return False
-    return _digest(folder / name) == entry.digest
+    return sources.digest(folder / name) == entry.digest
 
 
 def _file_of(stage: str) -> str:
@@ -382,26 +382,3 @@ def _file_of(stage: str) -> str:
 
 def _journal_of(stage: str) -> str:
     return f"{stage}.csv"
-
-
-def _digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, or of those of all files of a sharded checkpoint.
-
-    Raises:
-        CheckpointError: it cannot be read, or not twice.
-    """
-    if path.is_dir():
-        path = index_in(path)
-    if path.name.endswith(INDEX_SUFFIX):
-        return hashlib.sha256("".join(map(_digest_of_file, shards.files_of(path))).encode()).hexdigest()
-    return _digest_of_file(path)
-
-
-def _digest_of_file(path: Path) -> str:
-    sources.check_regular(path)
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
-    with file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -87,7 +87,7 @@ def _history_of(metadata: Mapping[str, str]) -> list[object]:
     """The history in a checkpoint's metadata; none if it is not ours."""
     try:
         history = json.loads(metadata.get(HISTORY_KEY, "[]"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return []
     return history if isinstance(history, list) else []
 

@@ -1,5 +1,6 @@
 """Whatever file holds a checkpoint -> that checkpoint. A file is known by its first bytes, not its name."""
 
+import hashlib
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from dcomp.checkpoint import Checkpoint
 from dcomp.container import layout, writer
 from dcomp.container.reader import DEFAULT_MAX_MEMORY, Container
 from dcomp.errors import CheckpointError
-from dcomp.files import INDEX_SUFFIX, index_in
+from dcomp.files import INDEX_SUFFIX, check_regular, index_in
 
 TORCH_MAGICS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 """Starts of torch's zip files and of bare pickles."""
@@ -67,10 +68,29 @@ def load_container(path: Path, *, max_memory: int = DEFAULT_MAX_MEMORY) -> Conta
     return Container(buffer.getbuffer())
 
 
-def check_regular(path: Path) -> None:
-    """Raise CheckpointError for a pipe or device, which cannot be read more than once."""
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        raise CheckpointError(f"{path} is a pipe or device, and would be read more than once; write it to a file first")
+def digest(path: Path) -> str:
+    """SHA-256 of a file's bytes in hexadecimal, or of those of all files of a sharded checkpoint.
+
+    Raises:
+        CheckpointError: it cannot be read, or not twice.
+    """
+    if path.is_dir():
+        path = index_in(path)
+    if path.name.endswith(INDEX_SUFFIX):
+        return hashlib.sha256("".join(map(_digest_of_file, shards.files_of(path))).encode()).hexdigest()
+    return _digest_of_file(path)
+
+
+def _digest_of_file(path: Path) -> str:
+    check_regular(path)
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:  # a null character
+        raise CheckpointError(f"cannot read {str(path)!r}: {error}") from error
+    with file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _looks_like_safetensors(start: bytes) -> bool:

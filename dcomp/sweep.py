@@ -30,8 +30,8 @@ from dcomp.pipeline import LOCK, Run, Summary
 SIGNALS = {signal.SIGINT, signal.SIGTERM}
 TERMINATED = 143
 
-SAVING = 10.0
-"""Seconds that a run may take to save its state when the sweep is gone."""
+SAVING = 30.0
+"""Seconds that a run may take to save its state when the sweep has to end."""
 
 _busy = threading.Event()
 """Whether this process does a task."""
@@ -246,7 +246,9 @@ def _stop(running: Collection[Future[Summary | None]]) -> None:
         try:
             for process in multiprocessing.active_children():
                 process.terminate()
-            wait(running)
+            if wait(running, timeout=SAVING).not_done:
+                for process in multiprocessing.active_children():
+                    process.kill()
             return
         except KeyboardInterrupt:
             continue

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from dcomp import checkpoint as safetensors_file
-from dcomp import cli, stages
+from dcomp import cli, locks, stages
+from dcomp.checkpoint import Checkpoint
 from dcomp.cli import app, run, runs
 from dcomp.errors import CheckpointError, StoppedError, UsageError
 from dcomp.journal import Journal
@@ -229,6 +230,49 @@ def test_files_that_are_no_state_are_refused(trained, state, dense_file):
     state.write_bytes(state.read_bytes()[:5000])
     with pytest.raises(CheckpointError, match="is not a readable safetensors file"):
         stages.prune(trained, settings, state=StateFile(state, resume=True))
+
+
+@pytest.mark.parametrize("part", ["a weight", "the optimizer", "a fact", "the checksum"])
+def test_a_flipped_bit_in_a_state_is_one_error_that_says_what_to_do(trained, state, part):
+    settings = PruneSettings(sparsity=0.9, epochs=2, until=1, **DIGITS)
+    data = bytearray(state.read_bytes())
+    places = {
+        "a weight": data.rindex(safetensors_file.load_file(state).tensors["model.fc3.bias"].tobytes()),
+        "the optimizer": len(data) - 100,
+        "a fact": data.index(b'step\\": 40') + len(b'step\\": 4'),
+        "the checksum": data.index(b"dcomp.checksum") + len(b'dcomp.checksum":"'),
+    }
+    data[places[part]] ^= 1
+    state.write_bytes(data)
+    with pytest.raises(CheckpointError, match="is damaged: its checksum does not match; remove it, and begin"):
+        stages.prune(trained, settings, state=StateFile(state, resume=True))
+
+
+def test_a_state_without_a_checksum_is_refused(trained, state):
+    read = safetensors_file.load_file(state)
+    with state.with_name("without").open("wb") as file:
+        safetensors_file.save(Checkpoint(read.tensors, {"dcomp.state": read.metadata["dcomp.state"]}), file)
+    settings = PruneSettings(sparsity=0.9, epochs=2, until=1, **DIGITS)
+    with pytest.raises(CheckpointError, match="is not the state of a stopped run; remove it, and begin"):
+        stages.prune(trained, settings, state=StateFile(state.with_name("without"), resume=True))
+
+
+@pytest.mark.parametrize("options", [[], ["--force"], ["--resume"]])
+def test_a_folder_in_the_place_of_a_state_is_told_before_training(tmp_path, dcomp, options):
+    (tmp_path / "made.state").mkdir()
+    code, _, err = dcomp("train", "lenet300", "--data", "digits", "--epochs", "1", "-o", tmp_path / "made", *options)
+    assert (code > 0, err.count("\n"), "made.state" in err) == (True, 1, True)
+    assert "epoch" not in err
+
+
+def test_one_training_at_a_time_writes_an_output(tmp_path, dcomp, monkeypatch):
+    monkeypatch.setattr(locks, "PATIENCE", 0)
+    path = tmp_path / "made.state"
+    path.write_text("of the other")
+    with locks.held(tmp_path / ".made.lock", "made"):
+        code, _, err = dcomp("train", "lenet300", "--data", "digits", "--epochs", "1", "-o", tmp_path / "made", "-f")
+    assert (code, path.read_text()) == (1, "of the other")
+    assert f"is at work in {tmp_path / 'made'}; wait for it" in err
 
 
 def test_the_state_is_saved_at_the_end_of_an_epoch_once_it_is_time(tmp_path):

@@ -102,3 +102,103 @@ def test_the_bytes_are_the_same_in_every_process(folder):
         )
         made.add((folder / "m.dcz").read_bytes())
     assert len(made) == 1
+
+
+BUSY = """
+import os, sys, time
+import dcomp.container.writer as w
+from dcomp import cli
+def busy(*arguments, **settings):
+    print(os.getpid(), flush=True)
+    {call}
+w.encoder.encode = busy
+cli.main(sys.argv[1:])
+"""
+IN_PYTHON = "time.sleep(100)"
+IN_NUMPY = "import ctypes; ctypes.CDLL(None).usleep(100_000_000)"  # a call that hears no signal, as some of zstd's
+
+
+def started(folder, call, *arguments, workers=0):
+    """A run in the middle of encoding, and the processes that do it."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", BUSY.format(call=call), "encode", "m.safetensors", "-o", "new", "-q", *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    return process, [int(process.stdout.readline()) for _ in range(max(workers, 1))]
+
+
+def is_alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("call", [IN_PYTHON, IN_NUMPY], ids=["python", "numpy"])
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_command_soon_with_its_workers_and_its_temporary_files(folder, call, workers, number):
+    process, pids = started(folder, call, *(["-T", str(workers)] if workers else []), workers=workers)
+    assert list(folder.glob(".dcomp-*.part"))
+    began = time.monotonic()
+    process.send_signal(number)
+    assert process.wait(timeout=30) == {signal.SIGTERM: 143, signal.SIGINT: 130}[number]
+    assert time.monotonic() - began < 5
+    assert not any(map(is_alive, pids))
+    assert {path.name for path in folder.iterdir()} == {"m.safetensors", "m.dcz", "old"}
+
+
+@pytest.mark.parametrize("call", [IN_PYTHON, IN_NUMPY], ids=["python", "numpy"])
+def test_workers_end_with_a_parent_that_was_killed(folder, call):
+    process, pids = started(folder, call, "-T", "2", workers=2)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 5
+    while any(map(is_alive, pids)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(is_alive, pids))
+
+
+def test_the_files_of_a_killed_run_go_with_the_next_one(folder):
+    process, _ = started(folder, IN_PYTHON)
+    process.kill()
+    process.wait()
+    assert list(folder.glob(".dcomp-*.part"))
+    subprocess.run([sys.executable, "-m", "dcomp", "encode", "m.safetensors", "-qf"], cwd=folder, check=True)
+    assert not list(folder.glob(".dcomp-*.part"))
+
+
+def test_a_full_temporary_folder_is_not_blamed_on_the_output(folder, rng):
+    """The records of a container wait in a temporary file once they are many."""
+    save_file({"w": rng.normal(size=(2300, 2300)).astype(np.float32)}, folder / "large.safetensors")
+    done = subprocess.run(
+        [sys.executable, "-m", "dcomp", "encode", "large.safetensors", "-q"],
+        cwd=folder,
+        preexec_fn=small_disk,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TMPDIR": str(folder)},
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert done.stderr.startswith(f"error: cannot write temporary files in {folder}: ")
+    assert done.stderr.endswith("TMPDIR names another folder\n")
+    assert not (folder / "large.dcz").exists()
+
+
+def test_a_full_temporary_folder_is_told_to_who_pipes_in(folder):
+    with (folder / "m.safetensors").open("rb") as source:
+        done = subprocess.run(
+            [sys.executable, "-m", "dcomp", "encode", "-o", "new.dcz", "-q"],
+            cwd=folder,
+            stdin=source,
+            preexec_fn=small_disk,
+            capture_output=True,
+            text=True,
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: cannot write temporary files in ")
+    assert not list(folder.glob("new*"))

@@ -10,6 +10,7 @@ from dcomp.cli import outcome
 from dcomp.cli.console import observer, say
 from dcomp.cli.files import Destination, destination_of_checkpoint, opened
 from dcomp.cli.options import Force, Input, Json, MaxMemory, Output, Quiet, Workers, options_of
+from dcomp.errors import UsageError
 from dcomp.settings import EncodeSettings
 
 
@@ -31,6 +32,8 @@ def encode(
     from dcomp import sources, stages
     from dcomp.files import Counted
 
+    if dry_run and output is not None:
+        raise UsageError("--dry-run writes nothing: leave -o out")
     destination = None if dry_run else Destination(output, input, ".dcz", force=force, as_json=as_json)
     watcher = observer(quiet)
     with opened(input) as path:
@@ -77,6 +80,8 @@ def decode(
     quiet: Quiet = False,
 ) -> None:
     """Restore the checkpoint that was encoded, bit for bit; shards come back as a folder of shards.
+
+    Shards replace no files but those of their names. They become one file where the output is named .safetensors.
 
     Example: [bold]dcomp decode lenet5.dcz -o lenet5.safetensors[/bold]
     """

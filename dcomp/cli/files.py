@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from dcomp import locks
-from dcomp.cli.inputs import PIPE, check_not_input, is_pipe
+from dcomp.cli.inputs import PIPE, check_not_input, check_readable, is_pipe
 from dcomp.errors import CheckpointError, DcompError, OutputError, UsageError
 from dcomp.files import (
     INDEX_SUFFIX,
     check_folder,
+    check_regular,
     check_replaceable,
     index_in,
     part,
@@ -49,7 +50,8 @@ def opened(source: Path | None) -> Iterator[Path]:
         if source.is_dir():
             yield index_in(source)
             return
-        if source.is_file() or not source.exists():
+        if not (source.is_fifo() or source.is_socket()):
+            check_regular(source)
             yield source
             return
     name = STANDARD_INPUT if is_pipe(source) else str(source)
@@ -125,6 +127,8 @@ class Destination:
             self._check([source or PIPE, *filter(None, others)])
 
     def _check(self, sources: list[Path]) -> None:
+        for source in sources:
+            check_readable(source)
         check_not_input(self._path, sources)
         if self._path != PIPE:
             check_replaceable(self._path, force=self._force)
@@ -216,18 +220,20 @@ class FolderDestination(Destination):
         super().__init__(output, source, suffix, force=force, as_json=as_json, others=others)
 
     def _check(self, sources: list[Path]) -> None:
+        for source in sources:
+            check_readable(source)
         for name in self._names:
             check_not_input(self._path / name, sources)
         check_folder(self._path, force=self._force)
 
     def save(self, checkpoint: "Checkpoint", watcher: Observer = SILENT) -> None:
         """Write a checkpoint as shards, whole or not at all; the folder is then the last line on standard output."""
-        from dcomp import stages
+        from dcomp import shards, stages
 
         if not FIRST:
             return
         with replacing_files(self._path, force=self._force) as folder:
-            stages.save_shards(checkpoint, folder, watcher)
+            stages.save_shards(shards.fitted(checkpoint), folder, watcher)
         if not self._as_json:
             say_path(self._path)
 
@@ -274,9 +280,9 @@ def write_beside(path: Path, content: bytes, watcher: Observer, *, force: bool) 
 
 
 def say_path(path: Path) -> None:
-    """Print the path of a result, in the bytes that it has on the disk."""
+    """Print the path of a result, in the bytes that it has on the disk, and as no command takes it for an option."""
     sys.stdout.flush()
-    sys.stdout.buffer.write(os.fsencode(path) + b"\n")
+    sys.stdout.buffer.write((b"./" if str(path).startswith("-") else b"") + os.fsencode(path) + b"\n")
 
 
 def _sibling(source: Path | None, suffix: str) -> Path:

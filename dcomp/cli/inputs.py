@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from dcomp.errors import OutputError, UsageError
+from dcomp.errors import CheckpointError, OutputError, UsageError
 from dcomp.files import INDEX_SUFFIX, index_in
 
 PIPE = Path("-")
@@ -24,6 +24,8 @@ WRITTEN_BY = {"sensitivity": {"plan"}}
 
 STANDARD_INPUT, STANDARD_OUTPUT = 0, 1
 
+STANDARD_OUTPUTS = {Path("/dev/stdout"), Path("/dev/fd/1"), Path("/proc/self/fd/1")}
+
 
 def is_pipe(source: Path | None) -> bool:
     """Whether an input is standard input."""
@@ -38,6 +40,8 @@ def with_paths(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def checked(**given: Any) -> Any:
         given |= {name: _expanded(value) for name, value in given.items() if isinstance(value, Path)}
+        if given.get("output") in STANDARD_OUTPUTS:
+            given["output"] = PIPE
         paths = {name: value for name, value in given.items() if isinstance(value, Path)}
         sources = [path for name, path in paths.items() if name in read]
         if given.get("input", PIPE) is None:
@@ -62,6 +66,18 @@ def _expanded(path: Path) -> Path:
     with suppress(RuntimeError):  # nobody's home is known
         return path.expanduser()
     return path
+
+
+def check_readable(source: Path) -> None:
+    """Raise CheckpointError for an input that is not there, which is told before what is wrong with an output."""
+    if source == PIPE:
+        return
+    try:
+        source.stat()
+    except OSError as error:
+        raise CheckpointError(f"cannot read {source}: {error.strerror}") from error
+    except ValueError as error:  # a null character
+        raise CheckpointError(f"cannot read {str(source)!r}: {error}") from error
 
 
 def check_not_input(output: Path, sources: Iterable[Path]) -> None:

@@ -88,6 +88,8 @@ def prune(
 ) -> None:
     """Set the least important weights to zero; with --epochs the network retrains meanwhile.
 
+    A folder of shards gives a folder of shards, or one file where the output is named .safetensors.
+
     Example: [bold]dcomp prune lenet5.safetensors --sparsity 0.92 --epochs 16 --data mnist[/bold]
     """
     from dcomp import stages
@@ -119,6 +121,8 @@ def quantize(
     quiet: Quiet = False,
 ) -> None:
     """Let the kept weights of each layer share 2^bits values; with --epochs those values then train.
+
+    A folder of shards gives a folder of shards, or one file where the output is named .safetensors.
 
     Example: [bold]dcomp quantize lenet5.pruned.safetensors --conv-bits 8 --fc-bits 5[/bold]
     """
@@ -171,11 +175,11 @@ def _rewrite(
     note: "Callable[[str], object]",
 ) -> "Checkpoint":
     """Read a checkpoint, put it through a stage, and write what comes out; the state has then served its purpose."""
-    from dcomp import shards, sources
+    from dcomp import sources
 
     with opened(source) as path:
         changed = stage(sources.load_checkpoint(path, note=note))
-        destination.save(shards.fitted(changed) if shards.is_sharded(changed) else changed)
+        destination.save(changed)
     if state is not None and FIRST:
         state.remove()
     return changed

@@ -11,7 +11,9 @@ import typer
 from dcomp.settings import LearningSettings, Settings
 
 Input = Annotated[Path | None, typer.Argument(metavar="INPUT", help="File to read; - or absent: standard input.")]
-Output = Annotated[Path | None, typer.Option("-o", "--output", help="File to write; -: standard output.")]
+Output = Annotated[
+    Path | None, typer.Option("-o", "--output", help="File to write, or folder of shards; -: standard output.")
+]
 Force = Annotated[bool, typer.Option("-f", "--force", help="Replace the output if it exists.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress and no notes on standard error.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -10,7 +10,7 @@ from dcomp.cli.console import observer, say
 from dcomp.cli.files import write_beside
 from dcomp.cli.options import Json, Quiet
 from dcomp.errors import DcompError
-from dcomp.files import check_replaceable, replacing
+from dcomp.files import check_regular, check_replaceable, replacing
 
 FRONT = "front.csv"
 
@@ -48,6 +48,7 @@ def sweep(
     from dcomp.reporting import plots, render, tables
     from dcomp.sweep import Sweep
 
+    check_regular(recipe)
     fixed = [f"data_dir={json.dumps(str(data_dir))}"] if data_dir else []
     fixed += [f"threads={max(1, threads // jobs)}"] if threads else []
     points = points_of(recipe, overrides or [], fixed)

@@ -1,11 +1,14 @@
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from dcomp import checkpoint as safetensors_file
+from dcomp import locks, sources
 from dcomp import recipe as recipe_file
-from dcomp import sources
+from dcomp.cli.console import Terminal
 from dcomp.container.reader import Container
 from dcomp.observer import Silent
 from dcomp.pipeline import Run
@@ -288,3 +291,110 @@ def test_a_teacher_of_other_classes_is_told(dcomp, tmp_path):
         "train", "lenet300", "--data", "digits", "--epochs", "1", "--distill", teacher, "-o", tmp_path / "x"
     )
     assert (code, err.splitlines()[-1]) == (1, "error: the teacher tells 12 classes apart, and the network 10")
+
+
+QUICK = """
+name: quick
+checkpoint: lenet300.safetensors
+prune: {sparsity: 0.9}
+quantize: {fc_bits: 4}
+"""
+
+
+@pytest.fixture
+def quick(dense_file, monkeypatch):
+    """A recipe of stages that do not train, in the current folder."""
+    monkeypatch.chdir(dense_file.parent)
+    monkeypatch.setattr(locks, "PATIENCE", 0)
+    Path("quick.yaml").write_text(QUICK)
+    return Path("quick.yaml")
+
+
+@pytest.mark.parametrize(
+    "command", [["run"], ["sweep", "--set", "prune.sparsity=0.5,0.9", "--set", "eval.data=digits"]]
+)
+def test_one_run_at_a_time_works_in_a_folder(quick, dcomp, command):
+    Path("out").mkdir()
+    with locks.held(Path("out", ".dcomp.lock"), "out"):
+        code, out, err = dcomp(command[0], quick, *command[1:], "--out", "out")
+    assert (code, out) == (1, "")
+    assert err.startswith(f"error: process {os.getpid()} on ")
+    assert "is at work in out; wait for it, stop it, or name another output" in err
+    assert list(Path("out").iterdir()) == []
+
+
+def test_a_lock_goes_with_its_run(quick, dcomp):
+    assert dcomp("run", quick, "--out", "out")[0] == 0
+    assert dcomp("run", quick, "--out", "out", "--set", "quantize.bits=['fc9=3']")[0] == 2
+    assert not Path("out", ".dcomp.lock").exists()
+    assert dcomp("run", quick, "--out", "out")[0] == 0
+
+
+def test_a_run_sees_what_another_has_done_until_it_begins(quick, dcomp, capfd):
+    waiting = Run(load(quick), Path("out"), Terminal())
+    assert dcomp("run", quick, "--out", "out")[0] == 0
+    waiting.run()
+    assert capfd.readouterr().err.count("done before") == 3
+
+
+OUTPUTS = ["prune.safetensors", "prune.csv", "quantize.safetensors", "train.csv", "model.dcz", "summary.json"]
+
+
+@pytest.mark.parametrize("name", [*OUTPUTS, "stages.json", ".dcomp.lock"])
+@pytest.mark.parametrize("force", [[], ["--force"]])
+def test_a_folder_at_the_path_of_an_output_is_told_before_any_stage(quick, dcomp, name, force):
+    Path("out", name).mkdir(parents=True)
+    code, _, err = dcomp("run", quick, "--out", "out", *force)
+    assert (code, err) == (1, f"error: out/{name} is a folder where a file is written; name another --out\n")
+    assert [path.name for path in Path("out").iterdir()] == [name]
+
+
+def test_a_run_does_not_write_over_what_it_reads(quick, dcomp):
+    assert dcomp("run", quick, "--out", "out")[0] == 0
+    before = Path("out", "prune.safetensors").read_bytes()
+    code, _, err = dcomp("run", quick, "--out", "out", "--set", "checkpoint=out/prune.safetensors", "-f")
+    assert (code, err) == (1, "error: out/prune.safetensors is read by the recipe; name another --out\n")
+    assert Path("out", "prune.safetensors").read_bytes() == before
+
+
+def test_a_damaged_ledger_is_one_error_and_force_begins_again(quick, dcomp):
+    assert dcomp("run", quick, "--out", "out")[0] == 0
+    path = Path("out", "stages.json")
+    ledger = json.loads(path.read_text())
+    ledger["prune"]["bytes"] = "many"
+    path.write_text(json.dumps(ledger))
+    code, _, err = dcomp("run", quick, "--out", "out")
+    assert (code, err) == (1, "error: out/stages.json is damaged; --force runs every stage again\n")
+    assert dcomp("run", quick, "--out", "out", "--force")[0] == 0
+
+
+def test_a_damaged_ledger_of_another_run_is_no_reason_to_stop(quick, tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "stages.json").write_text("damaged")
+    Run(load(quick), Path("out"), others=[tmp_path / "other"]).run()
+    assert Path("out", "summary.json").exists()
+
+
+def test_a_shard_that_changed_runs_the_stages_again(quick, dcomp, tmp_path):
+    (tmp_path / "model").mkdir()
+    Path("lenet300.safetensors").rename(tmp_path / "model" / "one.safetensors")
+    shard = tmp_path / "model" / "one.safetensors"
+    names = list(safetensors_file.load_file(shard).tensors)
+    index = {"weight_map": dict.fromkeys(names, shard.name)}
+    (tmp_path / "model" / "model.safetensors.index.json").write_text(json.dumps(index))
+    sharded = ["--set", f"checkpoint={tmp_path / 'model'}", "--out", "out"]
+    assert dcomp("run", quick, *sharded)[0] == 0
+    assert dcomp("run", quick, *sharded)[2].count("done before") == 3
+    data = bytearray(shard.read_bytes())
+    data[-1] ^= 1
+    shard.write_bytes(data)
+    code, _, err = dcomp("run", quick, *sharded)
+    assert (code, err.count("done before")) == (0, 0)
+
+
+@pytest.mark.parametrize("key", ["checkpoint", "prune.rewind"])
+def test_a_null_character_in_a_path_is_one_error(quick, dcomp, key):
+    code, _, err = dcomp("run", quick, "--out", "out", "--set", rf'{key}="a\0b"')
+    assert code > 0
+    assert err.splitlines()[-1].startswith("error: ")
+    assert "defect" not in err

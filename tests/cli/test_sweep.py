@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -108,3 +109,23 @@ def test_a_sweep_that_is_asked_to_stop_says_how_to_go_on(recipe, tmp_path):
     assert "stopped; 0 of 2 points are done" in err
     assert "go on with: dcomp sweep" in err
     assert list(tmp_path.glob("out/*/train.safetensors.*.state"))
+
+
+def test_runs_of_a_sweep_that_was_killed_save_their_state_and_end(recipe, tmp_path):
+    command = ["sweep", str(recipe), "--set", "train.epochs=400,500", "--out", str(tmp_path / "out"), "-q"]
+    process = subprocess.Popen([sys.executable, "-m", "dcomp", *command])
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("out/*/train.csv")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    (lock,) = tmp_path.glob("out/*/.dcomp.lock")
+    worker = int(lock.read_text().split()[0])
+    assert worker != process.pid
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 20
+    with pytest.raises(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.kill(worker, 0)
+            time.sleep(0.05)
+    assert list(tmp_path.glob("out/*/train.safetensors.*.state"))
+    assert not lock.exists()

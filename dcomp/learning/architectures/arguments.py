@@ -81,8 +81,10 @@ def _recorded(checkpoint: Checkpoint | None) -> dict[str, Any]:
         recorded = json.loads(text)
         size = recorded.pop("size", None)
         return _given(NetworkSettings.from_options(**recorded, crop=size))
-    except (ValueError, TypeError, AttributeError, UsageError) as error:
-        raise ArchitectureError(f"the checkpoint's {ARGUMENTS_KEY} is {text!r}, which makes no network") from error
+    except (ValueError, TypeError, AttributeError, RecursionError, UsageError) as error:
+        raise ArchitectureError(
+            f"the checkpoint's {ARGUMENTS_KEY} is {text[:200]!r}, which makes no network"
+        ) from error
 
 
 def _recorded_resize(checkpoint: Checkpoint | None) -> int | None:
