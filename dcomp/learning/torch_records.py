@@ -1,12 +1,13 @@
-"""The zip files that torch writes: checked by the standard library, read by torch, and left on the disk where possible.
+"""The data in files that torch wrote: read by torch, checked, and left on the disk where possible.
 
-`torch.load` reads every record, as it does without `mmap`. Where the bytes that it read stand uncompressed in the file,
-their memory is given back, and they are read again when they are asked for.
+A zip file is first checked by the standard library. `torch.load` then reads every record, as it does without `mmap`.
+Where the bytes that it read stand uncompressed in the file, their memory is given back, and they are read again when
+they are asked for.
 """
 
 import mmap
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from zlib import crc32
 
@@ -24,7 +25,62 @@ LOCAL_HEADER = 30
 COMPARED = 1 << 22
 
 
-class Records:
+Span = tuple[int, int]
+"""Address and size of memory."""
+
+
+class Storages:
+    """The storages that torch has read: its `map_location` gives them here."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._placed: list[tuple[torch.UntypedStorage, Span]] = []
+
+    def place(self, storage: torch.UntypedStorage, location: str) -> torch.UntypedStorage:
+        """Take a storage, which is to be on the CPU whatever its location was."""
+        self._placed.append((storage, _span(storage)))
+        return storage
+
+    def check(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Refuse tensors that are not of these storages, or of one that has grown: nothing was written there."""
+        spans = {span for storage, span in self._placed if _span(storage) == span}
+        for name, tensor in tensors.items():
+            if tensor.untyped_storage().nbytes() and _span(tensor.untyped_storage()) not in spans:
+                raise CheckpointError(f"tensor {name!r} has elements that are not in the file")
+        self._placed.clear()
+
+    def read(self, tensor: torch.Tensor) -> np.ndarray:
+        """Read the elements of a tensor."""
+        return to_numpy(tensor)
+
+
+class Filled(Storages):
+    """Storages of the older format, where pickles and data follow each other: filled before torch reads their data."""
+
+    def __init__(self, path: Path, filling: int) -> None:
+        """Fill all memory with a byte."""
+        super().__init__()
+        self._bytes_left = path.stat().st_size
+        self._filling = filling
+
+    def place(self, storage: torch.UntypedStorage, location: str) -> torch.UntypedStorage:
+        """Fill a storage.
+
+        Raises:
+            CheckpointError: it has more bytes than the file.
+        """
+        self._bytes_left -= storage.nbytes()
+        if self._bytes_left < 0:
+            raise CheckpointError(f"its tensors take {-self._bytes_left:,} bytes more than the file has")
+        _bytes_of(storage).fill(self._filling)
+        return super().place(storage, location)
+
+    def checksums(self) -> list[int]:
+        """CRC-32 of each storage; that of one whose data were not in the file depends on what it was filled with."""
+        return [crc32(_bytes_of(storage).data) for storage, _ in self._placed]
+
+
+class Records(Storages):
     """The records of a zip file, and tensors that stay in it."""
 
     def __init__(self, path: Path, max_memory: int) -> None:
@@ -34,6 +90,7 @@ class Records:
             CheckpointError: a record that is damaged, or that would take more than `max_memory` bytes unpacked.
             Exception: whatever else the standard library raises at a damaged file.
         """
+        super().__init__()
         self._file = FileBytes(path, CheckpointError)
         with zipfile.ZipFile(path) as archive:
             infos = archive.infolist()
@@ -48,8 +105,11 @@ class Records:
         self._mapped = torch.frombuffer(mapped, dtype=torch.uint8).untyped_storage()
 
     def place(self, storage: torch.UntypedStorage, location: str) -> torch.UntypedStorage:
-        """Return a storage that torch has read, or the same bytes in the file: the `map_location` of `torch.load`."""
-        data = torch.empty(0, dtype=torch.uint8).set_(storage).numpy()
+        """Take a storage that torch has read, or the same bytes in the file."""
+        return super().place(self._in_file(storage), location)
+
+    def _in_file(self, storage: torch.UntypedStorage) -> torch.UntypedStorage:
+        data = _bytes_of(storage)
         offset = self._offsets.get((data.size, crc32(data.data)))
         if offset is None:
             return storage
@@ -80,6 +140,14 @@ class Records:
     def _data_offset(self, info: zipfile.ZipInfo) -> int:
         sizes = self._file.read(info.header_offset + LOCAL_HEADER - 4, 4).view("<u2")
         return info.header_offset + LOCAL_HEADER + int(sizes.sum())
+
+
+def _span(storage: torch.UntypedStorage) -> Span:
+    return storage.data_ptr(), storage.nbytes()
+
+
+def _bytes_of(storage: torch.UntypedStorage) -> np.ndarray:
+    return torch.empty(0, dtype=torch.uint8).set_(storage).numpy()
 
 
 def _check(archive: zipfile.ZipFile, infos: Sequence[zipfile.ZipInfo], path: Path, max_memory: int) -> None:

@@ -25,7 +25,8 @@ from fuzzing.mutations import EXTREMES, damaged
 STRICTER = {
     "a record that does not fit its checksum, or the zip file's directory": (
         r"the record .* is damaged|a record has two sizes|zip|[Bb]ad magic|File name in directory|overlap|decompress"
-        r"|it was cut while|EOFError|compression|encrypted|invalid distance|invalid code|invalid block|invalid stored|codec can't decode"
+        r"|it was cut while|EOFError|compression|encrypted|central directory|codec can't decode"
+        r"|invalid (distance|code|block|stored)"
     ),
     "more memory than is allowed": r"more than the limit of",
     "tensors that are no plain arrays of a dtype of safetensors": (
@@ -38,6 +39,10 @@ STRICTER = {
     "a nest too deep, or that holds itself": r"nests its entries",
     "a pruned weight that torch cannot multiply": r"cannot be multiplied by its mask",
     "a shape that no container holds": r"has the shape|has \d+ dimensions",
+    "data that are not in the file, where torch gives whatever was in memory": (
+        r"elements that are not in the file|bytes more than the file has|the data of tensors are missing"
+        r"|to resize storage"
+    ),
     "a file that does not begin like one of torch's": r"safetensors file",
 }
 """What dcomp refuses and torch reads, and the words by which the fuzzer knows it."""
@@ -314,7 +319,8 @@ def _flat(value: object, keys: tuple, depth: int) -> Iterator[tuple[tuple, torch
 
 def _bits(tensor: torch.Tensor) -> tuple[str, tuple[int, ...], bytes]:
     plain = tensor.detach().resolve_conj().resolve_neg().contiguous()
-    return NAME_OF[tensor.dtype], tuple(tensor.shape), plain.reshape(-1).view(torch.uint8).numpy().tobytes()
+    flat = plain.as_strided((plain.numel(),), (1,)).view(torch.uint8)
+    return NAME_OF[tensor.dtype], tuple(tensor.shape), flat.numpy().tobytes()
 
 
 KIND = Kind(".pt", make, judge)
