@@ -22,6 +22,12 @@ from dcomp.learning.tensors import NAME_OF, to_numpy
 LOCAL_HEADER = 30
 """Bytes of a zip record's header before its name and its extra field, whose sizes are the last two fields."""
 
+BIG_ENDIAN = 3, crc32(b"big")
+"""Size and checksum of the record that tells the order of bytes, where that is not ours."""
+
+IS_FOLDER = 0x10
+"""Bit of a record's attributes; torch reads no bytes of a folder."""
+
 COMPARED = 1 << 22
 
 
@@ -60,6 +66,7 @@ class Filled(Storages):
     def __init__(self, path: Path, filling: int) -> None:
         """Fill all memory with a byte."""
         super().__init__()
+        self._path = path
         self._bytes_left = path.stat().st_size
         self._filling = filling
 
@@ -71,7 +78,9 @@ class Filled(Storages):
         """
         self._bytes_left -= storage.nbytes()
         if self._bytes_left < 0:
-            raise CheckpointError(f"its tensors take {-self._bytes_left:,} bytes more than the file has")
+            raise CheckpointError(
+                f"the tensors of {self._path} take {-self._bytes_left:,} bytes more than the file has"
+            )
         _bytes_of(storage).fill(self._filling)
         return super().place(storage, location)
 
@@ -95,6 +104,10 @@ class Records(Storages):
         with zipfile.ZipFile(path) as archive:
             infos = archive.infolist()
             _check(archive, infos, path, max_memory)
+        sums = {(info.file_size, info.CRC) for info in infos}
+        self._sums = (
+            sums if _has_checksums(infos) and BIG_ENDIAN not in sums else None
+        )  # torch swaps bytes of the latter
         self._offsets = {
             (info.file_size, info.CRC): self._data_offset(info)
             for info in infos
@@ -110,7 +123,10 @@ class Records(Storages):
 
     def _in_file(self, storage: torch.UntypedStorage) -> torch.UntypedStorage:
         data = _bytes_of(storage)
-        offset = self._offsets.get((data.size, crc32(data.data)))
+        key = data.size, crc32(data.data)
+        if data.size and self._sums is not None and key not in self._sums:
+            raise CheckpointError(f"{self._file.path} is damaged: what torch reads of it is in none of its records")
+        offset = self._offsets.get(key)
         if offset is None:
             return storage
         for begin in range(0, data.size, COMPARED):
@@ -150,6 +166,10 @@ def _bytes_of(storage: torch.UntypedStorage) -> np.ndarray:
     return torch.empty(0, dtype=torch.uint8).set_(storage).numpy()
 
 
+def _has_checksums(infos: Sequence[zipfile.ZipInfo]) -> bool:
+    return any(info.CRC for info in infos)  # torch.serialization.set_crc32_options(False) leaves them out
+
+
 def _check(archive: zipfile.ZipFile, infos: Sequence[zipfile.ZipInfo], path: Path, max_memory: int) -> None:
     packed = [info for info in infos if info.compress_type != zipfile.ZIP_STORED]
     unpacked_bytes = sum(info.file_size for info in packed)
@@ -159,6 +179,7 @@ def _check(archive: zipfile.ZipFile, infos: Sequence[zipfile.ZipInfo], path: Pat
         )
     if any(info.file_size != info.compress_size for info in infos if info.compress_type == zipfile.ZIP_STORED):
         raise CheckpointError(f"{path} is not a readable torch checkpoint: a record has two sizes")
-    has_checksums = any(info.CRC for info in infos)  # torch.serialization.set_crc32_options(False) leaves them out
-    if has_checksums and (damaged := archive.testzip()) is not None:
+    if any(info.file_size and info.external_attr & IS_FOLDER for info in infos):
+        raise CheckpointError(f"{path} is not a readable torch checkpoint: a record of it is called a folder")
+    if _has_checksums(infos) and (damaged := archive.testzip()) is not None:
         raise CheckpointError(f"{path} is not a readable torch checkpoint: the record {damaged!r} is damaged")

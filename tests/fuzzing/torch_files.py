@@ -24,7 +24,8 @@ from fuzzing.mutations import EXTREMES, damaged
 
 STRICTER = {
     "a record that does not fit its checksum, or the zip file's directory": (
-        r"the record .* is damaged|a record has two sizes|zip|[Bb]ad magic|File name in directory|overlap|decompress"
+        r"the record .* is damaged|a record has two sizes|called a folder|in none of its records"
+        r"|zip|[Bb]ad magic|File name in directory|overlap|decompress"
         r"|it was cut while|EOFError|compression|encrypted|central directory|codec can't decode"
         r"|invalid (distance|code|block|stored)"
     ),
