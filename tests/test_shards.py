@@ -128,3 +128,15 @@ def test_metadata_that_would_write_elsewhere_are_refused(tmp_path, metadata, mes
     with pytest.raises(CheckpointError, match=message):
         shards.save_folder(checkpoint, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_shards_of_another_tool_come_back_byte_for_byte(dcomp, folder):
+    for path in folder.glob("*.safetensors"):
+        data = path.read_bytes()
+        end = 8 + int.from_bytes(data[:8], "little")
+        header = json.dumps(json.loads(data[8:end]), indent=2, sort_keys=True).encode()
+        path.write_bytes(len(header).to_bytes(8, "little") + header + data[end:])
+    assert dcomp("encode", folder, "-o", folder.parent / "m.dcz")[0] == 0
+    assert dcomp("decode", folder.parent / "m.dcz", "-o", folder.parent / "again")[0] == 0
+    for path in folder.iterdir():
+        assert (folder.parent / "again" / path.name).read_bytes() == path.read_bytes()

@@ -23,7 +23,7 @@ MAX_DEPTH = 32
 REFUSED = ("GLOBAL", "unrecognized function", "Can only create", "TorchScript")
 """What torch's messages say of files that would have to run code."""
 
-MOST_ENTRIES = 1 << 20
+MOST_ENTRIES = 1 << 17
 """Entries of nested dictionaries and lists that any file may have; a large one may have as many as bytes."""
 
 ZIP_MAGIC = b"PK\x03\x04"

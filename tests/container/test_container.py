@@ -1,4 +1,5 @@
 import io
+import os
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import dcomp
 from dcomp.checkpoint import Checkpoint
 from dcomp.container import writer
 from dcomp.container.reader import Container
-from dcomp.errors import LimitError
+from dcomp.errors import ContainerError, LimitError
 
 
 def written(checkpoint: Checkpoint) -> bytes:
@@ -102,3 +103,12 @@ def test_tied_tensors_count_in_the_memory_that_decoding_takes():
     assert container.nbytes < 2000
     with pytest.raises(LimitError):
         container.decode(max_memory=10 * 400_000)
+
+
+def test_a_container_that_is_cut_while_it_is_read_is_one_error(tmp_path, lenet_like):
+    path = tmp_path / "x.dcz"
+    dcomp.save_file(lenet_like.tensors, path)
+    container = Container.open(path)
+    os.truncate(path, 100_000)
+    with pytest.raises(ContainerError, match=r"x.dcz ends at byte 100,000: it was cut while it was read"):
+        container.decode()

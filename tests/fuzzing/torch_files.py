@@ -209,14 +209,8 @@ def _opcode_damaged(data: bytes, rng: np.random.Generator) -> bytes:
     name, argument, begin, end = chosen[int(rng.integers(len(chosen)))]
     other = opcodes[int(rng.integers(len(opcodes)))]
     if way == 0 and isinstance(argument, int):
-        near = [
-            argument + 1,
-            argument - 1,
-            argument * 2,
-            -argument,
-            0,
-            *(number for number in EXTREMES if number < 1 << 31),
-        ]
+        near = [argument + 1, argument - 1, argument * 2, -argument, 0, *EXTREMES]
+        near = [number for number in near if -(1 << 31) <= number < 1 << 31]
         new = pickle.BININT + pack("<i", int(rng.choice(near)))
     elif name == "BINUNICODE":
         texts = [

@@ -233,7 +233,7 @@ def test_dictionaries_that_hold_themselves_or_multiply_are_refused(tmp_path):
     ring: dict = {"w": torch.ones(1)}
     ring["again"] = ring
     tree: list = [torch.ones(1)]
-    for _ in range(25):
+    for _ in range(20):
         tree = [tree, tree]
     for content in (ring, {"tree": tree}):
         torch.save(content, tmp_path / "model.pt")
