@@ -272,3 +272,15 @@ def test_every_part_of_the_metadata_of_shards_is_checked(tmp_path, wrong):
         shards.save_folder(Checkpoint({"w": np.zeros(3)}, {shards.METADATA_KEY: kept(**wrong)}), tmp_path)
     shards.save_folder(Checkpoint({"w": np.zeros(3)}, {shards.METADATA_KEY: kept()}), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["f", "i"]
+
+
+def test_shards_of_another_tool_come_back_byte_for_byte(dcomp, folder):
+    for path in folder.glob("*.safetensors"):
+        data = path.read_bytes()
+        end = 8 + int.from_bytes(data[:8], "little")
+        header = json.dumps(json.loads(data[8:end]), indent=2, sort_keys=True).encode()
+        path.write_bytes(len(header).to_bytes(8, "little") + header + data[end:])
+    assert dcomp("encode", folder, "-o", folder.parent / "m.dcz")[0] == 0
+    assert dcomp("decode", folder.parent / "m.dcz", "-o", folder.parent / "again")[0] == 0
+    for path in folder.iterdir():
+        assert (folder.parent / "again" / path.name).read_bytes() == path.read_bytes()

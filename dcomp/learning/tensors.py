@@ -62,7 +62,8 @@ def to_numpy(tensor: torch.Tensor) -> np.ndarray:
     """
     if problem := _problem(tensor):
         raise CheckpointError(f"a tensor {problem}")
-    flat = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8)
+    plain = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
+    flat = plain.as_strided((plain.numel(),), (1,)).view(torch.uint8)  # one element may have any stride
     raw = flat.clone() if flat.data_ptr() == tensor.data_ptr() else flat
     return raw.numpy().view(dtypes.BY_NAME[NAME_OF[tensor.dtype]]).reshape(tuple(tensor.shape))
 

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from dcomp.container.reader import DEFAULT_MAX_MEMORY
 from dcomp.errors import CheckpointError, first_line
 from dcomp.learning import masked
 from dcomp.learning.tensors import numpy_dtype, to_numpy, to_torch
-from dcomp.learning.torch_records import Records
+from dcomp.learning.torch_records import Filled, Records, Storages
 from dcomp.tensors import Spec, Tensors
 
 NESTS = ("state_dict", "model", "model_state")
@@ -23,7 +23,7 @@ MAX_DEPTH = 32
 REFUSED = ("GLOBAL", "unrecognized function", "Can only create", "TorchScript")
 """What torch's messages say of files that would have to run code."""
 
-MOST_ENTRIES = 1 << 20
+MOST_ENTRIES = 1 << 17
 """Entries of nested dictionaries and lists that any file may have; a large one may have as many as bytes."""
 
 ZIP_MAGIC = b"PK\x03\x04"
@@ -47,24 +47,33 @@ def load_file(
         CheckpointError: it holds no tensors, or more than tensors and plain values: such a file would have to
             run code to be read, and is refused; or what torch refuses as well, or tensors that are no plain arrays.
     """
-    records, content = _loaded(path, max_memory)
+    storages, content = _loaded(path, max_memory)
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, not named tensors")
     found = _network_tensors(content, path, note)
     specs = {name: Spec(numpy_dtype(tensor, name), tuple(tensor.shape)) for name, tensor in found.items()}
     _check_memory(specs, path, max_memory)
-    return _checkpoint(found, specs, records.read if records is not None else to_numpy)
+    storages.check(found)
+    return _checkpoint(found, specs, storages.read)
 
 
-def _loaded(path: Path, max_memory: int) -> tuple[Records | None, object]:
-    """What torch reads in a file, and the records of a zip file, in which its tensors may have stayed."""
+def _loaded(path: Path, max_memory: int) -> tuple[Storages, object]:
+    """What torch reads in a file, and the storages of its tensors."""
     try:
         with warnings.catch_warnings(), path.open("rb") as file:
             warnings.simplefilter("ignore")  # torch tells the authors of files what they should have done
-            records = Records(path, max_memory) if file.read(len(ZIP_MAGIC)) == ZIP_MAGIC else None
-            file.seek(0)
-            place: Any = records.place if records is not None else "cpu"
-            return records, torch.load(file, map_location=place, weights_only=True, mmap=False)
+            if file.read(len(ZIP_MAGIC)) == ZIP_MAGIC:
+                records = Records(path, max_memory)
+                return records, _unpickled(file, records)
+            zeros = Filled(path, 0)
+            _unpickled(file, zeros)
+            checksums = zeros.checksums()
+            del zeros  # and the memory with it
+            ones = Filled(path, 255)
+            content = _unpickled(file, ones)
+            if ones.checksums() != checksums:
+                raise CheckpointError(f"{path} is not a readable torch checkpoint: the data of tensors are missing")
+            return ones, content
     except CheckpointError:
         raise
     except Exception as error:  # torch raises whatever its unpickler meets
@@ -74,6 +83,12 @@ def _loaded(path: Path, max_memory: int) -> tuple[Records | None, object]:
                 "save its state_dict() as safetensors where you trust it"
             ) from error
         raise CheckpointError(f"{path} is not a readable torch checkpoint: {first_line(error)}") from error
+
+
+def _unpickled(file: BinaryIO, storages: Storages) -> object:
+    file.seek(0)
+    place: Any = storages.place  # torch's annotation asks for a class that no storage has
+    return torch.load(file, map_location=place, weights_only=True, mmap=False)
 
 
 def _network_tensors(content: dict[Any, Any], path: Path, note: Callable[[str], object]) -> dict[str, torch.Tensor]:

@@ -1,12 +1,13 @@
-"""The zip files that torch writes: checked by the standard library, read by torch, and left on the disk where possible.
+"""The data in files that torch wrote: read by torch, checked, and left on the disk where possible.
 
-`torch.load` reads every record, as it does without `mmap`. Where the bytes that it read stand uncompressed in the file,
-their memory is given back, and they are read again when they are asked for.
+A zip file is first checked by the standard library. `torch.load` then reads every record, as it does without `mmap`.
+Where the bytes that it read stand uncompressed in the file, their memory is given back, and they are read again when
+they are asked for.
 """
 
 import mmap
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from zlib import crc32
 
@@ -21,10 +22,74 @@ from dcomp.learning.tensors import NAME_OF, to_numpy
 LOCAL_HEADER = 30
 """Bytes of a zip record's header before its name and its extra field, whose sizes are the last two fields."""
 
+BIG_ENDIAN = 3, crc32(b"big")
+"""Size and checksum of the record that tells the order of bytes, where that is not ours."""
+
+IS_FOLDER = 0x10
+"""Bit of a record's attributes; torch reads no bytes of a folder."""
+
 COMPARED = 1 << 22
 
 
-class Records:
+Span = tuple[int, int]
+"""Address and size of memory."""
+
+
+class Storages:
+    """The storages that torch has read: its `map_location` gives them here."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._placed: list[tuple[torch.UntypedStorage, Span]] = []
+
+    def place(self, storage: torch.UntypedStorage, location: str) -> torch.UntypedStorage:
+        """Take a storage, which is to be on the CPU whatever its location was."""
+        self._placed.append((storage, _span(storage)))
+        return storage
+
+    def check(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Refuse tensors that are not of these storages, or of one that has grown: nothing was written there."""
+        spans = {span for storage, span in self._placed if _span(storage) == span}
+        for name, tensor in tensors.items():
+            if tensor.untyped_storage().nbytes() and _span(tensor.untyped_storage()) not in spans:
+                raise CheckpointError(f"tensor {name!r} has elements that are not in the file")
+        self._placed.clear()
+
+    def read(self, tensor: torch.Tensor) -> np.ndarray:
+        """Read the elements of a tensor."""
+        return to_numpy(tensor)
+
+
+class Filled(Storages):
+    """Storages of the older format, where pickles and data follow each other: filled before torch reads their data."""
+
+    def __init__(self, path: Path, filling: int) -> None:
+        """Fill all memory with a byte."""
+        super().__init__()
+        self._path = path
+        self._bytes_left = path.stat().st_size
+        self._filling = filling
+
+    def place(self, storage: torch.UntypedStorage, location: str) -> torch.UntypedStorage:
+        """Fill a storage.
+
+        Raises:
+            CheckpointError: it has more bytes than the file.
+        """
+        self._bytes_left -= storage.nbytes()
+        if self._bytes_left < 0:
+            raise CheckpointError(
+                f"the tensors of {self._path} take {-self._bytes_left:,} bytes more than the file has"
+            )
+        _bytes_of(storage).fill(self._filling)
+        return super().place(storage, location)
+
+    def checksums(self) -> list[int]:
+        """CRC-32 of each storage; that of one whose data were not in the file depends on what it was filled with."""
+        return [crc32(_bytes_of(storage).data) for storage, _ in self._placed]
+
+
+class Records(Storages):
     """The records of a zip file, and tensors that stay in it."""
 
     def __init__(self, path: Path, max_memory: int) -> None:
@@ -34,10 +99,15 @@ class Records:
             CheckpointError: a record that is damaged, or that would take more than `max_memory` bytes unpacked.
             Exception: whatever else the standard library raises at a damaged file.
         """
+        super().__init__()
         self._file = FileBytes(path, CheckpointError)
         with zipfile.ZipFile(path) as archive:
             infos = archive.infolist()
             _check(archive, infos, path, max_memory)
+        sums = {(info.file_size, info.CRC) for info in infos}
+        self._sums = (
+            sums if _has_checksums(infos) and BIG_ENDIAN not in sums else None
+        )  # torch swaps bytes of the latter
         self._offsets = {
             (info.file_size, info.CRC): self._data_offset(info)
             for info in infos
@@ -48,9 +118,15 @@ class Records:
         self._mapped = torch.frombuffer(mapped, dtype=torch.uint8).untyped_storage()
 
     def place(self, storage: torch.UntypedStorage, location: str) -> torch.UntypedStorage:
-        """Return a storage that torch has read, or the same bytes in the file: the `map_location` of `torch.load`."""
-        data = torch.empty(0, dtype=torch.uint8).set_(storage).numpy()
-        offset = self._offsets.get((data.size, crc32(data.data)))
+        """Take a storage that torch has read, or the same bytes in the file."""
+        return super().place(self._in_file(storage), location)
+
+    def _in_file(self, storage: torch.UntypedStorage) -> torch.UntypedStorage:
+        data = _bytes_of(storage)
+        key = data.size, crc32(data.data)
+        if data.size and self._sums is not None and key not in self._sums:
+            raise CheckpointError(f"{self._file.path} is damaged: what torch reads of it is in none of its records")
+        offset = self._offsets.get(key)
         if offset is None:
             return storage
         for begin in range(0, data.size, COMPARED):
@@ -82,6 +158,18 @@ class Records:
         return info.header_offset + LOCAL_HEADER + int(sizes.sum())
 
 
+def _span(storage: torch.UntypedStorage) -> Span:
+    return storage.data_ptr(), storage.nbytes()
+
+
+def _bytes_of(storage: torch.UntypedStorage) -> np.ndarray:
+    return torch.empty(0, dtype=torch.uint8).set_(storage).numpy()
+
+
+def _has_checksums(infos: Sequence[zipfile.ZipInfo]) -> bool:
+    return any(info.CRC for info in infos)  # torch.serialization.set_crc32_options(False) leaves them out
+
+
 def _check(archive: zipfile.ZipFile, infos: Sequence[zipfile.ZipInfo], path: Path, max_memory: int) -> None:
     packed = [info for info in infos if info.compress_type != zipfile.ZIP_STORED]
     unpacked_bytes = sum(info.file_size for info in packed)
@@ -91,6 +179,7 @@ def _check(archive: zipfile.ZipFile, infos: Sequence[zipfile.ZipInfo], path: Pat
         )
     if any(info.file_size != info.compress_size for info in infos if info.compress_type == zipfile.ZIP_STORED):
         raise CheckpointError(f"{path} is not a readable torch checkpoint: a record has two sizes")
-    has_checksums = any(info.CRC for info in infos)  # torch.serialization.set_crc32_options(False) leaves them out
-    if has_checksums and (damaged := archive.testzip()) is not None:
+    if any(info.file_size and info.external_attr & IS_FOLDER for info in infos):
+        raise CheckpointError(f"{path} is not a readable torch checkpoint: a record of it is called a folder")
+    if _has_checksums(infos) and (damaged := archive.testzip()) is not None:
         raise CheckpointError(f"{path} is not a readable torch checkpoint: the record {damaged!r} is damaged")

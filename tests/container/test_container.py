@@ -1,4 +1,5 @@
 import io
+import os
 
 import numpy as np
 import pytest
@@ -138,3 +139,12 @@ def test_tied_tensors_count_in_the_memory_that_decoding_takes():
     assert container.nbytes < 2000
     with pytest.raises(LimitError):
         container.decode(max_memory=10 * 400_000)
+
+
+def test_a_container_that_is_cut_while_it_is_read_is_one_error(tmp_path, lenet_like):
+    path = tmp_path / "x.dcz"
+    dcomp.save_file(lenet_like.tensors, path)
+    container = Container.open(path)
+    os.truncate(path, 100_000)
+    with pytest.raises(ContainerError, match=r"x.dcz ends at byte 100,000: it was cut while it was read"):
+        container.decode()

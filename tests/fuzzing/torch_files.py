@@ -24,8 +24,10 @@ from fuzzing.mutations import EXTREMES, damaged
 
 STRICTER = {
     "a record that does not fit its checksum, or the zip file's directory": (
-        r"the record .* is damaged|a record has two sizes|zip|[Bb]ad magic|File name in directory|overlap|decompress"
-        r"|it was cut while|EOFError|compression|encrypted|invalid distance|invalid code|invalid block|invalid stored|codec can't decode"
+        r"the record .* is damaged|a record has two sizes|called a folder|in none of its records"
+        r"|zip|[Bb]ad magic|File name in directory|overlap|decompress"
+        r"|it was cut while|EOFError|compression|encrypted|central directory|codec can't decode"
+        r"|invalid (distance|code|block|stored)"
     ),
     "more memory than is allowed": r"more than the limit of",
     "tensors that are no plain arrays of a dtype of safetensors": (
@@ -38,6 +40,10 @@ STRICTER = {
     "a nest too deep, or that holds itself": r"nests its entries",
     "a pruned weight that torch cannot multiply": r"cannot be multiplied by its mask",
     "a shape that no container holds": r"has the shape|has \d+ dimensions",
+    "data that are not in the file, where torch gives whatever was in memory": (
+        r"elements that are not in the file|bytes more than the file has|the data of tensors are missing"
+        r"|to resize storage"
+    ),
     "a file that does not begin like one of torch's": r"safetensors file",
 }
 """What dcomp refuses and torch reads, and the words by which the fuzzer knows it."""
@@ -203,14 +209,8 @@ def _opcode_damaged(data: bytes, rng: np.random.Generator) -> bytes:
     name, argument, begin, end = chosen[int(rng.integers(len(chosen)))]
     other = opcodes[int(rng.integers(len(opcodes)))]
     if way == 0 and isinstance(argument, int):
-        near = [
-            argument + 1,
-            argument - 1,
-            argument * 2,
-            -argument,
-            0,
-            *(number for number in EXTREMES if number < 1 << 31),
-        ]
+        near = [argument + 1, argument - 1, argument * 2, -argument, 0, *EXTREMES]
+        near = [number for number in near if -(1 << 31) <= number < 1 << 31]
         new = pickle.BININT + pack("<i", int(rng.choice(near)))
     elif name == "BINUNICODE":
         texts = [
@@ -314,7 +314,8 @@ def _flat(value: object, keys: tuple, depth: int) -> Iterator[tuple[tuple, torch
 
 def _bits(tensor: torch.Tensor) -> tuple[str, tuple[int, ...], bytes]:
     plain = tensor.detach().resolve_conj().resolve_neg().contiguous()
-    return NAME_OF[tensor.dtype], tuple(tensor.shape), plain.reshape(-1).view(torch.uint8).numpy().tobytes()
+    flat = plain.as_strided((plain.numel(),), (1,)).view(torch.uint8)
+    return NAME_OF[tensor.dtype], tuple(tensor.shape), flat.numpy().tobytes()
 
 
 KIND = Kind(".pt", make, judge)

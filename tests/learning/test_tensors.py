@@ -20,6 +20,11 @@ def test_a_tensor_that_is_not_contiguous_keeps_its_elements():
     assert to_numpy(tensor).tolist() == tensor.tolist()
 
 
+def test_one_element_of_any_stride_keeps_its_bits():
+    assert to_numpy(torch.arange(6.0).reshape(3, 2)[1:2, 1:]).tolist() == [[3]]
+    assert to_numpy(torch.arange(6.0).as_strided((1,), (2,))).tolist() == [0]
+
+
 def test_a_dtype_that_safetensors_lacks_is_refused():
     with pytest.raises(CheckpointError, match="complex128"):
         to_numpy(torch.zeros(2, dtype=torch.complex128))

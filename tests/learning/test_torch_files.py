@@ -1,5 +1,6 @@
 import os
 import pickle
+import re
 import zipfile
 from collections import OrderedDict
 
@@ -232,7 +233,7 @@ def test_dictionaries_that_hold_themselves_or_multiply_are_refused(tmp_path):
     ring: dict = {"w": torch.ones(1)}
     ring["again"] = ring
     tree: list = [torch.ones(1)]
-    for _ in range(25):
+    for _ in range(20):
         tree = [tree, tree]
     for content in (ring, {"tree": tree}):
         torch.save(content, tmp_path / "model.pt")
@@ -288,3 +289,40 @@ def test_what_has_no_plain_elements_is_one_error(tmp_path, value, words):
     torch.save({"w": value}, tmp_path / "model.pt")
     with pytest.raises(CheckpointError, match=words):
         load_checkpoint(tmp_path / "model.pt")
+
+
+def test_data_that_torch_does_not_read_are_refused_and_not_made_up(tmp_path, saved):
+    data = bytearray(saved.read_bytes())
+    entry = data.rindex(b"PK\x01\x02", 0, data.rindex(b"model/data/0"))
+    data[entry + 38] |= 0x10  # a folder, of which torch reads no bytes
+    (tmp_path / "folder.pt").write_bytes(data)
+    with pytest.raises(CheckpointError, match="called a folder"):
+        load_checkpoint(tmp_path / "folder.pt")
+
+
+def test_tensors_of_the_older_format_without_data_are_refused(tmp_path):
+    path = tmp_path / "old.pt"
+    torch.save({"w": torch.ones(4), "v": torch.ones(3)}, path, _use_new_zipfile_serialization=False)
+    data = path.read_bytes()
+    keys = re.search(rb"\x80\x02\]q.\((X.{4}\d+q.X.{4}\d+q.)e\.", data, re.DOTALL)
+    begin, end = keys.span(1)
+    first = data[begin : begin + (end - begin) // 2]
+    path.write_bytes(data[: begin - 1] + first + b"a." + data[end + 2 :])  # the keys of one storage only
+    assert set(torch.load(path)) == {"w", "v"}
+    with pytest.raises(CheckpointError, match="the data of tensors are missing"):
+        load_checkpoint(path)
+
+
+def test_a_file_of_another_order_of_bytes_is_read_as_torch_reads_it(tmp_path, saved):
+    swapped = zipped_again(
+        saved,
+        tmp_path / "big.pt",
+        lambda name, data: (
+            b"big"
+            if name.endswith("byteorder")
+            else np.frombuffer(data, ">f4").astype("<f4").tobytes()
+            if name.split("/")[-1] in "012" and "/data/" in name
+            else data
+        ),
+    )
+    assert bits_of(swapped) == bits_of(saved)
