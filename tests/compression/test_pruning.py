@@ -112,7 +112,9 @@ def test_rows_of_the_output_layer_are_pruned_if_it_is_named(lenet_like, named):
 
 
 def test_without_the_output_layer_something_must_be_left(lenet_like):
-    with pytest.raises(UsageError, match=r"fc3.weight is the output layer, whose rows are classes: to prune it, name it"):
+    with pytest.raises(
+        UsageError, match=r"fc3.weight is the output layer, whose rows are classes: to prune it, name it"
+    ):
         Pruning(lenet_like.tensors, PruneSettings(sparsity=0.5, structure="row", skip=["fc1", "fc2"]))
     alone = Pruning(lenet_like.tensors, PruneSettings(sparsity=0.5, structure="row", skip="fc3"))
     assert alone.names == ["fc1.weight", "fc2.weight"]
