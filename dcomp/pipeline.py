@@ -112,6 +112,7 @@ class Run:
         self._others = others
         self._fingerprint = ""
         self._start: Checkpoint | None = None
+        self._last: str | None = None
         self._checked = False
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -211,7 +212,7 @@ class Run:
             if self._recipe.lacks_data:
                 named = provenance.with_recorded_data(DataSettings(), current, self._observer).data
                 self._recipe = self._recipe.with_data(str(named))
-        self._start = current
+        self._start, self._last = current, last
         for stage, section in self._recipe.sections:
             settings = self._resolved(section, before=[result.stage for result in results])
             current, result = self._stage(stage, settings, self._work(settings, current))
@@ -261,7 +262,7 @@ class Run:
         """Say that a stage runs, and that the folder is a run's; a summary of an earlier run is no longer so."""
         self._observer.stage(stage)
         if not self._checked:
-            preflight.check(self._recipe, self._start)
+            preflight.check(self._recipe, self._start, self._last)
             self._checked = True
         self._observer.note(f"{stage}: running")
         self._write_state()

@@ -3,7 +3,7 @@
 All of its mistakes are told at once, so that none shows after hours of training. What a data set holds is known later.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -24,24 +24,28 @@ Outline = tuple[dict[str, np.ndarray], Network]
 """Arrays of the shapes of a network's weights, that take no memory, and what it says of their names."""
 
 
-def check(recipe: Recipe, start: Checkpoint | None) -> None:
+def check(recipe: Recipe, start: Checkpoint | None, last: str | None = None) -> None:
     """Look for mistakes in a recipe, beyond those that its reader finds.
 
     Args:
         recipe: validated.
         start: what it starts from, if not from training.
+        last: the stage after which no others are looked at; all are unless given.
 
     Raises:
         DcompError: there is one, or a RecipeError with all of several.
     """
-    found = _mistakes([*_files(recipe), *_learning(recipe)])
+    stages = [stage for stage, _ in recipe.sections]
+    sections = recipe.sections[: stages.index(last) + 1 if last is not None else None]
+    judges = [recipe.eval] if recipe.eval is not None else []
+    found = _mistakes([*_files(sections), *_learning([*(own for _, own in sections if own.epochs), *judges])])
     try:
         outline = _outline(recipe, start)
     except DcompError as error:
         found.append(error)
     else:
         if outline is not None:
-            found += _mistakes(partial(_check_section, *named, outline) for named in recipe.sections)
+            found += _mistakes(partial(_check_section, *section, outline) for section in sections)
     if len(found) == 1:
         raise found[0]
     if found:
@@ -59,10 +63,10 @@ def _mistakes(looks: Iterable[Callable[[], object]]) -> list[DcompError]:
     return list(found.values())
 
 
-def _files(recipe: Recipe) -> Iterator[Callable[[], object]]:
+def _files(sections: Sequence[tuple[str, Settings]]) -> Iterator[Callable[[], object]]:
     """The checkpoints that sections name, which may be stages before."""
     before: set[str] = set()
-    for stage, section in recipe.sections:
+    for stage, section in sections:
         for key in CHECKPOINTS:
             path = getattr(section, key, None)
             if path is not None and str(path) not in before:
@@ -78,10 +82,8 @@ def _check_file(key: str, path: Path) -> None:
         raise CheckpointError(f"{key}: no stage before has this name, and cannot read {path}: {what}") from error
 
 
-def _learning(recipe: Recipe) -> Iterator[Callable[[], object]]:
-    """The devices, data sets and folders of all sections that learn or judge."""
-    sections: list[DataSettings] = [section for _, section in recipe.sections if section.epochs]
-    sections += [recipe.eval] if recipe.eval is not None else []
+def _learning(sections: Sequence[DataSettings]) -> Iterator[Callable[[], object]]:
+    """The devices, data sets and folders of sections that learn or judge."""
     if not sections:
         return
     from dcomp.learning import datasets

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from dcomp.errors import UsageError
-from dcomp.layers import Rule, apply_rules, chosen, finds, kind_of, select
+from dcomp.layers import WEIGHTS, Rule, apply_rules, chosen, finds, kind_of, output_of, select
 
 
 @pytest.mark.parametrize(
@@ -106,3 +106,32 @@ def test_nothing_to_choose_from_leaves_nothing():
     assert chosen([], [], []) == []
     with pytest.raises(UsageError, match="no layer matches 'fc'; there are none"):
         chosen([], ["fc"], [])
+
+
+def floats(*shape):
+    return np.zeros(shape, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "output"),
+    [
+        ({"fc1": (300, 784), "fc2": (100, 300), "fc3": (10, 100), "fc3.bias": (10,)}, "fc3"),
+        ({"classifier": (10, 64), "features": (64, 3, 3, 3), "stem": (3, 3, 3, 3)}, "classifier"),
+        ({"fc": (1000, 512), "layer1": (64, 64, 3, 3), "layer4": (512, 512, 3, 3)}, "fc"),
+        ({"a": (10, 20), "hidden": (20, 30)}, "a"),  # names in the order of the alphabet
+        ({"conv1": (8, 1, 3, 3), "conv2": (4, 8, 3, 3)}, "conv2"),
+        ({"square": (5, 5)}, "square"),
+        ({"a": (5, 5), "b": (5, 5)}, "b"),
+        ({"bias": (5,)}, None),
+    ],
+)
+def test_the_output_layer_is_the_last_whose_rows_no_other_takes(shapes, output):
+    assert output_of({name: floats(*shape) for name, shape in shapes.items()}) == output
+
+
+def test_a_matrix_is_a_weight_and_a_vector_is_none():
+    tensors = {"matrix": floats(2, 3), "vector": floats(3), "kernels": floats(2, 3, 3), "images": floats(2, 3, 3, 3)}
+    assert select(tensors, WEIGHTS) == ["matrix", "kernels", "images"]
+    assert select(tensors, ("linear",)) == ["matrix"]
+    assert select(tensors, ("conv",)) == ["kernels", "images"]
+    assert select(tensors, ("bias",)) == ["vector"]

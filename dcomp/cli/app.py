@@ -1,6 +1,10 @@
 """The commands of `dcomp`."""
 
+import functools
 import inspect
+import math
+from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +15,7 @@ from dcomp.cli import codec, inspection, learning, measure, runs, sensitivity, s
 from dcomp.cli.inputs import with_paths
 from dcomp.errors import UsageError
 from dcomp.processes import COUNT
+from dcomp.settings.values import expanded
 
 TOGETHER = ("train", "prune", "quantize", "eval")
 """The commands that several processes may run as one."""
@@ -57,10 +62,31 @@ def _unwrapped(text: str) -> str:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in inspect.cleandoc(text).split("\n\n"))
 
 
+def _with_checked_values(command: Callable[..., Any]) -> Callable[..., Any]:
+    """A command whose paths have `~` expanded, where a shell has not, and whose numbers are finite."""
+
+    @functools.wraps(command)
+    def checked(**given: Any) -> Any:
+        return command(**{name: _checked(name, value) for name, value in given.items()})
+
+    return checked
+
+
+def _checked(name: str, value: object) -> object:
+    option = f"--{name.replace('_', '-')}"
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"{option}: {value} is not a finite number")
+    try:
+        return expanded(value) if isinstance(value, Path) else value
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from error
+
+
 for _module in (learning, codec, measure, inspection, sensitivity, runs, sweep):
     _module.register(app)
 for _command in app.registered_commands:
     assert _command.callback is not None  # each is a function
+    _command.callback = _with_checked_values(_command.callback)
     _command.callback.__doc__ = _unwrapped(_command.callback.__doc__ or "")
     _command.callback = with_paths(_command.callback)
 

@@ -229,7 +229,7 @@ class QuantizeSettings(ChosenSettings):
 
     @model_validator(mode="after")
     def _some_bits(self) -> Self:
-        if not (self.bits_of_kind or self.rules or self.bits_of_all or self.auto):
+        if not (self.bits_of_kind or self.rules or self.bits_of_all is not None or self.auto):
             raise ValueError("say how many bits, like 8 for conv_bits (--conv-bits) and 5 for fc_bits (--fc-bits)")
         if self.bits_of_all is not None and not 1 <= self.bits_of_all <= MAX_BITS:
             raise ValueError(f"bits are a whole number from 1 to {MAX_BITS}, not {self.bits_of_all}")

@@ -1,8 +1,9 @@
-"""Where k-means starts, at equal bits; `python tests/benchmarks/inits.py lenet300.pruned.safetensors 2,3,4,5 3`.
+"""Where k-means starts, at equal bytes; `python tests/benchmarks/inits.py lenet300.pruned.safetensors 2,3,4,5,6 3`.
 
-The arguments are a pruned checkpoint of dcomp's, that records its data; bits; epochs. MNIST is in `$DCOMP_DATA`.
-A line of CSV for each init and number of bits: squared error over the sum of squares, the bytes of the container and
-the test error in percent, without training and after the epochs.
+The arguments are a pruned checkpoint that records its data, which `$DCOMP_DATA` holds; numbers of bits; epochs. A line
+of CSV for each: squared error over the sum of squares, bytes of the container without metadata and test error in
+percent, without training and after the epochs (at 0 epochs nothing is trained or tested). At the end, the squared error
+over that of `optimal`, interpolated at the bytes that `optimal` takes with so many bits.
 """
 
 import io
@@ -25,26 +26,41 @@ def squared_error(dense: Checkpoint, shared: Checkpoint) -> float:
     return sum(((a - b) ** 2).sum() for a, b in changed) / sum((a**2).sum() for a, _ in changed)
 
 
-def cost(made: Checkpoint) -> tuple[int, float]:
-    """Bytes without metadata, and the test error in percent."""
+def size(made: Checkpoint) -> int:
+    """Bytes of the container without metadata."""
     file = io.BytesIO()
     stages.encode(Checkpoint(made.tensors), file)
-    return len(file.getvalue()), stages.evaluate(made, EvalSettings(data="mnist")).top1_error
+    return len(file.getvalue())
+
+
+def figures(pruned: Checkpoint, bits: int, init: Init, epochs: int) -> tuple[int, float, str]:
+    """Bytes and squared error without training, and a line of all that was measured."""
+    asked = {"bits": bits, "init": init}
+    shared = stages.quantize(pruned, QuantizeSettings(**asked))
+    nbytes, error = size(shared), squared_error(pruned, shared)
+    line = f"{bits},{init},{error:.5f},{nbytes}"
+    if epochs:
+        trained = stages.quantize(pruned, QuantizeSettings(**asked, epochs=epochs))
+        errors = [stages.evaluate(made, EvalSettings()).top1_error for made in (shared, trained)]
+        line += f",{errors[0]:.2f},{size(trained)},{errors[1]:.2f}"
+    return nbytes, error, line
 
 
 def main() -> None:
     pruned = checkpoint.load_file(Path(sys.argv[1]))
     numbers, epochs = [int(bits) for bits in sys.argv[2].split(",")], int(sys.argv[3])
     print("bits,init,squared_error,bytes,error,trained_bytes,trained_error")
+    curves: dict[Init, list[tuple[int, float]]] = {init: [] for init in get_args(Init)}
     for bits in numbers:
-        for init in get_args(Init):
-            asked = {"conv_bits": bits, "fc_bits": bits, "init": init, "data": "mnist"}
-            shared = stages.quantize(pruned, QuantizeSettings(**asked))
-            trained = stages.quantize(pruned, QuantizeSettings(**asked, epochs=epochs))
-            nbytes, error = cost(shared)
-            trained_bytes, trained_error = cost(trained)
-            figures = f"{squared_error(pruned, shared):.5f},{nbytes},{error:.2f},{trained_bytes},{trained_error:.2f}"
-            print(f"{bits},{init},{figures}", flush=True)
+        for init, curve in curves.items():
+            nbytes, error, line = figures(pruned, bits, init, epochs)
+            curve.append((nbytes, error))
+            print(line, flush=True)
+    places, best = zip(*curves["optimal"], strict=True)
+    for init, curve in curves.items():
+        sizes, errors = zip(*curve, strict=True)
+        ratios = np.exp(np.interp(places, sizes, np.log(errors), np.nan, np.nan)) / best
+        print(init, *(f"{ratio:.2f}" for ratio in ratios))
 
 
 if __name__ == "__main__":

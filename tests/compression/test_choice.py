@@ -178,3 +178,33 @@ def test_what_is_given_by_first_name_holds_for_all_names(tied):
     chosen = choice.Choice(tied.tensors, ("linear",), PruneSettings(sparsity=0.5), "weights")
     assert chosen.under_all_names({"words": 3}) == {"words": 3, "out": 3}
     assert chosen.values() == {}
+
+
+def bits_found(checkpoint, **settings):
+    found = sharing.bits_of(checkpoint.tensors, QuantizeSettings(**settings), Silent())
+    return {names[0]: bits for names, bits in found.items()}
+
+
+@pytest.fixture
+def mixed(tied, rng):
+    """One with a convolution, a bias, and a bias that a rule may name."""
+    return tied.replaced({"conv": rng.normal(size=(2, 2, 3, 3)), "b": rng.normal(size=9)})
+
+
+def test_a_number_of_bits_alone_means_every_layer(mixed):
+    for number in ("5", 5, [5], ("5",)):
+        assert bits_found(mixed, bits=number) == {"words": 5, "fc": 5, "conv": 5}
+
+
+def test_a_number_of_bits_is_for_layers_that_nothing_else_is_asked_for(mixed):
+    assert bits_found(mixed, bits=["5", "fc=2"], conv_bits=8, bias_bits=3) == {"conv": 8, "b": 3, "words": 5, "fc": 2}
+    assert bits_found(mixed, bits=["5"], skip="fc") == {"words": 5, "conv": 5}
+
+
+@pytest.mark.parametrize(
+    ("bits", "message"),
+    [(["5", "4"], "given once"), (["5", "auto"], "given once"), ("0", "from 1 to 16"), (17, "from 1")],
+)
+def test_bits_of_all_layers_are_one_number_from_1_to_16(bits, message):
+    with pytest.raises(ValueError, match=message):
+        QuantizeSettings(bits=bits)

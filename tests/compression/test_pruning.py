@@ -95,3 +95,54 @@ def test_weights_that_a_threshold_has_pruned_do_not_raise_it(lenet_like):
 def test_at_once_a_schedule_comes_to_its_end(lenet_like):
     settings = PruneSettings(sparsity=0.5, schedule="gradual", until=3, **RETRAINING)
     assert sum(map(zeros, Pruning(lenet_like.tensors, settings).at_once().values())) == 133_100
+
+
+def rows(array):
+    return int((array.reshape(len(array), -1) != 0).any(axis=1).sum())
+
+
+def test_rows_are_pruned_layer_by_layer_and_the_output_layer_is_left_alone_and_told(lenet_like):
+    pruning = Pruning(lenet_like.tensors, PruneSettings(sparsity=0.5, structure="row"))
+    pruned = pruning.at_once()
+    assert {name: rows(array) for name, array in pruned.items()} == {"fc1.weight": 150, "fc2.weight": 50}
+    told = list(pruning.notes(lenet_like.replaced(pruned).tensors))
+    assert told[0] == "fc3.weight: is the output layer, whose rows are classes, and is left alone unless named"
+
+
+@pytest.mark.parametrize("named", [{"only": "fc3"}, {"layer": "fc3=0.5"}, {"only": ["fc1", "fc3"]}])
+def test_rows_of_the_output_layer_are_pruned_if_it_is_named(lenet_like, named):
+    pruning = Pruning(lenet_like.tensors, PruneSettings(sparsity=0.5, structure="row", **named))
+    assert rows(pruning.at_once()["fc3.weight"]) == 5
+    assert not any("output layer" in note for note in pruning.notes(lenet_like.tensors))
+
+
+def test_without_the_output_layer_something_must_be_left(lenet_like):
+    with pytest.raises(
+        UsageError, match=r"fc3.weight is the output layer, whose rows are classes: to prune it, name it"
+    ):
+        Pruning(lenet_like.tensors, PruneSettings(sparsity=0.5, structure="row", skip=["fc1", "fc2"]))
+    alone = Pruning(lenet_like.tensors, PruneSettings(sparsity=0.5, structure="row", skip="fc3"))
+    assert alone.names == ["fc1.weight", "fc2.weight"]
+    assert not any("output layer" in note for note in alone.notes(lenet_like.tensors))
+
+
+def test_single_weights_are_pruned_in_the_output_layer_too(lenet_like):
+    assert "fc3.weight" in Pruning(lenet_like.tensors, PruneSettings(sparsity=0.5)).names
+
+
+def test_a_layer_that_a_common_budget_empties_is_told(lenet_like):
+    small = lenet_like.replaced({"fc2.weight": lenet_like.tensors["fc2.weight"] / 1000})
+    pruning = Pruning(small.tensors, PruneSettings(sparsity=0.5))
+    notes = list(pruning.notes(small.replaced(pruning.at_once()).tensors))
+    assert "fc2.weight: no weight is left, so nothing passes: give layer, or scope layer" in notes
+
+
+def test_a_sparsity_of_zero_says_nothing_of_weights_that_are_zero_already(lenet_like):
+    pruned = lenet_like.replaced(Pruning(lenet_like.tensors, PruneSettings(sparsity=0.5)).at_once())
+    again = Pruning(pruned.tensors, PruneSettings(sparsity=0))
+    assert not any("asked for" in note for note in again.notes(pruned.tensors))
+
+
+def test_a_layer_of_zeros_that_was_found_is_no_reason_to_refuse(lenet_like):
+    empty = lenet_like.replaced({"fc2.weight": np.zeros((100, 300), np.float32)})
+    assert Pruning(empty.tensors, PruneSettings(sparsity=0.5, scope="layer")).at_once().keys() >= {"fc2.weight"}

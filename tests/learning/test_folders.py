@@ -165,3 +165,29 @@ def test_imagenette_that_cannot_be_downloaded_says_what_to_put_where(folder, tmp
         datasets.load("imagenette:160px", tmp_path)
     folder.rename(tmp_path / "imagenette2-160")
     assert len(datasets.load("imagenette:160px", tmp_path).test) == 4
+
+
+def test_photos_are_found_in_the_folder_of_data_sets(folder, monkeypatch, tmp_path):
+    monkeypatch.chdir(folder)
+    form = Form(crop=28, workers=0)
+    assert len(datasets.load("imagefolder:photos", folder.parent, form).train) == 16
+    monkeypatch.setenv("DCOMP_DATA", str(folder.parent))
+    assert len(datasets.load("imagefolder:photos", form=form).train) == 16
+    assert len(datasets.load("ImageFolder:photos", form=form).train) == 16
+
+
+def test_photos_in_the_current_folder_go_before_those_of_the_folder_of_data_sets(folder, monkeypatch, tmp_path):
+    photo(tmp_path / "here" / "photos" / "train" / "a" / "1.jpg")
+    photo(tmp_path / "here" / "photos" / "val" / "a" / "1.jpg")
+    monkeypatch.chdir(tmp_path / "here")
+    assert len(datasets.load("imagefolder:photos", folder.parent, Form(crop=28, workers=0)).train) == 1
+
+
+def test_home_is_expanded_in_the_path_of_photos(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder.parent))
+    assert len(datasets.load("imagefolder:~/photos", form=Form(crop=28, workers=0)).train) == 16
+
+
+def test_photos_that_are_nowhere_name_both_places(tmp_path):
+    with pytest.raises(DataError, match=f"^none and {tmp_path}/none: no folder of photos is there"):
+        datasets.load("imagefolder:none", tmp_path)
