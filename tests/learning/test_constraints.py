@@ -329,3 +329,10 @@ def test_without_regrow_nothing_is_learned_behind_the_mask(model):
     assert np.array_equal(constraints.effective(model, "0.weight") != 0, kept)
     fresh = nn.Sequential(nn.Linear(2, 2))
     assert constraints.latent(fresh, "0.weight").shape == (2, 2)
+
+
+def test_what_is_restricted_does_not_learn_on(model):
+    kept = np.array([True, False, True, False])
+    constraints.restrict(model, "0.bias", kept)
+    model(torch.randn(4, 1, 8, 8)).square().sum().backward()
+    assert np.array_equal(constraints.trained(model, "0.bias").grad.numpy() != 0, kept)
