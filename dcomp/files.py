@@ -39,8 +39,12 @@ def index_in(folder: Path) -> Path:
 
 
 def check_regular(path: Path) -> None:
-    """Raise CheckpointError for a device, or a pipe, where a file is read more than once."""
-    if path.exists() and not (path.is_file() or path.is_dir()):
+    """Raise CheckpointError for a device or a pipe, where a file is read more than once, or a path that no file has."""
+    try:
+        is_special = path.exists() and not (path.is_file() or path.is_dir())
+    except OSError as error:  # too long a name
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+    if is_special:
         raise CheckpointError(f"{path} is a pipe or device, and would be read more than once; write it to a file first")
 
 
