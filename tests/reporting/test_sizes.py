@@ -106,6 +106,7 @@ def test_tied_tensors_say_what_they_are_tied_to(rng):
     assert (tied.tied_to, record.tied_to) == (record.name, None)
     assert (tied.bytes, tied.ratio, tied.weight_bits_coded, tied.index_bits) == (0, None, None, None)
     assert (tied.kept, tied.weights) == (record.kept, record.weights)
+    assert (tied.tensors, record.tensors, report.total.tensors) == (1, 1, 3)
     assert report.total.weight_bits_coded == pytest.approx(
         8 * (report.total.bytes - record.index_bytes) / (record.kept + 5)
     )

@@ -128,3 +128,14 @@ def test_the_split_of_density_classes_adds_up_and_their_bytes_are_positions(rng)
     tables = [stream.table_nbytes for stream in encoded.index.streams]
     assert row.storage.positions == row.index_bytes - sum(tables)
     assert row.fillers == sum(cell.fillers for cell in encoded.index.cells)
+
+
+def test_a_record_is_divided_alike_before_it_is_written_and_after_it_is_read(rng):
+    sparse = np.where(rng.random((80, 90)) < 0.1, rng.choice([-1, 1, 2], (80, 90)), 0).astype(np.float32)
+    few = np.zeros(500, np.float32)
+    few[::100] = 2.5
+    for array in (sparse, few, rng.choice([1, 2, 3], 4000).astype(np.int16)):
+        written = encoder.encode(array)
+        read = Container(dcomp.save({"w": array})).encoded("w")
+        assert Storage.of(written) == Storage.of(read)
+        assert Storage.of(written).code_tables < 30

@@ -116,3 +116,11 @@ def test_names_stand_left_and_figures_right(monkeypatch):
         "a          1 x",
         "longer 1,000 longer",
     ]
+
+
+def test_a_table_that_just_fits_is_one(monkeypatch):
+    table = Table([Column("name", "name"), Column("one"), Column("other")])
+    table.add("x" * SHORTEST, "1" * 10, "2" * 10)
+    width = SHORTEST + 1 + 10 + 1 + 10
+    assert len(printed(monkeypatch, width, table).splitlines()) == 2
+    assert len(printed(monkeypatch, width - 1, table).splitlines()) == 5
