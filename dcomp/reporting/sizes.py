@@ -101,9 +101,13 @@ def measure(container: Container, dense_bytes: Mapping[str, int] | None = None) 
         ContainerError: a damaged record.
     """
     rows = []
+    of_records: dict[str, Row] = {}
     for entry in container.directory.entries:
         own = dense_bytes.get(entry.name, 0) if dense_bytes is not None else entry.spec.nbytes
-        row = _row(entry.name, container.encoded(entry.name), own)
+        record = entry.tied_to or entry.name
+        if record not in of_records:
+            of_records[record] = _row(entry.name, container.encoded(entry.name), own)
+        row = replace(of_records[record], name=entry.name, dense_bytes=own)
         rows.append(
             row if entry.tied_to is None else replace(row, weight_bits_coded=0.0, index_bits_coded=None, bytes=0)
         )
