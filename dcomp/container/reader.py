@@ -1,5 +1,6 @@
 """.dcz file -> checkpoint, whole or tensor by tensor."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -106,11 +107,11 @@ class Container:
         """
         limit = self._max_memory if max_memory is None else max_memory
         names = [name for name, entry in self.entries.items() if entry.tied_to is None]
-        for group in self._groups(names, limit, keep=False):
-            for record in group.values():
+        for _, records in self._groups(names, limit, keep=False):
+            for record in records.values():
                 if isinstance(record, ContainerError):
                     raise record
-            yield {name: record for name, record in group.items() if isinstance(record, EncodedTensor)}
+            yield {name: record for name, record in records.items() if isinstance(record, EncodedTensor)}
 
     def _entry_with_record(self, name: str) -> Entry:
         entry = self.entries[name]
@@ -147,37 +148,46 @@ class Container:
     def _decode_each(
         self, names: Sequence[str], limit: int, *, keep: bool
     ) -> Iterator[tuple[str, np.ndarray | ContainerError]]:
-        for group in self._groups(names, limit, keep=keep):
-            encoded = [one for one in group.values() if isinstance(one, EncodedTensor)]
-            arrays = tensor.decode_each(encoded)
-            for name, one in group.items():
-                yield name, self._as_tied(name, next(arrays) if isinstance(one, EncodedTensor) else one)
+        for group, records in self._groups(names, limit, keep=keep):
+            arrays = tensor.decode_each([one for one in records.values() if isinstance(one, EncodedTensor)])
+            waiting = Counter(self._entry_with_record(name).name for name in group)
+            shared: dict[str, np.ndarray | ContainerError] = {}  # of records that other tensors of the group wait for
+            for name in group:
+                record = self._entry_with_record(name).name
+                one = records[record]
+                if record not in shared:
+                    shared[record] = next(arrays) if isinstance(one, EncodedTensor) else one
+                waiting[record] -= 1
+                array = shared[record] if waiting[record] else shared.pop(record)
+                yield (
+                    name,
+                    array if isinstance(array, ContainerError) else self._own(name, array, copy=record in shared),
+                )
 
     def _groups(
         self, names: Sequence[str], limit: int, *, keep: bool
-    ) -> Iterator[dict[str, EncodedTensor | ContainerError]]:
-        """Parsed records that are decoded together: many, so that they share loops, but no more than fit in memory.
+    ) -> Iterator[tuple[list[str], dict[str, EncodedTensor | ContainerError]]]:
+        """Names of tensors that are decoded together, and their records: many, but no more than fit in memory.
 
         If the caller keeps the arrays of earlier groups, they count in the limit.
         """
-        group: dict[str, EncodedTensor | ContainerError] = {}
-        parsed: dict[str, EncodedTensor | ContainerError] = {}
+        group: list[str] = []
+        records: dict[str, EncodedTensor | ContainerError] = {}
         needed = self.directory.memory
         for name in names:
-            record = self._entry_with_record(name).name
-            if record not in parsed:
-                parsed[record] = self._encoded_or_error(name)
-            one = parsed[record]
+            record, nbytes = self._entry_with_record(name).name, self.entries[name].spec.nbytes
+            one = records[record] if record in records else self._encoded_or_error(name)
             own = one.memory if isinstance(one, EncodedTensor) else 0
-            if group and needed + own > min(limit, TOGETHER):
-                yield group
+            if group and needed + (nbytes if record in records else own) > min(limit, TOGETHER):
+                yield group, records
                 limit -= sum(self.entries[done].spec.nbytes for done in group) if keep else 0
-                group, parsed, needed = {}, {record: one}, self.directory.memory
-            _check_memory(needed + own, limit)
-            group[name] = one
-            needed += own
+                group, records, needed = [], {}, self.directory.memory
+            needed += nbytes if record in records else own
+            _check_memory(needed, limit)
+            group.append(name)
+            records[record] = one
         if group:
-            yield group
+            yield group, records
 
     def _encoded_or_error(self, name: str) -> EncodedTensor | ContainerError:
         try:
@@ -185,10 +195,11 @@ class Container:
         except ContainerError as error:
             return error.with_traceback(None)  # which would hold what was parsed
 
-    def _as_tied(self, name: str, array: np.ndarray | ContainerError) -> np.ndarray | ContainerError:
-        """The same bytes, of the dtype and shape that a tied tensor has of its own."""
+    def _own(self, name: str, array: np.ndarray, *, copy: bool) -> np.ndarray:
+        """The array of a record, or a copy, in the dtype and shape that a tied tensor has of its own."""
         entry = self.entries[name]
-        if entry.tied_to is None or isinstance(array, ContainerError):
+        array = array.copy() if copy else array
+        if entry.tied_to is None:
             return array
         return array.reshape(-1).view(np.uint8).view(entry.spec.dtype).reshape(entry.spec.shape)
 

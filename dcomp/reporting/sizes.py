@@ -8,7 +8,6 @@ from dcomp.coding import nonzero
 from dcomp.coding.nonzero import NonZero
 from dcomp.coding.tensor import EncodedTensor
 from dcomp.coding.values import Shared
-from dcomp.container.layout import Entry
 from dcomp.container.reader import Container
 from dcomp.reporting.paper import PAPER, Network, Published
 from dcomp.reporting.storage import Storage
@@ -198,9 +197,7 @@ def measure(
     for records in container.records(max_memory=max_memory):
         for name, found in zip(records, nonzero.of_records(list(records.values())), strict=True):
             rows[name] = _row(name, records[name], found)
-    for entry in container.directory.entries:
-        if entry.tied_to is not None:
-            rows[entry.name] = _tied_row(entry, container, rows[entry.tied_to], max_memory)
+    rows |= _tied_rows(container, rows, max_memory)
     if dense_bytes is not None:
         rows = {name: replace(row, dense_bytes=dense_bytes.get(name, 0)) for name, row in rows.items()}
     in_order = [rows[name] for name in container.names]
@@ -237,13 +234,20 @@ def _row(name: str, encoded: EncodedTensor, found: NonZero) -> Row:
     )
 
 
-def _tied_row(entry: Entry, container: Container, record: Row, max_memory: int | None) -> Row:
-    """A tensor that takes no bytes; of another dtype than the one that it is tied to, it has zeros of its own."""
-    kept = record.kept
-    if entry.spec.dtype != container.entries[record.name].spec.dtype:
-        kept = nonzero.of_array(container.decode([entry.name], max_memory=max_memory)[entry.name]).count
-    spec, nothing = entry.spec, summed(entry.name, [])
-    return replace(nothing, tied_to=record.name, tensors=1, weights=spec.size, kept=kept, dense_bytes=spec.nbytes)
+def _tied_rows(container: Container, records: Mapping[str, Row], max_memory: int | None) -> dict[str, Row]:
+    """Rows of tensors that take no bytes; of another dtype than the ones that they are tied to, their zeros differ."""
+    rows: dict[str, Row] = {}
+    kept = {(name, container.entries[name].spec.dtype): row.kept for name, row in records.items()}
+    for entry in container.directory.entries:
+        if entry.tied_to is not None:
+            alike = entry.tied_to, entry.spec.dtype
+            if alike not in kept:
+                kept[alike] = nonzero.of_array(container.decode([entry.name], max_memory=max_memory)[entry.name]).count
+            nothing, spec = summed(entry.name, []), entry.spec
+            rows[entry.name] = replace(
+                nothing, tied_to=entry.tied_to, tensors=1, weights=spec.size, kept=kept[alike], dense_bytes=spec.nbytes
+            )
+    return rows
 
 
 def arranged(report: SizeReport, depth: int | None, key: str | None, top: int | None) -> SizeReport:

@@ -127,11 +127,11 @@ def tied_to_another_shape() -> bytes:
     return container(entry(name="a", dtype=1, shape=(20 * MIB,), record=record), other, records=record)
 
 
-def ties(count: int) -> bytes:
-    """Many tensors that are tied to one of which each letter takes a step."""
-    record = TWO + ONE_LANE
-    first = string("a") + b"\x01\x01" + varint(1 << 16) + varint(len(record)) + crc32(record).to_bytes(4, "little")
-    others = b"".join(string(f"{i:x}") + b"\x01\x01" + varint(1 << 16) + b"\0\0" for i in range(count))
+def ties(count: int, record: bytes, *shape: int) -> bytes:
+    """Many tensors that are tied to one."""
+    spec = bytes([1, len(shape)]) + b"".join(map(varint, shape))
+    first = string("a") + spec + varint(len(record)) + crc32(record).to_bytes(4, "little")
+    others = b"".join(string(f"{i:x}_") + spec + b"\0\0" for i in range(count))
     return directory(b"\0" + varint(count + 1) + first + others) + record
 
 
@@ -166,7 +166,8 @@ FILES: dict[str, Callable[[], bytes]] = {
     ),
     "streams of one block": lambda: many(20, TWO + ONE_LANE, 1 << 16),
     "tied to another shape": tied_to_another_shape,
-    "many ties": lambda: ties(20_000),
+    "many ties to a slow record": lambda: ties(900, TWO + ONE_LANE, 1 << 16),
+    "more ties to a small one": lambda: ties(20_000, crowded_cells(), 16, 16),
     "metadata of many keys": lambda: directory(varint(10**6) + b"".join(map(key, range(10**6))) + b"\0"),
     "metadata of as many keys as may be": lambda: directory(
         varint(1 << 16) + b"".join(map(key, range(1 << 16))) + b"\0"
