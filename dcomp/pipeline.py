@@ -356,9 +356,9 @@ def _entry_in(folder: Path, stage: str) -> Entry | None:
 
 def _has(folder: Path, name: str, entry: Entry | None, fingerprint: str) -> bool:
     """Whether a file is there as a stage made it, under this fingerprint."""
-    if entry is None or entry.fingerprint != fingerprint or not (folder / name).is_file():
+    if entry is None or (entry.fingerprint, entry.file) != (fingerprint, name) or not (folder / name).is_file():
         return False
-    return sources.digest(folder / name) == entry.digest
+    return (folder / name).stat().st_size == entry.bytes and sources.digest(folder / name) == entry.digest
 
 
 def _file_of(stage: str) -> str:
