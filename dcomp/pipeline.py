@@ -131,19 +131,20 @@ class Run:
                 raise OutputError(f"{self._folder / name} is a folder where a file is written; name another --out")
         if self._tensorboard and (self._folder / TENSORBOARD).is_file():
             raise OutputError(f"{self._folder / TENSORBOARD} is a file where a folder is written; name another --out")
-        for read in self._read_files():
-            for name in names:
-                if (self._folder / name).exists() and (self._folder / name).samefile(read):
-                    raise OutputError(f"{self._folder / name} is read by the recipe; name another --out")
+        for read, number in self._read_files():
+            later = [stage for stage, _ in self._recipe.sections[number:]]
+            for path in (self._folder / name for name in (*map(_file_of, later), *map(_journal_of, later), CONTAINER)):
+                if path.exists() and path.samefile(read):
+                    raise OutputError(f"{path} is read by the recipe; name another --out")
         if not (self._folder / ledger.NAME).exists() and not self._force:
             for name in names:
                 check_replaceable(self._folder / name, force=False)
 
-    def _read_files(self) -> list[Path]:
-        """The files that the recipe names and that are there."""
-        settings = [settings for _, settings in self._recipe.sections]
-        named = [self._recipe.checkpoint, *(getattr(own, key, None) for own in settings for key in CHECKPOINTS)]
-        return [path for path in named if path is not None and path.exists()]
+    def _read_files(self) -> list[tuple[Path, int]]:
+        """The files that the recipe names and that are there, each with the number of the section that reads it."""
+        sections = enumerate(settings for _, settings in self._recipe.sections)
+        named = [(getattr(settings, key, None), number) for number, settings in sections for key in CHECKPOINTS]
+        return [(path, number) for path, number in [(self._recipe.checkpoint, 0), *named] if path and path.exists()]
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -372,9 +373,9 @@ def _entry_in(folder: Path, stage: str) -> Entry | None:
 
 def _has(folder: Path, name: str, entry: Entry | None, fingerprint: str) -> bool:
     """Whether a file is there as a stage made it, under this fingerprint."""
-    if entry is None or entry.fingerprint != fingerprint or not (folder / name).is_file():
+    if entry is None or (entry.fingerprint, entry.file) != (fingerprint, name) or not (folder / name).is_file():
         return False
-    return sources.digest(folder / name) == entry.digest
+    return (folder / name).stat().st_size == entry.bytes and sources.digest(folder / name) == entry.digest
 
 
 def _file_of(stage: str) -> str:

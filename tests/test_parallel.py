@@ -1,4 +1,6 @@
+import errno
 import os
+import time
 
 import numpy as np
 import pytest
@@ -80,3 +82,21 @@ def test_the_bytes_are_the_same_whatever_the_number_of_workers(rng):
 def test_there_may_be_more_tasks_than_a_pipe_holds():
     found = dict(parallel.results([lambda: [b"x"]] * 20_000, 2))
     assert len(found) == 20_000
+
+
+def test_a_system_that_allows_no_more_processes_is_one_error(monkeypatch):
+    def refuse():
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", refuse)
+    message = r"cannot start a worker process: Resource temporarily unavailable; ask for fewer of them \(-T\)"
+    with pytest.raises(DcompError, match=message):
+        list(parallel.results([lambda: [b"x"]] * 3, 2))
+
+
+def test_workers_end_where_their_results_are_no_longer_asked_for():
+    results = parallel.results([lambda: [os.getpid().to_bytes(8)], *[lambda: time.sleep(100) or [b""]] * 2], 2)
+    worker = int.from_bytes(next(results)[1][0])
+    results.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(worker, 0)

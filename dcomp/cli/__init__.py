@@ -98,6 +98,8 @@ def _explain(error: Exception) -> tuple[str, int]:
         return f"{message} (see {context.command_path} --help)" if message and context else message, 2
     if isinstance(error, OSError):
         return f"{error.filename or 'input or output'}: {error.strerror or error}", 1
+    if isinstance(error, UnicodeEncodeError):
+        return f"{error.object!r} holds {error.object[error.start]!r}, which is no character: use another name", 1
     if isinstance(error, MemoryError):
         return "not enough memory", 1
     return f"{type(error).__name__}: {error} (this is a defect; DCOMP_DEBUG=1 shows where)", 1

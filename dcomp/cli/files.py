@@ -286,10 +286,17 @@ def say_path(path: Path) -> None:
 
 
 def _sibling(source: Path | None, suffix: str) -> Path:
-    """A path beside the file or folder that was named."""
+    """A path beside the file or folder that was named.
+
+    Raises:
+        UsageError: the folder has no index of shards, or no name.
+    """
     assert source is not None
     if source.is_dir():
+        index_in(source)  # it holds a checkpoint
         folder = source if source.name not in ("", "..") else source.resolve()
+        if not folder.name:
+            raise UsageError(f"{source} has no name that an output could have; name one with -o")
         return folder.with_name(_without_stage(folder.name) + suffix)
     if source.name.endswith(INDEX_SUFFIX):
         return source.with_name(source.name.removesuffix(INDEX_SUFFIX) + suffix)

@@ -48,6 +48,8 @@ def with_paths(command: Callable[..., Any]) -> Callable[..., Any]:
             sources.append(PIPE)
         if sources.count(PIPE) > 1:
             raise UsageError("standard input is named for two inputs; name a file for one of them")
+        for path in sources:
+            _check_no_device(path)
         written: list[Path] = []
         for name, path in paths.items():
             if name not in not_written:
@@ -66,6 +68,12 @@ def _expanded(path: Path) -> Path:
     with suppress(RuntimeError):  # nobody's home is known
         return path.expanduser()
     return path
+
+
+def _check_no_device(path: Path) -> None:
+    """Raise CheckpointError for devices: some never end."""
+    if path.is_char_device() or path.is_block_device():
+        raise CheckpointError(f"{path} is a device; name a file, or pipe one in")
 
 
 def check_readable(source: Path) -> None:

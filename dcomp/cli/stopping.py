@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM: they end a command within a second or two, and no temporary file stays."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -14,6 +15,9 @@ GRACE = 1.0
 
 INTERRUPTED = 130
 TERMINATED = 143
+
+STANDARD_ERROR = 2
+SHOW_CURSOR = b"\x1b[?25h"
 
 _heard = threading.Event()
 
@@ -47,7 +51,8 @@ def _watch(signals: int) -> None:
         number = os.read(signals, 1)[0]
         if signal.getsignal(number) in (_terminate, _interrupt) and not _heard.wait(GRACE):
             remove_parts()
-            if number == signal.SIGINT:
-                os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, b"interrupted; no file is half written\n")
+            with contextlib.suppress(OSError):
+                os.write(STANDARD_ERROR, SHOW_CURSOR if os.isatty(STANDARD_ERROR) else b"")  # bars hide it
+                os.write(STANDARD_ERROR, b"interrupted; no file is half written\n" if number == signal.SIGINT else b"")
             os._exit(INTERRUPTED if number == signal.SIGINT else TERMINATED)
         _heard.clear()

@@ -9,6 +9,7 @@ import threading
 import time
 
 import pytest
+import torch
 
 from dcomp.cli import files
 
@@ -190,3 +191,55 @@ def test_paths_may_begin_in_the_home_folder(folder, dcomp, monkeypatch):
 
 def test_a_name_that_begins_with_a_tilde_is_one(folder, dcomp):
     assert dcomp("encode", "m.safetensors", "-o", "~x.dcz")[:2] == (0, "~x.dcz\n")
+
+
+DEVICES = [["report", "/dev/zero"], ["verify", "m.dcz", "--against", "/dev/zero"], ["run", "/dev/zero"]]
+
+
+@pytest.mark.parametrize("arguments", DEVICES)
+def test_a_device_is_no_input(folder, dcomp, arguments):
+    code, _, err = dcomp(*arguments)
+    assert (code, err) == (1, "error: /dev/zero is a device; name a file, or pipe one in\n")
+
+
+@pytest.mark.parametrize("command", ["encode", "prune --sparsity 0.5", "decode", "eval --data digits"])
+@pytest.mark.parametrize("name", ["nowhere", "nowhere/m.safetensors", "m.dcz/x"])
+def test_a_missing_input_is_told_before_what_is_wrong_with_the_output(folder, dcomp, command, name):
+    code, _, err = dcomp(*command.split(), name)
+    assert (code, err.count("\n")) == (1, 1)
+    assert err.startswith("error: cannot read ")
+
+
+def test_a_folder_without_an_index_is_one_error(folder, dcomp):
+    code, _, err = dcomp("encode", "/")
+    assert (code, err) == (2, "error: / is a folder with no *.safetensors.index.json in it; name a file\n")
+
+
+def test_a_path_that_looks_like_an_option_is_printed_as_a_path(folder, dcomp):
+    (folder / "-m.safetensors").write_bytes((folder / "m.safetensors").read_bytes())
+    _, out, _ = dcomp("encode", "./-m.safetensors")
+    assert out == "./-m.dcz\n"
+    assert dcomp("verify", out.strip())[0] == 0
+
+
+@pytest.mark.parametrize("command", ["| cmp - m.dcz", "> x && cmp x m.dcz"])
+def test_standard_output_by_its_name_is_standard_output(folder, command):
+    done = dcomp_in_shell(f"dcomp encode m.safetensors -o /dev/stdout {command}")
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+def test_a_dry_run_has_no_output(folder, dcomp):
+    code, _, err = dcomp("encode", "m.safetensors", "--dry-run", "-o", "x")
+    assert (code, err) == (2, "error: --dry-run writes nothing: leave -o out\n")
+
+
+def test_a_lone_surrogate_in_a_name_is_one_error(folder, dcomp):
+    torch.save({"\ud800": torch.ones(3, 4)}, "sur.pt")
+    code, _, err = dcomp("prune", "sur.pt", "--sparsity", "0.5", "-q")
+    assert (code, err) == (1, "error: '\\ud800' is in a name or in metadata, and UTF-8 cannot hold it\n")
+
+
+def test_a_recipe_from_a_pipe_is_for_one_run(folder, dcomp):
+    os.mkfifo("pipe")
+    code, _, err = dcomp("sweep", "pipe", "--set", "seed=0,1", "--out", "out")
+    assert (code, "pipe is a pipe or device, and would be read more than once" in err) == (1, True)

@@ -357,6 +357,13 @@ def test_a_run_does_not_write_over_what_it_reads(quick, dcomp):
     assert Path("out", "prune.safetensors").read_bytes() == before
 
 
+def test_a_section_may_read_the_file_of_a_stage_before_it(quick, dcomp):
+    rounds = "prune=[{sparsity: 0.5}, {sparsity: 0.9, rewind: out/prune.safetensors}]"
+    for _ in range(2):
+        code, _, err = dcomp("run", quick, "--out", "out", "--set", rounds)
+        assert code == 0, err
+
+
 def test_a_damaged_ledger_is_one_error_and_force_begins_again(quick, dcomp):
     assert dcomp("run", quick, "--out", "out")[0] == 0
     path = Path("out", "stages.json")
