@@ -170,9 +170,8 @@ def test_a_file_that_is_cut_while_it_is_read_is_one_error(dense_file):
         dict(loaded.tensors.items())
 
 
-@pytest.mark.parametrize("name", ["a\0b", "x" * 5000, "folder"])
+@pytest.mark.parametrize("name", ["a\0b", "x" * 5000])
 def test_a_path_that_no_file_can_have_is_one_error(tmp_path, name):
-    (tmp_path / "folder").mkdir()
     for load in (load_checkpoint, load_container, Container.open):
         with pytest.raises((CheckpointError, ContainerError), match="cannot read"):
             load(tmp_path / name)
