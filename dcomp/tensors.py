@@ -84,7 +84,9 @@ def replaced(tensors: Mapping[str, np.ndarray], changed: Mapping[str, np.ndarray
         return {**tensors, **changed}
 
     def read(names: Sequence[str]) -> list[np.ndarray]:
-        return [changed[name] if name in changed else tensors[name] for name in names]
+        same = [name for name in names if name not in changed]
+        found = dict(zip(same, tensors.read(same), strict=True))
+        return [changed[name] if name in changed else found[name] for name in names]
 
     return Tensors({**tensors.specs, **specs_of(changed)}, read)
 

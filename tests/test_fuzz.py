@@ -28,7 +28,7 @@ SLICES = {  # how many cases, and how often some outcomes come at least: what is
 @pytest.mark.parametrize("kind", SLICES)
 def test_damaged_files_are_read_as_others_read_them_or_are_one_error(kind, part):
     cases, least = SLICES[kind]
-    outcomes = fuzz.run(kind, range(cases * part, cases * part + cases), seed=0, findings=None)
+    outcomes = fuzz.run(kind, range(cases * part, cases * part + cases), seed=1, findings=None)
     assert sum(outcomes.values()) == cases
     assert {word: outcomes[word] >= count for word, count in least.items()} == dict.fromkeys(least, True)
 
