@@ -281,3 +281,8 @@ def test_a_state_goes_into_a_network_under_the_same_constraints(model):
 def test_sparsities_count_the_zeros_of_weights_that_are_no_biases(model):
     constraints.mask(model, "0.weight", np.arange(36).reshape(4, 1, 3, 3) >= 9)
     assert constraints.sparsities(model) == {"0.weight": (9, 36), "2.weight": (0, 720)}
+
+
+def test_the_weights_that_are_shown_are_matrices_and_kernels_and_no_biases(model):
+    shown = constraints.effective_tensors(model)
+    assert {name: array.shape for name, array in shown.items()} == {"0.weight": (4, 1, 3, 3), "2.weight": (5, 144)}

@@ -23,7 +23,7 @@ def blobs(count: int, seed: int) -> MemorySplit:
 
 
 def settings(**changes):
-    return TrainSettings(architecture="x", data="digits", **{"epochs": 6, "lr": 0.1, "weight_decay": 0, **changes})
+    return TrainSettings(architecture="lenet5", data="digits", **{"epochs": 6, "lr": 0.1, "weight_decay": 0, **changes})
 
 
 def linear() -> nn.Module:
@@ -88,6 +88,32 @@ def test_an_observer_is_told_of_every_epoch_and_of_the_last_step():
 
     training.fit(linear(), blobs(100, 0), blobs(10, 1), settings(epochs=2, batch_size=10), Watching())
     assert told == {"started": [20], "stepped": [20], "epochs": [1, 2]}
+
+
+class Constant(nn.Module):
+    """A network that always answers class 0, and learns nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(1))
+
+    def forward(self, images):
+        answers = torch.tensor([1.0, 0.0, 0.0, 0.0]).expand(len(images), 4)
+        return answers + 0 * self.unused
+
+
+@pytest.mark.parametrize("of_class_0", [0, 3, 9, 12])
+def test_the_accuracy_that_is_shown_is_the_part_of_right_answers_since_it_was_last_shown(of_class_0):
+    shown = []
+
+    class Watching(Silent):
+        def stepped(self, done, loss, accuracy):
+            shown.append((done, accuracy))
+
+    labels = torch.tensor([0] * of_class_0 + [1] * (12 - of_class_0))
+    data = MemorySplit(torch.zeros(12, 1, 2, 2, dtype=torch.uint8), labels, PREPROCESSING, 4)
+    training.fit(Constant(), data, data, settings(epochs=21, batch_size=12), Watching())
+    assert shown == [(20, pytest.approx(of_class_0 / 12)), (21, pytest.approx(of_class_0 / 12))]
 
 
 def test_events_happen_once_each_at_their_time_and_may_move_masks():

@@ -44,3 +44,8 @@ def test_every_move_that_is_listed_prunes_the_first_one_too(name, found):
     schedule = Schedule(name, at=(1, 3, 5)[: len(found)])
     assert schedule.moves() == [1, 3, 5][: len(found)]
     assert [schedule.sparsity(time, 0.0, 0.9) for time in schedule.moves()] == pytest.approx(found)
+
+
+def test_a_schedule_that_ends_where_it_starts_moves_once():
+    assert Schedule("gradual", start=3, until=3).moves() == [3]
+    assert Schedule("gradual", start=3, until=2).moves() == [3]
