@@ -37,30 +37,31 @@ def check(recipe: Recipe, start: Checkpoint | None, last: str | None = None) -> 
     """
     stages = [stage for stage, _ in recipe.sections]
     sections = recipe.sections[: stages.index(last) + 1 if last is not None else None]
+    learning = [section for _, section in sections if section.epochs]
     judges = [recipe.eval] if recipe.eval is not None else []
-    found = _mistakes([*_files(sections), *_learning([*(own for _, own in sections if own.epochs), *judges])])
+    mistakes = _mistakes([*_files(sections), *_learning([*learning, *judges])])
     try:
         outline = _outline(recipe, start)
     except DcompError as error:
-        found.append(error)
+        mistakes.append(error)
     else:
         if outline is not None:
-            found += _mistakes(partial(_check_section, *section, outline) for section in sections)
-    if len(found) == 1:
-        raise found[0]
-    if found:
-        raise RecipeError("\n  ".join([f"the recipe has {len(found)} mistakes:", *map(str, found)]))
+            mistakes += _mistakes(partial(_check_section, *section, outline) for section in sections)
+    if len(mistakes) == 1:
+        raise mistakes[0]
+    if mistakes:
+        raise RecipeError("\n  ".join([f"the recipe has {len(mistakes)} mistakes:", *map(str, mistakes)]))
 
 
 def _mistakes(looks: Iterable[Callable[[], object]]) -> list[DcompError]:
     """What the looks raise; what several say is told once."""
-    found: dict[str, DcompError] = {}
+    mistakes: dict[str, DcompError] = {}
     for look in looks:
         try:
             look()
         except DcompError as error:
-            found.setdefault(str(error), error)
-    return list(found.values())
+            mistakes.setdefault(str(error), error)
+    return list(mistakes.values())
 
 
 def _files(sections: Sequence[tuple[str, Settings]]) -> Iterator[Callable[[], object]]:

@@ -417,3 +417,22 @@ def test_reassigned_codes_take_fewer_bytes_and_are_noted(tmp_path):
         sizes.append(len(file.getvalue()))
     assert sizes[1] < sizes[0]
     assert any(line.startswith("other codes save about") for line in notes.lines)
+
+
+def test_a_layer_that_shares_more_than_256_values_keeps_them_while_another_trains(lenet_like):
+    wide = stages.quantize(lenet_like, QuantizeSettings(bits=["fc1=10"]))
+    before = wide.tensors["fc1.weight"]
+    settings = QuantizeSettings(bits=["fc2=4"], epochs=1, data="digits", batch_size=500, val_split=0)
+    after = stages.quantize(wide, settings).tensors["fc1.weight"]
+    assert np.unique(before).size == np.unique(after).size == 1024
+    assert (after != before).any()
+    for value in np.unique(before)[::100]:
+        assert np.unique(after[before == value]).size == 1
+
+
+def test_values_of_16_bits_that_may_be_shared_or_not_are_told(lenet_like):
+    halves = lenet_like.replaced({"fc1.weight": lenet_like.tensors["fc1.weight"].astype(np.float16).astype(np.float32)})
+    notes = Notes()
+    settings = QuantizeSettings(bits=["fc2=4"], epochs=1, data="digits", batch_size=500, val_split=0)
+    stages.quantize(halves, settings, notes)
+    assert any(line.startswith("fc1.weight: more than 256 values, of 16 bits each") for line in notes.lines)

@@ -42,7 +42,7 @@ MaxMemory = Annotated[float, typer.Option("--max-memory", min=0, help="Limit of 
 
 METAVARS = {
     "layer": "REGEX=VALUE",
-    "bits": "REGEX=N",
+    "bits": "[REGEX=]N",
     "only": "REGEX",
     "skip": "REGEX",
     "kinds": "KIND,...",

@@ -21,7 +21,8 @@ def share(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cluster `values` into at most 2^bits shared ones (paper, sections 3.1 and 3.2).
 
-    Where there are no more distinct values than that, they are the codebook, exactly.
+    Where there are no more distinct values than that, they are the codebook, exactly; where there are more, all shared
+    values are used, but for those that rounding to the dtype makes equal.
 
     Args:
         values: finite and non-zero, shape (n,), any float dtype.

@@ -81,6 +81,8 @@ def test_tensors_of_one_value_are_not_tied(lenet_like):
     ones = lenet_like.replaced({"a.bias": np.ones(300, np.float32), "b.bias": np.ones(300, np.float32)})
     pruned = at_once(ones, count=3, kinds="bias", scope="layer")
     assert [zeros(array) for array in pruned.values()] == [3] * 5
+    aliases = choice.Choice(ones.tensors, ("bias",), PruneSettings(sparsity=0.5), "weights").aliases
+    assert aliases == [("fc1.bias",), ("fc2.bias",), ("fc3.bias",), ("a.bias",), ("b.bias",)]
 
 
 @pytest.mark.parametrize("value", [0, 1, -2.5])

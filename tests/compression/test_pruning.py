@@ -146,3 +146,19 @@ def test_a_sparsity_of_zero_says_nothing_of_weights_that_are_zero_already(lenet_
 def test_a_layer_of_zeros_that_was_found_is_no_reason_to_refuse(lenet_like):
     empty = lenet_like.replaced({"fc2.weight": np.zeros((100, 300), np.float32)})
     assert Pruning(empty.tensors, PruneSettings(sparsity=0.5, scope="layer")).at_once().keys() >= {"fc2.weight"}
+
+
+def test_moves_begin_with_the_sparsity_that_is_there(lenet_like):
+    half = lenet_like.replaced(Pruning(lenet_like.tensors, PruneSettings(sparsity=0.5)).at_once())
+    pruning = Pruning(half.tensors, PruneSettings(sparsity=0.9, epochs=4, until=2, data="digits"))
+    first, *_, last = pruning.moves
+    for move, sparsity in ((first, 0.5), (last, 0.9)):
+        masks = pruning.masks_at(move, {name: half.tensors[name] for name in pruning.names})
+        assert sum(int((~mask).sum()) for mask in masks.values()) == round(266_200 * sparsity)
+
+
+def test_single_weights_are_counted_where_no_rows_are_asked_for(lenet_like):
+    few = lenet_like.replaced({"fc3.weight": np.eye(10, 100, dtype=np.float32)})
+    told = list(Pruning(few.tensors, PruneSettings(sparsity=0.5, only="fc3")).notes(few.tensors))
+    assert told[0] == "fc3.weight: sparsity 0.9900, 10 of 1,000 weights kept"
+    assert told[1] == "sparsity 0.5 was asked for, but more weights than that were zero already"

@@ -336,3 +336,8 @@ def test_what_is_restricted_does_not_learn_on(model):
     constraints.restrict(model, "0.bias", kept)
     model(torch.randn(4, 1, 8, 8)).square().sum().backward()
     assert np.array_equal(constraints.trained(model, "0.bias").grad.numpy() != 0, kept)
+
+
+def test_the_weights_that_are_shown_are_matrices_and_kernels_and_no_biases(model):
+    shown = constraints.effective_tensors(model)
+    assert {name: array.shape for name, array in shown.items()} == {"0.weight": (4, 1, 3, 3), "2.weight": (5, 144)}

@@ -11,7 +11,7 @@ LABELS = torch.arange(8) % 3
 
 
 def settings(**changes):
-    return TrainSettings(architecture="x", data="digits", **changes)
+    return TrainSettings(architecture="lenet5", data="digits", **changes)
 
 
 @pytest.fixture

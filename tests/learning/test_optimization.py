@@ -10,7 +10,7 @@ STEPS = 10  # an epoch
 
 
 def settings(**changes):
-    return TrainSettings(architecture="x", data="digits", **{"epochs": 10, "lr": 1.0, **changes})
+    return TrainSettings(architecture="lenet5", data="digits", **{"epochs": 10, "lr": 1.0, **changes})
 
 
 def course(losses=(), restarts=(), **changes):

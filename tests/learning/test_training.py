@@ -23,7 +23,7 @@ def blobs(count: int, seed: int) -> MemorySplit:
 
 
 def settings(**changes):
-    return TrainSettings(architecture="x", data="digits", **{"epochs": 6, "lr": 0.1, "weight_decay": 0, **changes})
+    return TrainSettings(architecture="lenet5", data="digits", **{"epochs": 6, "lr": 0.1, "weight_decay": 0, **changes})
 
 
 def linear() -> nn.Module:
@@ -153,6 +153,32 @@ def test_it_is_told_where_no_epoch_or_the_last_one_is_kept():
     none, history = kept_of(validation, model, lr=5.0, lr_schedule="constant", epochs=2, start_counts=True)
     assert min(record.val_error for record in history) > before
     assert (none.epoch, none.val_error) == (0, before)
+
+
+class Constant(nn.Module):
+    """A network that always answers class 0, and learns nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(1))
+
+    def forward(self, images):
+        answers = torch.tensor([1.0, 0.0, 0.0, 0.0]).expand(len(images), 4)
+        return answers + 0 * self.unused
+
+
+@pytest.mark.parametrize("of_class_0", [0, 3, 9, 12])
+def test_the_accuracy_that_is_shown_is_the_part_of_right_answers_since_it_was_last_shown(of_class_0):
+    shown = []
+
+    class Watching(Silent):
+        def stepped(self, done, loss, accuracy):
+            shown.append((done, accuracy))
+
+    labels = torch.tensor([0] * of_class_0 + [1] * (12 - of_class_0))
+    data = MemorySplit(torch.zeros(12, 1, 2, 2, dtype=torch.uint8), labels, PREPROCESSING, 4)
+    training.fit(Constant(), data, data, settings(epochs=21, batch_size=12), Watching())
+    assert shown == [(20, pytest.approx(of_class_0 / 12)), (21, pytest.approx(of_class_0 / 12))]
 
 
 def test_events_happen_once_each_at_their_time_and_may_move_masks():

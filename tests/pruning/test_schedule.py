@@ -75,3 +75,14 @@ def test_where_all_is_pruned_already_nothing_changes():
     schedule = Schedule("iterative", until=2)
     assert [schedule.sparsity(time, 1.0, 1.0) for time in schedule.moves()] == [1, 1, 1]
     assert [schedule.sparsity(time, 0.0, 1.0) for time in schedule.moves()] == [0, 0.5, 1]
+
+
+def test_a_schedule_that_ends_where_it_starts_moves_once():
+    assert Schedule("gradual", start=3, until=3).moves() == [3]
+    assert Schedule("gradual", start=3, until=2).moves() == [3]
+
+
+@pytest.mark.parametrize(("initial", "final"), [(1.0, 1.0), (1.0, 0.5), (0.5, 1.0)])
+def test_where_nothing_is_left_iterative_moves_go_evenly(initial, final):
+    schedule = Schedule("iterative", until=2)
+    assert schedule.sparsity(1, initial, final) == (initial + final) / 2
