@@ -104,7 +104,7 @@ def measure(container: Container, dense_bytes: Mapping[str, int] | None = None) 
     of_records: dict[str, Row] = {}
     for entry in container.directory.entries:
         own = dense_bytes.get(entry.name, 0) if dense_bytes is not None else entry.spec.nbytes
-        record = entry.tied_to or entry.name
+        record = entry.name if entry.tied_to is None else entry.tied_to
         if record not in of_records:
             of_records[record] = _row(entry.name, container.encoded(entry.name), own)
         row = replace(of_records[record], name=entry.name, dense_bytes=own)
