@@ -159,10 +159,7 @@ class Container:
                     shared[record] = next(arrays) if isinstance(one, EncodedTensor) else one
                 waiting[record] -= 1
                 array = shared[record] if waiting[record] else shared.pop(record)
-                yield (
-                    name,
-                    array if isinstance(array, ContainerError) else self._own(name, array, copy=record in shared),
-                )
+                yield name, self._own(name, array, copy=record in shared)
 
     def _groups(
         self, names: Sequence[str], limit: int, *, keep: bool
@@ -175,17 +172,18 @@ class Container:
         records: dict[str, EncodedTensor | ContainerError] = {}
         needed = self.directory.memory
         for name in names:
-            record, nbytes = self._entry_with_record(name).name, self.entries[name].spec.nbytes
-            one = records[record] if record in records else self._encoded_or_error(name)
-            own = one.memory if isinstance(one, EncodedTensor) else 0
-            if group and needed + (nbytes if record in records else own) > min(limit, TOGETHER):
+            record, own = self._entry_with_record(name).name, self.entries[name].spec.nbytes
+            if record not in records or needed + own > min(limit, TOGETHER):
+                one = self._encoded_or_error(name)
+                own = one.memory if isinstance(one, EncodedTensor) else 0
+            if group and needed + own > min(limit, TOGETHER):
                 yield group, records
                 limit -= sum(self.entries[done].spec.nbytes for done in group) if keep else 0
                 group, records, needed = [], {}, self.directory.memory
-            needed += nbytes if record in records else own
+            needed += own
             _check_memory(needed, limit)
             group.append(name)
-            records[record] = one
+            records.setdefault(record, one)  # a tensor tied to one of the group has its record
         if group:
             yield group, records
 
@@ -195,8 +193,10 @@ class Container:
         except ContainerError as error:
             return error.with_traceback(None)  # which would hold what was parsed
 
-    def _own(self, name: str, array: np.ndarray, *, copy: bool) -> np.ndarray:
-        """The array of a record, or a copy, in the dtype and shape that a tied tensor has of its own."""
+    def _own(self, name: str, array: np.ndarray | ContainerError, *, copy: bool) -> np.ndarray | ContainerError:
+        """The array of a record, or a copy, in the dtype and shape that a tied tensor has of its own; or its error."""
+        if isinstance(array, ContainerError):
+            return array
         entry = self.entries[name]
         array = array.copy() if copy else array
         if entry.tied_to is None:
