@@ -157,6 +157,23 @@ def test_files_replace_those_of_their_names_only_when_all_are_whole(tmp_path):
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "new", "b": "new", "mine": "old"}
 
 
+def test_a_rename_that_fails_loses_no_file(tmp_path, monkeypatch):
+    replace = Path.replace
+
+    def fails_at_b(path, target):
+        if path.name == "b":
+            raise OSError(errno.EIO, "Input/output error")
+        return replace(path, target)
+
+    for name in ("a", "b", "c"):
+        (tmp_path / name).write_text("old")
+    monkeypatch.setattr(Path, "replace", fails_at_b)
+    with pytest.raises(OutputError, match="Input/output error"), replacing_files(tmp_path, force=True) as folder:
+        for name in ("a", "b", "c"):
+            (folder / name).write_text("new")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "new", "b": "old", "c": "old"}
+
+
 def test_a_folder_that_a_link_points_to_is_filled(tmp_path):
     (tmp_path / "target").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "target")
