@@ -253,7 +253,7 @@ def test_masks_that_are_not_zero_and_one_multiply_as_in_torch(tmp_path, dtype):
 def test_a_small_file_cannot_ask_for_much_memory(tmp_path):
     path = tmp_path / "model.pt"
     torch.save({"w": torch.zeros(1).expand(1 << 40)}, path)
-    with pytest.raises(CheckpointError, match=r"take 4,398,046,511,104, more than the limit of 8,589,934,592"):
+    with pytest.raises(CheckpointError, match=r"take 4,398,046,511,104, more than the limit of 1,073,74"):
         load_checkpoint(path)
     torch.save({"w": torch.zeros(1 << 20)}, path)
     zipped_again(path, tmp_path / "packed.pt", method=zipfile.ZIP_DEFLATED)
