@@ -326,3 +326,12 @@ def test_a_file_of_another_order_of_bytes_is_read_as_torch_reads_it(tmp_path, sa
         ),
     )
     assert bits_of(swapped) == bits_of(saved)
+
+
+def test_a_shape_below_zero_which_torch_reads_beside_a_zero_is_refused(tmp_path):
+    torch.save({"none": torch.empty(0, 3)}, tmp_path / "model.pt")
+    shape, below = b"K\x00K\x03\x86", b"K\x00J" + (-3).to_bytes(4, "little", signed=True) + b"\x86"
+    path = zipped_again(tmp_path / "model.pt", tmp_path / "x.pt", lambda name, data: data.replace(shape, below))
+    assert torch.load(path)["none"].shape == (0, -3)
+    with pytest.raises(CheckpointError, match=r"tensor 'none' has the shape \(0, -3\)"):
+        load_checkpoint(path)
