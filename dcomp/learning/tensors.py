@@ -65,7 +65,10 @@ def to_numpy(tensor: torch.Tensor) -> np.ndarray:
     plain = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
     flat = plain.as_strided((plain.numel(),), (1,)).view(torch.uint8)  # one element may have any stride
     raw = flat.clone() if flat.data_ptr() == tensor.data_ptr() else flat
-    return raw.numpy().view(dtypes.BY_NAME[NAME_OF[tensor.dtype]]).reshape(tuple(tensor.shape))
+    try:
+        return raw.numpy().view(dtypes.BY_NAME[NAME_OF[tensor.dtype]]).reshape(tuple(tensor.shape))
+    except ValueError as error:
+        raise CheckpointError(f"a tensor has a shape that numpy does not take: {error}") from error
 
 
 def _problem(tensor: torch.Tensor) -> str | None:
@@ -78,4 +81,6 @@ def _problem(tensor: torch.Tensor) -> str | None:
         return "has a shape and no data: it is on the meta device"
     if tensor.dtype not in NAME_OF:
         return f"has dtype {tensor.dtype}, which safetensors does not know"
+    if any(size < 0 for size in tensor.shape):  # which torch may read beside a 0
+        return f"has the shape {tuple(tensor.shape)}"
     return None

@@ -26,6 +26,9 @@ REFUSED = ("GLOBAL", "unrecognized function", "Can only create", "TorchScript")
 MOST_ENTRIES = 1 << 17
 """Entries of nested dictionaries and lists that any file may have; a large one may have as many as bytes."""
 
+MAX_REPEATED_BYTES = 1 << 30
+"""Bytes that expanded tensors may take beyond twice those of the file, whatever the limit of memory."""
+
 ZIP_MAGIC = b"PK\x03\x04"
 Keys = tuple[Any, ...]
 
@@ -40,7 +43,7 @@ def load_file(
 
     Args:
         path: of the file.
-        max_memory: bytes that its tensors may take, above twice those of the file.
+        max_memory: bytes that compressed records may take when they are unpacked.
         note: is told which tensors are left out.
 
     Raises:
@@ -160,10 +163,11 @@ def _name(keys: Keys) -> str:
 def _check_memory(specs: Mapping[str, Spec], path: Path, max_memory: int) -> None:
     """Refuse tensors that repeat their elements until they take far more than the file."""
     needed, file_bytes = sum(spec.nbytes for spec in specs.values()), path.stat().st_size
-    if needed > 2 * file_bytes + max_memory:
+    limit = 2 * file_bytes + min(max_memory, MAX_REPEATED_BYTES)
+    if needed > limit:
         raise CheckpointError(
             f"the tensors of {path} repeat {file_bytes:,} bytes until they take {needed:,}, more than the limit of "
-            f"{max_memory:,}; save what they were expanded from"
+            f"{limit:,}; save what they were expanded from"
         )
 
 

@@ -39,7 +39,9 @@ STRICTER = {
     "no named tensors": r"not named tensors|holds no tensors|holds a storage|set of tensors",
     "a nest too deep, or that holds itself": r"nests its entries",
     "a pruned weight that torch cannot multiply": r"cannot be multiplied by its mask",
-    "a shape that no container holds": r"has the shape|has \d+ dimensions",
+    "a shape that numpy, or a container, does not take": (
+        r"has a shape that numpy does not take|has the shape|has \d+ dimensions"
+    ),
     "data that are not in the file, where torch gives whatever was in memory": (
         r"elements that are not in the file|bytes more than the file has|the data of tensors are missing"
         r"|to resize storage"
