@@ -93,6 +93,15 @@ def test_a_codebook_in_half_the_bytes_is_worth_more_values(rng):
     assert sizes["bfloat16"] == sizes["float16"] > sizes["float32"]
 
 
+def test_a_codebook_of_doubles_in_single_precision_is_worth_as_many_values_as_one_of_singles(rng):
+    singles = rng.normal(size=(30, 30)).astype(np.float32)
+    sizes = [
+        np.unique(shared(Checkpoint({"fc": weights}), bits="auto", rate_weight=1e-4)["fc"]).size
+        for weights in (singles, singles.astype(np.float64))
+    ]
+    assert sizes[0] == sizes[1] > 16
+
+
 @pytest.mark.parametrize(("kind", "step"), [("bfloat16", 2**-8), ("float16", 2**-11)])
 def test_values_are_rounded_to_the_nearest_of_a_smaller_type_and_never_to_zero(rng, kind, step):
     array = np.concatenate([rng.normal(size=500), [0, 1e-30, -1e-30, 3e38, -3e38, 1e-42, -1e-42]]).astype(np.float32)

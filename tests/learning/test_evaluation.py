@@ -16,7 +16,7 @@ class Scores(nn.Module):
 
 
 def split_of(pixels: list[list[int]], labels: list[int]) -> MemorySplit:
-    images = torch.tensor(pixels, dtype=torch.uint8).reshape(len(pixels), 1, 2, -1)
+    images = torch.tensor(pixels, dtype=torch.uint8).reshape(len(pixels), 1, 4, -1)
     return MemorySplit(images, torch.tensor(labels), Preprocessing((0.0,), (1.0,)))
 
 
@@ -36,7 +36,7 @@ def test_the_loss_is_the_mean_cross_entropy():
 
 
 @pytest.mark.parametrize(
-    ("batch", "values", "sizes"), [(3, 1 << 24, [3, 3, 2]), (100, 8, [2, 2, 2, 2]), (100, 0, [1] * 8)]
+    ("batch", "values", "sizes"), [(3, 1 << 24, [3, 3, 2]), (100, 32, [2, 2, 2, 2]), (100, 0, [1] * 8)]
 )
 def test_batches_have_no_more_images_or_values_than_are_allowed(monkeypatch, batch, values, sizes):
     monkeypatch.setattr(evaluation, "BATCH", batch)

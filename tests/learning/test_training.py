@@ -287,7 +287,7 @@ class Told(Silent):
     def __init__(self):
         self.steps, self.totals, self.weights_at = [], [], []
 
-    def started(self, steps, history=()):
+    def started(self, steps, *_, **__):
         self.totals.append(steps)
 
     def stepped(self, done, loss, accuracy):
