@@ -120,6 +120,16 @@ def test_fewer_values_than_bits_allow_are_fine_and_said(lenet_like):
     assert np.array_equal(shared.tensors["fc3.weight"], coarse.tensors["fc3.weight"])
 
 
+def test_one_line_tells_of_all_codebooks_smaller_than_their_bits_allow():
+    tensors = {f"fc{number}.weight": np.array([[1, 2, 0], [2, 1, 3]], np.float32) for number in range(1, 6)}
+    different = {name: array + number for number, (name, array) in enumerate(tensors.items())}
+    notes = Notes()
+    stages.quantize(Checkpoint(different, {}), QuantizeSettings(fc_bits=5), notes)
+    [line] = notes.lines
+    assert line.startswith("smaller codebooks than the bits allow, which saves bytes: fc1.weight 3 of 32, fc2.weight ")
+    assert line.endswith(" of 32 and 2 more")
+
+
 def test_dear_bits_leave_fewer_values_and_the_checkpoint_says_how_dear(lenet_like):
     pruned = stages.prune(lenet_like, PruneSettings(sparsity=0.9))
     shared = stages.quantize(pruned, QuantizeSettings(fc_bits=5, rate_weight=0.05))
