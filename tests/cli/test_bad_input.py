@@ -184,8 +184,8 @@ CASES = {
     ),
     "an unknown data set": (["eval", "lenet300.dcz", "--data", "mnits"], 2, "--data: there is no data set 'mnits'"),
     **BAD_NETWORKS,
-    "no data set": (["eval", "lenet300.dcz"], 2, "--data: is missing"),
-    "training without data": (["train", "lenet5"], 2, "name a data set, like mnist"),
+    "no data set": (["eval", "lenet300.dcz"], 2, "the checkpoint records none: name one in data (--data)"),
+    "training without data": (["train", "lenet5"], 2, "training needs data: name a data set (--data), like mnist"),
     "a sparsity of 1.5": (
         ["prune", "lenet300.safetensors", "--sparsity", "1.5"],
         2,
