@@ -238,7 +238,7 @@ class _Tables:
     @classmethod
     def of(cls, streams: Sequence[Stream]) -> "_Tables":
         chained = any(stream.model is Model.CHAINED for stream in streams)
-        bits = np.array([int(stream.lengths.max()) for stream in streams])
+        bits = np.array([stream.longest for stream in streams])
         codes = [_entries(stream, lengths, chained) for stream in streams for lengths in stream.lengths]
         dtype = np.uint16 if max(int(entries.max()) for _, entries in codes) < 1 << 16 else np.uint32
         sizes = [stream.table_entries for stream in streams]

@@ -79,10 +79,15 @@ class Stream:
         symbols = SYMBOL_BYTES * self.count // 2 + max(SYMBOL_BYTES * self.count // 2, windows)
         return STREAM_BYTES + self.lengths.nbytes + LANE_BYTES * self.block_bits.size + symbols
 
+    @cached_property
+    def longest(self) -> int:
+        """Bits of the longest code of a letter."""
+        return int(self.lengths.max())
+
     @property
     def table_entries(self) -> int:
-        """Entries of its decoding tables: for each code as many as its longest letter has strings of bits."""
-        return len(self.lengths) << int(self.lengths.max()) if self.block_bits.size else 0
+        """Entries of its decoding tables: for each code one for each string of as many bits as the longest has."""
+        return len(self.lengths) << self.longest if self.block_bits.size else 0
 
     @property
     def nbytes(self) -> int:
