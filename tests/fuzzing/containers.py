@@ -94,7 +94,7 @@ def judge(case: Case, path: Path) -> str:
         FindingError: damage that no checksum noticed, or commands that disagree.
     """
     try:
-        container = Container(case.data)
+        container = Container(case.data, max_memory=MAX_MEMORY)
     except DcompError as error:
         return type(error).__name__
     listed, reported, verified, decoded = (
@@ -102,8 +102,8 @@ def judge(case: Case, path: Path) -> str:
         for stage in (
             lambda: outline.of(container),
             lambda: stages.report(container),
-            lambda: verify(container, max_memory=MAX_MEMORY),
-            lambda: container.decode(max_memory=MAX_MEMORY),
+            lambda: verify(container),
+            lambda: container.decode(),
         )
     )
     demand(not isinstance(listed, DcompError), f"the directory was read, and not listed: {listed}")
