@@ -95,3 +95,12 @@ def test_weights_that_a_threshold_has_pruned_do_not_raise_it(lenet_like):
 def test_at_once_a_schedule_comes_to_its_end(lenet_like):
     settings = PruneSettings(sparsity=0.5, schedule="gradual", until=3, **RETRAINING)
     assert sum(map(zeros, Pruning(lenet_like.tensors, settings).at_once().values())) == 133_100
+
+
+def test_by_chance_weights_that_have_become_zero_meanwhile_are_pruned_before_others(lenet_like):
+    pruning = Pruning(lenet_like.tensors, PruneSettings(criterion="random", sparsity=0.5, at=[1, 2], **RETRAINING))
+    now = {name: lenet_like.tensors[name].copy() for name in pruning.names}
+    for array in now.values():
+        array.reshape(-1)[::2] = 0
+    masks = pruning.masks_at(2, now)
+    assert all(np.array_equal(mask, now[name] != 0) for name, mask in masks.items())
