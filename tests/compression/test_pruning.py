@@ -162,3 +162,12 @@ def test_single_weights_are_counted_where_no_rows_are_asked_for(lenet_like):
     told = list(Pruning(few.tensors, PruneSettings(sparsity=0.5, only="fc3")).notes(few.tensors))
     assert told[0] == "fc3.weight: sparsity 0.9900, 10 of 1,000 weights kept"
     assert told[1] == "sparsity 0.5 was asked for, but more weights than that were zero already"
+
+
+def test_by_chance_weights_that_have_become_zero_meanwhile_are_pruned_before_others(lenet_like):
+    pruning = Pruning(lenet_like.tensors, PruneSettings(criterion="random", sparsity=0.5, at=[1, 2], **RETRAINING))
+    now = {name: lenet_like.tensors[name].copy() for name in pruning.names}
+    for array in now.values():
+        array.reshape(-1)[::2] = 0
+    masks = pruning.masks_at(2, now)
+    assert all(np.array_equal(mask, now[name] != 0) for name, mask in masks.items())

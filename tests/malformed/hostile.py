@@ -21,7 +21,7 @@ import dcomp
 from dcomp import stages, verification
 from dcomp.container.reader import Container
 from dcomp.errors import DcompError
-from dcomp.reporting import outline, render
+from dcomp.reporting import outline, render, tables
 
 MIB = 1 << 20
 LIMIT = 64 * MIB
@@ -189,8 +189,7 @@ class Nowhere:
 def inspect(path: Path) -> None:
     listing = outline.of(Container.open(path, max_memory=LIMIT))
     with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
-        render.show(render.metadata_table(listing.metadata))
-        render.show(render.outline_table(listing))
+        tables.show(render.metadata_table(listing.metadata), render.outline_table(listing))
 
 
 def last_of(path: Path) -> tuple[dcomp.api.OpenContainer, str]:
