@@ -4,7 +4,7 @@ Zeros stand in a record as gaps, as an element of the codebook, or as elements l
 pattern of its own, is zero too. Only the parts of a record that may hold zeros are decoded.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,10 +13,13 @@ from dcomp import dtypes
 from dcomp.coding import lockstep, sparse_index, tensor
 from dcomp.coding.lookup import lookup
 from dcomp.coding.plain import Raw, Symbols, Zstd
-from dcomp.coding.planes import Planes, has_exponent
+from dcomp.coding.planes import Plane, Planes, has_exponent
 from dcomp.coding.stream import Model, Stream
 from dcomp.coding.tensor import EncodedTensor
 from dcomp.coding.values import Form, Shared
+
+SIGN = 1
+"""The last byte of -0.0 in planes: the sign stands in its last bit."""
 
 
 @dataclass(frozen=True)
@@ -122,25 +125,29 @@ def _mask(values: Raw | Zstd | Planes, dtype: np.dtype) -> np.ndarray | None:
 def _mask_of_planes(values: Planes) -> np.ndarray | None:
     """Look at one plane after the other, while some element has been zero in all of them."""
     mask = np.zeros(values.count, bool)
-    for plane, decoded in zip(values.planes, _planes(values), strict=True):
-        mask |= (decoded if plane is not values.planes[-1] else decoded & 0xFE) != 0  # the last bit is the sign
+    *before, last = values.planes
+    for plane in before:
+        if _lacks_zero(plane):
+            return None
+        mask |= _bytes_of(plane) != 0
         if mask.all():
             return None
+    mask |= _bytes_of(last) > SIGN
     return mask
 
 
-def _planes(values: Planes) -> Iterator[np.ndarray]:
-    """The bytes of each plane, decoded when they are asked for; if none can be zero, others that are not zero."""
-    for plane in values.planes:
-        if any(_lacks_zero(stream) for stream in plane.streams):
-            yield np.broadcast_to(np.uint8(2), values.count)
-        else:
-            yield plane.patterns(iter(lockstep.decode(plane.streams)))
+def _bytes_of(plane: Plane) -> np.ndarray:
+    return plane.patterns(iter(lockstep.decode(plane.streams)))
 
 
-def _lacks_zero(stream: Stream) -> bool:
-    """Whether no letter that has a code stands for the symbol 0, or for a pair that holds it."""
+def _lacks_zero(plane: Plane) -> bool:
+    """Whether no letter that has a code stands for the byte 0, or for a pair that holds it."""
+    return any(_letters(stream).all() for stream in plane.streams)
+
+
+def _letters(stream: Stream) -> np.ndarray:
+    """The letters that have a code; of a pair, the lower one."""
     letters = np.flatnonzero(stream.lengths.any(axis=0))
     if stream.model is Model.PAIRS:
         letters = np.minimum(letters % stream.alphabet, letters // stream.alphabet)
-    return bool(letters.all())
+    return letters
