@@ -132,7 +132,7 @@ def _through_the_command_line(path: Path) -> None:
         words = [str(word) for word in command] + (
             ["-f", "-o", str(output)] if command[0] in ("encode", "decode") else []
         )
-        out, err = io.StringIO(), io.StringIO()
+        out, err = io.TextIOWrapper(io.BytesIO()), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = command_line(words)
         errors = [line for line in err.getvalue().splitlines() if line.startswith("error: ")]

@@ -106,13 +106,15 @@ def test_positions_of_nothing_are_counted():
 
 
 def test_negative_zeros_are_zeros_where_no_element_has_a_last_byte_of_0(rng):
-    patterns = rng.integers(0x3000, 0x4400, 600, np.uint16) | 1
-    patterns[rng.random(600) < 0.1] = 0x8000  # -0.0
-    patterns[rng.random(600) < 0.8] = 0
+    exponents = rng.integers(0x30, 0x44, 4000, np.uint16) << 8
+    patterns = exponents | rng.choice(np.array([1, 2, 3], np.uint16), 4000)
+    patterns[rng.random(4000) < 0.2] = 0x8000  # -0.0
+    patterns[rng.random(4000) < 0.8] = 0
     array = patterns.view(np.float16)
-    encoded = encoder.encode(array)
-    assert isinstance(encoded.values, Planes)
+    encoded = encoder.encode(array, LEVELS["max"])
     assert encoded.index is not None
+    assert isinstance(encoded.values, Planes)
+    assert encoded.values.planes[-1].streams
     assert nonzero.of_records([encoded]) == [nonzero.of_array(array)]
     assert nonzero.of_array(array).count == np.count_nonzero(array)
 
