@@ -166,20 +166,12 @@ def _header(specs: Mapping[str, Spec], metadata: Mapping[str, str]) -> bytes:
 
 
 def _spelled(specs: Mapping[str, Spec], metadata: Mapping[str, str]) -> bytes:
-    """A JSON header as the safetensors library spells it, padded; the tensors follow in the order given.
-
-    Raises:
-        CheckpointError: a name or metadata that UTF-8 cannot hold.
-    """
+    """A JSON header as the safetensors library spells it, padded; the tensors follow in the order given."""
     header: dict[str, object] = {METADATA_KEY: dict(metadata)} if metadata else {}
     offset = 0
     for name, spec in specs.items():
         end = offset + spec.nbytes
         header[name] = {"dtype": dtypes.NAME_OF[spec.dtype], "shape": list(spec.shape), "data_offsets": [offset, end]}
         offset = end
-    try:
-        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        character = error.object[error.start]
-        raise CheckpointError(f"{character!r} is in a name or in metadata, and UTF-8 cannot hold it") from error
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     return text + b" " * (-len(text) % HEADER_ALIGNMENT)

@@ -263,7 +263,8 @@ class Run:
         """Say that a stage runs, and that the folder is a run's; a summary of an earlier run is no longer so."""
         self._observer.stage(stage)
         if not self._checked:
-            preflight.check(self._recipe, self._start, self._last)
+            files = {stage: self._folder / _file_of(stage) for stage, _ in self._recipe.sections}
+            preflight.check(self._recipe, self._start, self._last, files)
             self._checked = True
         self._observer.note(f"{stage}: running")
         self._write_state()

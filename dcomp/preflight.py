@@ -3,7 +3,7 @@
 All of its mistakes are told at once, so that none shows after hours of training. What a data set holds is known later.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -20,17 +20,22 @@ from dcomp.tensors import specs_of
 CHECKPOINTS = ("distill", "rewind")
 """Settings that name a checkpoint besides the one that a stage is given."""
 
+NO_FILES: Mapping[str, Path] = {}
+
 Outline = tuple[dict[str, np.ndarray], Network]
 """Arrays of the shapes of a network's weights, that take no memory, and what it says of their names."""
 
 
-def check(recipe: Recipe, start: Checkpoint | None, last: str | None = None) -> None:
+def check(
+    recipe: Recipe, start: Checkpoint | None, last: str | None = None, files: Mapping[str, Path] = NO_FILES
+) -> None:
     """Look for mistakes in a recipe, beyond those that its reader finds.
 
     Args:
         recipe: validated.
         start: what it starts from, if not from training.
         last: the stage after which no others are looked at; all are unless given.
+        files: what each stage writes, which stages after it may read.
 
     Raises:
         DcompError: there is one, or a RecipeError with all of several.
@@ -39,7 +44,7 @@ def check(recipe: Recipe, start: Checkpoint | None, last: str | None = None) -> 
     sections = recipe.sections[: stages.index(last) + 1 if last is not None else None]
     learning = [section for _, section in sections if section.epochs]
     judges = [recipe.eval] if recipe.eval is not None else []
-    mistakes = _mistakes([*_files(sections), *_learning([*learning, *judges])])
+    mistakes = _mistakes([*_files(sections, files), *_learning([*learning, *judges])])
     try:
         outline = _outline(recipe, start)
     except DcompError as error:
@@ -64,15 +69,17 @@ def _mistakes(looks: Iterable[Callable[[], object]]) -> list[DcompError]:
     return list(mistakes.values())
 
 
-def _files(sections: Sequence[tuple[str, Settings]]) -> Iterator[Callable[[], object]]:
-    """The checkpoints that sections name, which may be stages before."""
-    before: set[str] = set()
+def _files(sections: Sequence[tuple[str, Settings]], files: Mapping[str, Path]) -> Iterator[Callable[[], object]]:
+    """The checkpoints that sections name, which may be stages before, or what those write."""
+    before: set[str | Path] = set()
     for stage, section in sections:
         for key in CHECKPOINTS:
             path = getattr(section, key, None)
-            if path is not None and str(path) not in before:
+            if path is not None and not {str(path), path.absolute()} & before:
                 yield partial(_check_file, f"{stage}.{key}", path)
         before.add(stage)
+        if stage in files:
+            before.add(files[stage].absolute())
 
 
 def _check_file(key: str, path: Path) -> None:

@@ -3,6 +3,7 @@
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side; torch reads it when it is imported
+os.environ.pop("COLUMNS", None)  # pytest-xdist sets it, and tables would be made to fit
 
 from collections.abc import Callable
 from pathlib import Path

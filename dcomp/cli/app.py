@@ -13,6 +13,7 @@ import typer.main
 import dcomp
 from dcomp.cli import codec, inspection, learning, measure, runs, sensitivity, sweep
 from dcomp.cli.inputs import with_paths
+from dcomp.cli.options import option_names
 from dcomp.errors import UsageError
 from dcomp.processes import COUNT
 from dcomp.settings.values import expanded
@@ -64,16 +65,16 @@ def _unwrapped(text: str) -> str:
 
 def _with_checked_values(command: Callable[..., Any]) -> Callable[..., Any]:
     """A command whose paths have `~` expanded, where a shell has not, and whose numbers are finite."""
+    names = option_names(command)
 
     @functools.wraps(command)
     def checked(**given: Any) -> Any:
-        return command(**{name: _checked(name, value) for name, value in given.items()})
+        return command(**{name: _checked(names[name], value) for name, value in given.items()})
 
     return checked
 
 
-def _checked(name: str, value: object) -> object:
-    option = f"--{name.replace('_', '-')}"
+def _checked(option: str, value: object) -> object:
     if isinstance(value, float) and not math.isfinite(value):
         raise UsageError(f"{option}: {value} is not a finite number")
     try:
@@ -86,9 +87,8 @@ for _module in (learning, codec, measure, inspection, sensitivity, runs, sweep):
     _module.register(app)
 for _command in app.registered_commands:
     assert _command.callback is not None  # each is a function
-    _command.callback = _with_checked_values(_command.callback)
     _command.callback.__doc__ = _unwrapped(_command.callback.__doc__ or "")
-    _command.callback = with_paths(_command.callback)
+    _command.callback = _with_checked_values(with_paths(_command.callback))
 
 
 def command() -> Any:

@@ -33,13 +33,12 @@ def is_pipe(source: Path | None) -> bool:
 
 
 def with_paths(command: Callable[..., Any]) -> Callable[..., Any]:
-    """A command whose paths may begin with `~`, and that refuses to write to a file that it reads, or twice to one."""
+    """Have a command refuse to write to a file that it reads, or twice to one."""
     read = READ - WRITTEN_BY.get(command.__name__, set())
     not_written = read | FOLDERS
 
     @functools.wraps(command)
     def checked(**given: Any) -> Any:
-        given |= {name: _expanded(value) for name, value in given.items() if isinstance(value, Path)}
         if given.get("output") in STANDARD_OUTPUTS:
             given["output"] = PIPE
         paths = {name: value for name, value in given.items() if isinstance(value, Path)}
@@ -59,15 +58,6 @@ def with_paths(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(**given)
 
     return checked
-
-
-def _expanded(path: Path) -> Path:
-    """The path in the home folder, which a shell leaves to us in `--out=~/x`."""
-    if path.parts[:1] != ("~",):
-        return path
-    with suppress(RuntimeError):  # nobody's home is known
-        return path.expanduser()
-    return path
 
 
 def _check_no_device(path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import typer
+from typer.models import ArgumentInfo
 
 from dcomp.settings import LearningSettings, Settings
 
@@ -79,6 +80,17 @@ def options_of(settings: type[Settings], *, leave_out: tuple[str, ...] = ()) -> 
         return wrapped
 
     return decorate
+
+
+def option_names(command: Callable[..., Any]) -> dict[str, str]:
+    """Return what a person calls each parameter of a command: `--data-dir` of an option, `INPUT` of an argument."""
+    names = {}
+    for name, parameter in inspect.signature(command).parameters.items():
+        declared = next((info for info in get_args(parameter.annotation)[1:] if hasattr(info, "param_decls")), None)
+        flags = [flag for flag in getattr(declared, "param_decls", None) or () if flag.startswith("--")]
+        is_argument = isinstance(declared, ArgumentInfo)
+        names[name] = name.upper() if is_argument else flags[0] if flags else f"--{name.replace('_', '-')}"
+    return names
 
 
 def _parameter(settings: type[Settings], name: str) -> inspect.Parameter:

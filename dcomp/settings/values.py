@@ -133,17 +133,17 @@ def network_name(name: str) -> str:
 
 
 def expanded(path: Path) -> Path:
-    """A path with `~` as the home folder, which a shell does not see after `=`.
+    """Replace `~` or `~user` by the home folder, as a shell does, but also after `=`; a path of no user stays.
 
     Raises:
-        ValueError: no such user, or a character that no path has.
+        ValueError: a character that no path has.
     """
     if "\0" in str(path):
         raise ValueError(f"a path cannot hold a NUL, as {str(path)!r} does")
     try:
         return path.expanduser()
-    except RuntimeError as error:
-        raise ValueError(f"{path}: {error}") from error
+    except RuntimeError:  # there is no such user
+        return path
 
 
 MAX_SEED = (1 << 63) - 1
