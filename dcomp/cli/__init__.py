@@ -70,7 +70,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _tell(text: str) -> None:
     """Print a message on standard error, without the control characters that a name in it may hold."""
-    print(shown(LINE_BREAK.sub("\r", text), lines=True), file=sys.stderr)
+    print(shown(LINE_BREAK.sub("\N{REPLACEMENT CHARACTER}", text), lines=True), file=sys.stderr)
 
 
 def _going_on(arguments: Sequence[str]) -> str:

@@ -22,7 +22,7 @@ TOGETHER = ("train", "prune", "quantize", "eval")
 """The commands that several processes may run as one."""
 
 EPILOG = (
-    "Exit codes: 0 done, 1 something is wrong, 2 wrong usage, 3 a gate is missed. "
+    "Exit codes: 0 done, 1 something is wrong, 2 wrong usage, 3 a gate is missed, 130 and 143 stopped by a signal. "
     "DCOMP_DATA names the folder of data sets; DCOMP_DEBUG=1 shows the traceback of an error."
 )
 

@@ -51,7 +51,7 @@ def encode(
         if destination.bytes:
             watcher.note(_summary(checkpoint.nbytes, destination.bytes))
         if as_json:
-            outcome.show("encode", destination.path, _sizes(destination.path))
+            outcome.show("encode", destination, _sizes(destination.path))
 
 
 def _sizes(container: Path) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def decode(
         destination.save(decoded, watcher)
         watcher.note(f"{len(decoded.tensors)} tensors, {decoded.nbytes:,} bytes")
         if as_json:
-            outcome.show("decode", destination.path, {"tensors": len(decoded.tensors), "dense_bytes": decoded.nbytes})
+            outcome.show("decode", destination, {"tensor_count": len(decoded.tensors), "dense_bytes": decoded.nbytes})
 
 
 def register(app: typer.Typer) -> None:

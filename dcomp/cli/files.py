@@ -219,6 +219,11 @@ class FolderDestination(Destination):
         self._names = names
         super().__init__(output, source, suffix, force=force, as_json=as_json, others=others)
 
+    @property
+    def bytes(self) -> int:
+        """Size of the files written, together; not of others in their folder."""
+        return sum((self._path / name).stat().st_size for name in self._names)
+
     def _check(self, sources: list[Path]) -> None:
         for source in sources:
             check_readable(source)

@@ -63,7 +63,7 @@ def verify(
         verification.verify(container, expected, observer(quiet))
     count, nbytes = len(container.names), sum(entry.spec.nbytes for entry in container.directory.entries)
     if as_json:
-        say(json.dumps({"tensors": count, "bytes": nbytes, "equal_to": str(against) if against else None}))
+        say(json.dumps({"tensor_count": count, "dense_bytes": nbytes, "equal_to": str(against) if against else None}))
     else:
         equal = f", equal to {against}" if against else ""
         say(f"{input or '-'}: {count} tensors, {nbytes:,} bytes, every checksum right{equal}")

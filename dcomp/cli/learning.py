@@ -69,7 +69,7 @@ def train(
         if state is not None and FIRST:
             state.remove()
         if as_json:
-            outcome.show("train", destination.path, {**outcome.of_checkpoint(trained), **record.as_dict()})
+            outcome.show("train", destination, {**outcome.of_checkpoint(trained), **record.as_dict()})
 
 
 @options_of(PruneSettings)
@@ -103,7 +103,7 @@ def prune(
         changed = _rewrite(input, destination, work, state, watchers.note)
         if as_json:
             described = outcome.of_checkpoint(changed)
-            outcome.show("prune", destination.path, {**described, **record.as_dict()})
+            outcome.show("prune", destination, {**described, **record.as_dict()})
 
 
 @options_of(QuantizeSettings)
@@ -137,7 +137,7 @@ def quantize(
         changed = _rewrite(input, destination, work, state, watchers.note)
         if as_json:
             described = outcome.of_checkpoint(changed, count_values=True)
-            outcome.show("quantize", destination.path, {**described, **record.as_dict()})
+            outcome.show("quantize", destination, {**described, **record.as_dict()})
 
 
 def _watchers(

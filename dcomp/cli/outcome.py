@@ -4,7 +4,6 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dcomp.cli.console import say
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from dcomp.checkpoint import Checkpoint
+    from dcomp.cli.files import Destination
 
 
 class Record(Silent):
@@ -51,14 +51,14 @@ class Record(Silent):
     def as_dict(self) -> dict[str, Any]:
         """Give it as plain data."""
         epochs = [{name: getattr(record, name) for name in COLUMNS} for record in self.epochs]
-        return {"epochs": epochs, "kept": asdict(self.choice) if self.choice else None, "notes": self.notes}
+        return {"epochs": epochs, "kept_epoch": asdict(self.choice) if self.choice else None, "notes": self.notes}
 
 
-def show(command: str, path: Path | None, content: Mapping[str, Any]) -> None:
+def show(command: str, written: "Destination | None", content: Mapping[str, Any]) -> None:
     """Print the document: the command, the path that was written (null: none), its bytes, and what else is given."""
-    document = {"command": command, "path": str(path) if path else None, **content}
-    if path is not None:
-        document = {**document, "bytes": _bytes_of(path)}
+    document = {"command": command, "path": str(written.path) if written else None, **content}
+    if written is not None:
+        document["bytes"] = written.bytes
     say(json.dumps(_finite(document), indent=2))
 
 
@@ -89,11 +89,6 @@ def _tensor(name: str, array: "np.ndarray", *, count_values: bool) -> dict[str, 
         values = np.unique(kept).size
         described |= {"values": values, "bits": math.ceil(math.log2(values)) if values else 0}
     return described
-
-
-def _bytes_of(path: Path) -> int:
-    """Count the bytes of a file, or of all files in a folder."""
-    return sum(file.stat().st_size for file in path.iterdir()) if path.is_dir() else path.stat().st_size
 
 
 def _finite(value: Any) -> Any:

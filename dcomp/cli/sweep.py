@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from dcomp.cli.console import observer, say
-from dcomp.cli.files import write_beside
+from dcomp.cli.files import say_path, write_beside
 from dcomp.cli.options import Json, Quiet
 from dcomp.errors import DcompError
 from dcomp.files import check_regular, check_replaceable, replacing
@@ -74,7 +74,7 @@ def sweep(
         say(json.dumps(content, indent=2))
     else:
         tables.show(render.front_table(found, keys))
-        say(str(folder / FRONT))
+        say_path(folder / FRONT)
     if work.failures:
         told = [f"{point}: {what}" for point, what in work.failures.items()]
         raise DcompError("\n  ".join([f"{len(told)} of {len(points)} points failed:", *told]))

@@ -55,7 +55,7 @@ def load_file(
         raise CheckpointError(f"{path} holds a {type(content).__name__}, not named tensors")
     found = _network_tensors(content, path, note)
     specs = {name: Spec(numpy_dtype(tensor, name), tuple(tensor.shape)) for name, tensor in found.items()}
-    _check_memory(specs, path, max_memory)
+    _check_memory(specs, path, found, max_memory)
     storages.check(found)
     return _checkpoint(found, specs, storages.read)
 
@@ -160,13 +160,14 @@ def _name(keys: Keys) -> str:
     return name
 
 
-def _check_memory(specs: Mapping[str, Spec], path: Path, max_memory: int) -> None:
-    """Refuse tensors that repeat their elements until they take far more than the file."""
-    needed, file_bytes = sum(spec.nbytes for spec in specs.values()), path.stat().st_size
-    limit = 2 * file_bytes + min(max_memory, MAX_REPEATED_BYTES)
+def _check_memory(specs: Mapping[str, Spec], path: Path, found: Mapping[str, torch.Tensor], max_memory: int) -> None:
+    """Refuse tensors that repeat their elements until they take far more than the file, or than it unpacks to."""
+    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in found.values()}
+    needed, stored = sum(spec.nbytes for spec in specs.values()), max(path.stat().st_size, sum(storages.values()))
+    limit = 2 * stored + min(max_memory, MAX_REPEATED_BYTES)
     if needed > limit:
         raise CheckpointError(
-            f"the tensors of {path} repeat {file_bytes:,} bytes until they take {needed:,}, more than the limit of "
+            f"the tensors of {path} repeat {stored:,} bytes until they take {needed:,}, more than the limit of "
             f"{limit:,}; save what they were expanded from"
         )
 

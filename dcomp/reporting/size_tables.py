@@ -54,7 +54,7 @@ def _bits_table(report: SizeReport) -> Table:
 
 
 def _bits_cells(row: Row, ratio: float | None) -> list[str]:
-    last = "tied" if row.tied_to is not None else _ratio(ratio)
+    last = "tied" if row.tensors and not row.bytes else _ratio(ratio)
     return [
         f"{row.weights:,}",
         f"{row.kept_percent:.2f}",

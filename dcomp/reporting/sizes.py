@@ -23,7 +23,7 @@ class Row:
 
     Attributes:
         name: of the tensor.
-        tied_to: name of the tensor that has the same bytes, and a record; None if this one has a record.
+        tied_to: name of the tensor that has the same bytes, and a record, for all of them; None if one has a record.
         tensors: how many they are.
         pruned: how many of them hold zeros.
         weights: number of elements.
@@ -114,7 +114,13 @@ SHOWN = (
 def summed(name: str, rows: Sequence[Row]) -> Row:
     """The sum of some rows."""
     sums = {field: sum(getattr(row, field) for row in rows) for field in SUMMED}
-    return Row(name=name, tied_to=None, **sums, storage=Storage.sum(row.storage for row in rows))
+    ties = {row.tied_to for row in rows}
+    return Row(
+        name=name,
+        tied_to=ties.pop() if len(ties) == 1 else None,
+        **sums,
+        storage=Storage.sum(row.storage for row in rows),
+    )
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ class Storage:
         values: codes of the kept elements, or the elements themselves.
         positions: where the kept elements are.
         codebooks: shared values, and how many they are.
-        code_tables: Huffman code lengths of positions and codes.
-        rest: tensors that have neither positions nor a codebook, such as most biases.
+        code_tables: Huffman code lengths of positions and values.
+        rest: elements of vectors that have neither positions nor a codebook, such as most biases.
         header: the header, the metadata, the directory and its checksums; of a record the byte of its flags.
     """
 
@@ -37,13 +37,20 @@ class Storage:
     def of(cls, encoded: EncodedTensor) -> "Storage":
         """Divide the bytes of a record."""
         values = encoded.values
-        if encoded.index is None and not isinstance(values, Shared):
-            return cls(rest=values.nbytes, header=encoded.nbytes - values.nbytes)
         positions = 0 if encoded.index is None else encoded.index.nbytes
         of_positions = _tables([] if encoded.index is None else encoded.index.streams)
         header = encoded.nbytes - positions - values.nbytes
         if not isinstance(values, Shared):
-            return cls(values.nbytes, positions - of_positions, 0, of_positions, 0, header)
+            of_values = _tables(values.streams)
+            plain = values.nbytes - of_values
+            is_rest = encoded.index is None and len(encoded.shape) < 2
+            return cls(
+                values=0 if is_rest else plain,
+                positions=positions - of_positions,
+                code_tables=of_positions + of_values,
+                rest=plain if is_rest else 0,
+                header=header,
+            )
         of_codes = _tables([values.codes])
         return cls(
             values=values.codes.nbytes - of_codes,

@@ -55,8 +55,8 @@ def test_verify_says_that_all_is_right(dcomp, files):
         f"{files / 'm.dcz'}: 4 tensors, 60,200 bytes, every checksum right, equal to {files / 'm.safetensors'}\n",
     )
     assert json.loads(dcomp("verify", files / "m.dcz", "--json")[1]) == {
-        "tensors": 4,
-        "bytes": 60_200,
+        "tensor_count": 4,
+        "dense_bytes": 60_200,
         "equal_to": None,
     }
 

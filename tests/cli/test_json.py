@@ -27,8 +27,8 @@ def test_train_tells_the_path_the_epochs_and_the_one_that_was_kept(dcomp, tmp_pa
     assert (told["command"], told["path"], told["bytes"]) == ("train", str(path), path.stat().st_size)
     assert [epoch["epoch"] for epoch in told["epochs"]] == [1, 2]
     errors = [epoch["val_error"] for epoch in told["epochs"]]
-    assert told["kept"]["val_error"] == errors[told["kept"]["epoch"] - 1] == min(errors)
-    assert [note for note in told["notes"] if note.startswith(f"epoch {told['kept']['epoch']} of 2 kept: lowest")]
+    assert told["kept_epoch"]["val_error"] == errors[told["kept_epoch"]["epoch"] - 1] == min(errors)
+    assert [note for note in told["notes"] if note.startswith(f"epoch {told['kept_epoch']['epoch']} of 2 kept: lowest")]
     assert {tensor["name"] for tensor in told["tensors"]} == set(load_file(path))
     assert told["sparsity"] < 0.01
 
@@ -40,8 +40,22 @@ def test_prune_tells_the_sparsity_of_each_tensor(dcomp, dense_file):
     assert tensors["fc2.weight"] == {"name": "fc2.weight", "dtype": "F32", "shape": [100, 300], "sparsity": 0.75}
     assert tensors["fc1.weight"]["sparsity"] == 0
     assert told["sparsity"] == pytest.approx(0.75 * 30_000 / 266_200)
-    assert (told["epochs"], told["kept"]) == ([], None)
+    assert (told["epochs"], told["kept_epoch"]) == ([], None)
     assert any("weights kept" in note for note in told["notes"])
+
+
+def test_the_bytes_of_shards_are_those_written_not_of_what_lies_beside_them(dcomp, tmp_path):
+    (tmp_path / "m").mkdir()
+    for name in "ab":
+        save_file({name: np.ones((30, 40), np.float32)}, tmp_path / "m" / f"{name}.safetensors")
+    index = {"metadata": {}, "weight_map": {name: f"{name}.safetensors" for name in "ab"}}
+    (tmp_path / "m" / "model.safetensors.index.json").write_text(json.dumps(index))
+    (tmp_path / "out" / "folder").mkdir(parents=True)
+    (tmp_path / "out" / "other").write_bytes(bytes(10**6))
+    told = document(dcomp("prune", tmp_path / "m", "--sparsity", "0.5", "-o", tmp_path / "out", "-f", "--json"))
+    written = [file for file in (tmp_path / "out").iterdir() if file.name not in ("folder", "other")]
+    assert len(written) == 3
+    assert told["bytes"] == sum(file.stat().st_size for file in written)
 
 
 def test_quantize_tells_how_many_values_and_bits_each_tensor_has(dcomp, tmp_path, narrow):
@@ -71,7 +85,7 @@ def test_decode_tells_what_it_wrote(dcomp, dense_file):
     assert told == {
         "command": "decode",
         "path": str(path),
-        "tensors": 6,
+        "tensor_count": 6,
         "dense_bytes": 1_066_440,
         "bytes": path.stat().st_size,
     }

@@ -154,6 +154,12 @@ def test_rows_are_grouped_by_module_and_add_up(rng):
     )
 
 
+def test_a_module_of_nothing_but_tied_tensors_says_what_they_are_tied_to(rng):
+    weight = rng.normal(size=(30, 40)).astype(np.float32)
+    report = arranged(report_of({"enc.w": weight, "dec.w": weight, "head.w": weight[:3]}), 1, None, None)
+    assert {row.name: row.tied_to for row in report.rows} == {"enc": None, "dec": "enc.w", "head": None}
+
+
 def test_rows_are_sorted_and_the_rest_is_one_row(rng):
     report = network(rng)
     by_size = arranged(report, None, "bytes", 2).rows

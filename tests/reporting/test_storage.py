@@ -99,7 +99,8 @@ def test_each_part_has_its_own_bytes(rng):
     assert (rows["pruned"].codebooks, rows["pruned"].rest) == (0, 0)
     assert rows["pruned"].values > 3 * kept.sum()
     assert (rows["shared"].positions, rows["shared"].codebooks) == (0, 17)
-    assert rows["neither"] == Storage(rest=records["neither"].nbytes - 1, header=1)
+    neither, tables = rows["neither"], rows["neither"].code_tables
+    assert neither == Storage(code_tables=tables, rest=records["neither"].nbytes - 1 - tables, header=1)
 
 
 def test_the_header_holds_all_that_stands_before_the_records():
@@ -139,3 +140,11 @@ def test_a_record_is_divided_alike_before_it_is_written_and_after_it_is_read(rng
         read = Container(dcomp.save({"w": array})).encoded("w")
         assert Storage.of(written) == Storage.of(read)
         assert Storage.of(written).code_tables < 30
+
+
+def test_elements_of_a_matrix_are_values_and_those_of_a_vector_the_rest(rng):
+    free = rng.normal(size=4000).astype(np.float32)
+    matrix, vector = (Storage.of(encoder.encode(array)) for array in (free.reshape(40, 100), free))
+    assert (matrix.rest, vector.values) == (0, 0)
+    assert matrix.values == vector.rest > 10_000
+    assert matrix.code_tables == vector.code_tables > 0
