@@ -2,8 +2,24 @@
 
 import os
 
-COUNT = int(os.environ.get("WORLD_SIZE", 1))
-NUMBER = int(os.environ.get("RANK", 0)) if COUNT > 1 else 0
+PROBLEMS: list[str] = []
+"""What is wrong with the environment; the command line tells it."""
+
+
+def _number(name: str, default: int, least: int) -> int:
+    text = os.environ.get(name, "")
+    if not text:
+        return default
+    if not (text.isascii() and text.isdecimal() and int(text) >= least):
+        PROBLEMS.append(
+            f"{name} in the environment is {text!r}, no number from {least} on: torchrun sets it, so unset it"
+        )
+        return default
+    return int(text)
+
+
+COUNT = _number("WORLD_SIZE", 1, 1)
+NUMBER = _number("RANK", 0, 0) if COUNT > 1 else 0
 FIRST = NUMBER == 0
-COUNT_HERE = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+COUNT_HERE = _number("LOCAL_WORLD_SIZE", 1, 1)
 """How many of them are on this machine, and share its cores."""

@@ -16,7 +16,10 @@ from dcomp import checkpoint as safetensors_file
 from dcomp import tensors
 from dcomp.checkpoint import Checkpoint
 from dcomp.errors import CheckpointError, first_line
+from dcomp.files import INDEX_SUFFIX
 from dcomp.tensors import Spec, Tensors
+
+SHARD_SUFFIX = ".safetensors"
 
 METADATA_KEY = "dcomp.shards"
 
@@ -119,7 +122,7 @@ def save_folder(checkpoint: Checkpoint, folder: Path, on_tensor: Callable[[int],
     names = {
         file: [name for name in checkpoint.tensors if layout.weight_map.get(name) == file] for file in layout.files
     }
-    if sum(map(len, names.values())) != len(checkpoint.tensors) or layout.index in layout.files:
+    if sum(map(len, names.values())) != len(checkpoint.tensors):
         raise CheckpointError(f"the metadata under {METADATA_KEY!r} do not place every tensor in a shard")
     added = {key: value for key, value in checkpoint.metadata.items() if key != METADATA_KEY}
     for file, own in names.items():
@@ -146,6 +149,11 @@ def _layout(checkpoint: Checkpoint) -> _Layout:
     weight_map = _weight_map(text, METADATA_KEY)
     for file in (index, *files):
         _check_file_name(file)
+    if not index.endswith(INDEX_SUFFIX) or not all(file.endswith(SHARD_SUFFIX) for file in files):
+        raise CheckpointError(
+            f"the metadata under {METADATA_KEY!r} name files that are no shards: the index ends in {INDEX_SUFFIX}, "
+            f"shards in {SHARD_SUFFIX}; decode to one file with -o NAME.safetensors"
+        )
     return _Layout(index, text, files, weight_map)
 
 

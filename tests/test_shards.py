@@ -134,11 +134,12 @@ def test_the_stages_of_a_folder_are_named_after_it(dcomp, folder, tmp_path, monk
 
 
 def test_names_that_lost_a_prefix_keep_their_shards(tmp_path):
-    text = json.dumps({"weight_map": {"model.a": "1", "model.b": "2"}})
-    kept = json.dumps({"index": "i", "text": text, "files": {"1": {}, "2": {}}})
+    one, two, index = "1.safetensors", "2.safetensors", "m.safetensors.index.json"
+    text = json.dumps({"weight_map": {"model.a": one, "model.b": two}})
+    kept = json.dumps({"index": index, "text": text, "files": {one: {}, two: {}}})
     trained = Checkpoint({"a": np.zeros(3), "b": np.ones(3), "new": np.ones(1)}, {shards.METADATA_KEY: kept})
     shards.save_folder(shards.fitted(trained), tmp_path)
-    assert json.loads((tmp_path / "i").read_text())["weight_map"] == {"a": "1", "b": "2", "new": "1"}
+    assert json.loads((tmp_path / index).read_text())["weight_map"] == {"a": one, "b": two, "new": one}
 
 
 def test_other_commands_read_shards_like_any_checkpoint(dcomp, folder):
@@ -211,8 +212,15 @@ def test_an_index_that_does_not_fit_is_one_error(dcomp, folder, damage, message)
             "'../i' is not",
         ),
         ('{"index": "i", "text": "{\\"weight_map\\": {\\"w\\": \\"/f\\"}}", "files": {"/f": {}}}', "'/f' is not the"),
-        ('{"index": "i", "text": "{\\"weight_map\\": {\\"w\\": \\"f\\"}}", "files": {"g": {}}}', "do not place every"),
-        ('{"index": "f", "text": "{\\"weight_map\\": {\\"w\\": \\"f\\"}}", "files": {"f": {}}}', "do not place every"),
+        (
+            '{"index": "i.safetensors.index.json", "text": "{\\"weight_map\\": {\\"w\\": \\"f.safetensors\\"}}", '
+            '"files": {"g.safetensors": {}}}',
+            "do not place every",
+        ),
+        (
+            '{"index": "package.json", "text": "{\\"weight_map\\": {\\"w\\": \\"a.py\\"}}", "files": {"a.py": {}}}',
+            "name files that are no shards",
+        ),
     ],
 )
 def test_metadata_that_would_write_elsewhere_are_refused(tmp_path, metadata, message):
@@ -262,16 +270,20 @@ def test_a_weight_map_that_maps_no_tensors_to_files_is_refused(folder, weight_ma
         read(folder)
 
 
-def kept(index='"i"', text='"{\\"weight_map\\": {\\"w\\": \\"f\\"}}"', files='{"f": {}}'):
+def kept(
+    index='"i.safetensors.index.json"',
+    text='"{\\"weight_map\\": {\\"w\\": \\"f.safetensors\\"}}"',
+    files='{"f.safetensors": {}}',
+):
     return f'{{"index": {index}, "text": {text}, "files": {files}}}'
 
 
-@pytest.mark.parametrize("wrong", [{"index": "1"}, {"text": "1"}, {"files": "[]"}, {"files": '{"f": []}'}])
+@pytest.mark.parametrize("wrong", [{"index": "1"}, {"text": "1"}, {"files": "[]"}, {"files": '{"f.safetensors": []}'}])
 def test_every_part_of_the_metadata_of_shards_is_checked(tmp_path, wrong):
     with pytest.raises(CheckpointError, match="do not describe shards"):
         shards.save_folder(Checkpoint({"w": np.zeros(3)}, {shards.METADATA_KEY: kept(**wrong)}), tmp_path)
     shards.save_folder(Checkpoint({"w": np.zeros(3)}, {shards.METADATA_KEY: kept()}), tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["f", "i"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["f.safetensors", "i.safetensors.index.json"]
 
 
 def test_shards_of_another_tool_come_back_byte_for_byte(dcomp, folder):

@@ -15,7 +15,7 @@ from dcomp.cli import codec, inspection, learning, measure, runs, sensitivity, s
 from dcomp.cli.inputs import with_paths
 from dcomp.cli.options import option_names
 from dcomp.errors import UsageError
-from dcomp.processes import COUNT
+from dcomp.processes import COUNT, PROBLEMS
 from dcomp.settings.values import expanded
 
 TOGETHER = ("train", "prune", "quantize", "eval")
@@ -54,6 +54,8 @@ def dcomp_(
 
     [bold]dcomp prune A.safetensors --sparsity 0.9 -o - | dcomp quantize --fc-bits 5 | dcomp encode -o A.dcz[/bold]
     """
+    if PROBLEMS:
+        raise UsageError(PROBLEMS[0])
     if COUNT > 1 and context.invoked_subcommand not in TOGETHER:
         raise UsageError(f"{context.invoked_subcommand} is for one process; torchrun starts {', '.join(TOGETHER)}")
 

@@ -9,7 +9,7 @@ import typer
 from dcomp.cli import outcome
 from dcomp.cli.console import observer, say
 from dcomp.cli.files import Destination, destination_of_checkpoint, opened
-from dcomp.cli.options import Force, Input, Json, MaxMemory, Output, Quiet, Workers, options_of
+from dcomp.cli.options import Force, Input, Json, MaxMemory, Output, Quiet, Workers, bytes_of, options_of
 from dcomp.errors import UsageError
 from dcomp.settings import EncodeSettings
 
@@ -90,7 +90,7 @@ def decode(
 
     watcher = observer(quiet)
     with opened(input) as path:
-        decoded = stages.decode(Container.open(path, max_memory=int(max_memory * 2**30)), tensor)
+        decoded = stages.decode(Container.open(path, max_memory=bytes_of(max_memory)), tensor)
 
         def shard_names() -> list[str]:
             return shards.file_names(decoded) if tensor is None and shards.is_sharded(decoded) else []

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from dcomp import locks
+from dcomp.cli.console import say
 from dcomp.cli.inputs import PIPE, check_not_input, check_readable, is_pipe
 from dcomp.errors import CheckpointError, DcompError, OutputError, UsageError
 from dcomp.files import (
@@ -285,9 +286,13 @@ def write_beside(path: Path, content: bytes, watcher: Observer, *, force: bool) 
 
 
 def say_path(path: Path) -> None:
-    """Print the path of a result, in the bytes that it has on the disk, and as no command takes it for an option."""
+    """Print the path of a result, as no command takes it for an option: for a person, or in its bytes on the disk."""
+    told = f"./{path}" if str(path).startswith("-") else str(path)
+    if sys.stdout.isatty():
+        say(told)
+        return
     sys.stdout.flush()
-    sys.stdout.buffer.write((b"./" if str(path).startswith("-") else b"") + os.fsencode(path) + b"\n")
+    sys.stdout.buffer.write(os.fsencode(told) + b"\n")
 
 
 def _sibling(source: Path | None, suffix: str) -> Path:

@@ -10,7 +10,7 @@ import typer
 
 from dcomp.cli.console import observer, say
 from dcomp.cli.files import opened
-from dcomp.cli.options import Input, Json, MaxMemory, Quiet, Workers
+from dcomp.cli.options import Input, Json, MaxMemory, Quiet, Workers, bytes_of
 
 
 def inspect(input: Input = None, max_memory: MaxMemory = 8, as_json: Json = False, quiet: Quiet = False) -> None:
@@ -27,7 +27,7 @@ def inspect(input: Input = None, max_memory: MaxMemory = 8, as_json: Json = Fals
     watcher = observer(quiet)
     listing: outline.Outline | outline.Listing
     with opened(input) as path:
-        limit = int(max_memory * 2**30)
+        limit = bytes_of(max_memory)
         if sources.is_container(path):
             listing = outline.of(Container.open(path, max_memory=limit))
             table = render.outline_table(listing)
@@ -55,7 +55,7 @@ def verify(
     from dcomp import sources, verification
     from dcomp.container.reader import Container
 
-    limit = int(max_memory * 2**30)
+    limit = bytes_of(max_memory)
     with ExitStack() as stack:
         container = Container.open(stack.enter_context(opened(input)), max_memory=limit)
         other = stack.enter_context(opened(against)) if against else None

@@ -10,7 +10,7 @@ import typer
 
 from dcomp.cli.console import observer, say
 from dcomp.cli.files import opened
-from dcomp.cli.options import Architecture, Input, Json, MaxMemory, Quiet, options_of
+from dcomp.cli.options import Architecture, Input, Json, MaxMemory, Quiet, bytes_of, options_of
 from dcomp.errors import UsageError
 from dcomp.settings import EvalSettings, ReportSettings
 
@@ -83,7 +83,7 @@ def report(
 
     if as_json + as_csv + as_markdown > 1:
         raise UsageError("--json, --csv and --markdown exclude each other")
-    limit = int(max_memory * 2**30)
+    limit = bytes_of(max_memory)
     with ExitStack() as stack:
         path = stack.enter_context(opened(input))
         dense = sources.load_checkpoint(stack.enter_context(opened(against))) if against else None

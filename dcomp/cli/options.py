@@ -40,6 +40,13 @@ TensorBoard = Annotated[
     typer.Option("--tensorboard", metavar="DIR", help="Folder for TensorBoard's files.", rich_help_panel="Training"),
 ]
 MaxMemory = Annotated[float, typer.Option("--max-memory", min=0, help="Limit of memory for a container, in GiB.")]
+GIB = 1 << 30
+
+
+def bytes_of(gib: float) -> int:
+    """Return a limit in GiB as bytes; one that no machine reaches is one that no machine reaches."""
+    return int(min(gib, GIB) * GIB)
+
 
 METAVARS = {
     "layer": "REGEX=VALUE",

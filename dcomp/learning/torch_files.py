@@ -8,7 +8,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 
-from dcomp.checkpoint import Checkpoint
+from dcomp.checkpoint import METADATA_KEY, Checkpoint
+from dcomp.container.layout import shape_problem
 from dcomp.container.reader import DEFAULT_MAX_MEMORY
 from dcomp.errors import CheckpointError, first_line
 from dcomp.learning import masked
@@ -55,6 +56,9 @@ def load_file(
         raise CheckpointError(f"{path} holds a {type(content).__name__}, not named tensors")
     found = _network_tensors(content, path, note)
     specs = {name: Spec(numpy_dtype(tensor, name), tuple(tensor.shape)) for name, tensor in found.items()}
+    for name, spec in specs.items():
+        if problem := shape_problem(spec.shape):
+            raise CheckpointError(f"tensor {name!r} {problem}")
     _check_memory(specs, path, found, max_memory)
     storages.check(found)
     return _checkpoint(found, specs, storages.read)
@@ -157,6 +161,8 @@ def _name(keys: Keys) -> str:
     name = ".".join(map(str, keys))
     if name != name.encode(errors="replace").decode():
         raise CheckpointError(f"{name!r} is the name of a tensor, and no string that UTF-8 can hold")
+    if name == METADATA_KEY:
+        raise CheckpointError(f"a tensor is called {METADATA_KEY!r}, which no safetensors file can hold; rename it")
     return name
 
 

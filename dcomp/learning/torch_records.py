@@ -105,9 +105,8 @@ class Records(Storages):
             infos = archive.infolist()
             _check(archive, infos, path, max_memory)
         sums = {(info.file_size, info.CRC) for info in infos}
-        self._sums = (
-            sums if _has_checksums(infos) and BIG_ENDIAN not in sums else None
-        )  # torch swaps bytes of the latter
+        # torch swaps the bytes of big-endian files, so that their checksums differ.
+        self._sums = sums if _has_checksums(infos) and BIG_ENDIAN not in sums else None
         self._offsets = {
             (info.file_size, info.CRC): self._data_offset(info)
             for info in infos
@@ -177,6 +176,8 @@ def _check(archive: zipfile.ZipFile, infos: Sequence[zipfile.ZipInfo], path: Pat
         raise CheckpointError(
             f"{path} unpacks to {unpacked_bytes:,} bytes, more than the limit of {max_memory:,}; save it uncompressed"
         )
+    if sum(info.compress_size for info in infos) > path.stat().st_size:
+        raise CheckpointError(f"{path} is not a readable torch checkpoint: its records overlap")
     if any(info.file_size != info.compress_size for info in infos if info.compress_type == zipfile.ZIP_STORED):
         raise CheckpointError(f"{path} is not a readable torch checkpoint: a record has two sizes")
     if any(info.file_size and info.external_attr & IS_FOLDER for info in infos):

@@ -3,14 +3,20 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 
+import numpy as np
+
+from dcomp import dtypes
 from dcomp.checkpoint import ARCHITECTURE_KEY
-from dcomp.coding import nonzero
+from dcomp.coding import nonzero, tensor
 from dcomp.coding.nonzero import NonZero
 from dcomp.coding.tensor import EncodedTensor
 from dcomp.coding.values import Shared
 from dcomp.container.reader import Container
 from dcomp.reporting.paper import PAPER, Network, Published
 from dcomp.reporting.storage import Storage
+
+MOST_COMPARED = 1 << 16
+"""Kept elements up to which those of a record without a codebook are looked at for shared values."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,7 @@ class Row:
         pruned_bits: estimated bits after P.
         code_bits: estimated bits of all codes after P+Q: log2 of the codebook's size, or the width of the dtype.
         gap_bits: estimated bits of all gaps after P+Q, fillers included.
-        codebook_bits: estimated bits of the codebooks after P+Q.
+        codebook_bits: estimated bits of the codebooks after P+Q; 0 where the elements themselves are smaller.
         storage: where the bytes of the records go.
     """
 
@@ -216,10 +222,7 @@ def measure(
 
 def _row(name: str, encoded: EncodedTensor, found: NonZero) -> Row:
     index, width = encoded.index, 8 * encoded.dtype.itemsize
-    code_bits, codebook_bits = width, 0
-    if isinstance(encoded.values, Shared):
-        distinct = int(nonzero.codebook_mask(encoded.values, encoded.dtype).sum())
-        code_bits, codebook_bits = max(distinct - 1, 0).bit_length(), distinct * width
+    code_bits, codebook_bits = _bits_of_codes(encoded, found.count)
     return Row(
         name=name,
         tied_to=None,
@@ -238,6 +241,20 @@ def _row(name: str, encoded: EncodedTensor, found: NonZero) -> Row:
         codebook_bits=codebook_bits,
         storage=Storage.of(encoded),
     )
+
+
+def _bits_of_codes(encoded: EncodedTensor, kept: int) -> tuple[int, int]:
+    """Bits of a kept element's code and of the codebook, or of the element and none, whichever are fewer together."""
+    width = 8 * encoded.dtype.itemsize
+    if isinstance(encoded.values, Shared):
+        distinct = int(nonzero.codebook_mask(encoded.values, encoded.dtype).sum())
+    elif kept <= MOST_COMPARED:
+        patterns = dtypes.bit_patterns(tensor.decode([encoded])[0])
+        distinct = np.unique(patterns[dtypes.not_zero(patterns, encoded.dtype)]).size
+    else:
+        return width, 0
+    code = max(distinct - 1, 0).bit_length()
+    return (code, distinct * width) if kept * code + distinct * width < kept * width else (width, 0)
 
 
 def _tied_rows(container: Container, records: Mapping[str, Row], max_memory: int | None) -> dict[str, Row]:

@@ -1,6 +1,9 @@
 """Values that many options have in common: numbers, paths, names."""
 
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -39,6 +42,24 @@ def test_a_limit_of_memory_that_allows_nothing_is_one_clear_error(limit, dense_f
     assert (code in (1, 2), out) == (True, "")
     assert "max-memory" in err
     assert "defect" not in err
+
+
+@pytest.mark.parametrize("command", ["report", "inspect", "verify", "decode"])
+def test_a_limit_of_memory_that_no_machine_reaches_is_no_limit(command, dense_file, dcomp):
+    assert dcomp("encode", dense_file)[0] == 0
+    arguments = ["-o", dense_file.with_name("again.safetensors")] if command == "decode" else []
+    assert dcomp(command, dense_file.with_suffix(".dcz"), "--max-memory=1e308", *arguments)[0] == 0
+
+
+@pytest.mark.parametrize("name", ["WORLD_SIZE", "LOCAL_WORLD_SIZE"])
+@pytest.mark.parametrize(("text", "code"), [("abc", 2), ("1.5", 2), ("-3", 2), ("0", 2), ("", 0), ("1", 0)])
+def test_a_number_of_processes_that_is_none_is_one_error(name, text, code, dense_file):
+    environment = {**os.environ, name: text}
+    done = subprocess.run(
+        [sys.executable, "-m", "dcomp", "inspect", dense_file], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == code
+    assert done.stderr.startswith(f"error: {name} in the environment is '{text}'" if code else "not compressed")
 
 
 def test_home_is_expanded_after_an_equals_sign(dense_file, dcomp, monkeypatch):

@@ -1,3 +1,4 @@
+import copy
 import os
 import pickle
 import re
@@ -334,4 +335,27 @@ def test_a_shape_below_zero_which_torch_reads_beside_a_zero_is_refused(tmp_path)
     path = zipped_again(tmp_path / "model.pt", tmp_path / "x.pt", lambda name, data: data.replace(shape, below))
     assert torch.load(path)["none"].shape == (0, -3)
     with pytest.raises(CheckpointError, match=r"tensor 'none' has the shape \(0, -3\)"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("shape", [(1,) * 70, (0, 1 << 40, 1 << 20)])
+def test_a_shape_that_no_container_can_hold_is_refused(tmp_path, shape):
+    torch.save({"w": torch.zeros(shape)}, tmp_path / "x.pt")
+    with pytest.raises(CheckpointError, match="tensor 'w' has"):
+        load_checkpoint(tmp_path / "x.pt")
+
+
+def test_a_name_that_decode_could_not_write_is_refused(tmp_path):
+    torch.save({"__metadata__": torch.zeros(3)}, tmp_path / "x.pt")
+    with pytest.raises(CheckpointError, match="no safetensors file can hold; rename it"):
+        load_checkpoint(tmp_path / "x.pt")
+
+
+def test_records_that_overlap_are_refused(tmp_path):
+    path = tmp_path / "x.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x/data.pkl", b"")
+        archive.writestr("x/data/0", bytes(1 << 16))
+        archive.filelist += [copy.copy(archive.filelist[-1]) for _ in range(50)]  # the directory names it again
+    with pytest.raises(CheckpointError, match="records overlap"):
         load_checkpoint(path)

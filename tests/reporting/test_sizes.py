@@ -86,6 +86,16 @@ def test_estimates_are_counted_as_in_the_paper(rng):
     assert row.ratio == 120_000 / row.bytes
 
 
+def test_shared_values_that_are_stored_as_floats_count_as_codes_before_huffman(rng):
+    values = rng.normal(size=256).astype(np.float32)
+    kernel = np.zeros(500, np.float32)
+    kernel[:410] = np.concatenate([values, rng.choice(values, 154)])
+    row = rows_of({"conv": rng.permutation(kernel).reshape(20, 1, 5, 5)})["conv"]
+    assert (row.weight_bits, row.codebook_bits) == (8, 256 * 32)
+    free = rows_of({"free": rng.normal(size=(20, 25)).astype(np.float32)})["free"]
+    assert (free.weight_bits, free.codebook_bits) == (32, 0)
+
+
 def test_the_totals_are_the_sums_of_the_rows(rng):
     report = report_of({"a": pruned(rng, 9000, 0.1), "b": rng.normal(size=300).astype(np.float32)})
     a, b = sorted(report.rows, key=lambda row: row.name)
