@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -41,8 +41,9 @@ class Terminal:
         self._epoch = self._epochs = self._steps_per_epoch = 0
 
     def note(self, text: str) -> None:
-        """Print a line."""
-        self._console.print(shown(text, lines=True), markup=False)
+        """Print a line, if standard error takes it: a full disk beneath it takes no result away."""
+        with suppress(OSError):
+            self._console.print(shown(text, lines=True), markup=False)
 
     def stage(self, name: str) -> None:
         """Name the stage in front of what is shown from now on."""

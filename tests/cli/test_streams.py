@@ -97,3 +97,9 @@ def test_what_an_encoding_lacks_is_escaped():
 def test_a_reader_that_stops_early_is_no_error(folder, command):
     done = in_shell(command)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_standard_error_takes_no_result_away(folder):
+    done = in_shell("dcomp encode m.safetensors -o x 2>/dev/full")
+    assert (done.returncode, done.stdout) == (0, b"x\n")
