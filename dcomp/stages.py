@@ -94,9 +94,10 @@ def prune(
 
     Raises:
         UsageError: no such layers.
-        CheckpointError: weights that are not finite, or another network's to rewind to.
+        CheckpointError: weights that are not finite or in two halves, or another network's to rewind to.
         StoppedError: Ctrl-C or SIGTERM came; `state` holds what it takes to go on.
     """
+    prefixes.check_merged(checkpoint)
     network: choice.Network | None = None
     if settings.epochs:
         settings = provenance.with_recorded_data(settings, checkpoint, observer)
@@ -133,9 +134,10 @@ def quantize(
 
     Raises:
         UsageError: no such layers.
-        CheckpointError: weights that are not finite.
+        CheckpointError: weights that are not finite, or in two halves.
         StoppedError: Ctrl-C or SIGTERM came; `state` holds what it takes to go on.
     """
+    prefixes.check_merged(checkpoint)
     network: choice.Network | None = None
     observer.doing("loading torch" if settings.epochs else "sharing weights")
     if settings.epochs:

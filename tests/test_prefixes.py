@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from dcomp import prefixes, tensors
 from dcomp.checkpoint import Checkpoint
@@ -51,3 +52,14 @@ def test_tensors_that_are_read_when_asked_for_are_renamed_unread():
     assert (list(renamed), read) == (NAMES, [])
     assert renamed["fc.bias"].tolist() == [1, 1]
     assert read == ["model.fc.bias"]
+
+
+@pytest.mark.parametrize("stage", [["prune", "--sparsity=0.5"], ["quantize", "--fc-bits=2"]])
+def test_weights_in_two_halves_are_refused_with_what_to_do(dcomp, tmp_path, stage):
+    halves = {"fc.weight_orig": np.ones((4, 5), np.float32), "fc.weight_mask": np.eye(4, 5, dtype=np.float32)}
+    save_file(halves, tmp_path / "m.safetensors")
+    code, _, err = dcomp(stage[0], tmp_path / "m.safetensors", *stage[1:])
+    assert code == 1
+    assert "'fc.weight_orig' and 'fc.weight_mask' are one weight" in err
+    assert "call prune.remove()" in err
+    assert dcomp("encode", tmp_path / "m.safetensors", "-q")[0] == 0

@@ -1,30 +1,11 @@
 """Weights that `torch.nn.utils.prune` holds as an original and a mask, which are one weight to everybody else."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import torch
 
 from dcomp.errors import CheckpointError, first_line
-
-ORIGINAL, MASK = "_orig", "_mask"
-
-
-def pairs(shapes: Mapping[str, Collection[int]]) -> dict[str, tuple[str, str]]:
-    """Find the names of the original and the mask of each pruned weight.
-
-    Args:
-        shapes: of the tensors of a state, by name.
-
-    Returns:
-        the two names, by the weight's.
-    """
-    found = {}
-    for name, shape in shapes.items():
-        weight = name.removesuffix(ORIGINAL)
-        mask = weight + MASK
-        if name.endswith(ORIGINAL) and weight not in shapes and mask in shapes and shapes[mask] == shape:
-            found[weight] = name, mask
-    return found
+from dcomp.prefixes import pairs
 
 
 def product(original: torch.Tensor, mask: torch.Tensor, name: str) -> torch.Tensor:

@@ -15,6 +15,7 @@ from dcomp.errors import CheckpointError, first_line
 from dcomp.learning import masked
 from dcomp.learning.tensors import numpy_dtype, to_numpy, to_torch
 from dcomp.learning.torch_records import Filled, Records, Storages
+from dcomp.prefixes import pairs
 from dcomp.tensors import Spec, Tensors
 
 NESTS = ("state_dict", "model", "model_state")
@@ -182,7 +183,7 @@ def _checkpoint(
     found: Mapping[str, torch.Tensor], specs: Mapping[str, Spec], array_of: Callable[[torch.Tensor], np.ndarray]
 ) -> Checkpoint:
     """A checkpoint of tensors, where pruned weights that torch holds in two parts are one."""
-    pruned = masked.pairs({name: spec.shape for name, spec in specs.items()})
+    pruned = pairs({name: spec.shape for name, spec in specs.items()})
     weight_of = {original: weight for weight, (original, _) in pruned.items()}
     masks = {mask for _, mask in pruned.values()}
 
