@@ -100,8 +100,16 @@ def directory(content: bytes) -> bytes:
 
 
 def framed(nbytes: int) -> bytes:
-    frame = zstandard.compress(bytes(nbytes))
+    return in_frame(bytes(nbytes))
+
+
+def in_frame(content: bytes) -> bytes:
+    frame = zstandard.compress(content)
     return varint(len(frame)) + frame
+
+
+def ones_and_a_zero(nbytes: int) -> bytes:
+    return b"\1" * (nbytes // 2) + b"\0" + b"\1" * (nbytes - nbytes // 2 - 1)
 
 
 def key(number: int) -> bytes:
@@ -160,6 +168,10 @@ FILES: dict[str, Callable[[], bytes]] = {
     "rows of no columns": lambda: one(b"\0", 1 << 40, 0),
     "a frame of zeros": lambda: one(b"\x02" + framed(30 * MIB), 30 * MIB),
     "a frame of too many zeros": lambda: one(b"\x02" + framed(300 * MIB), 300 * MIB),
+    "ones and a zero": lambda: one(b"\x02" + in_frame(ones_and_a_zero(30 * MIB)), 30 * MIB),
+    "ones and a zero, columns first": lambda: one(b"\x12" + in_frame(ones_and_a_zero(20 * MIB)), 4096, 5120),
+    "zero and one by turns": lambda: one(b"\x02" + in_frame(b"\0\1" * 15 * MIB), 30 * MIB),
+    "zero and one by turns, columns first": lambda: one(b"\x12" + in_frame(b"\0\1" * 10 * MIB), 4096, 5120),
     "planes of zeros": lambda: one(b"\x06" + (b"\x01" + framed(3 * MIB)) * 8, 3 * MIB, dtype=12),
     "a wide index": lambda: one(
         TWO + b"\x01\xe0\0" + varint(MIB) + varint(256) + bytes([32]) + bytes(4095 * 4) + bytes(MIB // 8), MIB
