@@ -1,22 +1,28 @@
 """How many elements of a tensor are not zero, and how far apart, from its record (FORMAT.md, section 4).
 
 Zeros stand in a record as gaps, as an element of the codebook, or as elements like all others; -0.0, which has a bit
-pattern of its own, is zero too. Only the parts of a record that may hold zeros are decoded.
+pattern of its own, is zero too. Only the parts of a record that may hold zeros are decoded, and what is decoded is
+looked at in chunks, so that counting takes no more memory than decoding.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from dcomp import dtypes
 from dcomp.coding import lockstep, sparse_index, tensor
-from dcomp.coding.lookup import lookup
 from dcomp.coding.plain import Raw, Symbols, Zstd
 from dcomp.coding.planes import Plane, Planes, has_exponent
 from dcomp.coding.stream import Model, Stream
 from dcomp.coding.tensor import EncodedTensor
 from dcomp.coding.values import Form, Shared
+
+Mask = Callable[[np.ndarray], np.ndarray]
+"""Tells of each of some elements whether it is not zero."""
+
+CHUNK = 1 << 17
+"""Elements that are looked at at a time."""
 
 SIGN = 1
 """The last byte of -0.0 in planes: the sign stands in its last bit."""
@@ -38,7 +44,7 @@ class NonZero:
 
 def of_array(array: np.ndarray) -> NonZero:
     """Count the elements of an array that are not zero."""
-    return _of_mask(dtypes.not_zero(dtypes.bit_patterns(array), array.dtype))
+    return _counted(_chunks(dtypes.bit_patterns(array)), _mask_of(array.dtype))
 
 
 def of_records(tensors: Sequence[EncodedTensor]) -> list[NonZero]:
@@ -71,33 +77,65 @@ def _of_record(encoded: EncodedTensor, symbols: Symbols) -> NonZero:
         return of_array(tensor.decode([encoded])[0])
     kept_at, _ = encoded.positions(symbols)
     assert kept_at is not None  # there is an index
-    if kept_at.size == encoded.size:
-        return NonZero(encoded.size, 0)
-    found = tensor.in_rows(encoded, kept_at)
-    if encoded.columns_first or encoded.index.classes is not None:
-        found.sort()
-    return NonZero(found.size, sparse_index.fixed_width_bits(sparse_index.gaps_of(found)))
+    if not encoded.columns_first and encoded.index.classes is None:
+        return _of_positions(kept_at, encoded.size)
+    is_kept = np.zeros(encoded.size, bool)
+    for part in _chunks(kept_at):
+        is_kept[part] = True
+    return _counted(_in_rows(encoded, is_kept))
 
 
 def _of_dense(encoded: EncodedTensor, symbols: Symbols) -> NonZero:
     """Count in a record where every element has a value."""
     if isinstance(encoded.values, Shared):
         of_codes = codebook_mask(encoded.values, encoded.dtype)
-        mask = None if of_codes.all() else lookup(of_codes, next(symbols))
-    else:
-        mask = _mask(encoded.values, encoded.dtype)
-    if mask is None:
+        if of_codes.all():
+            return NonZero(encoded.size, 0)
+        return _counted(_in_rows(encoded, next(symbols)), of_codes.take)
+    elements, mask = _elements(encoded.values, encoded.dtype)
+    if elements is None:
         return NonZero(encoded.size, 0)
-    if encoded.columns_first:
-        mask = np.ascontiguousarray(mask.reshape(tensor.matrix_of(encoded.shape, columns_first=True)).T).reshape(-1)
-    return _of_mask(mask)
+    return _counted(_in_rows(encoded, elements), mask)
 
 
-def _of_mask(mask: np.ndarray) -> NonZero:
-    if mask.all():
-        return NonZero(mask.size, 0)
-    gaps, _ = sparse_index.scan(mask.view(np.uint8))
-    return NonZero(gaps.size, sparse_index.fixed_width_bits(gaps))
+def _of_positions(kept_at: np.ndarray, elements: int) -> NonZero:
+    """Count from the positions of what is not zero, ascending."""
+    if kept_at.size == elements:
+        return NonZero(elements, 0)
+    widths, last = sparse_index.FixedWidths(), -1
+    for part in _chunks(kept_at):
+        widths.add(np.diff(part.astype(np.int64), prepend=last) - 1)
+        last = int(part[-1])
+    return NonZero(kept_at.size, widths.bits)
+
+
+def _counted(chunks: Iterator[np.ndarray], mask: Mask = np.asarray) -> NonZero:
+    """Count in elements that come chunk by chunk; a gap may begin in one chunk and end in another."""
+    widths, last, seen, count = sparse_index.FixedWidths(), -1, 0, 0
+    for part in chunks:
+        found = np.flatnonzero(mask(part)) + seen
+        widths.add(np.diff(found, prepend=last) - 1)
+        last = int(found[-1]) if found.size else last
+        seen, count = seen + part.size, count + found.size
+    return NonZero(count, widths.bits if count < seen else 0)
+
+
+def _chunks(elements: np.ndarray) -> Iterator[np.ndarray]:
+    return (elements[begin : begin + CHUNK] for begin in range(0, elements.size, CHUNK))
+
+
+def _in_rows(encoded: EncodedTensor, elements: np.ndarray) -> Iterator[np.ndarray]:
+    """What a record holds of each element, shape (n,), in chunks in row-major order."""
+    if not encoded.columns_first:
+        yield from _chunks(elements)
+        return
+    matrix = elements.reshape(tensor.matrix_of(encoded.shape, columns_first=True)).T
+    rows, columns = matrix.shape
+    height = max(1, CHUNK // max(1, columns))
+    for top in range(0, rows, height):
+        band = matrix[top : top + height]
+        for begin in range(0, columns, CHUNK):
+            yield band[:, begin : begin + CHUNK].reshape(-1)
 
 
 def codebook_mask(shared: Shared, dtype: np.dtype) -> np.ndarray:
@@ -110,16 +148,19 @@ def _all_kept(values: Form, dtype: np.dtype) -> bool:
     """Whether no value is zero; where a codebook holds zero, one is taken to be."""
     if isinstance(values, Shared):
         return bool(codebook_mask(values, dtype).all())
-    mask = _mask(values, dtype)
-    return mask is None or bool(mask.all())
+    elements, mask = _elements(values, dtype)
+    return elements is None or all(mask(part).all() for part in _chunks(elements))
 
 
-def _mask(values: Raw | Zstd | Planes, dtype: np.dtype) -> np.ndarray | None:
-    """Which values without a codebook are not zero; None if that is seen to be all of them."""
+def _elements(values: Raw | Zstd | Planes, dtype: np.dtype) -> tuple[np.ndarray | None, Mask]:
+    """Values without a codebook, and what tells which are not zero; None if all are seen to be that."""
     if isinstance(values, Planes) and has_exponent(dtype):
-        return _mask_of_planes(values)
-    patterns = values.patterns(iter(lockstep.decode(values.streams)))
-    return dtypes.not_zero(patterns, dtype)
+        return _mask_of_planes(values), np.asarray
+    return values.patterns(iter(lockstep.decode(values.streams))), _mask_of(dtype)
+
+
+def _mask_of(dtype: np.dtype) -> Mask:
+    return lambda patterns: dtypes.not_zero(patterns, dtype)
 
 
 def _mask_of_planes(values: Planes) -> np.ndarray | None:
@@ -129,11 +170,17 @@ def _mask_of_planes(values: Planes) -> np.ndarray | None:
     for plane in before:
         if _lacks_zero(plane):
             return None
-        mask |= _bytes_of(plane) != 0
+        _add_above(mask, plane, 0)
         if mask.all():
             return None
-    mask |= _bytes_of(last) > SIGN
+    _add_above(mask, last, SIGN)
     return mask
+
+
+def _add_above(mask: np.ndarray, plane: Plane, zero: int) -> None:
+    """Set a mask where the byte of a plane is more than `zero`."""
+    for marked, part in zip(_chunks(mask), _chunks(_bytes_of(plane)), strict=True):
+        marked |= part > zero
 
 
 def _bytes_of(plane: Plane) -> np.ndarray:

@@ -34,6 +34,9 @@ CHUNK = 1 << 17
 SHORT_HISTOGRAM = 1 << 16
 """Gaps up to here, or up to a few times their number, are counted rather than sorted."""
 
+WIDEST_FIELD = 64
+"""Bits of a field that holds any gap."""
+
 
 @dataclass(frozen=True)
 class Letters:
@@ -182,14 +185,28 @@ def letter_counts(gaps: np.ndarray, occurrences: np.ndarray, filler: int) -> np.
     return counts
 
 
-def fixed_width_bits(gaps: np.ndarray) -> int:
-    """Bits of the gaps, shape (kept,), and their fillers in fields of the one width that suits them best."""
-    if gaps.size == 0:
-        return 0
-    lengths, occurrences = occurrences_of(gaps)
-    widest = int(lengths[-1] + 1).bit_length()
-    fillers = [int((lengths // ((1 << width) - 1) * occurrences).sum()) for width in range(1, widest + 1)]
-    return min(width * (gaps.size + count) for width, count in enumerate(fillers, 1))
+class FixedWidths:
+    """The bits of gaps and their fillers in fields of each width, summed up as gaps come."""
+
+    def __init__(self) -> None:
+        self._gaps = self._longest = 0
+        self._fillers = np.zeros(WIDEST_FIELD, np.int64)
+
+    def add(self, gaps: np.ndarray) -> None:
+        """Count gaps, shape (n,)."""
+        if gaps.size == 0:
+            return
+        lengths, occurrences = occurrences_of(gaps)
+        self._gaps += gaps.size
+        self._longest = max(self._longest, int(lengths[-1]))
+        for width in range(1, int(lengths[-1] + 1).bit_length() + 1):
+            self._fillers[width - 1] += (lengths // ((1 << width) - 1) * occurrences).sum()
+
+    @property
+    def bits(self) -> int:
+        """Bits of all gaps in fields of the one width that suits them best; 0 if there are none."""
+        widest = (self._longest + 1).bit_length()
+        return min(width * (self._gaps + int(count)) for width, count in enumerate(self._fillers[:widest], 1))
 
 
 def gaps_of(positions: np.ndarray) -> np.ndarray:

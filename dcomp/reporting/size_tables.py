@@ -28,6 +28,9 @@ STORAGE_COLUMNS = ("all", "values", "positions", "codebooks", "code tables", "bi
 MANY_ROWS = 40
 """Rows above which a hint says how to have fewer."""
 
+DEEPEST = 16
+"""Depths up to which the hint looks for one."""
+
 
 def tables(report: SizeReport) -> tuple[Table, Table]:
     """Bits and ratios of each row, beside those of the paper; and where its bytes go."""
@@ -128,7 +131,8 @@ def hint(report: SizeReport) -> str | None:
     """How to have fewer rows, where there are many."""
     if len(report.rows) <= MANY_ROWS:
         return None
-    depths = range(1, max(row.name.count(".") for row in report.rows) + 1)
+    deepest = max(row.name.count(".") for row in report.rows)
+    depths = range(1, min(deepest, DEEPEST) + 1)
     groups = {depth: len(by_module(report.rows, depth)) for depth in depths}
     fitting = [depth for depth, count in groups.items() if 1 < count <= MANY_ROWS]
     by_depth = f"--depth {fitting[-1]} groups them by module, " if fitting else ""

@@ -303,5 +303,5 @@ def by_module(rows: Iterable[Row], depth: int) -> list[Row]:
 
 def module_of(name: str, depth: int) -> str:
     """The first parts of a name, without the last, which is the tensor's own."""
-    *modules, _ = name.split(".")
-    return ".".join(modules[:depth]) or name
+    *modules, _ = name.split(".", depth)
+    return ".".join(modules) or name

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from dcomp.reporting.text import excerpt, narrowest, shortened, shown
+from dcomp.reporting.text import ends, excerpt, narrowest, shortened, shown
 
 Kind = Literal["name", "text", "excerpt", "figure"]
 """What a column holds: names, which may lose their middle, text, which breaks between words, the beginning of something
@@ -48,8 +48,11 @@ class Table:
     styles: list[str] = field(default_factory=list)
 
     def add(self, *cells: str, style: str = "") -> None:
-        """Add a row; cells may come from a file."""
-        self.rows.append(tuple(shown(cell) for cell in cells))
+        """Add a row; cells may come from a file, and only both ends of a very long name or text are kept."""
+        fitting = (
+            cell if column.kind == "figure" else ends(cell) for cell, column in zip(cells, self.columns, strict=True)
+        )
+        self.rows.append(tuple(map(shown, fitting)))
         self.styles.append(style)
 
     def cells(self, place: int) -> list[str]:

@@ -6,6 +6,9 @@ from collections.abc import Collection
 from rich.cells import cell_len, set_cell_size
 
 GAP = "..."
+END = 200
+"""Characters of each end of a long name that are looked at; its middle is never shown."""
+
 SHORTEST = 24
 """Columns that a shortened name takes at least."""
 
@@ -17,18 +20,24 @@ def shown(text: str, *, lines: bool = False) -> str:
         text: from a person or a file.
         lines: whether it may have several lines.
     """
-    return "".join(
-        letter if letter.isprintable() or (lines and letter == "\n") else "\N{REPLACEMENT CHARACTER}" for letter in text
-    )
+    if text.isprintable():
+        return text
+    odd = (letter for letter in set(text) if not (letter.isprintable() or (lines and letter == "\n")))
+    return text.translate(dict.fromkeys(map(ord, odd), "\N{REPLACEMENT CHARACTER}"))
+
+
+def ends(name: str) -> str:
+    """The name, or both ends of one that no terminal has room for; no later step then depends on its length."""
+    return name if len(name) <= 2 * END + len(GAP) else f"{name[:END]}{GAP}{name[-END:]}"
 
 
 def shortened(name: str, width: int) -> str:
     """The name in at most `width` columns, more than three: what is too long loses its middle."""
     if cell_len(name) <= width:
         return name
-    ends = width - len(GAP)
-    before = set_cell_size(name, (ends + 1) // 2).rstrip()
-    after = set_cell_size(name[::-1], ends - cell_len(before)).rstrip()[::-1]
+    left = width - len(GAP)
+    before = set_cell_size(name, (left + 1) // 2).rstrip()
+    after = set_cell_size(name[::-1], left - cell_len(before)).rstrip()[::-1]
     return f"{before}{GAP}{after}"
 
 

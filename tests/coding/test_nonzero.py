@@ -1,3 +1,5 @@
+import tracemalloc
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from dcomp.coding.planes import Planes
 from dcomp.coding.positions import Positions
 from dcomp.coding.sparse_index import GapIndex
 from dcomp.coding.tensor import EncodedTensor
-from dcomp.coding.values import Shared
+from dcomp.coding.values import Codes, Shared
 
 
 def recounted(array):
@@ -28,6 +30,13 @@ def recounted(array):
     gaps = np.diff(kept, prepend=-1) - 1
     sums = [width * sum(1 + int(gap) // (2**width - 1) for gap in gaps) for width in range(1, 20)]
     return NonZero(kept.size, min(sums))
+
+
+def fixed_width_bits(*parts):
+    widths = sparse_index.FixedWidths()
+    for gaps in parts:
+        widths.add(gaps)
+    return widths.bits
 
 
 @st.composite
@@ -145,11 +154,11 @@ def test_only_what_may_hold_zeros_is_decoded(rng, monkeypatch):
     ],
 )
 def test_gaps_of_fixed_width_pay_their_fillers(gaps, bits):
-    assert sparse_index.fixed_width_bits(np.array(gaps, np.int64)) == bits
+    assert fixed_width_bits(np.array(gaps, np.int64)) == bits
 
 
 def test_a_gap_of_any_length_has_a_width():
-    assert sparse_index.fixed_width_bits(np.array([2**39])) == min(w * (1 + 2**39 // (2**w - 1)) for w in range(1, 42))
+    assert fixed_width_bits(np.array([2**39])) == min(w * (1 + 2**39 // (2**w - 1)) for w in range(1, 42))
 
 
 @pytest.mark.parametrize("place", [0, 1])
@@ -175,3 +184,49 @@ def test_gaps_of_a_dense_record_with_columns_first_run_along_the_rows():
     (decoded,) = tensor.decode([turned])
     assert decoded.tobytes() == array.tobytes()
     assert nonzero.of_records([turned]) == [recounted(array)] != [recounted(array.T)]
+
+
+@pytest.mark.parametrize("columns_first", [False, True])
+@pytest.mark.parametrize("shape", [(3, 200_000), (200_000, 3), (700, 900), (1, 400_000), (400_000, 1)])
+def test_gaps_that_go_on_in_another_chunk_are_counted_as_one(rng, shape, columns_first):
+    array = np.where(rng.random(shape) < 0.001, np.float32(1), np.float32(0))
+    array.reshape(-1)[100_000:399_000] = 0
+    stored = dtypes.bit_patterns(array.T if columns_first else array)
+    dense = EncodedTensor(array.dtype, shape, None, Raw(stored), columns_first=columns_first)
+    gaps, values = sparse_index.scan(stored)
+    index = Positions(None, [sparse_index.encode(gaps, sparse_index.plan(gaps))])
+    sparse = EncodedTensor(array.dtype, shape, index, Raw(values), columns_first=columns_first)
+    kept = np.flatnonzero(array)
+    gaps = np.diff(kept, prepend=-1) - 1
+    bits = min(width * int((1 + gaps // (2**width - 1)).sum()) for width in range(1, 20))
+    assert nonzero.of_records([dense, sparse]) == [NonZero(kept.size, bits)] * 2
+    assert nonzero.of_array(array) == NonZero(kept.size, bits)
+
+
+@pytest.mark.parametrize("columns_first", [False, True])
+@pytest.mark.parametrize("form", ["zstd", "codes", "positions"])
+def test_counting_takes_no_more_memory_than_decoding(form, columns_first):
+    array = np.ones((4096, 2048), np.uint8)
+    array[1::2, 7] = 0
+    patterns = dtypes.bit_patterns(array.T if columns_first else array)
+    if form == "positions":
+        gaps, kept = sparse_index.scan(patterns)
+        index = Positions(None, [sparse_index.encode(gaps, sparse_index.plan(gaps))])
+        values = Raw(kept)
+    else:
+        index = None
+        codes = Codes(np.arange(2, dtype=np.uint8), patterns)
+        values = (
+            Shared.encode(codes, array.dtype, LEVELS["default"])
+            if form == "codes"
+            else Zstd.smaller(patterns, patterns.size, 3)
+        )
+    record = EncodedTensor(array.dtype, array.shape, index, values, columns_first=columns_first)
+    expected = nonzero.of_array(array)
+    tracemalloc.start()
+    try:
+        assert nonzero.of_records([record]) == [expected]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < record.memory + (4 << 20)

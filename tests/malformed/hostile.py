@@ -21,7 +21,7 @@ import dcomp
 from dcomp import stages, verification
 from dcomp.container.reader import Container
 from dcomp.errors import DcompError
-from dcomp.reporting import outline, render, tables
+from dcomp.reporting import outline, render, size_tables, tables
 
 MIB = 1 << 20
 LIMIT = 64 * MIB
@@ -95,13 +95,27 @@ def many(count: int, record: bytes, *shape: int) -> bytes:
     return directory(b"\0" + varint(count) + entries) + record * count
 
 
+def named(*names: str) -> bytes:
+    """A container of empty tensors of these names."""
+    entries = b"".join(entry(name=name, dtype=1, shape=(0,), record=b"\0") for name in names)
+    return directory(b"\0" + varint(len(names)) + entries) + b"\0" * len(names)
+
+
 def directory(content: bytes) -> bytes:
     return header(zstandard.compress(content, 19), flags=1)
 
 
 def framed(nbytes: int) -> bytes:
-    frame = zstandard.compress(bytes(nbytes))
+    return in_frame(bytes(nbytes))
+
+
+def in_frame(content: bytes) -> bytes:
+    frame = zstandard.compress(content)
     return varint(len(frame)) + frame
+
+
+def ones_and_a_zero(nbytes: int) -> bytes:
+    return b"\1" * (nbytes // 2) + b"\0" + b"\1" * (nbytes - nbytes // 2 - 1)
 
 
 def key(number: int) -> bytes:
@@ -160,6 +174,10 @@ FILES: dict[str, Callable[[], bytes]] = {
     "rows of no columns": lambda: one(b"\0", 1 << 40, 0),
     "a frame of zeros": lambda: one(b"\x02" + framed(30 * MIB), 30 * MIB),
     "a frame of too many zeros": lambda: one(b"\x02" + framed(300 * MIB), 300 * MIB),
+    "ones and a zero": lambda: one(b"\x02" + in_frame(ones_and_a_zero(30 * MIB)), 30 * MIB),
+    "ones and a zero, columns first": lambda: one(b"\x12" + in_frame(ones_and_a_zero(20 * MIB)), 4096, 5120),
+    "zero and one by turns": lambda: one(b"\x02" + in_frame(b"\0\1" * 15 * MIB), 30 * MIB),
+    "zero and one by turns, columns first": lambda: one(b"\x12" + in_frame(b"\0\1" * 10 * MIB), 4096, 5120),
     "planes of zeros": lambda: one(b"\x06" + (b"\x01" + framed(3 * MIB)) * 8, 3 * MIB, dtype=12),
     "a wide index": lambda: one(
         TWO + b"\x01\xe0\0" + varint(MIB) + varint(256) + bytes([32]) + bytes(4095 * 4) + bytes(MIB // 8), MIB
@@ -174,9 +192,23 @@ FILES: dict[str, Callable[[], bytes]] = {
     ),
     "a long value of metadata": lambda: directory(b"\x01\x01k" + varint(60 * MIB) + b"a" * 60 * MIB + b"\0"),
     "a value of wide letters": lambda: directory(b"\x01\x01k" + string("\U0001f600" + "a" * 10 * MIB) + b"\0"),
+    "long names": lambda: named(*(f"{i:x}" + "a" * (MIB >> 1) for i in range(10))),
+    "long names of modules": lambda: named(*(f"{i:x}" + "." * 80_000 for i in range(60))),
+    "long names of wide letters": lambda: named(*("\u5bec" * 80_000 + f"{i:x}" for i in range(20))),
+    "long names of control characters": lambda: named(*("\x1b" * 80_000 + f"{i:x}" for i in range(60))),
+    "long names that differ in the middle": lambda: named(*("a" * 500 + f"{i:x}" + "a" * 500 for i in range(4500))),
+    "two longer names": lambda: named("a" * 5 * (MIB >> 1), "b" * 5 * (MIB >> 1)),
     "many tensors": lambda: many(1 << 17, b"\x01\0", 5),
     "fewer tensors": lambda: many(30_000, b"\x01\0", 5),
 }
+
+
+def printed(*shown: tables.Table) -> None:
+    """Print tables for a pipe, and for a terminal."""
+    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+        for columns in ("", "80"):
+            os.environ["COLUMNS"] = columns
+            tables.show(*shown)
 
 
 class Nowhere:
@@ -188,8 +220,15 @@ class Nowhere:
 
 def inspect(path: Path) -> None:
     listing = outline.of(Container.open(path, max_memory=LIMIT))
-    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
-        tables.show(render.metadata_table(listing.metadata), render.outline_table(listing))
+    printed(render.metadata_table(listing.metadata), render.outline_table(listing))
+
+
+def report(path: Path) -> None:
+    measured = stages.report(Container.open(path, max_memory=LIMIT))
+    measured.as_dict()
+    size_tables.as_csv(measured)
+    size_tables.hint(measured)
+    printed(*size_tables.tables(measured))
 
 
 def last_of(path: Path) -> tuple[dcomp.api.OpenContainer, str]:
@@ -210,7 +249,7 @@ def get_csr(path: Path) -> None:
 READERS: dict[str, Callable[[Path], object]] = {
     "decode": lambda path: stages.save(stages.decode(Container.open(path, max_memory=LIMIT)), Nowhere()),
     "load": lambda path: dcomp.load_file(path, max_memory=LIMIT),
-    "report": lambda path: stages.report(Container.open(path, max_memory=LIMIT)).as_dict(),
+    "report": report,
     "inspect": inspect,
     "verify": lambda path: verification.verify(Container.open(path, max_memory=LIMIT)),
     "get_tensor": get_tensor,
