@@ -10,7 +10,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -114,6 +114,7 @@ class Run:
         self._start: Checkpoint | None = None
         self._last: str | None = None
         self._checked = False
+        self._new_folders = [path for path in (folder, *folder.parents) if not path.exists()]
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -148,11 +149,16 @@ class Run:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """A block in which no other process works in the folder."""
-        with locks.held(self._folder / LOCK, str(self._folder)):
-            if not self._force:
-                self._done = ledger.read(self._folder)  # another may have been at work since
-            yield
+        """A block in which no other process works in the folder; a new folder goes again if it stays empty."""
+        try:
+            with locks.held(self._folder / LOCK, str(self._folder)):
+                if not self._force:
+                    self._done = ledger.read(self._folder)  # another may have been at work since
+                yield
+        finally:
+            with suppress(OSError):  # it holds something
+                for folder in self._new_folders:
+                    folder.rmdir()
 
     def run(self) -> Summary:
         """Run what is not done yet and write summary.json.

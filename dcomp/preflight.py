@@ -45,6 +45,8 @@ def check(
     learning = [section for _, section in sections if section.epochs]
     judges = [recipe.eval] if recipe.eval is not None else []
     mistakes = _mistakes([*_files(sections, files), *_learning([*learning, *judges])])
+    if start is not None and (needed := [*learning, *judges]):
+        mistakes += _mistakes([partial(_check_start, start, recipe.trusted_architecture, needed[0])])
     try:
         outline = _outline(recipe, start)
     except DcompError as error:
@@ -101,6 +103,23 @@ def _learning(sections: Sequence[DataSettings]) -> Iterator[Callable[[], object]
         yield partial(choose_device, section.device)
         if section.data is not None:
             yield partial(datasets.check, section.data, section.data_dir)
+
+
+def _check_start(start: Checkpoint, architecture: str | None, settings: DataSettings) -> None:
+    """Hold the names and shapes of the first checkpoint against its network, as far as that is known before its data.
+
+    Raises:
+        ArchitectureError: no such network, or the checkpoint does not fit it.
+    """
+    from dcomp.learning.architectures import architecture_of, check_shapes, outline_of
+    from dcomp.learning.architectures.arguments import Arguments
+
+    name = architecture_of(start, architecture)
+    arguments = Arguments(name, start, settings)
+    model = outline_of(name, arguments.known)
+    tensors = prefixes.fitted(start, model.state_dict()).tensors
+    shapes = {tensor: spec.shape for tensor, spec in specs_of(tensors).items()}
+    check_shapes(model, shapes, name, exact=not arguments.depend_on_data)
 
 
 def _check_section(stage: str, section: Settings, outline: Outline) -> None:

@@ -9,7 +9,7 @@ from dcomp import checkpoint, shards
 from dcomp.checkpoint import Checkpoint
 from dcomp.container import layout, writer
 from dcomp.container.reader import DEFAULT_MAX_MEMORY, Container
-from dcomp.errors import CheckpointError
+from dcomp.errors import CheckpointError, ContainerError
 from dcomp.files import INDEX_SUFFIX, check_regular, index_in
 
 TORCH_MAGICS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
@@ -55,8 +55,27 @@ def is_container(path: Path) -> bool:
     return not path.name.endswith(INDEX_SUFFIX) and _start_of(path).startswith(layout.MAGIC)
 
 
-def load_container(path: Path, *, max_memory: int = DEFAULT_MAX_MEMORY) -> Container:
+def open_container(path: Path, *, max_memory: int = DEFAULT_MAX_MEMORY) -> Container:
+    """Open a .dcz file.
+
+    Raises:
+        ContainerError: it is another file, or damaged.
+    """
+    try:
+        return Container.open(path, max_memory=max_memory)
+    except ContainerError as error:
+        if path.is_file() and _is_other_checkpoint(path):
+            hint = "it begins as a checkpoint, of which dcomp encode makes a container"
+            raise ContainerError(f"{path}: not a dcz container; {hint}") from error
+        raise
+
+
+def load_container(
+    path: Path, *, max_memory: int = DEFAULT_MAX_MEMORY, note: Callable[[str], object] = lambda text: None
+) -> Container:
     """Open a .dcz file; any other checkpoint is encoded in memory, exactly as `encode` would write it.
+
+    Args are those of `load_checkpoint`.
 
     Raises:
         CheckpointError, ContainerError: as `load_checkpoint`.
@@ -64,7 +83,7 @@ def load_container(path: Path, *, max_memory: int = DEFAULT_MAX_MEMORY) -> Conta
     if is_container(path):
         return Container.open(path, max_memory=max_memory)
     buffer = io.BytesIO()
-    writer.write(load_checkpoint(path, max_memory=max_memory), buffer)
+    writer.write(load_checkpoint(path, max_memory=max_memory, note=note), buffer)
     return Container(buffer.getbuffer())
 
 
@@ -91,6 +110,12 @@ def _digest_of_file(path: Path) -> str:
         raise CheckpointError(f"cannot read {str(path)!r}: {error}") from error
     with file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_other_checkpoint(path: Path) -> bool:
+    """Whether a file is an index of shards, or begins as a safetensors file or one of torch's."""
+    start = _start_of(path)
+    return path.name.endswith(INDEX_SUFFIX) or start.startswith(TORCH_MAGICS) or _looks_like_safetensors(start)
 
 
 def _looks_like_safetensors(start: bytes) -> bool:

@@ -75,6 +75,8 @@ def load_mapping(path: Path, what: str) -> dict[str, Any]:
         raise RecipeError(f"the {what} {path} has more than {MAX_BYTES:,} bytes, and so is none")
     try:
         content = parsed(written.decode())
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path} holds no text, and so is no {what}: name a {what}, a YAML file") from error
     except ValueError as error:
         raise RecipeError(f"the {what} {path} is not valid YAML: {error}") from error
     if not isinstance(content, dict):

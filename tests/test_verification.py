@@ -71,7 +71,14 @@ DIFFERENCES = {
         lambda c: Checkpoint({name: c.tensors[name] for name in "ab"}, c.metadata),
         "'c' is in the container only",
     ),
-    "the order": (lambda c: Checkpoint({n: c.tensors[n] for n in "cba"}, c.metadata), "are in another order"),
+    "the order": (
+        lambda c: Checkpoint({n: c.tensors[n] for n in "cba"}, c.metadata),
+        "every tensor is equal, but they are in another order",
+    ),
+    "elements before the order": (
+        lambda c: with_tensor(Checkpoint({n: c.tensors[n] for n in "cba"}, c.metadata), "a", -c.tensors["a"]),
+        "'a' differs in 20 of 20 elements",
+    ),
     "the metadata": (lambda c: Checkpoint(c.tensors, {"key": "value"}), "the metadata differ, first in 'other'"),
     "the order of the metadata": (
         lambda c: Checkpoint(c.tensors, dict(reversed(c.metadata.items()))),

@@ -85,12 +85,11 @@ def decode(
 
     Example: [bold]dcomp decode lenet5.dcz -o lenet5.safetensors[/bold]
     """
-    from dcomp import shards, stages
-    from dcomp.container.reader import Container
+    from dcomp import shards, sources, stages
 
     watcher = observer(quiet)
     with opened(input) as path:
-        decoded = stages.decode(Container.open(path, max_memory=bytes_of(max_memory)), tensor)
+        decoded = stages.decode(sources.open_container(path, max_memory=bytes_of(max_memory)), tensor)
 
         def shard_names() -> list[str]:
             return shards.file_names(decoded) if tensor is None and shards.is_sharded(decoded) else []

@@ -32,11 +32,18 @@ if TYPE_CHECKING:
     from dcomp.checkpoint import Checkpoint
 
 STAGE_SUFFIXES = (".pruned", ".quantized", ".decoded")
+CONTAINER_SUFFIX = ".dcz"
+COMMANDS = {"": "train", ".pruned": "prune", ".quantized": "quantize", ".decoded": "decode", CONTAINER_SUFFIX: "encode"}
+"""The command whose outputs have a suffix."""
+
 STANDARD_INPUT = "standard input"
 PIECE = 1 << 20
 SILENT = Silent()
 
 Others = Iterable[Path | None]
+
+TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
+"""Names of torch's files, which no command writes."""
 
 
 @contextmanager
@@ -113,12 +120,14 @@ class Destination:
             others: files that are read as well, where they are named.
 
         Raises:
-            UsageError: the output and the document would both go to standard output.
+            UsageError: the output has the name of another format, or it and the document would both go to standard
+                output.
             OutputError: the file exists and may not be replaced, is an input, or binary would go to a terminal.
         """
         if output is None:
             output = PIPE if is_pipe(source) else _sibling(source, suffix)
         self._path = output
+        self._command = COMMANDS[suffix.removesuffix(".safetensors")]
         self._force = force
         self._as_json = as_json
         if as_json and output == PIPE:
@@ -131,6 +140,7 @@ class Destination:
         for source in sources:
             check_readable(source)
         check_not_input(self._path, sources)
+        _check_name(self._path, self._command)
         if self._path != PIPE:
             check_replaceable(self._path, force=self._force)
         elif sys.stdout.isatty():
@@ -230,6 +240,7 @@ class FolderDestination(Destination):
             check_readable(source)
         for name in self._names:
             check_not_input(self._path / name, sources)
+        _check_name(self._path, self._command)
         check_folder(self._path, force=self._force)
 
     def save(self, checkpoint: "Checkpoint", watcher: Observer = SILENT) -> None:
@@ -276,6 +287,22 @@ def _shard_names(source: Path | None) -> list[str]:
     if source is None or not (source.is_dir() or source.name.endswith(INDEX_SUFFIX)):
         return []
     return [file.name for file in shards.files_of(index_in(source) if source.is_dir() else source)]
+
+
+def _check_name(output: Path, command: str) -> None:
+    """Refuse a name that promises another format than that of the output.
+
+    Raises:
+        UsageError: it does.
+    """
+    written, other = CONTAINER_SUFFIX, ".safetensors"
+    hint = "dcomp decode writes .safetensors files"
+    if command != "encode":
+        written, other, hint = other, written, "dcomp encode writes .dcz files"
+    suffix = output.suffix.lower()
+    if suffix in (other, *TORCH_SUFFIXES):
+        more = f"; {hint}" if suffix == other else ""
+        raise UsageError(f"{command} writes {written} files: name it {output.with_suffix(written)} (-o){more}")
 
 
 def write_beside(path: Path, content: bytes, watcher: Observer, *, force: bool) -> None:

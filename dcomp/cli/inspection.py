@@ -32,7 +32,7 @@ def inspect(input: Input = None, max_memory: MaxMemory = 8, as_json: Json = Fals
             listing = outline.of(Container.open(path, max_memory=limit))
             table = render.outline_table(listing)
         else:
-            listing = outline.of_checkpoint(sources.load_checkpoint(path, max_memory=limit))
+            listing = outline.of_checkpoint(sources.load_checkpoint(path, max_memory=limit, note=watcher.note))
             table = render.listing_table(listing)
             watcher.note("not compressed; dcomp report says what dcomp encode would make of it")
     if as_json:
@@ -53,14 +53,14 @@ def verify(
     Example: [bold]dcomp verify lenet5.dcz --against lenet5.quantized.safetensors[/bold]
     """
     from dcomp import sources, verification
-    from dcomp.container.reader import Container
 
     limit = bytes_of(max_memory)
     with ExitStack() as stack:
-        container = Container.open(stack.enter_context(opened(input)), max_memory=limit)
+        container = sources.open_container(stack.enter_context(opened(input)), max_memory=limit)
         other = stack.enter_context(opened(against)) if against else None
-        expected = sources.load_checkpoint(other, max_memory=limit) if other else None
-        verification.verify(container, expected, observer(quiet))
+        watcher = observer(quiet)
+        expected = sources.load_checkpoint(other, max_memory=limit, note=watcher.note) if other else None
+        verification.verify(container, expected, watcher)
     count, nbytes = len(container.names), sum(entry.spec.nbytes for entry in container.directory.entries)
     if as_json:
         say(json.dumps({"tensor_count": count, "dense_bytes": nbytes, "equal_to": str(against) if against else None}))
@@ -96,7 +96,8 @@ def bench(
         raise UsageError(f"--levels {levels}: zstd has the levels {benchmark.LOWEST} to {benchmark.HIGHEST}")
     watcher = observer(quiet)
     with opened(input) as path:
-        rows = benchmark.measure(sources.load_checkpoint(path), chosen, seconds, watcher.note, workers=workers)
+        checkpoint = sources.load_checkpoint(path, note=watcher.note)
+        rows = benchmark.measure(checkpoint, chosen, seconds, watcher.note, workers=workers)
     if as_json:
         say(json.dumps([asdict(row) for row in rows], indent=2))
     else:

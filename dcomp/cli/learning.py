@@ -63,7 +63,7 @@ def train(
         )
         state = stack.enter_context(destination).state(resume=resume, save_every=save_every)
         watchers, record = _watchers("train", settings, quiet, log, tensorboard, force=force or resume)
-        begun = sources.load_checkpoint(stack.enter_context(opened(start))) if start else None
+        begun = sources.load_checkpoint(stack.enter_context(opened(start)), note=watchers.note) if start else None
         trained = stages.train(settings, watchers, start=begun, state=state)
         destination.save(trained)
         if state is not None and FIRST:

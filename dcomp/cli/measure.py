@@ -32,7 +32,8 @@ def evaluate(
     watcher = observer(quiet)
     watcher.stage("eval")
     with opened(input) as path:
-        result = stages.evaluate(sources.load_checkpoint(path), settings, watcher, architecture=architecture)
+        checkpoint = sources.load_checkpoint(path, note=watcher.note)
+        result = stages.evaluate(checkpoint, settings, watcher, architecture=architecture)
     if as_json:
         say(json.dumps(asdict(result)))
     else:
@@ -83,11 +84,11 @@ def report(
 
     if as_json + as_csv + as_markdown > 1:
         raise UsageError("--json, --csv and --markdown exclude each other")
-    limit = bytes_of(max_memory)
+    limit, watcher = bytes_of(max_memory), observer(quiet)
     with ExitStack() as stack:
         path = stack.enter_context(opened(input))
-        dense = sources.load_checkpoint(stack.enter_context(opened(against))) if against else None
-        measured = stages.report(sources.load_container(path, max_memory=limit), dense)
+        dense = sources.load_checkpoint(stack.enter_context(opened(against)), note=watcher.note) if against else None
+        measured = stages.report(sources.load_container(path, max_memory=limit, note=watcher.note), dense)
     key = sort or ("bytes" if top is not None else None)
     arranged = sizes.arranged(measured, depth, key, top)
     if as_json:
@@ -99,7 +100,7 @@ def report(
     else:
         size_tables.show(arranged)
         if (hint := size_tables.hint(arranged)) is not None:
-            observer(quiet).note(hint)
+            watcher.note(hint)
     stages.check_ratio(measured, settings)
 
 

@@ -73,10 +73,12 @@ def options_of(settings: type[Settings], *, leave_out: tuple[str, ...] = ()) -> 
     fields = {name: field for name, field in settings.model_fields.items() if name not in leave_out}
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        called = {name: title for name, title in option_names(command).items() if name in leave_out}
+
         def wrapped(**given: Any) -> Any:
             chosen = {name: given.pop(name) for name in fields}
             chosen |= {name: given[name] for name in leave_out}
-            return command(settings=settings.from_options(**chosen), **given)
+            return command(settings=settings.from_options(called, **chosen), **given)
 
         own = [p for name, p in inspect.signature(command).parameters.items() if name != "settings"]
         made = [_parameter(settings, name) for name in fields]

@@ -67,7 +67,8 @@ def of_checkpoint(checkpoint: "Checkpoint", *, count_values: bool = False) -> di
 
     Returns:
         `sparsity`, of all weights that are no biases, and `tensors`: name, dtype, shape, sparsity, and where values
-        are counted `values`, how many differ without zero, and `bits`, what an index into them takes.
+        are counted `values`, how many differ without zero, and `bits`, what an index into them takes; both are null
+        where no two elements that are not zero have the same value.
     """
     from dcomp import layers
     from dcomp.pruning.budget import sparsity_of
@@ -87,7 +88,9 @@ def _tensor(name: str, array: "np.ndarray", *, count_values: bool) -> dict[str, 
     described = {"name": name, "dtype": NAME_OF[array.dtype], "shape": list(array.shape), "sparsity": sparsity}
     if count_values:
         values = np.unique(kept).size
-        described |= {"values": values, "bits": math.ceil(math.log2(values)) if values else 0}
+        is_shared = values < kept.size or not values
+        bits = math.ceil(math.log2(values)) if values else 0
+        described |= {"values": values if is_shared else None, "bits": bits if is_shared else None}
     return described
 
 

@@ -57,7 +57,7 @@ def sensitivity(
     watcher = observer(quiet)
     watcher.stage("sensitivity")
     with opened(input) as path:
-        checkpoint = sources.load_checkpoint(path)
+        checkpoint = sources.load_checkpoint(path, note=watcher.note)
         settings = provenance.with_recorded_data(settings, checkpoint, watcher)
         result = stages.sensitivity(checkpoint, settings, watcher, architecture=architecture)
     name = input.name if input is not None and input != PIPE else "standard input"

@@ -1,6 +1,6 @@
 """What all settings have in common, and how their mistakes are told."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from reprlib import Repr
 from typing import Any, Self
 
@@ -27,8 +27,12 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
 
     @classmethod
-    def from_options(cls, **options: Any) -> Self:
+    def from_options(cls, called: Mapping[str, str] | None = None, /, **options: Any) -> Self:
         """Validate command-line options; those that are None or empty lists were not given.
+
+        Args:
+            called: what a person calls those that are no options of their names, like `ARCHITECTURE`.
+            options: by the names of fields.
 
         Raises:
             UsageError: all mistakes, by option.
@@ -38,7 +42,8 @@ class Settings(BaseModel):
         try:
             return cls.model_validate(given)
         except ValidationError as error:
-            found = [f"--{key.replace('_', '-')}: {what}" if key else what for key, what in mistakes(error)]
+            names = {key: f"--{key.replace('_', '-')}" for key, _ in mistakes(error)} | dict(called or {})
+            found = [f"{names[key]}: {what}" if key else what for key, what in mistakes(error)]
             raise UsageError("; ".join(found)) from error
 
     def changes(self, *names: str) -> bool:

@@ -206,7 +206,8 @@ class QuantizeSettings(ChosenSettings):
     bias_bits: Bits | None = Field(None, description="Bits for biases and normalization tensors, else left alone.")
     bits: BitRules = Field(
         (),
-        description="N for all layers; REGEX=N for layers of their own, repeatable; auto: what is worth its bytes.",
+        description="N for all layers, where --conv-bits or --fc-bits do not say otherwise; REGEX=N for "
+        "layers of their own, repeatable; auto: what is worth its bytes.",
     )
     plan: QuantizePlan = Field((), description="Plan of dcomp sensitivity; --bits overrides it.")
     rate_weight: float = Field(

@@ -129,7 +129,7 @@ def network_name(name: str) -> str:
         return name.lower()
     if ":" in name:
         return name
-    raise _unknown("architecture", name, NETWORKS)
+    raise ValueError(f"{_unknown('architecture', name, NETWORKS)} (a network of your own)")
 
 
 def expanded(path: Path) -> Path:

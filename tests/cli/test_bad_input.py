@@ -91,7 +91,11 @@ BAD_NETWORKS = {
         1,
         "torchvision's resnet18 has no dropout",
     ),
-    "no such network of torchvision's": (["train", "torchvision:resnet19", *EVAL], 1, "the nearest are resnet1"),
+    "no such network of torchvision's": (
+        ["train", "torchvision:resnet19", *EVAL],
+        1,
+        "name a network of your own as package.module:factory",
+    ),
     "weights that nobody has": (["train", "lenet5", *EVAL, "--pretrained"], 1, "--pretrained goes with torchvision:"),
 }
 
@@ -171,7 +175,43 @@ CASES = {
     "an empty container": (["decode", "empty.dcz"], 1, "cannot read empty.dcz"),
     "a container cut short": (["decode", "cut.dcz"], 1, "cut.dcz: the container should have"),
     "a flipped bit": (["decode", "flipped.dcz"], 1, "its checksum does not match, the file is damaged"),
-    "a checkpoint to decode": (["decode", "lenet300.safetensors"], 1, "not a dcz container"),
+    "a checkpoint to decode": (
+        ["decode", "lenet300.safetensors"],
+        1,
+        "not a dcz container; it begins as a checkpoint, of which dcomp encode makes a container",
+    ),
+    "torch's file to decode": (["decode", "pickle.pt"], 1, "it begins as a checkpoint, of which dcomp encode makes"),
+    "a checkpoint to run": (["run", "pickle.pt"], 2, "pickle.pt holds no text, and so is no recipe: name a recipe"),
+    "shared weights by the name of a container": (
+        ["quantize", "lenet300.safetensors", "--fc-bits", "5", "-o", "x.DCZ"],
+        2,
+        "quantize writes .safetensors files: name it x.safetensors (-o); dcomp encode writes .dcz files",
+    ),
+    "pruned weights by the name of a container": (
+        [*PRUNE, "--sparsity", "0.9", "-o", "x.dcz"],
+        2,
+        "prune writes .safetensors files: name it x.safetensors (-o); dcomp encode writes .dcz files",
+    ),
+    "decoded weights by the name of torch's files": (
+        ["decode", "lenet300.dcz", "-o", "x.pt"],
+        2,
+        "decode writes .safetensors files: name it x.safetensors (-o)",
+    ),
+    "a network by the name of torch's files": (
+        ["train", "lenet5", "--data", "digits", "-o", "x.pth"],
+        2,
+        "train writes .safetensors files: name it x.safetensors (-o)",
+    ),
+    "a container by the name of a checkpoint": (
+        ["encode", "lenet300.safetensors", "-o", "x.safetensors"],
+        2,
+        "encode writes .dcz files: name it x.dcz (-o); dcomp decode writes .safetensors files",
+    ),
+    "a container by the name of torch's files": (
+        ["encode", "lenet300.safetensors", "-o", "x.ckpt"],
+        2,
+        "encode writes .dcz files: name it x.dcz (-o)",
+    ),
     "a broken header": (["encode", "broken.safetensors"], 1, "not a readable safetensors file"),
     "a text file": (["prune", "text.txt", "--sparsity", "0.5"], 1, "not a readable safetensors file"),
     "a pickle": (["encode", "pickle.pt"], 1, "can run code when read, and is refused"),
@@ -180,7 +220,7 @@ CASES = {
     "an unknown architecture": (
         ["train", "lenet6", *EVAL],
         2,
-        "no architecture 'lenet6'; did you mean lenet5? There are",
+        "error: ARCHITECTURE: there is no architecture 'lenet6'; did you mean lenet5? There are",
     ),
     "an unknown data set": (["eval", "lenet300.dcz", "--data", "mnits"], 2, "--data: there is no data set 'mnits'"),
     **BAD_NETWORKS,

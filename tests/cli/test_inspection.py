@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file, save_file
 
 import dcomp as library
@@ -124,7 +125,8 @@ def test_bench_measures_every_codec(dcomp, files):
     ("arguments", "code", "message"),
     [
         (["inspect", "absent.dcz"], 1, "cannot read absent.dcz"),
-        (["verify", "m.safetensors"], 1, "not a dcz container"),
+        (["verify", "m.safetensors"], 1, "it begins as a checkpoint, of which dcomp encode makes a container"),
+        (["verify", "text.txt"], 1, "text.txt: not a dcz container\n"),
         (["verify", "m.dcz", "--against", "absent"], 1, "cannot read absent"),
         (["verify", "m.dcz", "--against", "text.txt"], 1, "not a readable safetensors file"),
         (["verify", "m.dcz", "--max-memory", "1e-6"], 1, "(--max-memory) raises it"),
@@ -315,3 +317,21 @@ def test_inspect_fits_narrow_terminals(dcomp, files, monkeypatch, columns, name)
     for line in listing["tensors"]:
         assert {line["name"], f"{line['bytes']:,}"} <= set(words)
         assert " x ".join(map(str, line["shape"])) in out
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["report"],
+        ["inspect"],
+        ["bench", "-t", "0", "--levels", "1"],
+        ["eval", "--data", "digits", "--arch", "lenet300"],
+        ["sensitivity", "--data", "digits", "--arch", "lenet300", "--prune", "0.5", "--bits", "none"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_what_lies_beside_a_state_is_said_to_be_left_out(command, dcomp, lenet_like, tmp_path):
+    state = {name: torch.tensor(array) for name, array in lenet_like.tensors.items()}
+    torch.save({"state_dict": state, "ema": {"fc1.bias": state["fc1.bias"] / 2}}, tmp_path / "net.pt")
+    code, _, err = dcomp(command[0], tmp_path / "net.pt", *command[1:])
+    assert (code, "the tensors under 'state_dict' are read, those under 'ema' are left out" in err) == (0, True)

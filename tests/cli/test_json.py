@@ -66,6 +66,14 @@ def test_quantize_tells_how_many_values_and_bits_each_tensor_has(dcomp, tmp_path
     assert told["tensors"][0]["sparsity"] == 0.5
 
 
+def test_a_tensor_of_which_no_two_elements_are_equal_has_no_values_and_no_bits(dcomp, tmp_path, narrow):
+    weight, bias = np.linspace(-1, 1, 120, dtype=np.float32).reshape(12, 10), np.linspace(1, 2, 12, dtype=np.float32)
+    save_file({"fc.bias": bias, "fc.weight": weight}, tmp_path / "a.safetensors")
+    told = document(dcomp("quantize", tmp_path / "a.safetensors", "--fc-bits", "3", "--json", "-q"))
+    figures = {tensor["name"]: (tensor["values"], tensor["bits"]) for tensor in told["tensors"]}
+    assert figures == {"fc.weight": (8, 3), "fc.bias": (None, None)}
+
+
 def test_encode_tells_the_bytes_of_each_tensor_and_with_dry_run_no_path(dcomp, dense_file, narrow):
     tried = document(dcomp("encode", dense_file, "--dry-run", "--json"))
     told = document(dcomp("encode", dense_file, "--json"))

@@ -23,6 +23,12 @@ def test_every_command_has_help_with_an_example_and_a_place_in_the_readme(dcomp,
     assert f"dcomp {name}" in (ROOT / "README.md").read_text()
 
 
+def test_the_help_of_bits_says_that_bits_of_a_kind_count_before_those_of_all_layers(dcomp, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    words = " ".join(word for word in dcomp("quantize", "--help")[1].split() if word != "│")
+    assert "N for all layers, where --conv-bits or --fc-bits do not say otherwise; REGEX=N" in words
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "sample_configs").glob("*.yaml")), ids=lambda path: path.name)
 def test_every_shipped_recipe_parses(path):
     assert recipe.load(path).name == path.stem

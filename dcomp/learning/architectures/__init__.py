@@ -126,7 +126,24 @@ def load_into(model: nn.Module, checkpoint: Checkpoint, architecture: str) -> No
     Raises:
         ArchitectureError: names or shapes differ; the first few are listed.
     """
-    theirs = {name: array.shape for name, array in checkpoint.tensors.items()}
+    check_shapes(model, {name: array.shape for name, array in checkpoint.tensors.items()}, architecture)
+    model.load_state_dict({name: to_torch(array) for name, array in checkpoint.tensors.items()}, strict=False)
+
+
+def check_shapes(
+    model: nn.Module, theirs: Mapping[str, tuple[int, ...]], architecture: str, *, exact: bool = True
+) -> None:
+    """Hold a checkpoint's names and shapes against a model's, which may be on the meta device.
+
+    Args:
+        model: made for them.
+        theirs: the checkpoint's shapes by name.
+        architecture: what the model is called, for the error.
+        exact: whether lengths count; else only names and numbers of dimensions do.
+
+    Raises:
+        ArchitectureError: names or shapes differ; the first few are listed.
+    """
     own = model.state_dict(keep_vars=True)  # the parameters themselves, so that tied ones are the same object
     found = {id(own[name]) for name in theirs if name in own}
     ours = {name: tuple(value.shape) for name, value in own.items() if name in theirs or id(value) not in found}
@@ -135,10 +152,13 @@ def load_into(model: nn.Module, checkpoint: Checkpoint, architecture: str) -> No
         for name in dict.fromkeys([*theirs, *ours])
         if theirs.get(name) != ours.get(name)
     ]
-    if wrong:
+    if wrong and (exact or _dimensions(theirs) != _dimensions(ours)):
         more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise ArchitectureError(f"the checkpoint does not fit {architecture}: {'; '.join(wrong[:3])}{more}")
-    model.load_state_dict({name: to_torch(array) for name, array in checkpoint.tensors.items()}, strict=False)
+
+
+def _dimensions(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+    return {name: len(shape) for name, shape in shapes.items()}
 
 
 def load_pretrained(model: nn.Module, architecture: str) -> None:

@@ -37,6 +37,11 @@ class Arguments:
         return self._known
 
     @property
+    def depend_on_data(self) -> bool:
+        """Whether those that nobody says are as the data needs them, and not the network's defaults."""
+        return self._fresh
+
+    @property
     def crop(self) -> int | None:
         """Height and width that images must have."""
         return self._known.get("size")

@@ -24,7 +24,10 @@ def find(name: str) -> Network:
     known = vision.models.list_models(module=vision.models)
     if name not in known:
         near = get_close_matches(name, known, cutoff=0)
-        raise ArchitectureError(f"torchvision has no classifier {name!r}; the nearest are {', '.join(near)}")
+        raise ArchitectureError(
+            f"torchvision has no classifier {name!r}; the nearest are {', '.join(near)}; "
+            "name a network of your own as package.module:factory"
+        )
     presets = vision.models.get_model_weights(name).DEFAULT.transforms
     size = presets.keywords.get("crop_size", PHOTO)
     return Network(partial(_make, name), {"classes": 1000, "grayscale": False, "size": size})
