@@ -76,7 +76,7 @@ def load_mapping(path: Path, what: str) -> dict[str, Any]:
     try:
         content = parsed(written.decode())
     except UnicodeDecodeError as error:
-        raise RecipeError(f"{path} holds no text, and so is no {what}: name a {what}, a YAML file") from error
+        raise RecipeError(f"{path} holds no text in UTF-8, and so is no {what}: name a {what}, a YAML file") from error
     except ValueError as error:
         raise RecipeError(f"the {what} {path} is not valid YAML: {error}") from error
     if not isinstance(content, dict):

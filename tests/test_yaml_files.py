@@ -33,7 +33,10 @@ HOSTILE = {
     "code": ("a: !!python/object/apply:os.getcwd []", "the tag"),
     "a number that is none": ("a: 0b_", "invalid literal"),
     "keys that are no names": ("1: 2", "has keys that are no names: 1"),
-    "another encoding": ("\N{LATIN SMALL LETTER E WITH ACUTE}".encode("latin-1"), "is not valid YAML: 'utf-8'"),
+    "another encoding": (
+        "\N{LATIN SMALL LETTER E WITH ACUTE}".encode("latin-1"),
+        "holds no text in UTF-8, and so is no recipe: name a recipe",
+    ),
 }
 
 

@@ -181,7 +181,11 @@ CASES = {
         "not a dcz container; it begins as a checkpoint, of which dcomp encode makes a container",
     ),
     "torch's file to decode": (["decode", "pickle.pt"], 1, "it begins as a checkpoint, of which dcomp encode makes"),
-    "a checkpoint to run": (["run", "pickle.pt"], 2, "pickle.pt holds no text, and so is no recipe: name a recipe"),
+    "a checkpoint to run": (
+        ["run", "pickle.pt"],
+        2,
+        "pickle.pt holds no text in UTF-8, and so is no recipe: name a recipe",
+    ),
     "shared weights by the name of a container": (
         ["quantize", "lenet300.safetensors", "--fc-bits", "5", "-o", "x.DCZ"],
         2,
