@@ -123,8 +123,9 @@ def check_replaceable(path: Path, *, force: bool) -> None:
 def check_writable(folder: Path) -> None:
     """Raise OutputError unless it is a folder in which files can be made."""
     if not folder.is_dir():
-        what = "a file; name a folder" if folder.exists() else "not there; create it first"
-        raise OutputError(f"{folder} is {what}")
+        if folder.exists():
+            raise OutputError(f"{folder} is a file; name a folder")
+        raise OutputError(f"the folder {folder} is not there; create it first")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f"cannot write in the folder {folder}: permission denied")
 

@@ -52,7 +52,10 @@ def test_a_folder_is_never_replaced(tmp_path):
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(OutputError, match="nowhere is not a folder"), replacing(tmp_path / "nowhere" / "out"):
+    with (
+        pytest.raises(OutputError, match="nowhere is not there; create it first"),
+        replacing(tmp_path / "nowhere" / "out"),
+    ):
         pass
 
 
