@@ -1,5 +1,6 @@
 """Every table of the command line fits 60 and 80 columns, whatever it holds."""
 
+import csv
 import io
 import sys
 
