@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from dcomp.reporting import tables as screen
 from dcomp.reporting.paper import Network, Published
-from dcomp.reporting.sizes import Row, SizeReport, by_module, row_dict
+from dcomp.reporting.sizes import Row, SizeReport, arranged, by_module, row_dict
 from dcomp.reporting.storage import Storage
 from dcomp.reporting.tables import Column, Table
 from dcomp.reporting.text import shown
@@ -28,6 +28,9 @@ STORAGE_COLUMNS = ("all", "values", "positions", "codebooks", "code tables", "bi
 MANY_ROWS = 40
 """Rows above which a hint says how to have fewer."""
 
+SHOWN_ROWS = 2000
+"""Rows of tensors or modules that are printed; a terminal is not for more."""
+
 DEEPEST = 16
 """Depths up to which the hint looks for one."""
 
@@ -38,8 +41,8 @@ def tables(report: SizeReport) -> tuple[Table, Table]:
 
 
 def show(report: SizeReport) -> None:
-    """Print the tables on standard output, and what they do not say."""
-    screen.show(*tables(report))
+    """Print the tables on standard output, the last of very many rows as one, and what they do not say."""
+    screen.show(*tables(arranged(report, None, None, SHOWN_ROWS)))
     for remark in remarks(report):
         screen.show_text(f"\n{remark}")
 

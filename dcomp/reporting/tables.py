@@ -69,7 +69,7 @@ class Table:
         column, cells = self.columns[place], self.cells(place)
         words = max(map(cell_len, column.title.split()), default=0)
         if column.kind == "name":
-            return narrowest(cells, words)
+            return narrowest(tuple(cells), words)
         if column.kind == "excerpt":
             return max(words, min(EXCERPT, self.takes(place)))
         pieces = [word for cell in cells for word in cell.split()] if column.kind == "text" else cells

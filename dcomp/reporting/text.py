@@ -1,7 +1,7 @@
 """Text that comes from files, made fit for a terminal."""
 
 from bisect import bisect_left
-from collections.abc import Collection
+from functools import lru_cache
 
 from rich.cells import cell_len, set_cell_size
 
@@ -46,7 +46,8 @@ def excerpt(text: str, width: int) -> str:
     return text if cell_len(text) <= width else set_cell_size(text, width - len(GAP)).rstrip() + GAP
 
 
-def narrowest(names: Collection[str], at_least: int) -> int:
+@lru_cache(maxsize=4)  # each part of a table asks again
+def narrowest(names: tuple[str, ...], at_least: int) -> int:
     """About the fewest columns, `at_least` or more, in which names that differ still do when they are shortened."""
     different = set(names)
     longest = max(at_least, *map(cell_len, different)) if different else at_least

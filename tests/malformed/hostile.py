@@ -197,18 +197,19 @@ FILES: dict[str, Callable[[], bytes]] = {
     "long names of wide letters": lambda: named(*("\u5bec" * 80_000 + f"{i:x}" for i in range(20))),
     "long names of control characters": lambda: named(*("\x1b" * 80_000 + f"{i:x}" for i in range(60))),
     "long names that differ in the middle": lambda: named(*("a" * 500 + f"{i:x}" + "a" * 500 for i in range(4500))),
+    "names that differ near an end": lambda: named(*("a" * 190 + f"{i:x}" + "b" * 200 for i in range(3000))),
     "two longer names": lambda: named("a" * 5 * (MIB >> 1), "b" * 5 * (MIB >> 1)),
     "many tensors": lambda: many(1 << 17, b"\x01\0", 5),
     "fewer tensors": lambda: many(30_000, b"\x01\0", 5),
 }
 
 
-def printed(*shown: tables.Table) -> None:
-    """Print tables for a pipe, and for a terminal."""
+def printed(show: Callable[[], None]) -> None:
+    """Print for a pipe, and for a terminal."""
     with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
         for columns in ("", "80"):
             os.environ["COLUMNS"] = columns
-            tables.show(*shown)
+            show()
 
 
 class Nowhere:
@@ -220,7 +221,7 @@ class Nowhere:
 
 def inspect(path: Path) -> None:
     listing = outline.of(Container.open(path, max_memory=LIMIT))
-    printed(render.metadata_table(listing.metadata), render.outline_table(listing))
+    printed(lambda: tables.show(render.metadata_table(listing.metadata), render.outline_table(listing)))
 
 
 def report(path: Path) -> None:
@@ -228,7 +229,7 @@ def report(path: Path) -> None:
     measured.as_dict()
     size_tables.as_csv(measured)
     size_tables.hint(measured)
-    printed(*size_tables.tables(measured))
+    printed(lambda: size_tables.show(measured))
 
 
 def last_of(path: Path) -> tuple[dcomp.api.OpenContainer, str]:

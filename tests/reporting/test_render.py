@@ -1,5 +1,6 @@
 """Every table of the command line fits 60 and 80 columns, whatever it holds."""
 
+import csv
 import io
 import sys
 
@@ -80,3 +81,19 @@ def test_a_table_fits_and_shows_every_figure_and_every_word(monkeypatch, name, c
             assert set(column.title.split()) <= set(words)
             if column.kind in ("figure", "text"):
                 assert {word for cell in cells for word in cell.split()} <= set(words)
+
+
+def test_a_report_prints_so_many_rows_and_sums_the_others_while_csv_lists_all_with_whole_names(capsys):
+    count = size_tables.SHOWN_ROWS + 50
+    names = [f"{number}." + "x" * 500 for number in range(count)]
+    container = Container(
+        dcomp.save({name: np.arange(3, dtype=np.uint8) + place % 7 for place, name in enumerate(names)})
+    )
+    report = sizes.measure(container)
+    size_tables.show(report)
+    out = capsys.readouterr().out
+    assert f"{names[0][:200]}...{names[0][-200:]} " in out
+    assert sum(line.startswith("50 others ") for line in out.splitlines()) == 2
+    assert names[-1][:200] not in out
+    listed = [row["name"] for row in csv.DictReader(io.StringIO(size_tables.as_csv(report)))]
+    assert listed[:count] == names

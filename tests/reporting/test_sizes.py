@@ -8,7 +8,7 @@ from dcomp import stages
 from dcomp.checkpoint import Checkpoint
 from dcomp.container.reader import Container
 from dcomp.errors import LimitError
-from dcomp.reporting.sizes import arranged, measure
+from dcomp.reporting.sizes import arranged, measure, module_of
 from dcomp.settings import PruneSettings, QuantizeSettings
 
 
@@ -189,3 +189,11 @@ def test_another_checkpoint_counts_in_the_ratios(rng):
     report = stages.report(container, double)
     assert report.total.dense_bytes == 16_040
     assert report.rows[0].ratio == 16_000 / report.rows[0].bytes
+
+
+@pytest.mark.parametrize(
+    ("name", "depth", "module"),
+    [("a.b.c.w", 1, "a"), ("a.b.c.w", 3, "a.b.c"), ("a.b.c.w", 9, "a.b.c"), ("w", 2, "w"), ("a.w", 5, "a")],
+)
+def test_a_module_is_named_by_the_first_parts_of_a_name(name, depth, module):
+    assert module_of(name, depth) == module

@@ -8,7 +8,7 @@ from rich.cells import cell_len
 
 from dcomp.reporting import tables
 from dcomp.reporting.tables import Column, Table
-from dcomp.reporting.text import SHORTEST, excerpt, shortened, shown
+from dcomp.reporting.text import SHORTEST, ends, excerpt, shortened, shown
 
 NAMES = [f"model.layers.{number}.self_attn.{part}_proj.weight" for number in range(12) for part in "qkvo"]
 
@@ -124,3 +124,22 @@ def test_a_table_that_just_fits_is_one(monkeypatch):
     width = SHORTEST + 1 + 10 + 1 + 10
     assert len(printed(monkeypatch, width, table).splitlines()) == 2
     assert len(printed(monkeypatch, width - 1, table).splitlines()) == 5
+
+
+@pytest.mark.parametrize("columns", [None, 60])
+def test_of_a_very_long_name_a_table_shows_both_ends_and_is_not_padded_to_its_length(monkeypatch, columns):
+    table = Table([Column("name", "name"), Column("n"), Column("words", "text")])
+    names = [f"{number}\x1b" + letter * 500_000 + f"\x1b{number}" for number in range(3) for letter in "a\u5bec"]
+    for name in [*names, "short"]:
+        table.add(name, "1", f"tied to {name}")
+    out = printed(monkeypatch, columns, table)
+    assert len(out) < 20_000
+    for number in range(3):
+        lines = [line for line in out.splitlines() if line.startswith(f"{number}\N{REPLACEMENT CHARACTER}")]
+        assert len(lines) >= 2
+        assert all(f"...{line[2]}" in line and f"\N{REPLACEMENT CHARACTER}{number} " in line for line in lines)
+
+
+def test_a_name_that_just_fits_into_both_ends_is_not_cut():
+    assert ends("a" * 403) == "a" * 403
+    assert ends("a" * 202 + "b" * 202) == "a" * 200 + "..." + "b" * 200
