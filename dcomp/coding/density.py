@@ -81,14 +81,14 @@ class Classes:
         return cell
 
     def outside(self, cell: int, positions: np.ndarray) -> np.ndarray:
-        """Positions of a cell as positions of the matrix."""
+        """Positions of a cell as positions of the matrix; of one of 2^32 elements or more they are int64."""
         rows, columns = self.members
         own_rows, own_columns = rows[cell // self.counts[1]], columns[cell % self.counts[1]]
         row, column = divided(positions, own_columns.size)
         flat = own_rows[row]
         flat *= self.columns.size
         flat += own_columns[column]
-        return flat.astype(positions.dtype, copy=False)
+        return flat if self.rows.size * self.columns.size >= 1 << 32 else flat.astype(positions.dtype, copy=False)
 
 
 @dataclass(frozen=True)

@@ -205,7 +205,8 @@ def _read_entries(cursor: Cursor, offset: int, max_memory: int) -> list[Entry]:
         number, rank = cursor.byte(), cursor.byte()
         if number >= len(DTYPE_NAMES):
             raise ContainerError(f"tensor {name!r} has the unknown dtype number {number}")
-        shape = tuple(cursor.varint(MAX_ELEMENTS, f"a dimension of {name!r}") for _ in range(rank))
+        what = f"a dimension of {name!r}"
+        shape = tuple(cursor.varint(MAX_ELEMENTS, what) for _ in range(rank))
         if problem := shape_problem(shape):
             raise ContainerError(f"tensor {name!r} {problem}")
         spec = Spec(dtypes.BY_NAME[DTYPE_NAMES[number]], shape)

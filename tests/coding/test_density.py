@@ -107,3 +107,10 @@ def test_a_matrix_is_not_given_more_classes_than_it_has_rows_or_columns(rng):
     positions = np.flatnonzero(rng.random((2, 50)) < 0.3)
     counts = {classes.counts for _, classes in density.proposals(positions, (2, 50), (2, 3))}
     assert counts == {(2, 1), (2, 2), (1, 2), (1, 3)}
+
+
+def test_positions_of_a_small_cell_in_a_large_matrix_do_not_wrap():
+    rows, columns = 1 << 17, 1 << 16
+    classes = Classes((np.arange(rows) >= rows - 2).astype(np.uint8), np.zeros(columns, np.uint8), (2, 1))
+    places = np.array([0, 2 * columns - 1], np.uint32)  # the first element of the last two rows, and the last one
+    assert classes.outside(1, places).tolist() == [(rows - 2) * columns, rows * columns - 1]
