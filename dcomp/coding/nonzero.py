@@ -27,6 +27,9 @@ CHUNK = 1 << 17
 SIGN = 1
 """The last byte of -0.0 in planes: the sign stands in its last bit."""
 
+MOST_COMPARED = 1 << 16
+"""Elements up to which those of a record without a codebook are looked at for shared values."""
+
 
 @dataclass(frozen=True)
 class NonZero:
@@ -136,6 +139,17 @@ def _in_rows(encoded: EncodedTensor, elements: np.ndarray) -> Iterator[np.ndarra
         band = matrix[top : top + height]
         for begin in range(0, columns, CHUNK):
             yield band[:, begin : begin + CHUNK].reshape(-1)
+
+
+def distinct_values(encoded: EncodedTensor) -> int | None:
+    """Count the different elements that are not zero; None of a record without a codebook that has very many."""
+    values = encoded.values
+    if isinstance(values, Shared):
+        return int(codebook_mask(values, encoded.dtype).sum())
+    if (encoded.size if encoded.index is None else encoded.index.kept) > MOST_COMPARED:
+        return None
+    patterns = values.patterns(iter(lockstep.decode(values.streams)))
+    return int(np.unique(patterns[dtypes.not_zero(patterns, encoded.dtype)]).size)
 
 
 def codebook_mask(shared: Shared, dtype: np.dtype) -> np.ndarray:

@@ -28,7 +28,7 @@ STORAGE_COLUMNS = ("all", "values", "positions", "codebooks", "code tables", "bi
 MANY_ROWS = 40
 """Rows above which a hint says how to have fewer."""
 
-SHOWN_ROWS = 2000
+SHOWN_ROWS = 1000
 """Rows of tensors or modules that are printed; a terminal is not for more."""
 
 DEEPEST = 16

@@ -3,20 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 
-import numpy as np
-
-from dcomp import dtypes
 from dcomp.checkpoint import ARCHITECTURE_KEY
-from dcomp.coding import nonzero, tensor
+from dcomp.coding import nonzero
 from dcomp.coding.nonzero import NonZero
 from dcomp.coding.tensor import EncodedTensor
-from dcomp.coding.values import Shared
 from dcomp.container.reader import Container
 from dcomp.reporting.paper import PAPER, Network, Published
 from dcomp.reporting.storage import Storage
-
-MOST_COMPARED = 1 << 16
-"""Kept elements up to which those of a record without a codebook are looked at for shared values."""
 
 
 @dataclass(frozen=True)
@@ -245,13 +238,8 @@ def _row(name: str, encoded: EncodedTensor, found: NonZero) -> Row:
 
 def _bits_of_codes(encoded: EncodedTensor, kept: int) -> tuple[int, int]:
     """Bits of a kept element's code and of the codebook, or of the element and none, whichever are fewer together."""
-    width = 8 * encoded.dtype.itemsize
-    if isinstance(encoded.values, Shared):
-        distinct = int(nonzero.codebook_mask(encoded.values, encoded.dtype).sum())
-    elif kept <= MOST_COMPARED:
-        patterns = dtypes.bit_patterns(tensor.decode([encoded])[0])
-        distinct = np.unique(patterns[dtypes.not_zero(patterns, encoded.dtype)]).size
-    else:
+    width, distinct = 8 * encoded.dtype.itemsize, nonzero.distinct_values(encoded)
+    if distinct is None:
         return width, 0
     code = max(distinct - 1, 0).bit_length()
     return (code, distinct * width) if kept * code + distinct * width < kept * width else (width, 0)
@@ -261,14 +249,21 @@ def _tied_rows(container: Container, records: Mapping[str, Row], max_memory: int
     """Rows of tensors that take no bytes; of another dtype than the ones that they are tied to, their zeros differ."""
     rows: dict[str, Row] = {}
     kept = {(name, container.entries[name].spec.dtype): row.kept for name, row in records.items()}
+    nothing = summed("", [])
     for entry in container.directory.entries:
         if entry.tied_to is not None:
             alike = entry.tied_to, entry.spec.dtype
             if alike not in kept:
                 kept[alike] = nonzero.of_array(container.decode([entry.name], max_memory=max_memory)[entry.name]).count
-            nothing, spec = summed(entry.name, []), entry.spec
+            spec = entry.spec
             rows[entry.name] = replace(
-                nothing, tied_to=entry.tied_to, tensors=1, weights=spec.size, kept=kept[alike], dense_bytes=spec.nbytes
+                nothing,
+                name=entry.name,
+                tied_to=entry.tied_to,
+                tensors=1,
+                weights=spec.size,
+                kept=kept[alike],
+                dense_bytes=spec.nbytes,
             )
     return rows
 
