@@ -27,7 +27,7 @@ _parts: set[Path] = set()
 
 
 def index_in(folder: Path) -> Path:
-    """The one index of shards in a folder.
+    """Return the only index of shards in a folder.
 
     Raises:
         UsageError: there is none, or more than one.

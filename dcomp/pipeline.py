@@ -226,7 +226,7 @@ class Run:
             results.append(result)
             if stage == last:
                 break
-        assert current is not None  # likewise
+        assert current is not None  # a recipe has at least one section, or a checkpoint
         return current, results
 
     def _resolved(self, settings: AnySettings, before: Collection[str]) -> AnySettings:
@@ -266,7 +266,7 @@ class Run:
         return self._result("encode", decoded)
 
     def _begin(self, stage: str) -> float:
-        """Say that a stage runs, and that the folder is a run's; a summary of an earlier run is no longer so."""
+        """Say that a stage runs, mark the folder as a run's, and remove the summary of an earlier run."""
         self._observer.stage(stage)
         if not self._checked:
             files = {stage: self._folder / _file_of(stage) for stage, _ in self._recipe.sections}

@@ -154,7 +154,7 @@ def _of_network(recipe: Recipe) -> Outline:
     from dcomp.learning.architectures import outline_of, parameters_of
     from dcomp.learning.architectures.arguments import Arguments
 
-    assert recipe.train is not None  # who asks has looked
+    assert recipe.train is not None  # only called where the recipe trains
     name = recipe.train.architecture
     model = outline_of(name, Arguments(name, None, recipe.train).known)
     state = model.state_dict()

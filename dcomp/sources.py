@@ -91,7 +91,7 @@ def digest(path: Path) -> str:
     """SHA-256 of a file's bytes in hexadecimal, or of those of all files of a sharded checkpoint.
 
     Raises:
-        CheckpointError: it cannot be read, or not twice.
+        CheckpointError: it cannot be read, or is a pipe, which can be read only once.
     """
     if path.is_dir():
         path = index_in(path)

@@ -44,7 +44,7 @@ class Record(Silent):
         self.epochs.append(record)
 
     def kept(self, kept: Kept) -> None:
-        """Remember it, and what speaks against it."""
+        """Remember it, and its warning."""
         self.choice = kept
         self.notes += [text for text in (kept.reason, kept.warning) if text is not None]
 

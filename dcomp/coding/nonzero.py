@@ -38,7 +38,7 @@ class NonZero:
     Attributes:
         count: how many they are.
         gap_bits: bits of the gaps between them, row by row, in fields of the width that suits them best, fillers paid;
-            0 if no element is zero.
+            0 if no element is zero, or all are.
     """
 
     count: int
