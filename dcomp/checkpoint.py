@@ -139,7 +139,7 @@ def save(checkpoint: Checkpoint, stream: BinaryIO, on_tensor: Callable[[int], ob
     """
     specs = tensors.specs_of(checkpoint.tensors)
     for text in [*specs, *checkpoint.metadata, *checkpoint.metadata.values()]:
-        if text != text.encode(errors="replace").decode():
+        if not tensors.is_text(text):
             raise CheckpointError(f"{text!r} is a name or metadata, and no string that UTF-8 can hold")
     for name, spec in specs.items():
         if spec.dtype not in dtypes.NAME_OF:

@@ -17,6 +17,12 @@
     └── StoppedError        a stage that was asked to stop, and has saved its state (130)
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+INTERRUPTED, TERMINATED = 130, 143
+"""Exit codes of what Ctrl-C and SIGTERM have stopped."""
+
 
 class DcompError(Exception):
     """Base of all errors whose message is written for the person at the terminal."""
@@ -75,9 +81,20 @@ class GateError(DcompError):
 class StoppedError(DcompError):
     """A stage that was asked to stop, and has saved the state from which it can go on."""
 
-    exit_code = 130
+    exit_code = INTERRUPTED
 
 
 def first_line(error: Exception) -> str:
     """What a foreign error says, in one line."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+@contextmanager
+def reading(path: object, error: type[DcompError]) -> Iterator[None]:
+    """Raise `error` where the system cannot read a path, or no path can be as that one is."""
+    try:
+        yield
+    except OSError as failure:
+        raise error(f"cannot read {path}: {failure.strerror}") from failure
+    except ValueError as failure:  # a null character
+        raise error(f"cannot read {str(path)!r}: {failure}") from failure

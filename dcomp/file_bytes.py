@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dcomp.errors import DcompError
+from dcomp.errors import DcompError, reading
 
 
 class FileBytes:
@@ -24,12 +24,8 @@ class FileBytes:
         """
         self.path = path
         self._error = error
-        try:
+        with reading(path, error):
             self._handle = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
-        except OSError as failure:
-            raise error(f"cannot read {path}: {failure.strerror}") from failure
-        except ValueError as failure:  # NUL in the path
-            raise error(f"cannot read {str(path)!r}: {failure}") from failure
         weakref.finalize(self, os.close, self._handle)
         self.nbytes = os.fstat(self._handle).st_size
 
@@ -45,13 +41,11 @@ class FileBytes:
         """
         buffer = np.empty(size, np.uint8)
         view, done = buffer.data, 0
-        try:
-            while done < size:
+        while done < size:
+            with reading(self.path, self._error):
                 count = os.preadv(self._handle, [view[done:]], offset + done)
-                if not count:
-                    raise self._error(f"{self.path} ends at byte {offset + done:,}: it was cut while it was read")
-                done += count
-        except OSError as failure:
-            raise self._error(f"cannot read {self.path}: {failure.strerror}") from failure
+            if not count:
+                raise self._error(f"{self.path} ends at byte {offset + done:,}: it was cut while it was read")
+            done += count
         buffer.flags.writeable = False
         return buffer

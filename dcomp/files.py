@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from dcomp import locks
-from dcomp.errors import CheckpointError, OutputError, UsageError
+from dcomp.errors import CheckpointError, OutputError, UsageError, reading
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -40,10 +40,8 @@ def index_in(folder: Path) -> Path:
 
 def check_regular(path: Path) -> None:
     """Raise CheckpointError for a device or a pipe, where a file is read more than once, or a path that no file has."""
-    try:
+    with reading(path, CheckpointError):  # too long a name
         is_special = path.exists() and not (path.is_file() or path.is_dir())
-    except OSError as error:  # too long a name
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
     if is_special:
         raise CheckpointError(f"{path} is a pipe or device, and would be read more than once; write it to a file first")
 

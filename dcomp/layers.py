@@ -131,3 +131,9 @@ def _no_layer(pattern: str, tensors: Iterable[Aliases]) -> UsageError:
 
 def _listed(tensors: Iterable[Aliases]) -> str:
     return ", ".join(name for names in tensors for name in names)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the first three names, and how many more there are, for a note of one line."""
+    more = len(names) - 3
+    return ", ".join(names[:3]) + (f" and {more} more" if more > 0 else "")

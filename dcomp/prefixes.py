@@ -48,6 +48,13 @@ def pairs(shapes: Mapping[str, Collection[int]]) -> dict[str, tuple[str, str]]:
     return found
 
 
+def merged_names(names: Iterable[str], halves: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+    """Return what each tensor of a state is called once halves are merged; masks are gone, originals are weights."""
+    weight_of = {original: weight for weight, (original, _) in halves.items()}
+    masks = {mask for _, mask in halves.values()}
+    return {name: weight_of.get(name, name) for name in names if name not in masks}
+
+
 def check_merged(checkpoint: Checkpoint) -> None:
     """Raise CheckpointError for weights in two halves, which would be changed as if they were two weights."""
     halves = pairs({name: spec.shape for name, spec in tensors.specs_of(checkpoint.tensors).items()})

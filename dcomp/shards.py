@@ -180,10 +180,5 @@ def _weight_map(text: str, what: str) -> dict[str, str]:
 
 def _check_file_name(name: str) -> None:
     """Refuse names that lead out of their folder: both indices and containers are hostile until checked."""
-    if name in ("", ".", "..") or any(mark in name for mark in "/\\\0:") or not _encodes(name):
+    if name in ("", ".", "..") or any(mark in name for mark in "/\\\0:") or not tensors.is_text(name):
         raise CheckpointError(f"{name!r} is not the plain name of a file, as shards must have")
-
-
-def _encodes(name: str) -> bool:
-    """Whether a name has no lone surrogates, which JSON may hold and files may not."""
-    return name.encode(errors="replace").decode() == name

@@ -9,7 +9,7 @@ from dcomp import checkpoint, shards
 from dcomp.checkpoint import Checkpoint
 from dcomp.container import layout, writer
 from dcomp.container.reader import DEFAULT_MAX_MEMORY, Container
-from dcomp.errors import CheckpointError, ContainerError
+from dcomp.errors import CheckpointError, ContainerError, reading
 from dcomp.files import INDEX_SUFFIX, check_regular, index_in
 
 TORCH_MAGICS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
@@ -102,12 +102,8 @@ def digest(path: Path) -> str:
 
 def _digest_of_file(path: Path) -> str:
     check_regular(path)
-    try:
+    with reading(path, CheckpointError):
         file = path.open("rb")
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:  # a null character
-        raise CheckpointError(f"cannot read {str(path)!r}: {error}") from error
     with file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -124,10 +120,5 @@ def _looks_like_safetensors(start: bytes) -> bool:
 
 
 def _start_of(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(9)
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:  # a null character
-        raise CheckpointError(f"cannot read {str(path)!r}: {error}") from error
+    with reading(path, CheckpointError), path.open("rb") as file:
+        return file.read(9)

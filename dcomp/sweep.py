@@ -21,14 +21,13 @@ from pathlib import Path
 from types import FrameType
 
 from dcomp import locks, processors
-from dcomp.errors import DcompError, OutputError, StoppedError
+from dcomp.errors import TERMINATED, DcompError, OutputError, StoppedError
 from dcomp.front import Outcome
 from dcomp.grid import Branch, Point, branches
 from dcomp.observer import Observer, Silent
 from dcomp.pipeline import LOCK, Run, Summary
 
 SIGNALS = {signal.SIGINT, signal.SIGTERM}
-TERMINATED = 143
 
 SAVING = 30.0
 """Seconds that a run may take to save its state when the sweep has to end."""

@@ -55,6 +55,11 @@ class Tensors(Mapping[str, np.ndarray]):
                 yield name, arrays.pop()
 
 
+def is_text(name: str) -> bool:
+    """Whether UTF-8 can hold a name: lone surrogates, which JSON and pickles may hold, it cannot."""
+    return name == name.encode(errors="replace").decode()
+
+
 def specs_of(tensors: Mapping[str, np.ndarray]) -> dict[str, Spec]:
     """Dtypes and shapes of arrays, without reading them where they are read when asked for."""
     if isinstance(tensors, Tensors):

@@ -52,6 +52,14 @@ def dcomp(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, st
     return call
 
 
+@pytest.fixture
+def recipe(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """The file of a recipe: of what the module of the test calls RECIPE."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(request.module.RECIPE)
+    return path
+
+
 @pytest.fixture(scope="session")
 def mnist_dir() -> Path:
     """The folder that holds the real MNIST; tests that need it are skipped where it is not."""

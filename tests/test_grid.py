@@ -13,13 +13,6 @@ eval: {}
 """
 
 
-@pytest.fixture
-def recipe(tmp_path):
-    path = tmp_path / "tiny.yaml"
-    path.write_text(RECIPE)
-    return path
-
-
 @pytest.mark.parametrize(
     ("text", "values"),
     {

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 
 from dcomp.cli import stopping, streams
-from dcomp.cli.stopping import INTERRUPTED
-from dcomp.errors import DataError, DcompError, OutputError, StoppedError
+from dcomp.cli.stopping import INTERRUPTION
+from dcomp.errors import INTERRUPTED, DataError, DcompError, OutputError, StoppedError
 from dcomp.processes import COUNT, FIRST, NUMBER
 from dcomp.processors import wait_passively
 from dcomp.reporting.text import shown
@@ -53,7 +53,7 @@ def run(arguments: Sequence[str]) -> int:
             os.dup2(nowhere, stream.fileno())
         return 1
     except KeyboardInterrupt:
-        print("interrupted; no file is half written", file=sys.stderr)
+        print(INTERRUPTION, file=sys.stderr)
         return INTERRUPTED
     except StoppedError as stopped:
         if FIRST:

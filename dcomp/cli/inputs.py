@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from dcomp.errors import CheckpointError, OutputError, UsageError
+from dcomp.errors import CheckpointError, OutputError, UsageError, reading
 from dcomp.files import INDEX_SUFFIX, index_in
 
 PIPE = Path("-")
@@ -70,12 +70,8 @@ def check_readable(source: Path) -> None:
     """Raise CheckpointError for an input that is not there, which is told before what is wrong with an output."""
     if source == PIPE:
         return
-    try:
+    with reading(source, CheckpointError):
         source.stat()
-    except OSError as error:
-        raise CheckpointError(f"cannot read {source}: {error.strerror}") from error
-    except ValueError as error:  # a null character
-        raise CheckpointError(f"cannot read {str(source)!r}: {error}") from error
 
 
 def check_not_input(output: Path, sources: Iterable[Path]) -> None:

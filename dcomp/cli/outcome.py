@@ -81,15 +81,15 @@ def of_checkpoint(checkpoint: "Checkpoint", *, count_values: bool = False) -> di
 def _tensor(name: str, array: "np.ndarray", *, count_values: bool) -> dict[str, Any]:
     import numpy as np
 
-    from dcomp.dtypes import NAME_OF
+    from dcomp.dtypes import NAME_OF, count_not_zero
 
-    kept = array[array != 0]
-    sparsity = 1 - kept.size / array.size if array.size else 0.0
+    kept = count_not_zero(array)
+    sparsity = 1 - kept / array.size if array.size else 0.0
     described = {"name": name, "dtype": NAME_OF[array.dtype], "shape": list(array.shape), "sparsity": sparsity}
     if count_values:
-        values = np.unique(kept).size
-        is_shared = values < kept.size or not values
-        bits = math.ceil(math.log2(values)) if values else 0
+        values = np.unique(array[array != 0]).size
+        is_shared = values < kept or not values
+        bits = max(values - 1, 0).bit_length()
         described |= {"values": values if is_shared else None, "bits": bits if is_shared else None}
     return described
 

@@ -8,13 +8,13 @@ import threading
 from types import FrameType
 from typing import NoReturn
 
+from dcomp.errors import INTERRUPTED, TERMINATED
 from dcomp.files import remove_parts
 
 GRACE = 1.0
 """Seconds that Python has to hear a signal; a call of numpy or zstd may keep it busy for minutes."""
 
-INTERRUPTED = 130
-TERMINATED = 143
+INTERRUPTION = "interrupted; no file is half written"
 
 STANDARD_ERROR = 2
 SHOW_CURSOR = b"\x1b[?25h"
@@ -53,6 +53,6 @@ def _watch(signals: int) -> None:
             remove_parts()
             with contextlib.suppress(OSError):
                 os.write(STANDARD_ERROR, SHOW_CURSOR if os.isatty(STANDARD_ERROR) else b"")  # bars hide it
-                os.write(STANDARD_ERROR, b"interrupted; no file is half written\n" if number == signal.SIGINT else b"")
+                os.write(STANDARD_ERROR, f"{INTERRUPTION}\n".encode() if number == signal.SIGINT else b"")
             os._exit(INTERRUPTED if number == signal.SIGINT else TERMINATED)
         _heard.clear()

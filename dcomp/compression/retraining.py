@@ -61,6 +61,6 @@ def hold_all(
     """Hold what is pruned or shared in the tensors of these kinds; their names. What cannot be told is said."""
     held = session.hold(layers.select(checkpoint.tensors, kinds))
     if free := session.unclear(layers.select(checkpoint.tensors, layers.WEIGHTS)):
-        first = ", ".join(free[:3]) + (f" and {len(free) - 3} more" if len(free) > 3 else "")
-        observer.note(f"{first}: more than 256 values, of 16 bits each, are not taken for shared: weights train singly")
+        which = layers.listed(free)
+        observer.note(f"{which}: more than 256 values, of 16 bits each, are not taken for shared: weights train singly")
     return held

@@ -21,9 +21,6 @@ FOUND = 0
 FOUND_WITHIN = 8
 """Bits that are found are no more than so many."""
 
-NAMED = 3
-"""So many tensors a note names; of the others it tells the number."""
-
 RATE_WEIGHT = 0.01
 """What a bit is worth where bits are found and nothing is said about it."""
 
@@ -92,8 +89,7 @@ def shared(
         elif codebook.size < 2**own_bits:
             smaller.append(f"{names[0]} {codebook.size} of {2**own_bits}")
     if smaller:
-        more = f" and {len(smaller) - NAMED} more" if len(smaller) > NAMED else ""
-        observer.note(f"smaller codebooks than the bits allow, which saves bytes: {', '.join(smaller[:NAMED])}{more}")
+        observer.note(f"smaller codebooks than the bits allow, which saves bytes: {layers.listed(smaller)}")
     return made
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 
 from dcomp.errors import CheckpointError, first_line
-from dcomp.prefixes import pairs
+from dcomp.prefixes import merged_names, pairs
 
 
 def product(original: torch.Tensor, mask: torch.Tensor, name: str) -> torch.Tensor:
@@ -25,15 +25,10 @@ def product(original: torch.Tensor, mask: torch.Tensor, name: str) -> torch.Tens
 
 def merged(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Put a state's pruned weights together; each stands where its original stood."""
-    pruned = pairs({name: tensor.shape for name, tensor in state.items()})
-    weight_of = {original: weight for weight, (original, _) in pruned.items()}
-    masks = {mask for _, mask in pruned.values()}
+    halves = pairs({name: tensor.shape for name, tensor in state.items()})
     return {
-        weight_of.get(name, name): product(tensor, state[pruned[weight_of[name]][1]], weight_of[name])
-        if name in weight_of
-        else tensor
-        for name, tensor in state.items()
-        if name not in masks
+        weight: product(state[name], state[halves[weight][1]], weight) if weight in halves else state[name]
+        for name, weight in merged_names(state, halves).items()
     }
 
 

@@ -15,8 +15,8 @@ from dcomp.errors import CheckpointError, first_line
 from dcomp.learning import masked
 from dcomp.learning.tensors import numpy_dtype, to_numpy, to_torch
 from dcomp.learning.torch_records import Filled, Records, Storages
-from dcomp.prefixes import pairs
-from dcomp.tensors import Spec, Tensors
+from dcomp.prefixes import merged_names, pairs
+from dcomp.tensors import Spec, Tensors, is_text
 
 NESTS = ("state_dict", "model", "model_state")
 """Keys under which training loops keep a network's state, beside states of other things."""
@@ -160,7 +160,7 @@ def _name(keys: Keys) -> str:
         if not isinstance(key, str | int) or isinstance(key, bool):
             raise CheckpointError(f"a tensor stands under the key {key!r}, which is no string and no integer")
     name = ".".join(map(str, keys))
-    if name != name.encode(errors="replace").decode():
+    if not is_text(name):
         raise CheckpointError(f"{name!r} is the name of a tensor, and no string that UTF-8 can hold")
     if name == METADATA_KEY:
         raise CheckpointError(f"a tensor is called {METADATA_KEY!r}, which no safetensors file can hold; rename it")
@@ -184,8 +184,6 @@ def _checkpoint(
 ) -> Checkpoint:
     """A checkpoint of tensors, where pruned weights that torch holds in two parts are one."""
     pruned = pairs({name: spec.shape for name, spec in specs.items()})
-    weight_of = {original: weight for weight, (original, _) in pruned.items()}
-    masks = {mask for _, mask in pruned.values()}
 
     def read(name: str) -> np.ndarray:
         if name not in pruned:
@@ -193,5 +191,5 @@ def _checkpoint(
         original, mask = (to_torch(array_of(found[part])) for part in pruned[name])
         return to_numpy(masked.product(original, mask, name))
 
-    visible = {weight_of.get(name, name): spec for name, spec in specs.items() if name not in masks}
+    visible = {weight: specs[name] for name, weight in merged_names(specs, pruned).items()}
     return Checkpoint(Tensors(visible, lambda names: [read(name) for name in names]))

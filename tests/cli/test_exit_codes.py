@@ -16,13 +16,6 @@ report: {min_ratio: 1}
 """
 
 
-@pytest.fixture
-def recipe(tmp_path):
-    path = tmp_path / "tiny.yaml"
-    path.write_text(RECIPE)
-    return path
-
-
 def test_a_missed_gate_exits_3_after_its_results_are_printed(dcomp, dense_file):
     for arguments, result, error in (
         (["report", dense_file, "--min-ratio", "1000"], "whole file", "is below the 1000 asked for"),

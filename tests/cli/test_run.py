@@ -24,13 +24,6 @@ eval: {}
 """
 
 
-@pytest.fixture
-def recipe(tmp_path):
-    path = tmp_path / "tiny.yaml"
-    path.write_text(RECIPE)
-    return path
-
-
 def test_a_run_leaves_every_checkpoint_and_a_summary(recipe, dcomp, tmp_path):
     out = tmp_path / "out"
     code, printed, _ = dcomp("run", recipe, "--out", out)

@@ -24,13 +24,6 @@ report: {min_ratio: 1000}
 """
 
 
-@pytest.fixture
-def recipe(tmp_path):
-    path = tmp_path / "tiny.yaml"
-    path.write_text(RECIPE)
-    return path
-
-
 def rows_of(path):
     with path.open() as file:
         return list(csv.DictReader(file))

@@ -17,13 +17,6 @@ eval: {}
 
 
 @pytest.fixture
-def recipe(tmp_path):
-    path = tmp_path / "tiny.yaml"
-    path.write_text(RECIPE)
-    return path
-
-
-@pytest.fixture
 def torch_threads():
     """The number of torch's threads, which comes back."""
     before = torch.get_num_threads()
