@@ -35,6 +35,7 @@ class Entry(_Strict):
         file: that file's name.
         bytes: its size.
         sparsity: of the weights in it.
+        kept_percent: of all elements in it those that are not zero; None if it was written before that was kept.
         seconds: how long the stage took.
         errors: by data set.
     """
@@ -44,6 +45,7 @@ class Entry(_Strict):
     file: str
     bytes: int = Field(ge=0)
     sparsity: float
+    kept_percent: float | None = None
     seconds: float
     errors: dict[str, Errors]
 

@@ -310,6 +310,7 @@ class Run:
             file=name,
             bytes=(self._folder / name).stat().st_size,
             sparsity=round(float(sparsity_of(made.tensors, weights)), 6),
+            kept_percent=made.kept_percent(),
             seconds=round(seconds, 3),
             errors={},
         )
@@ -325,7 +326,7 @@ class Run:
                 entry.errors[judge.examples] = Errors(**{name: round(getattr(measured, name), 6) for name in errors})
                 self._write_state()
             errors = entry.errors[judge.examples].model_dump()
-        kept = made.kept_percent()
+        kept = made.kept_percent() if entry.kept_percent is None else entry.kept_percent
         return StageResult(stage, entry.file, entry.bytes, entry.sparsity, kept, seconds=entry.seconds, **errors)
 
     def _is_done(self, stage: str, name: str, settings: Settings, *, maker: int | None = None) -> bool:

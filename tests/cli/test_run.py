@@ -357,6 +357,16 @@ def test_a_section_may_read_the_file_of_a_stage_before_it(quick, dcomp):
         assert code == 0, err
 
 
+def test_a_ledger_of_before_kept_percentages_gives_the_same_summary(quick, dcomp):
+    assert dcomp("run", quick, "--out", "out")[0] == 0
+    path, summary = Path("out", "stages.json"), Path("out", "summary.json").read_text()
+    ledger = json.loads(path.read_text())
+    assert all(entry.pop("kept_percent") > 0 for entry in ledger.values())
+    path.write_text(json.dumps(ledger))
+    assert dcomp("run", quick, "--out", "out")[0] == 0
+    assert Path("out", "summary.json").read_text() == summary
+
+
 def test_a_damaged_ledger_is_one_error_and_force_begins_again(quick, dcomp):
     assert dcomp("run", quick, "--out", "out")[0] == 0
     path = Path("out", "stages.json")
