@@ -75,15 +75,15 @@ def left_on_screen(received):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    received, code = on_a_terminal(*TRAIN, "--batch-size", "16", folder=tmp_path_factory.mktemp("terminal"))
+    received, code = on_a_terminal(*TRAIN, "--batch-size", "4", folder=tmp_path_factory.mktemp("terminal"))
     assert code == 0, received
     return received
 
 
 def test_the_bar_names_stage_epoch_batch_loss_and_error_within_80_columns(trained):
-    bars = re.findall(r"train epoch ([12])/2 .* batch (\d+)/83  loss \d+\.\d{3}  error \d+\.\d %", shown(trained))
+    bars = re.findall(r"train epoch ([12])/2 .* batch (\d+)/331  loss \d+\.\d{3}  error \d+\.\d %", shown(trained))
     assert {epoch for epoch, _ in bars} == {"1", "2"}
-    assert all(0 < int(batch) <= 83 for _, batch in bars)
+    assert all(0 < int(batch) <= 331 for _, batch in bars)
     assert max(len(line) for line in shown(trained).split("\n")) <= COLUMNS
 
 
@@ -94,7 +94,7 @@ def test_the_first_seconds_say_what_is_being_done(trained):
 
 
 def test_a_terminal_keeps_every_line_that_a_pipe_shows_and_no_bar(trained, tmp_path):
-    command = [sys.executable, "-m", "dcomp", *TRAIN, "--batch-size", "16"]
+    command = [sys.executable, "-m", "dcomp", *TRAIN, "--batch-size", "4"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=ENVIRONMENT)
     assert done.stderr.count("\n") >= 3
     assert left_on_screen(trained) == done.stderr.splitlines()
