@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from dcomp.checkpoint import Checkpoint
+from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.container import writer
 from dcomp.container.reader import DEFAULT_MAX_MEMORY, Container
 from dcomp.errors import CheckpointError, ContainerError, OutputError
-from dcomp.files import replacing
+from dcomp.system.files import replacing
 
 
 class OpenContainer:

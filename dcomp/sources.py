@@ -5,12 +5,12 @@ import io
 from collections.abc import Callable
 from pathlib import Path
 
-from dcomp import checkpoint, shards
-from dcomp.checkpoint import Checkpoint
+from dcomp.checkpoints import checkpoint, shards
+from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.container import layout, writer
 from dcomp.container.reader import DEFAULT_MAX_MEMORY, Container
 from dcomp.errors import CheckpointError, ContainerError, reading
-from dcomp.files import INDEX_SUFFIX, check_regular, index_in
+from dcomp.system.files import INDEX_SUFFIX, check_regular, index_in
 
 TORCH_MAGICS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 """Starts of torch's zip files and of bare pickles."""

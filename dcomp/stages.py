@@ -9,19 +9,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from dcomp import checkpoint as safetensors_file
-from dcomp import layers, prefixes, provenance, shards, sources
-from dcomp.checkpoint import Checkpoint
+from dcomp import sources
+from dcomp.checkpoints import checkpoint as safetensors_file
+from dcomp.checkpoints import layers, prefixes, shards
+from dcomp.checkpoints.checkpoint import Checkpoint
+from dcomp.checkpoints.tensors import specs_of, subset
 from dcomp.coding.level import DEFAULT, LEVELS
-from dcomp.compression import choice, retraining, sharing
+from dcomp.compression import choice, provenance, retraining, sharing
 from dcomp.compression.pruning import Pruning
 from dcomp.compression.rewinding import rewound
 from dcomp.container import writer
 from dcomp.container.reader import Container
 from dcomp.errors import GateError, UsageError
-from dcomp.observer import Continued, EpochRecord, Observer, Silent
+from dcomp.progress.observer import Continued, EpochRecord, Observer, Silent
+from dcomp.progress.resumption import StateFile
 from dcomp.reporting.sizes import SizeReport, measure
-from dcomp.resumption import StateFile
 from dcomp.settings import (
     DataSettings,
     EncodeSettings,
@@ -33,10 +35,9 @@ from dcomp.settings import (
     SensitivitySettings,
     TrainSettings,
 )
-from dcomp.tensors import specs_of, subset
 
 if TYPE_CHECKING:
-    from dcomp.curves import Sensitivity
+    from dcomp.compression.error_curves import Sensitivity
     from dcomp.learning.evaluation import Evaluation
     from dcomp.learning.session import Session
 

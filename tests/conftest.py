@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dcomp import checkpoint as safetensors_file
-from dcomp.checkpoint import Checkpoint
+from dcomp.checkpoints import checkpoint as safetensors_file
+from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.cli import run
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from dcomp import stages
 from dcomp.container.reader import Container
+from dcomp.container.verification import identical
 from dcomp.learning import architectures
 from dcomp.settings import EvalSettings, PruneSettings, QuantizeSettings, SensitivitySettings, TrainSettings
-from dcomp.verification import identical
 
 NETWORKS = '''
 import torch

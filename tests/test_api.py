@@ -7,7 +7,7 @@ from torch.nn.utils import prune
 
 import dcomp
 import dcomp.torch
-from dcomp.checkpoint import Checkpoint
+from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.coding import encoder, tensor
 from dcomp.coding.level import LEVELS
 from dcomp.container.reader import Container

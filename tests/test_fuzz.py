@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dcomp import sources
-from dcomp.checkpoint import Checkpoint
+from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.container.reader import Container
 
 _spec = importlib.util.spec_from_file_location("fuzz", Path(__file__).parent / "fuzz.py")

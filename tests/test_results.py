@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from dcomp import recipe, stages
+from dcomp import stages
 from dcomp.container.reader import Container
-from dcomp.front import FIGURES, Outcome, ranked
-from dcomp.settings import EvalSettings
+from dcomp.reporting.front import FIGURES, Outcome, ranked
+from dcomp.settings import EvalSettings, recipe
 
 CONFIGS = Path(__file__).parents[1] / "sample_configs"
 RESULTS = sorted((CONFIGS / "results").glob("*.dcz"))

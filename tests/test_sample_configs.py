@@ -7,10 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from dcomp import recipe
 from dcomp.learning import vision
-from dcomp.pipeline import Run
 from dcomp.reporting.paper import PAPER
+from dcomp.runs.run import Run
+from dcomp.settings import recipe
 
 RECIPES = sorted((Path(__file__).parents[1] / "sample_configs").glob("*.yaml"))
 SHRUNK = {"alexnet": 67, "vgg16": 32}

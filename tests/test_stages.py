@@ -6,10 +6,10 @@ import pytest
 
 import dcomp
 from dcomp import stages
-from dcomp.checkpoint import Checkpoint
+from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.container.reader import Container
 from dcomp.errors import CheckpointError, GateError, UsageError
-from dcomp.observer import Silent
+from dcomp.progress.observer import Silent
 from dcomp.settings import EvalSettings, PruneSettings, QuantizeSettings, ReportSettings, TrainSettings
 
 WEIGHTS = ["fc1.weight", "fc2.weight", "fc3.weight"]

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dcomp.cli import stopping, streams
 from dcomp.cli.stopping import INTERRUPTION
 from dcomp.errors import INTERRUPTED, DataError, DcompError, OutputError, StoppedError
-from dcomp.processes import COUNT, FIRST, NUMBER
-from dcomp.processors import wait_passively
 from dcomp.reporting.text import shown
+from dcomp.system.processes import COUNT, FIRST, NUMBER
+from dcomp.system.processors import wait_passively
 
 WHOLE_RUNS = ("run", "sweep", "demo")
 FLAGS = re.compile("-[a-z]+")

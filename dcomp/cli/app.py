@@ -15,8 +15,8 @@ from dcomp.cli import codec, inspection, learning, measure, runs, sensitivity, s
 from dcomp.cli.inputs import with_paths
 from dcomp.cli.options import option_names
 from dcomp.errors import UsageError
-from dcomp.processes import COUNT, PROBLEMS
 from dcomp.settings.values import expanded
+from dcomp.system.processes import COUNT, PROBLEMS
 
 TOGETHER = ("train", "prune", "quantize", "eval")
 """The commands that several processes may run as one."""

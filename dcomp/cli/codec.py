@@ -30,7 +30,7 @@ def encode(
     Example: [bold]dcomp encode lenet5.quantized.safetensors[/bold]
     """
     from dcomp import sources, stages
-    from dcomp.files import Counted
+    from dcomp.system.files import Counted
 
     if dry_run and output is not None:
         raise UsageError("--dry-run writes nothing: leave -o out")
@@ -85,7 +85,8 @@ def decode(
 
     Example: [bold]dcomp decode lenet5.dcz -o lenet5.safetensors[/bold]
     """
-    from dcomp import shards, sources, stages
+    from dcomp import sources, stages
+    from dcomp.checkpoints import shards
 
     watcher = observer(quiet)
     with opened(input) as path:

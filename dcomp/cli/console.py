@@ -20,9 +20,9 @@ from rich.progress import (
 )
 from rich.table import Column
 
-from dcomp.observer import EpochRecord, Kept, Silent
-from dcomp.processes import FIRST
+from dcomp.progress.observer import EpochRecord, Kept, Silent
 from dcomp.reporting.text import shown
+from dcomp.system.processes import FIRST
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,11 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
 
-from dcomp import locks
 from dcomp.cli.console import say
 from dcomp.cli.inputs import PIPE, check_not_input, check_readable, is_pipe
 from dcomp.errors import CheckpointError, DcompError, OutputError, UsageError
-from dcomp.files import (
+from dcomp.progress.observer import Observer, Silent
+from dcomp.progress.resumption import StateFile
+from dcomp.system import locks
+from dcomp.system.files import (
     INDEX_SUFFIX,
     check_folder,
     check_regular,
@@ -24,12 +26,10 @@ from dcomp.files import (
     replacing_files,
     temporary_folder_named,
 )
-from dcomp.observer import Observer, Silent
-from dcomp.processes import FIRST
-from dcomp.resumption import StateFile
+from dcomp.system.processes import FIRST
 
 if TYPE_CHECKING:
-    from dcomp.checkpoint import Checkpoint
+    from dcomp.checkpoints.checkpoint import Checkpoint
 
 STAGE_SUFFIXES = (".pruned", ".quantized", ".decoded")
 CONTAINER_SUFFIX = ".dcz"
@@ -245,7 +245,8 @@ class FolderDestination(Destination):
 
     def save(self, checkpoint: "Checkpoint", watcher: Observer = SILENT) -> None:
         """Write a checkpoint as shards, whole or not at all; the folder is then the last line on standard output."""
-        from dcomp import shards, stages
+        from dcomp import stages
+        from dcomp.checkpoints import shards
 
         if not FIRST:
             return
@@ -282,7 +283,7 @@ def destination_of_checkpoint(
 
 def _shard_names(source: Path | None) -> list[str]:
     """The names of the files of a sharded input; none if it is another one."""
-    from dcomp import shards
+    from dcomp.checkpoints import shards
 
     if source is None or not (source.is_dir() or source.name.endswith(INDEX_SUFFIX)):
         return []

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dcomp.errors import CheckpointError, OutputError, UsageError, reading
-from dcomp.files import INDEX_SUFFIX, index_in
+from dcomp.system.files import INDEX_SUFFIX, index_in
 
 PIPE = Path("-")
 
@@ -101,7 +101,7 @@ def _files_of(source: Path) -> list[Path]:
         source = index_in(source)
     if not source.name.endswith(INDEX_SUFFIX) or not source.is_file():
         return [source]
-    from dcomp import shards
+    from dcomp.checkpoints import shards
 
     return shards.files_of(source)
 

@@ -52,7 +52,8 @@ def verify(
 
     Example: [bold]dcomp verify lenet5.dcz --against lenet5.quantized.safetensors[/bold]
     """
-    from dcomp import sources, verification
+    from dcomp import sources
+    from dcomp.container import verification
 
     limit = bytes_of(max_memory)
     with ExitStack() as stack:
@@ -84,9 +85,9 @@ def bench(
 
     Example: [bold]dcomp bench lenet5.quantized.safetensors[/bold]
     """
-    from dcomp import benchmark, sources
+    from dcomp import sources
     from dcomp.errors import UsageError
-    from dcomp.reporting import render, tables
+    from dcomp.reporting import benchmark, render, tables
 
     try:
         chosen = [int(level) for level in levels.split(",") if level]

@@ -25,15 +25,15 @@ from dcomp.cli.options import (
     options_of,
 )
 from dcomp.errors import UsageError
-from dcomp.files import check_replaceable
-from dcomp.journal import Journal
-from dcomp.observer import Observer, Together
-from dcomp.processes import FIRST
-from dcomp.resumption import SAVE_EVERY, StateFile
+from dcomp.progress.csv_log import Journal
+from dcomp.progress.observer import Observer, Together
+from dcomp.progress.resumption import SAVE_EVERY, StateFile
 from dcomp.settings import NETWORKS, LearningSettings, PruneSettings, QuantizeSettings, TrainSettings
+from dcomp.system.files import check_replaceable
+from dcomp.system.processes import FIRST
 
 if TYPE_CHECKING:
-    from dcomp.checkpoint import Checkpoint
+    from dcomp.checkpoints.checkpoint import Checkpoint
 
 
 @options_of(TrainSettings, leave_out=("architecture",))
@@ -161,7 +161,7 @@ def _watchers(
         check_replaceable(log, force=force)
         watchers.append(Journal(log))
     if tensorboard is not None:
-        from dcomp.learning.curves import Curves
+        from dcomp.learning.tensorboard import Curves
 
         watchers.append(Curves(tensorboard))
     return Together(*watchers), record

@@ -7,13 +7,13 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from dcomp.cli.console import say
-from dcomp.journal import COLUMNS
-from dcomp.observer import EpochRecord, Kept, Silent
+from dcomp.progress.csv_log import COLUMNS
+from dcomp.progress.observer import EpochRecord, Kept, Silent
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from dcomp.checkpoint import Checkpoint
+    from dcomp.checkpoints.checkpoint import Checkpoint
     from dcomp.cli.files import Destination
 
 
@@ -70,7 +70,7 @@ def of_checkpoint(checkpoint: "Checkpoint", *, count_values: bool = False) -> di
         are counted `values`, how many differ without zero, and `bits`, what an index into them takes; both are null
         where no two elements that are not zero have the same value.
     """
-    from dcomp import layers
+    from dcomp.checkpoints import layers
     from dcomp.pruning.budget import sparsity_of
 
     weights = layers.select(checkpoint.tensors, layers.WEIGHTS)
@@ -81,7 +81,7 @@ def of_checkpoint(checkpoint: "Checkpoint", *, count_values: bool = False) -> di
 def _tensor(name: str, array: "np.ndarray", *, count_values: bool) -> dict[str, Any]:
     import numpy as np
 
-    from dcomp.dtypes import NAME_OF, count_not_zero
+    from dcomp.checkpoints.dtypes import NAME_OF, count_not_zero
 
     kept = count_not_zero(array)
     sparsity = 1 - kept / array.size if array.size else 0.0

@@ -10,11 +10,11 @@ import typer
 from dcomp.cli.console import observer, say
 from dcomp.cli.options import Json, Quiet, SaveEvery, Threads
 from dcomp.errors import StoppedError, UsageError
-from dcomp.files import part
-from dcomp.resumption import SAVE_EVERY
+from dcomp.progress.resumption import SAVE_EVERY
+from dcomp.system.files import part
 
 if TYPE_CHECKING:
-    from dcomp.pipeline import Summary
+    from dcomp.runs.run import Summary
 
 
 def run(
@@ -38,8 +38,8 @@ def run(
 
     Example: [bold]dcomp run sample_configs/lenet5-mnist.yaml --set prune.sparsity=0.95[/bold]
     """
-    from dcomp.pipeline import Run
-    from dcomp.recipe import load
+    from dcomp.runs.run import Run
+    from dcomp.settings.recipe import load
 
     overrides = [*(overrides or []), *([f"data_dir={json.dumps(str(data_dir))}"] if data_dir else [])]
     overrides += [f"threads={threads}"] if threads else []
@@ -65,7 +65,7 @@ def demo(
 
     Example: [bold]dcomp demo[/bold]
     """
-    from dcomp import demonstration
+    from dcomp.runs import demo as demonstration
 
     with part(Path(tempfile.gettempdir()), is_folder=True) as temporary:
         try:

@@ -10,13 +10,13 @@ from dcomp.cli.console import observer, say
 from dcomp.cli.files import opened, write_beside
 from dcomp.cli.inputs import PIPE
 from dcomp.cli.options import Architecture, Force, Input, Json, Quiet, options_of
-from dcomp.curves import Setting
+from dcomp.compression.error_curves import Setting
 from dcomp.errors import GateError, UsageError
-from dcomp.files import check_replaceable
 from dcomp.settings import SensitivitySettings
+from dcomp.system.files import check_replaceable
 
 if TYPE_CHECKING:
-    from dcomp.curves import PlanResult, Sensitivity
+    from dcomp.compression.error_curves import PlanResult, Sensitivity
 
 
 @options_of(SensitivitySettings)
@@ -42,7 +42,8 @@ def sensitivity(
 
     Example: [bold]dcomp sensitivity lenet5.safetensors --data mnist --max-drop 0.5 --plan plan.yaml[/bold]
     """
-    from dcomp import provenance, sources, stages
+    from dcomp import sources, stages
+    from dcomp.compression import provenance
     from dcomp.reporting import plots, render
 
     if as_json and as_csv:

@@ -10,7 +10,7 @@ from dcomp.cli.console import observer, say
 from dcomp.cli.files import say_path, write_beside
 from dcomp.cli.options import Json, Quiet
 from dcomp.errors import DcompError
-from dcomp.files import check_regular, check_replaceable, replacing
+from dcomp.system.files import check_regular, check_replaceable, replacing
 
 FRONT = "front.csv"
 
@@ -43,10 +43,10 @@ def sweep(
 
     Example: [bold]dcomp sweep sample_configs/lenet5-mnist.yaml --set prune.sparsity=0.9,0.95,0.97 --set seed=0,1[/bold]
     """
-    from dcomp.front import ranked
-    from dcomp.grid import points as points_of
     from dcomp.reporting import plots, render, tables
-    from dcomp.sweep import Sweep
+    from dcomp.reporting.front import ranked
+    from dcomp.runs.grid import points as points_of
+    from dcomp.runs.sweep import Sweep
 
     check_regular(recipe)
     fixed = [f"data_dir={json.dumps(str(data_dir))}"] if data_dir else []

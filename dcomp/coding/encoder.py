@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dcomp import dtypes
+from dcomp.checkpoints import dtypes
 from dcomp.coding import huffman, positions, sparse_index, values
 from dcomp.coding.level import DEFAULT, Level
 from dcomp.coding.limits import MAX_CODEBOOK_SIZE

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dcomp import dtypes
+from dcomp.checkpoints import dtypes
 from dcomp.coding import lockstep, sparse_index, tensor
 from dcomp.coding.plain import Raw, Symbols, Zstd
 from dcomp.coding.planes import Plane, Planes, has_exponent

@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from dcomp.checkpoint import Checkpoint
+from dcomp.checkpoints.checkpoint import Checkpoint
+from dcomp.checkpoints.layers import Aliases
 from dcomp.coding import positions, sparse_index
 from dcomp.coding.level import DEFAULT
 from dcomp.coding.tensor import matrix_of
 from dcomp.container import writer
 from dcomp.errors import UsageError
-from dcomp.layers import Aliases
 from dcomp.pruning.budget import Score, Weights
 
 ROUNDS = 4

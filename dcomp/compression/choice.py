@@ -5,12 +5,12 @@ from typing import TypeVar
 
 import numpy as np
 
-from dcomp import layers, tensors
+from dcomp.checkpoints import layers, tensors
+from dcomp.checkpoints.layers import Aliases
+from dcomp.checkpoints.tensors import Spec
 from dcomp.container import writer
 from dcomp.errors import CheckpointError, UsageError
-from dcomp.layers import Aliases
 from dcomp.settings import PruneSettings, QuantizeSettings
-from dcomp.tensors import Spec
 
 Network = Mapping[str, str | None]
 """What a network says of each name in its state: the first name of the parameter that it is, or None for a buffer."""

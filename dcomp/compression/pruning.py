@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from dcomp import layers
+from dcomp.checkpoints import layers
 from dcomp.compression.byte_budget import ByteBudget
 from dcomp.compression.choice import Choice, Network, check_finite
 from dcomp.errors import UsageError

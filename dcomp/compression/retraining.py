@@ -5,11 +5,11 @@ from collections.abc import Collection
 from functools import partial
 from typing import TYPE_CHECKING
 
-from dcomp import layers
-from dcomp.checkpoint import Checkpoint
+from dcomp.checkpoints import layers
+from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.compression.pruning import Pruning
-from dcomp.observer import EpochRecord, Observer
-from dcomp.resumption import StateFile
+from dcomp.progress.observer import EpochRecord, Observer
+from dcomp.progress.resumption import StateFile
 
 if TYPE_CHECKING:
     from dcomp.learning.session import Session

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from dcomp import layers
-from dcomp.checkpoint import Checkpoint
+from dcomp.checkpoints import layers
+from dcomp.checkpoints.checkpoint import Checkpoint
+from dcomp.checkpoints.tensors import specs_of
 from dcomp.errors import CheckpointError
-from dcomp.tensors import specs_of
 
 
 def rewound(checkpoint: Checkpoint, earlier: Checkpoint, pruned: list[str]) -> dict[str, np.ndarray]:

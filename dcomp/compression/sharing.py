@@ -5,12 +5,12 @@ from collections.abc import Iterable, Mapping
 import ml_dtypes
 import numpy as np
 
-from dcomp import layers
+from dcomp.checkpoints import layers
+from dcomp.checkpoints.layers import Aliases
 from dcomp.coding.values import SMALLEST_IN_PLANES
 from dcomp.compression.choice import Choice, Network, check_finite
 from dcomp.errors import UsageError
-from dcomp.layers import Aliases
-from dcomp.observer import Observer
+from dcomp.progress.observer import Observer
 from dcomp.quantization import entropy
 from dcomp.settings import QuantizeSettings
 from dcomp.settings.values import CodebookValues

@@ -7,11 +7,11 @@ from zlib import crc32
 
 import zstandard
 
-from dcomp import dtypes
+from dcomp.checkpoints import dtypes
+from dcomp.checkpoints.tensors import Spec
 from dcomp.coding.limits import MAX_DIRECTORY_BYTES, MAX_ELEMENTS, MAX_METADATA, MAX_RANK, MAX_TENSORS
 from dcomp.coding.wire import MAX_VARINT, MAX_VARINT_BYTES, Cursor, string, varint
 from dcomp.errors import CheckpointError, ChecksumError, ContainerError, LimitError
-from dcomp.tensors import Spec
 
 MAGIC = b"\x89DCZ"
 VERSION = 2

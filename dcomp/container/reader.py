@@ -8,16 +8,16 @@ from zlib import crc32
 
 import numpy as np
 
-from dcomp.checkpoint import Checkpoint
+from dcomp.checkpoints.checkpoint import Checkpoint
+from dcomp.checkpoints.dtypes import bit_patterns
+from dcomp.checkpoints.tensors import Tensors
 from dcomp.coding import tensor
 from dcomp.coding.plain import Raw
 from dcomp.coding.tensor import EncodedTensor
 from dcomp.container import layout
 from dcomp.container.layout import Entry
-from dcomp.dtypes import bit_patterns
 from dcomp.errors import ChecksumError, ContainerError, LimitError
-from dcomp.file_bytes import FileBytes
-from dcomp.tensors import Tensors
+from dcomp.system.file_bytes import FileBytes
 
 DEFAULT_MAX_MEMORY = 8 << 30
 

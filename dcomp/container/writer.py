@@ -7,8 +7,9 @@ from zlib import crc32
 
 import numpy as np
 
-from dcomp import dtypes, parallel, tensors
-from dcomp.checkpoint import Checkpoint
+from dcomp.checkpoints import dtypes, tensors
+from dcomp.checkpoints.checkpoint import Checkpoint
+from dcomp.checkpoints.tensors import Spec
 from dcomp.coding import encoder
 from dcomp.coding.level import DEFAULT, Level
 from dcomp.coding.limits import MAX_METADATA, MAX_TENSORS
@@ -16,8 +17,8 @@ from dcomp.coding.plain import Buffer
 from dcomp.container import layout
 from dcomp.container.layout import Entry
 from dcomp.errors import CheckpointError
-from dcomp.files import Scratch
-from dcomp.tensors import Spec
+from dcomp.system import parallel
+from dcomp.system.files import Scratch
 
 KEPT_IN_MEMORY = 1 << 24
 """Bytes of records that wait in memory for the directory, which stands before them; more wait in a temporary file."""

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from dcomp import dtypes
-from dcomp.learning.tensors import numpy_dtype, to_numpy
+from dcomp.checkpoints import dtypes
+from dcomp.checkpoints.tensors import Spec, Tensors
+from dcomp.learning.conversion import numpy_dtype, to_numpy
 from dcomp.quantization import MAX_BITS
-from dcomp.tensors import Spec, Tensors
 
 FEW = 256
 """Values that so many weights hardly ever have by chance."""

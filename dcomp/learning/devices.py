@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dcomp import processors
 from dcomp.errors import UsageError, first_line
-from dcomp.observer import Observer
+from dcomp.progress.observer import Observer
 from dcomp.settings import Precision
+from dcomp.system import processors
 
 DEVICES = ("cpu", "cuda", "mps", "xpu")
 

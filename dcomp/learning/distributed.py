@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from dcomp.errors import DcompError
-from dcomp.processes import COUNT, FIRST, NUMBER
+from dcomp.system.processes import COUNT, FIRST, NUMBER
 
 PATIENCE = timedelta(hours=12)
 """How long processes wait for each other, as for the first to decode a data set; torchrun sees those that die."""

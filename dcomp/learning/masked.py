@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import torch
 
+from dcomp.checkpoints.prefixes import merged_names, pairs
 from dcomp.errors import CheckpointError, first_line
-from dcomp.prefixes import merged_names, pairs
 
 
 def product(original: torch.Tensor, mask: torch.Tensor, name: str) -> torch.Tensor:

@@ -8,18 +8,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from dcomp.checkpoint import Checkpoint
-from dcomp.curves import DECIMALS, Curve, Point, Sensitivity, Setting, tightened
+from dcomp.checkpoints.checkpoint import Checkpoint
+from dcomp.compression.error_curves import DECIMALS, Curve, Point, Sensitivity, Setting, tightened
 from dcomp.errors import CheckpointError, UsageError
+from dcomp.learning.conversion import to_torch
 from dcomp.learning.datasets import Dataset, Split
 from dcomp.learning.evaluation import Evaluation, evaluate
 from dcomp.learning.session import network_for
-from dcomp.learning.tensors import to_torch
-from dcomp.observer import Observer
-from dcomp.plan import Plan
+from dcomp.progress.observer import Observer
 from dcomp.pruning import criteria
 from dcomp.quantization import kmeans
 from dcomp.settings import SensitivitySettings
+from dcomp.settings.plan import Plan
 
 Weights = Mapping[str, np.ndarray]
 

@@ -9,21 +9,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dcomp.checkpoint import ARCHITECTURE_KEY, Checkpoint
+from dcomp.checkpoints.checkpoint import ARCHITECTURE_KEY, Checkpoint
 from dcomp.errors import ArchitectureError, CheckpointError, first_line
 from dcomp.learning import architectures, constraints, datasets, distributed, fisher, paths, reassignment
 from dcomp.learning.architectures import arguments
 from dcomp.learning.architectures.arguments import Arguments
+from dcomp.learning.conversion import to_numpy
 from dcomp.learning.datasets import Dataset, Form, Split
 from dcomp.learning.devices import choose_device, choose_threads
 from dcomp.learning.dropout import DropoutRule
 from dcomp.learning.evaluation import Evaluation, evaluate
 from dcomp.learning.losses import Loss
 from dcomp.learning.state import Keeper, Origin
-from dcomp.learning.tensors import to_numpy
 from dcomp.learning.training import Event, fit
-from dcomp.observer import EpochRecord, Observer
-from dcomp.resumption import StateFile
+from dcomp.progress.observer import EpochRecord, Observer
+from dcomp.progress.resumption import StateFile
 from dcomp.settings import DataSettings, EvalSettings, LearningSettings, QuantizeSettings
 
 

@@ -18,15 +18,15 @@ import torch
 from torch import Tensor
 
 from dcomp import __version__
-from dcomp import checkpoint as safetensors_file
-from dcomp.checkpoint import Checkpoint
-from dcomp.dtypes import bit_patterns
+from dcomp.checkpoints import checkpoint as safetensors_file
+from dcomp.checkpoints.checkpoint import Checkpoint
+from dcomp.checkpoints.dtypes import bit_patterns
+from dcomp.checkpoints.tensors import Spec, Tensors, stream
 from dcomp.errors import CheckpointError, StoppedError, UsageError
-from dcomp.files import replacing
-from dcomp.learning.tensors import numpy_dtype, to_numpy, to_torch
-from dcomp.resumption import StateFile
+from dcomp.learning.conversion import numpy_dtype, to_numpy, to_torch
+from dcomp.progress.resumption import StateFile
 from dcomp.settings import LearningSettings
-from dcomp.tensors import Spec, Tensors, stream
+from dcomp.system.files import replacing
 
 STATE_KEY = "dcomp.state"
 CHECKSUM_KEY = "dcomp.checksum"

@@ -8,15 +8,15 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 
-from dcomp.checkpoint import METADATA_KEY, Checkpoint
+from dcomp.checkpoints.checkpoint import METADATA_KEY, Checkpoint
+from dcomp.checkpoints.prefixes import merged_names, pairs
+from dcomp.checkpoints.tensors import Spec, Tensors, is_text
 from dcomp.container.layout import shape_problem
 from dcomp.container.reader import DEFAULT_MAX_MEMORY
 from dcomp.errors import CheckpointError, first_line
 from dcomp.learning import masked
-from dcomp.learning.tensors import numpy_dtype, to_numpy, to_torch
+from dcomp.learning.conversion import numpy_dtype, to_numpy, to_torch
 from dcomp.learning.torch_records import Filled, Records, Storages
-from dcomp.prefixes import merged_names, pairs
-from dcomp.tensors import Spec, Tensors, is_text
 
 NESTS = ("state_dict", "model", "model_state")
 """Keys under which training loops keep a network's state, beside states of other things."""

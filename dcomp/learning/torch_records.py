@@ -14,10 +14,10 @@ from zlib import crc32
 import numpy as np
 import torch
 
-from dcomp import dtypes
+from dcomp.checkpoints import dtypes
 from dcomp.errors import CheckpointError
-from dcomp.file_bytes import FileBytes
-from dcomp.learning.tensors import NAME_OF, to_numpy
+from dcomp.learning.conversion import NAME_OF, to_numpy
+from dcomp.system.file_bytes import FileBytes
 
 LOCAL_HEADER = 30
 """Bytes of a zip record's header before its name and its extra field, whose sizes are the last two fields."""

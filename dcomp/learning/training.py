@@ -23,10 +23,10 @@ from dcomp.learning.evaluation import Evaluation, evaluate
 from dcomp.learning.losses import Loss
 from dcomp.learning.optimization import LearningRate, make_optimizer
 from dcomp.learning.state import Keeper
-from dcomp.observer import EpochRecord, Kept, Observer
-from dcomp.processes import COUNT, FIRST, NUMBER
-from dcomp.resumption import Stop
+from dcomp.progress.observer import EpochRecord, Kept, Observer
+from dcomp.progress.resumption import Stop
 from dcomp.settings import LearningSettings
+from dcomp.system.processes import COUNT, FIRST, NUMBER
 
 LOSS = "loss"  # the name of an epoch's loss so far, in a state
 NOTIFY_EVERY = 20  # steps; asking a device for its loss at each step would make it wait

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from dcomp import dtypes, tensors
-from dcomp.checkpoint import Checkpoint
+from dcomp.checkpoints import dtypes, tensors
+from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.coding import tensor
 from dcomp.container import layout
 from dcomp.container.reader import Container

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dcomp.curves import Sensitivity, Setting
+from dcomp.compression.error_curves import Sensitivity, Setting
 from dcomp.errors import DcompError, UsageError
-from dcomp.front import Ranked
+from dcomp.reporting.front import Ranked
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from dcomp.benchmark import Row as BenchRow
-from dcomp.curves import Point, Sensitivity, Setting
-from dcomp.front import FIGURES, Ranked
+from dcomp.compression.error_curves import Point, Sensitivity, Setting
+from dcomp.reporting.benchmark import Row as BenchRow
+from dcomp.reporting.front import FIGURES, Ranked
 from dcomp.reporting.outline import Listing, Outline
 from dcomp.reporting.tables import Column, Table
 from dcomp.reporting.text import shown

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 
-from dcomp.checkpoint import ARCHITECTURE_KEY
+from dcomp.checkpoints.checkpoint import ARCHITECTURE_KEY
 from dcomp.coding import nonzero
 from dcomp.coding.nonzero import NonZero
 from dcomp.coding.tensor import EncodedTensor

@@ -7,7 +7,7 @@ from pydantic import (
     model_validator,
 )
 
-from dcomp.layers import Kind, Rule
+from dcomp.checkpoints.layers import Kind, Rule
 from dcomp.pruning.schedule import Schedule, ScheduleName
 from dcomp.quantization import MAX_BITS, Init
 from dcomp.settings.learning import LearningSettings

@@ -13,10 +13,10 @@ from pydantic import (
     PlainSerializer,
 )
 
-from dcomp import plan as plan_file
+from dcomp.checkpoints.layers import Kind, Rule
 from dcomp.errors import UsageError
-from dcomp.layers import Kind, Rule
 from dcomp.quantization import MAX_BITS
+from dcomp.settings import plan as plan_file
 
 
 def _parses_as_rules(texts: tuple[str, ...]) -> tuple[str, ...]:

@@ -14,11 +14,11 @@ import numpy as np
 from checkpoints import alexnet
 
 import dcomp
-from dcomp import benchmark
-from dcomp.checkpoint import Checkpoint
+from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.coding import huffman, sparse_index
 from dcomp.container import writer
 from dcomp.container.reader import Container
+from dcomp.reporting import benchmark
 
 RUNS = 5
 

@@ -13,8 +13,9 @@ from typing import get_args
 
 import numpy as np
 
-from dcomp import checkpoint, stages
-from dcomp.checkpoint import Checkpoint
+from dcomp import stages
+from dcomp.checkpoints import checkpoint
+from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.quantization import Init
 from dcomp.settings import EvalSettings, QuantizeSettings
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from dcomp import checkpoint
-from dcomp.checkpoint import Checkpoint
+from dcomp.checkpoints import checkpoint
+from dcomp.checkpoints.checkpoint import Checkpoint
 
 
 def snapshot(folder):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dcomp import checkpoint
+from dcomp.checkpoints import checkpoint
 
 RECIPE = """
 name: tiny
@@ -34,7 +34,7 @@ def test_a_missed_bound_of_a_recipe_exits_3(dcomp, recipe, tmp_path, bound, mess
 
 
 def test_a_plan_that_no_layer_bears_exits_3(dcomp, dense_file, monkeypatch):
-    monkeypatch.setattr("dcomp.curves.Curve.choice", lambda *_: None)
+    monkeypatch.setattr("dcomp.compression.error_curves.Curve.choice", lambda *_: None)
     plan = ["--max-drop", "0", "--plan", dense_file.with_name("plan.yaml")]
     few = ["--data", "digits", "--limit", "50", "--prune", "0.5", "--bits", "2"]
     assert dcomp("sensitivity", dense_file, *few, *plan)[0] == 3

@@ -8,8 +8,9 @@ import pytest
 from safetensors.numpy import save_file
 
 import dcomp as library
-from dcomp import demonstration, recipe
 from dcomp.cli.app import command
+from dcomp.runs import demo as demonstration
+from dcomp.settings import recipe
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = sorted(command().commands)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dcomp import checkpoint
+from dcomp.checkpoints import checkpoint
 from dcomp.container.reader import Container
 
 DCOMP = f"{sys.executable} -m dcomp"

@@ -5,14 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dcomp import checkpoint as safetensors_file
-from dcomp import locks, sources
-from dcomp import recipe as recipe_file
+from dcomp import sources
+from dcomp.checkpoints import checkpoint as safetensors_file
 from dcomp.cli.console import Terminal
 from dcomp.container.reader import Container
-from dcomp.observer import Silent
-from dcomp.pipeline import Run
-from dcomp.recipe import load
+from dcomp.progress.observer import Silent
+from dcomp.runs.run import Run
+from dcomp.settings import recipe as recipe_file
+from dcomp.settings.recipe import load
+from dcomp.system import locks
 
 RECIPE = """
 name: tiny

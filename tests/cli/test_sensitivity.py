@@ -50,7 +50,7 @@ def test_the_same_input_gives_the_same_plan_and_image(dcomp, dense_file):
 
 def test_where_no_plan_fits_none_is_written(dcomp, dense_file, monkeypatch):
     plan = dense_file.with_name("plan.yaml")
-    monkeypatch.setattr("dcomp.curves.Curve.choice", lambda *_: None)
+    monkeypatch.setattr("dcomp.compression.error_curves.Curve.choice", lambda *_: None)
     code, _, err = dcomp("sensitivity", dense_file, *FEW, "--max-drop", "0", "--plan", plan)
     assert code == 3
     assert "no layer bears any of the amounts tried within --max-drop 0" in err

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from dcomp.grid import MAX_POINTS
+from dcomp.runs.grid import MAX_POINTS
 
 RECIPE = """
 name: tiny

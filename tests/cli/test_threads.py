@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from dcomp import recipe as recipe_file
 from dcomp.errors import UsageError
+from dcomp.settings import recipe as recipe_file
 
 RECIPE = """
 name: tiny
@@ -60,7 +60,7 @@ def test_a_sweep_divides_the_threads_asked_for_between_its_runs(dcomp, recipe, t
     def started(points, *arguments, **options):
         raise UsageError(f"threads {[point.recipe.threads for point in points]}")
 
-    monkeypatch.setattr("dcomp.sweep.Sweep", started)
+    monkeypatch.setattr("dcomp.runs.sweep.Sweep", started)
     arguments = ["--set", "seed=0,1", "-j", jobs, "--threads", "8", "--out", tmp_path / "out"]
     assert f"threads [{each}, {each}]" in dcomp("sweep", recipe, *arguments)[2]
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from dcomp import checkpoint
+from dcomp.checkpoints import checkpoint
 from dcomp.cli.app import command
 
 FLOATS = [

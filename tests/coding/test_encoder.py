@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dcomp import dtypes
+from dcomp.checkpoints import dtypes
 from dcomp.coding import encoder, positions, sparse_index, values
 from dcomp.coding.level import LEVELS
 from dcomp.coding.plain import Raw, Zstd

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dcomp import dtypes
+from dcomp.checkpoints import dtypes
 from dcomp.coding import encoder, lockstep, nonzero, sparse_index, tensor
 from dcomp.coding.level import LEVELS
 from dcomp.coding.nonzero import NonZero

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dcomp import dtypes
+from dcomp.checkpoints import dtypes
 from dcomp.coding import encoder, sparse_index, tensor
 from dcomp.coding.level import LEVELS
 from dcomp.coding.tensor import EncodedTensor

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from dcomp import dtypes
+from dcomp.checkpoints import dtypes
 from dcomp.coding import encoder, tensor
 from dcomp.coding.level import LEVELS
 from dcomp.coding.plain import Raw, Zstd

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dcomp import stages
-from dcomp.checkpoint import Checkpoint
+from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.compression.byte_budget import ByteBudget
 from dcomp.compression.pruning import Pruning
 from dcomp.errors import UsageError

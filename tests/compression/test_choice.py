@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from dcomp.checkpoint import Checkpoint
+from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.compression import choice, sharing
 from dcomp.compression.pruning import Pruning
 from dcomp.errors import CheckpointError, UsageError
-from dcomp.observer import Silent
+from dcomp.progress.observer import Silent
 from dcomp.settings import PruneSettings, QuantizeSettings
 
 NETWORK = {"words": "words", "fc": "fc", "out": "words", "mask": None}

@@ -3,7 +3,7 @@ import pytest
 
 from dcomp.compression import retraining
 from dcomp.compression.pruning import Pruning
-from dcomp.observer import Silent
+from dcomp.progress.observer import Silent
 from dcomp.settings import PruneSettings
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dcomp.checkpoint import Checkpoint
+from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.compression.rewinding import rewound
 from dcomp.errors import CheckpointError
 

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from dcomp.checkpoint import Checkpoint
+from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.compression import sharing
 from dcomp.errors import UsageError
-from dcomp.observer import Silent
+from dcomp.progress.observer import Silent
 from dcomp.settings import QuantizeSettings
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dcomp
-from dcomp.checkpoint import Checkpoint
+from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.container import writer
 from dcomp.container.reader import Container
 from dcomp.errors import CheckpointError, ContainerError, LimitError

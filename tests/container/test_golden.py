@@ -10,10 +10,10 @@ import pytest
 
 import dcomp
 import dcomp.container
-from dcomp import checkpoint
+from dcomp.checkpoints import checkpoint
 from dcomp.coding import encoder
 from dcomp.container.reader import Container
-from dcomp.verification import identical
+from dcomp.container.verification import identical
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 NAMES = ["format-example", "forms", "bits"]

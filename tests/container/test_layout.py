@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 import dcomp.container
-from dcomp import dtypes
+from dcomp.checkpoints import dtypes
 from dcomp.coding import limits
 from dcomp.container import layout
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 import dcomp
-from dcomp.checkpoint import Checkpoint
+from dcomp.checkpoints.checkpoint import Checkpoint
+from dcomp.checkpoints.tensors import Spec
 from dcomp.coding.level import LEVELS
 from dcomp.container import layout, writer
 from dcomp.container.layout import Entry
 from dcomp.container.reader import Container
 from dcomp.errors import ContainerError, LimitError
-from dcomp.tensors import Spec
 
 
 def opened(tensors, level="default"):

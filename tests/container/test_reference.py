@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dcomp
-from dcomp import dtypes
+from dcomp.checkpoints import dtypes
 from dcomp.coding import encoder
 from dcomp.coding.level import LEVELS
 from dcomp.coding.wire import string, varint

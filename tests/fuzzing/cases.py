@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from dcomp import dtypes, stages, tensors
-from dcomp.checkpoint import Checkpoint
+from dcomp import stages
+from dcomp.checkpoints import dtypes, tensors
+from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.container.reader import Container
+from dcomp.container.verification import verify
 from dcomp.errors import DcompError
 from dcomp.reporting import outline
-from dcomp.verification import verify
 
 MAX_MEMORY = 1 << 24
 

@@ -9,17 +9,18 @@ import numpy as np
 import zstandard
 
 import dcomp
-from dcomp import dtypes, stages
+from dcomp import stages
+from dcomp.checkpoints import dtypes
+from dcomp.checkpoints.tensors import Spec
 from dcomp.coding import encoder
 from dcomp.coding.level import LEVELS
 from dcomp.coding.wire import varint
 from dcomp.container import layout
 from dcomp.container.layout import Entry
 from dcomp.container.reader import Container
+from dcomp.container.verification import verify
 from dcomp.errors import DcompError
 from dcomp.reporting import outline
-from dcomp.tensors import Spec
-from dcomp.verification import verify
 from fuzzing.cases import MAX_MEMORY, Case, Kind, demand
 from fuzzing.mutations import damaged
 

@@ -10,7 +10,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from dcomp import dtypes
+from dcomp.checkpoints import dtypes
 from dcomp.errors import CheckpointError
 from dcomp.sources import load_checkpoint
 from fuzzing.cases import Arrays, Case, Kind, arrays_of, demand, through_all_commands

@@ -17,7 +17,7 @@ import torch
 from torch.nn.utils import prune
 
 from dcomp.errors import CheckpointError
-from dcomp.learning.tensors import NAME_OF
+from dcomp.learning.conversion import NAME_OF
 from dcomp.sources import load_checkpoint
 from fuzzing.cases import MAX_MEMORY, Arrays, Case, FindingError, Kind, arrays_of, demand, through_all_commands
 from fuzzing.mutations import EXTREMES, damaged

@@ -9,8 +9,8 @@ import ml_dtypes
 import numpy as np
 
 import dcomp
-from dcomp import checkpoint
-from dcomp.checkpoint import Checkpoint
+from dcomp.checkpoints import checkpoint
+from dcomp.checkpoints.checkpoint import Checkpoint
 
 
 def tensors_of() -> dict[str, dict[str, np.ndarray]]:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from dcomp.checkpoint import ARCHITECTURE_KEY, Checkpoint
+from dcomp.checkpoints.checkpoint import ARCHITECTURE_KEY, Checkpoint
 from dcomp.errors import ArchitectureError
 from dcomp.learning import architectures
 from dcomp.learning.architectures.arguments import ARGUMENTS_KEY, RESIZE_KEY, Arguments, metadata

@@ -2,10 +2,10 @@ import pytest
 import torch
 from torch import nn
 
-from dcomp import processors
 from dcomp.errors import UsageError
 from dcomp.learning import architectures, devices
-from dcomp.observer import Silent
+from dcomp.progress.observer import Silent
+from dcomp.system import processors
 
 
 def test_a_device_that_is_not_there_is_a_usage_error():

@@ -9,11 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
-from dcomp import checkpoint, cli, processors
+from dcomp import cli
+from dcomp.checkpoints import checkpoint
 from dcomp.cli import app
 from dcomp.errors import CheckpointError, DataError, UsageError
 from dcomp.learning import distributed
 from dcomp.learning.datasets.photos import Storage
+from dcomp.system import processors
 
 COMMANDS = """
 train lenet300 --data digits --epochs 2 --batch-size 61 --lr 0.05 -o trained

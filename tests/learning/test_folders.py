@@ -7,7 +7,7 @@ from dcomp import stages
 from dcomp.errors import DataError, UsageError
 from dcomp.learning import datasets
 from dcomp.learning.datasets import Form
-from dcomp.observer import Silent
+from dcomp.progress.observer import Silent
 from dcomp.settings import EvalSettings, TrainSettings
 
 

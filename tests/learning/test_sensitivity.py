@@ -4,13 +4,13 @@ import torch
 from torch import nn
 
 from dcomp import stages
-from dcomp.checkpoint import Checkpoint
+from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.errors import CheckpointError
 from dcomp.learning import datasets, sensitivity
 from dcomp.learning.architectures import tensors_of
 from dcomp.learning.datasets import Dataset, MemorySplit, Preprocessing
 from dcomp.learning.evaluation import evaluate
-from dcomp.observer import Silent
+from dcomp.progress.observer import Silent
 from dcomp.settings import PruneSettings, QuantizeSettings, SensitivitySettings
 
 NETWORK = """

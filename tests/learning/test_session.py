@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from dcomp import stages
-from dcomp.checkpoint import Checkpoint
+from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.learning.session import Session
-from dcomp.observer import Silent
+from dcomp.progress.observer import Silent
 from dcomp.settings import PruneSettings, QuantizeSettings, TrainSettings
 
 GIVEN = {"data": "digits", "epochs": 1, "batch_size": 512}

@@ -10,7 +10,7 @@ from dcomp.errors import DcompError
 from dcomp.learning import constraints, training
 from dcomp.learning.datasets import MemorySplit, Preprocessing
 from dcomp.learning.evaluation import evaluate
-from dcomp.observer import Silent
+from dcomp.progress.observer import Silent
 from dcomp.settings import TrainSettings
 
 PREPROCESSING = Preprocessing((0.5,), (0.3,))

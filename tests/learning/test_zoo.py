@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from dcomp.checkpoint import ARCHITECTURE_KEY, Checkpoint
+from dcomp.checkpoints.checkpoint import ARCHITECTURE_KEY, Checkpoint
 from dcomp.errors import ArchitectureError
 from dcomp.learning import architectures, vision
 from dcomp.learning.architectures import zoo

@@ -18,7 +18,8 @@ import zstandard
 from test_malformed import container, entry, header, string, varint
 
 import dcomp
-from dcomp import stages, verification
+from dcomp import stages
+from dcomp.container import verification
 from dcomp.container.reader import Container
 from dcomp.errors import DcompError
 from dcomp.reporting import outline, render, size_tables, tables

@@ -10,8 +10,8 @@ import pytest
 
 import dcomp
 from dcomp.container.reader import Container
+from dcomp.container.verification import verify
 from dcomp.errors import ContainerError
-from dcomp.verification import verify
 
 SCRIPT = Path(__file__).with_name("hostile.py")
 LIMIT = 64 << 20

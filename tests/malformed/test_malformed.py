@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dcomp
+from dcomp.checkpoints.dtypes import NAME_OF
 from dcomp.coding.wire import string, varint
 from dcomp.container.layout import DTYPE_NUMBERS
 from dcomp.container.reader import Container
-from dcomp.dtypes import NAME_OF
 from dcomp.errors import ChecksumError, ContainerError
 
 WEIGHTS = np.where(np.arange(3000) % 7 == 0, np.float32(1.5), np.float32(0))

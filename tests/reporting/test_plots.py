@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from dcomp.curves import Curve, PlanResult, Point, Sensitivity
+from dcomp.compression.error_curves import Curve, PlanResult, Point, Sensitivity
 from dcomp.errors import DcompError
-from dcomp.plan import Plan
 from dcomp.reporting import plots
+from dcomp.settings.plan import Plan
 
 
 def result(layers, settings=("sparsity", "bits"), planned=None):

@@ -9,13 +9,13 @@ import pytest
 from rich.cells import cell_len
 
 import dcomp
-from dcomp.benchmark import Row
-from dcomp.checkpoint import Checkpoint
+from dcomp.checkpoints.checkpoint import Checkpoint
+from dcomp.compression.error_curves import Curve, PlanResult, Point, Sensitivity
 from dcomp.container.reader import Container
-from dcomp.curves import Curve, PlanResult, Point, Sensitivity
-from dcomp.front import Outcome, Ranked
-from dcomp.plan import Plan
 from dcomp.reporting import outline, render, size_tables, sizes, tables
+from dcomp.reporting.benchmark import Row
+from dcomp.reporting.front import Outcome, Ranked
+from dcomp.settings.plan import Plan
 
 LAYERS = [f"model.layers.{number}.mlp.gate_up_proj.weight" for number in range(5)]
 AMOUNTS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)

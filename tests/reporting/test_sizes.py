@@ -5,7 +5,7 @@ import pytest
 
 import dcomp
 from dcomp import stages
-from dcomp.checkpoint import Checkpoint
+from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.container.reader import Container
 from dcomp.errors import LimitError
 from dcomp.reporting.sizes import arranged, measure, module_of

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dcomp
-from dcomp import dtypes
-from dcomp.checkpoint import Checkpoint
+from dcomp.checkpoints import dtypes
+from dcomp.checkpoints.checkpoint import Checkpoint
+from dcomp.checkpoints.tensors import Spec
 from dcomp.coding import bits, encoder, prefix_code
 from dcomp.coding.level import LEVELS
 from dcomp.coding.values import Shared
@@ -21,7 +22,6 @@ from dcomp.container.layout import Entry
 from dcomp.container.reader import Container
 from dcomp.reporting.sizes import measure
 from dcomp.reporting.storage import Storage
-from dcomp.tensors import Spec
 
 
 @st.composite

@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from dcomp.checkpoint import ARCHITECTURE_KEY, Checkpoint
+from dcomp.checkpoints.checkpoint import ARCHITECTURE_KEY, Checkpoint
 from dcomp.errors import ArchitectureError, first_line
 from dcomp.learning.architectures.alexnet import AlexNet
 from dcomp.learning.architectures.lenet import LeNet5, LeNet300
 from dcomp.learning.architectures.network import PHOTO, Network
 from dcomp.learning.architectures.vgg import VGG16, VGG16Cifar
+from dcomp.learning.conversion import to_numpy, to_torch
 from dcomp.learning.factories import call_factory
-from dcomp.learning.tensors import to_numpy, to_torch
 from dcomp.settings.values import TORCHVISION, network_name
 
 

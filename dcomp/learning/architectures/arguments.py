@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from dcomp.checkpoint import ARCHITECTURE_KEY, Checkpoint
+from dcomp.checkpoints.checkpoint import ARCHITECTURE_KEY, Checkpoint
 from dcomp.errors import ArchitectureError, UsageError
 from dcomp.learning.architectures import find
 from dcomp.learning.datasets import Split

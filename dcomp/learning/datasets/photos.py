@@ -13,12 +13,12 @@ from PIL import Image, ImageFile, ImageOps
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from dcomp import processors
 from dcomp.errors import DataError, OutputError, first_line
-from dcomp.files import replacing
 from dcomp.learning import distributed
-from dcomp.observer import Observer, Silent
-from dcomp.processes import COUNT_HERE
+from dcomp.progress.observer import Observer, Silent
+from dcomp.system import processors
+from dcomp.system.files import replacing
+from dcomp.system.processes import COUNT_HERE
 
 ImageFile.LOAD_TRUNCATED_IMAGES = True  # what is missing of a photo is gray
 CACHE_VERSION = 1

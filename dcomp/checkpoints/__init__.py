@@ -1,0 +1,1 @@
+"""Checkpoints: named tensors and metadata, in one file or in shards."""

@@ -1,0 +1,137 @@
+"""How the error grows as one layer at a time is compressed, and which plan that allows.
+
+A *curve* holds the errors of a network whose one layer is pruned to several sparsities, or shares its weights at
+several numbers of bits, without retraining (Han et al. 2015, "Learning both Weights and Connections", figure 6).
+Errors are top-1 errors in percent; a *drop* is what the accuracy loses against the dense network, in percentage
+points. A *budget* is a drop that each layer alone may cost.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import accumulate
+from typing import Any, Literal
+
+from dcomp.settings.plan import Plan
+
+Setting = Literal["sparsity", "bits"]
+
+DECIMALS = 6
+"""Of errors and losses; what lies beyond is rounding."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """What one amount costs: the network's top-1 error in percent, its mean cross-entropy in nats."""
+
+    amount: float
+    top1_error: float
+    loss: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The points of a layer with so many weights, from the gentlest amount on: sparsities rise, bits fall."""
+
+    layer: str
+    weights: int
+    setting: Setting
+    points: tuple[Point, ...]
+
+    def drops(self, dense_error: float) -> list[float]:
+        """The largest drop up to each point: chance may make a harsher amount look better than a gentler one."""
+        return list(accumulate((drop(point.top1_error, dense_error) for point in self.points), max))
+
+    def choice(self, dense_error: float, budget: float) -> float | None:
+        """The harshest amount within the budget, all gentler ones being so too; None if there is none."""
+        within = sum(cost <= budget for cost in self.drops(dense_error))
+        return self.points[within - 1].amount if within else None
+
+
+@dataclass(frozen=True)
+class PlanResult:
+    """A plan, the drop that it was allowed, the budget it came to, and the error with all of it applied at once."""
+
+    plan: Plan
+    max_drop: float
+    budget: float
+    top1_error: float
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """A network's curves, its own error and loss, the number of examples behind each point, and a plan if asked for."""
+
+    top1_error: float
+    loss: float
+    count: int
+    curves: tuple[Curve, ...]
+    planned: PlanResult | None
+
+    def of(self, setting: Setting) -> list[Curve]:
+        """The curves of one setting, in the order of the layers."""
+        return [curve for curve in self.curves if curve.setting == setting]
+
+    def chosen(self, setting: Setting) -> dict[str, Point]:
+        """The points of one setting that are in the plan, by layer."""
+        if self.planned is None:
+            return {}
+        plan = self.planned.plan
+        amounts = plan.sparsities if setting == "sparsity" else plan.bits
+        return {
+            curve.layer: point
+            for curve in self.of(setting)
+            for point in curve.points
+            if point.amount == amounts.get(curve.layer)
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """The result as plain data; a plan as its sections."""
+        content = asdict(self)
+        if self.planned is not None:
+            content["planned"]["plan"] = self.planned.plan.sections()
+        return content
+
+
+def drop(error: float, dense_error: float) -> float:
+    """The drop between two errors, freed of what rounding adds to it."""
+    return round(error - dense_error, DECIMALS)
+
+
+def plan_within(curves: Sequence[Curve], dense_error: float, budget: float) -> Plan:
+    """The harshest plan whose every amount alone stays within the budget."""
+    chosen = [(curve, curve.choice(dense_error, budget)) for curve in curves]
+    return Plan(
+        {curve.layer: amount for curve, amount in chosen if curve.setting == "sparsity" and amount is not None},
+        {curve.layer: int(amount) for curve, amount in chosen if curve.setting == "bits" and amount is not None},
+    )
+
+
+def tightened(
+    curves: Sequence[Curve], dense_error: float, max_drop: float, error_of: Callable[[Plan], float]
+) -> PlanResult:
+    """The plan of the largest budget with which the whole network stays within `max_drop`.
+
+    Errors add up over layers, so the budget of each has to be smaller than the drop allowed to all. A plan changes
+    only where the budget passes a drop that was measured: the search bisects those.
+
+    Args:
+        curves: of every layer.
+        dense_error: of the network as it is.
+        max_drop: allowed to each layer alone, and to all of them together.
+        error_of: measures the network with a whole plan applied.
+
+    Returns:
+        a plan that was measured to stay within; an empty one, with budget 0, if none does.
+    """
+    budgets = sorted({cost for curve in curves for cost in curve.drops(dense_error) if cost <= max_drop})
+    best = PlanResult(Plan({}, {}), max_drop, 0.0, dense_error)
+    low, high = 0, len(budgets)
+    while low < high:
+        middle = (low + high) // 2
+        plan = plan_within(curves, dense_error, budgets[middle])
+        error = error_of(plan)
+        if drop(error, dense_error) <= max_drop:
+            best, low = PlanResult(plan, max_drop, budgets[middle], error), middle + 1
+        else:
+            high = middle
+    return best

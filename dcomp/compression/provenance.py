@@ -1,0 +1,96 @@
+"""What a checkpoint's metadata tell of how it was made: settings of its stages, and the epochs of the last training.
+
+Nothing needs these notes; but where a person names no data set, theirs is taken.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+from dcomp import __version__
+from dcomp.checkpoints.checkpoint import Checkpoint
+from dcomp.errors import UsageError
+from dcomp.progress.observer import EpochRecord, Observer
+from dcomp.settings import DataSettings, LearningSettings
+
+VERSION_KEY, HISTORY_KEY = "dcomp.version", "dcomp.history"
+STAGES = ("train", "prune", "quantize")
+NOTES = (VERSION_KEY, HISTORY_KEY, *(f"dcomp.{stage}" for stage in STAGES))
+"""All entries that tell how a checkpoint was made, and that nothing needs."""
+
+Data = TypeVar("Data", bound=DataSettings)
+
+
+def noted(
+    checkpoint: Checkpoint,
+    stage: str,
+    settings: LearningSettings,
+    history: Sequence[EpochRecord] = (),
+    before: Mapping[str, str] | None = None,
+) -> Checkpoint:
+    """The checkpoint with notes of a stage, as far as its settings want any: `full`, `settings` alone, or `none`.
+
+    Args:
+        checkpoint: what the stage made, with the notes of the stages before.
+        stage: its name.
+        settings: its arguments; defaults are left out, and are those of the version noted.
+        history: its epochs, if it trained.
+        before: metadata whose history this one goes on from.
+    """
+    metadata = dict(checkpoint.metadata)
+    if settings.provenance != "full":
+        metadata.pop(HISTORY_KEY, None)
+    if settings.provenance == "none":
+        return Checkpoint(checkpoint.tensors, {key: text for key, text in metadata.items() if key not in NOTES})
+    metadata |= {VERSION_KEY: __version__, f"dcomp.{stage}": _compact(settings.arguments(defaults=False))}
+    if history and settings.provenance == "full":
+        earlier = _history_of(before or {})
+        epochs = [{**record.rounded(), "epoch": len(earlier) + record.epoch} for record in history]
+        metadata[HISTORY_KEY] = _compact([*earlier, *epochs])
+    return Checkpoint(checkpoint.tensors, metadata)
+
+
+def with_recorded_data(settings: Data, checkpoint: Checkpoint, observer: Observer) -> Data:
+    """The settings with a data set: the one that they name, else the one that the checkpoint was last trained on.
+
+    A checkpoint may come from anyone, so one that names code to import is not followed.
+
+    Raises:
+        UsageError: neither names any, or the checkpoint names code.
+    """
+    if settings.data is not None:
+        return settings
+    named = _recorded_data(checkpoint.metadata)
+    if named is None:
+        raise UsageError("a data set is needed, and the checkpoint records none: name one in data (--data), like mnist")
+    family, separator, _ = named.partition(":")
+    if separator and family not in ("imagefolder", "imagenette"):
+        raise UsageError(f"the checkpoint asks for data of {named!r}; if you trust that code, add --data {named}")
+    observer.note(f"data: {named}, as the checkpoint records")
+    return settings.model_copy(update={"data": named})
+
+
+def _recorded_data(metadata: Mapping[str, str]) -> str | None:
+    """The data set that notes of the latest stage name; None if no notes do."""
+    for stage in reversed(STAGES):
+        try:
+            recorded = json.loads(metadata.get(f"dcomp.{stage}", "{}"))
+            named = recorded.get("data") if isinstance(recorded, dict) else None
+            if named is not None:
+                return DataSettings.from_options(data=named).data
+        except (ValueError, RecursionError, UsageError):
+            continue
+    return None
+
+
+def _history_of(metadata: Mapping[str, str]) -> list[object]:
+    """The history in a checkpoint's metadata; none if it is not ours."""
+    try:
+        history = json.loads(metadata.get(HISTORY_KEY, "[]"))
+    except (ValueError, RecursionError):
+        return []
+    return history if isinstance(history, list) else []
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))

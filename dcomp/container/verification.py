@@ -1,0 +1,110 @@
+"""Whether a container is whole, and equal to a checkpoint."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from dcomp.checkpoints import dtypes, tensors
+from dcomp.checkpoints.checkpoint import HEADER_KEY, Checkpoint
+from dcomp.container.reader import Container
+from dcomp.errors import ChecksumError, ContainerError, DifferenceError
+from dcomp.progress.observer import Observer, Silent
+
+SILENT = Silent()
+
+
+def verify(
+    container: Container,
+    against: Checkpoint | None = None,
+    observer: Observer = SILENT,
+    *,
+    max_memory: int | None = None,
+) -> None:
+    """Decode every record, so that every checksum and every code is looked at; compare tensors with a checkpoint.
+
+    Raises:
+        LimitError: a tensor needs more memory than `max_memory` bytes, by default those given to the container.
+        ContainerError: damaged tensors, all of them named.
+        DifferenceError: the first thing in which container and checkpoint differ; damage goes before other elements.
+    """
+    if against is not None:
+        _compare_outlines(container, against)
+    observer.doing("verifying")
+    observer.started_bytes(sum(entry.spec.nbytes for entry in container.directory.entries))
+    damaged: dict[str, ContainerError] = {}
+    difference = None
+    entries = container.entries
+    tied = {name for name, entry in entries.items() if entry.tied_to is not None and against is None}
+    names = [name for name in entries if name not in tied]
+    try:
+        for name, tensor in container.decode_each(names, max_memory=max_memory):
+            if isinstance(tensor, ContainerError):
+                damaged[name] = tensor
+            elif against is not None and difference is None:
+                difference = _difference(name, tensor, against.tensors[name])
+            observer.advanced(entries[name].spec.nbytes)
+        observer.advanced(sum(entries[name].spec.nbytes for name in tied))
+    finally:
+        observer.finished()
+    if damaged:
+        raise _all_of(damaged, container)
+    if against is not None:
+        difference = difference or _metadata_difference(container.metadata, against.metadata)
+        if difference is None and list(against.tensors) != container.names:
+            difference = "every tensor is equal, but they are in another order"
+    if difference is not None:
+        raise DifferenceError(difference)
+
+
+def _all_of(damaged: Mapping[str, ContainerError], container: Container) -> ContainerError:
+    """One error for all damaged tensors, and those tied to them."""
+    texts = []
+    for name, entry in container.entries.items():
+        if (error := damaged.get(name)) is not None:
+            texts.append(str(error) if repr(name) in str(error) else f"tensor {name!r}: {error}")
+        elif entry.tied_to in damaged:
+            texts.append(f"tensor {name!r} has the bytes of {entry.tied_to!r}")
+    kind = ChecksumError if all(type(error) is ChecksumError for error in damaged.values()) else ContainerError
+    return kind("; ".join(texts))
+
+
+def identical(one: Checkpoint, other: Checkpoint) -> bool:
+    """Whether two checkpoints agree in names, order, dtypes, shapes, metadata and every bit."""
+    return (
+        list(one.tensors) == list(other.tensors)
+        and one.metadata == other.metadata
+        and all(
+            a.dtype == b.dtype and a.shape == b.shape and np.array_equal(dtypes.bit_patterns(a), dtypes.bit_patterns(b))
+            for a, b in zip(one.tensors.values(), other.tensors.values(), strict=True)
+        )
+    )
+
+
+def _compare_outlines(container: Container, checkpoint: Checkpoint) -> None:
+    """Raise DifferenceError unless names, dtypes and shapes are the same."""
+    specs = tensors.specs_of(checkpoint.tensors)
+    for name in specs:
+        if name not in container.entries:
+            raise DifferenceError(f"tensor {name!r} is in the checkpoint only")
+    for name, entry in container.entries.items():
+        if name not in specs:
+            raise DifferenceError(f"tensor {name!r} is in the container only")
+        if entry.spec != specs[name]:
+            ours, theirs = (f"{spec.dtype} {spec.shape}" for spec in (entry.spec, specs[name]))
+            raise DifferenceError(f"tensor {name!r} is {ours} in the container and {theirs} in the checkpoint")
+
+
+def _difference(name: str, ours: np.ndarray, theirs: np.ndarray) -> str | None:
+    differs = dtypes.bit_patterns(ours) != dtypes.bit_patterns(theirs)
+    if not differs.any():
+        return None
+    first = tuple(int(place) for place in np.unravel_index(int(differs.argmax()), ours.shape))
+    return f"tensor {name!r} differs in {int(differs.sum()):,} of {ours.size:,} elements, the first at {first}"
+
+
+def _metadata_difference(ours: Mapping[str, str], theirs: Mapping[str, str]) -> str | None:
+    ours, theirs = ({key: text for key, text in some.items() if key != HEADER_KEY} for some in (ours, theirs))
+    for key in {**ours, **theirs}:
+        if ours.get(key) != theirs.get(key):
+            return f"the metadata differ, first in {key!r}"
+    return None if list(ours) == list(theirs) else "the metadata are in another order"

@@ -1,0 +1,73 @@
+"""Event files that TensorBoard shows: curves, the sparsity of each layer, weights before and after."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dcomp.errors import OutputError, UsageError
+from dcomp.progress.observer import EpochRecord, Silent
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard.writer import SummaryWriter
+
+BINS = 100  # of a histogram, over the range of the kept weights
+NAMES = {
+    "loss/train": "train_loss",
+    "loss/validation": "val_loss",
+    "error/top-1": "val_error",
+    "error/top-5": "val_top5_error",
+    "learning rate": "lr",
+    "sparsity": "sparsity",
+    "seconds": "seconds",
+}
+
+
+class Curves(Silent):
+    """An observer that writes event files."""
+
+    def __init__(self, folder: Path) -> None:
+        """Choose the folder; it is made when training begins.
+
+        Raises:
+            UsageError: TensorBoard is not installed.
+        """
+        try:
+            from torch.utils.tensorboard import writer
+        except ImportError as error:
+            raise UsageError("--tensorboard needs it installed: pip install 'dcomp[tensorboard]'") from error
+        self._make = writer.SummaryWriter
+        self._folder = folder
+        self._writer: SummaryWriter | None = None
+
+    def started(self, steps: int, history: Sequence[EpochRecord] = (), epochs: int = 0) -> None:
+        """Open a file; epochs that an earlier run wrote after those it saved are hidden."""
+        try:
+            self._writer = self._make(str(self._folder), purge_step=len(history) + 1 if history else None)
+        except OSError as error:
+            raise OutputError(f"cannot write to {self._folder}: {error.strerror}") from error
+
+    def finished_epoch(self, record: EpochRecord) -> None:
+        """Write the epoch's figures."""
+        assert self._writer is not None  # training has begun
+        for name, key in NAMES.items():
+            if (value := getattr(record, key)) is not None:
+                self._writer.add_scalar(name, value, record.epoch)
+        for layer, sparsity in record.layers.items():
+            self._writer.add_scalar(f"sparsity by layer/{layer}", sparsity, record.epoch)
+        self._writer.flush()
+
+    def weights(self, epoch: int, tensors: Mapping[str, np.ndarray]) -> None:
+        """Write a histogram of each tensor's kept weights."""
+        assert self._writer is not None  # training has begun
+        for name, array in tensors.items():
+            kept = array[array != 0]
+            if kept.size and np.isfinite(kept).all():
+                self._writer.add_histogram(f"weights/{name}", kept.astype(np.float32), epoch, bins=BINS)
+
+    def finished(self) -> None:
+        """Close the file."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None

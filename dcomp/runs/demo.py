@@ -1,0 +1,26 @@
+"""The run of `dcomp demo`: LeNet-5 on scikit-learn's digits, small enough to watch."""
+
+from pathlib import Path
+
+from dcomp.progress.observer import Observer
+from dcomp.runs.run import Run, Summary
+from dcomp.settings.recipe import Recipe
+
+RECIPE = {
+    "name": "demo",
+    "data": "digits",
+    "train": {"architecture": "lenet5", "epochs": 25, "batch_size": 32},
+    "prune": {"sparsity": 0.9, "epochs": 30, "until": 10, "batch_size": 32},
+    "quantize": {"conv_bits": 8, "fc_bits": 5, "epochs": 5, "batch_size": 32},
+    "eval": {},
+}
+
+
+def run(folder: Path, observer: Observer, threads: int | None = None) -> Summary:
+    """Train, prune, quantize, encode and decode in `folder`, which keeps every stage's checkpoint.
+
+    Raises:
+        DataError: scikit-learn is not installed.
+        DcompError: what was decoded is not what was encoded.
+    """
+    return Run(Recipe.model_validate({**RECIPE, "threads": threads}), folder, observer).run()

@@ -1,0 +1,74 @@
+r"""A plan: a sparsity and a number of bits for each layer that can bear them, in a YAML file.
+
+::
+
+    prune:
+      layer:
+      - ^fc1\.weight$=0.9
+    quantize:
+      bits:
+      - ^fc1\.weight$=4
+
+Its sections are rules as `dcomp.layers` reads them, each for one name, so they may be pasted into a recipe as well.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from dcomp.errors import RecipeError
+
+Stage = Literal["prune", "quantize"]
+
+KEY_OF: dict[Stage, str] = {"prune": "layer", "quantize": "bits"}
+"""The one key that each section of a plan has: the setting of that stage which takes rules."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Sparsities and bits by the names of tensors; what is not named is left alone."""
+
+    sparsities: Mapping[str, float]
+    bits: Mapping[str, int]
+
+    def sections(self) -> dict[str, dict[str, list[str]]]:
+        """The plan as a recipe has it; a section without rules is left out."""
+        amounts: dict[Stage, Mapping[str, float]] = {"prune": self.sparsities, "quantize": self.bits}
+        return {
+            stage: {KEY_OF[stage]: [f"^{re.escape(name)}$={amount:g}" for name, amount in by_name.items()]}
+            for stage, by_name in amounts.items()
+            if by_name
+        }
+
+    def as_yaml(self, comment: str) -> str:
+        """The plan's file, with a comment of one line or more above it."""
+        import yaml
+
+        lines = "".join(f"# {line}\n" for line in comment.splitlines())
+        return lines + yaml.safe_dump(self.sections(), sort_keys=False, width=1000)
+
+
+def rules(path: Path, stage: Stage) -> tuple[str, ...]:
+    """The rules that a plan's file has for a stage; none if it has no section for that.
+
+    Raises:
+        RecipeError: not readable, or not a plan.
+    """
+    from dcomp.settings import yaml_files  # here, not above: the command line starts without a YAML parser
+
+    content = yaml_files.load_mapping(path, "plan")
+    if unknown := [str(key) for key in content if key not in KEY_OF]:
+        raise RecipeError(f"the plan {path} has sections {' and '.join(KEY_OF)}, not {', '.join(unknown)}")
+    if not content:
+        raise RecipeError(f"the plan {path} has no section {' or '.join(KEY_OF)}")
+    if stage not in content:
+        return ()
+    section, key = content[stage], KEY_OF[stage]
+    if not isinstance(section, dict) or list(section) != [key]:
+        raise RecipeError(f"in the plan {path}: {stage} holds {key} and nothing else")
+    found = section[key]
+    if not isinstance(found, list) or not found or not all(isinstance(rule, str) for rule in found):
+        raise RecipeError(f"in the plan {path}: {stage}.{key} should be a list of REGEX=VALUE")
+    return tuple(found)

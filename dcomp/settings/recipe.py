@@ -1,0 +1,218 @@
+"""A recipe: a YAML file that names a whole run. Its sections are the settings of the stages.
+
+::
+
+    name: lenet5-mnist
+    data: mnist       # like data_dir, resize, cache, workers, threads, device, seed, provenance: for all that know it
+    train: {architecture: lenet5, epochs: 20}
+    prune: {sparsity: 0.92, epochs: 16}
+    quantize: {conv_bits: 8, fc_bits: 5, epochs: 3}
+    eval: {max_error: 0.9}
+    report: {min_ratio: 39}
+
+`prune` and `quantize` may be lists of sections, which run in order, each from the checkpoint of the one before::
+
+    quantize:
+      - {conv_bits: 8, epochs: 2}
+      - {fc_bits: 5, epochs: 3}
+
+A data set that `train` alone names is that of all. `train` may be replaced by `checkpoint: FILE`, with the
+`architecture` of the file, and the `data`, if it does not say. `encode` always runs; the other sections may be left
+out, or be null, which is the same. `plan: FILE`, of `dcomp sensitivity`, gives prune and quantize, where they are
+sections, its rules for the layers that they choose. Paths count from the current folder, `~` is the home folder;
+`distill` and `rewind` may also name a stage before, as in `distill: train`.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Self, TypeVar
+
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+
+from dcomp.errors import RecipeError
+from dcomp.settings import (
+    MAX_SEED,
+    DataName,
+    EncodeSettings,
+    EvalSettings,
+    PruneSettings,
+    QuantizeSettings,
+    ReportSettings,
+    Settings,
+    TrainSettings,
+    mistakes,
+)
+from dcomp.settings.values import NetworkName, Provenance, UserPath
+from dcomp.settings.yaml_files import load_mapping, parsed
+
+
+def _in_a_list(value: object) -> object:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+Pruning = Annotated[tuple[PruneSettings, ...], BeforeValidator(_in_a_list)]
+Quantization = Annotated[tuple[QuantizeSettings, ...], BeforeValidator(_in_a_list)]
+
+AnySection = TypeVar("AnySection", PruneSettings, QuantizeSettings, EvalSettings)
+
+SHARED_KEYS = (
+    *("architecture", "data", "data_dir", "resize", "cache", "workers", "threads", "device", "plan", "seed"),
+    "provenance",
+)
+
+
+class Recipe(Settings):
+    """A validated recipe; a section that is None, or an empty list of them, is a stage that does not run."""
+
+    name: str = Field(min_length=1, pattern=r"^\w[\w.+-]*$")
+    architecture: NetworkName | None = None
+    data: DataName | None = None
+    data_dir: UserPath | None = None
+    resize: int | None = None
+    cache: UserPath | None = None
+    workers: int | None = None
+    threads: int | None = None
+    device: str = "auto"
+    seed: int = Field(0, ge=0, le=MAX_SEED)
+    provenance: Provenance = "full"
+    checkpoint: UserPath | None = None
+    plan: UserPath | None = None
+    train: TrainSettings | None = None
+    prune: Pruning = ()
+    quantize: Quantization = ()
+    encode: EncodeSettings = EncodeSettings()
+    eval: EvalSettings | None = None
+    report: ReportSettings = ReportSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _share_keys(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        merged = {key: value for key, value in given.items() if value is not None}
+        train = merged.get("train")
+        if isinstance(train, dict) and train.get("data") is not None:
+            merged.setdefault("data", train["data"])
+        for section, field in cls.model_fields.items():
+            settings, own = _settings_class(field.annotation), merged.get(section)
+            if settings is None:
+                continue
+            shared = {key: merged[key] for key in SHARED_KEYS if key in merged and key in settings.model_fields}
+            if isinstance(own, dict):
+                merged[section] = shared | own
+            elif isinstance(own, list):
+                merged[section] = [shared | item if isinstance(item, dict) else item for item in own]
+        return merged
+
+    @model_validator(mode="after")
+    def _one_start(self) -> Self:
+        if (self.train is None) == (self.checkpoint is None):
+            raise ValueError("give either a section train or a checkpoint to start from")
+        if self.train is not None and self.train.data is None:
+            raise ValueError("training needs data: name a data set in data, like mnist")
+        return self
+
+    @property
+    def sections(self) -> list[tuple[str, TrainSettings | PruneSettings | QuantizeSettings]]:
+        """Name and settings of each stage that makes a checkpoint, in order.
+
+        The first of several sections has no number, so it stays done when a second one is written below it.
+        """
+        train = [("train", self.train)] if self.train is not None else []
+        prunings = [(_numbered("prune", number), own) for number, own in enumerate(self.prune, 1)]
+        sharings = [(_numbered("quantize", number), own) for number, own in enumerate(self.quantize, 1)]
+        return [*train, *prunings, *sharings]
+
+    @property
+    def trains(self) -> bool:
+        """Whether any section has epochs."""
+        return self.train is not None or any(section.epochs for section in (*self.prune, *self.quantize))
+
+    @property
+    def lacks_data(self) -> bool:
+        """Whether a section that learns or judges names no data set; a checkpoint to start from may."""
+        learning = [section for _, section in self.sections if section.epochs]
+        return any(section.data is None for section in (*learning, *([self.eval] if self.eval is not None else [])))
+
+    def with_data(self, data: DataName) -> "Recipe":
+        """The recipe with a data set for those sections."""
+
+        def filled(section: AnySection) -> AnySection:
+            return section if section.data is not None else section.model_copy(update={"data": data})
+
+        prune = tuple(filled(section) if section.epochs else section for section in self.prune)
+        quantize = tuple(filled(section) if section.epochs else section for section in self.quantize)
+        judge = filled(self.eval) if self.eval is not None else None
+        return self.model_copy(update={"prune": prune, "quantize": quantize, "eval": judge})
+
+    @property
+    def trusted_architecture(self) -> str | None:
+        """The architecture that the recipe itself names; it may be the user's own code."""
+        return self.train.architecture if self.train is not None else self.architecture
+
+
+def _numbered(stage: str, number: int) -> str:
+    return stage if number == 1 else f"{stage}.{number}"
+
+
+def _settings_class(annotation: Any) -> type[Settings] | None:
+    options = [annotation, *getattr(annotation, "__args__", ())]
+    return next((kind for kind in options if isinstance(kind, type) and issubclass(kind, Settings)), None)
+
+
+def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
+    """Read a recipe; `overrides` are `key=value`, with dots between section and key.
+
+    Raises:
+        RecipeError: not readable, or mistakes, all of them in one message.
+    """
+    content = load_mapping(path, "recipe")
+    for override in overrides:
+        _override(content, override)
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        lists = [section for section, own in content.items() if isinstance(own, list)]
+        found = [f"{key}: {what}" if key else what for key, what in mistakes(error, lists)]
+        if len(found) == 1:
+            raise RecipeError(f"in the recipe {path}: {found[0]}") from error
+        raise RecipeError("\n  ".join([f"the recipe {path} has {len(found)} mistakes:", *found])) from error
+
+
+def parted(override: str) -> tuple[str, str]:
+    """The key of an override, with dots in it, and the text of its value.
+
+    Raises:
+        RecipeError: it is not of this form.
+    """
+    path, separator, text = override.partition("=")
+    if not separator or not all(path.split(".")):
+        raise RecipeError(f"--set {override}: write it as key=value, as in prune.sparsity=0.97")
+    return path, text
+
+
+def _override(content: dict[str, Any], override: str) -> None:
+    path, text = parted(override)
+    *sections, last = path.split(".")
+    place: Any = content
+    for section in sections:
+        key = _key_in(place, section, override)
+        if isinstance(place, dict) and place.get(key) is None:
+            place[key] = {}
+        place = place[key]
+        if not isinstance(place, dict | list):
+            raise RecipeError(f"--set {override}: {section} is no section")
+    try:
+        place[_key_in(place, last, override)] = parsed(text)
+    except ValueError as error:
+        raise RecipeError(f"--set {override}: it is not a YAML value: {error}") from error
+
+
+def _key_in(place: dict[str, Any] | list[Any], name: str, override: str) -> Any:
+    """What a part of an override's path is called there: a key, or a place in a list, which the path counts from 1."""
+    if isinstance(place, dict):
+        return name
+    numbers = {str(number): number - 1 for number in range(1, len(place) + 1)}
+    if name in numbers:
+        return numbers[name]
+    raise RecipeError(f"--set {override}: {name} stands where a list of {len(place)} wants a number, counted from 1")

@@ -1,0 +1,58 @@
+import csv
+from dataclasses import replace
+
+import pytest
+
+from dcomp.errors import OutputError
+from dcomp.progress.csv_log import Journal
+from dcomp.progress.observer import EpochRecord
+
+
+def record(epoch):
+    return EpochRecord(epoch, 0.5, 0.25, 1.5, 0.1, 0.02, 0.9, {"fc1.weight": 0.9}, 1.23456789)
+
+
+def unvalidated(epoch):
+    return replace(record(epoch), val_loss=None, val_error=None, val_top5_error=None)
+
+
+def rows(path):
+    return list(csv.DictReader(path.open()))
+
+
+def test_each_epoch_is_a_row_as_soon_as_it_is_over(tmp_path):
+    journal = Journal(tmp_path / "log.csv")
+    journal.started(100)
+    assert rows(tmp_path / "log.csv") == []
+    journal.finished_epoch(record(1))
+    journal.finished_epoch(record(2))
+    assert [row["epoch"] for row in rows(tmp_path / "log.csv")] == ["1", "2"]
+    assert rows(tmp_path / "log.csv")[0] == {
+        "epoch": "1",
+        "train_loss": "0.5",
+        "val_loss": "0.25",
+        "val_error": "1.5",
+        "val_top5_error": "0.1",
+        "lr": "0.02",
+        "sparsity": "0.9",
+        "seconds": "1.23457",
+    }
+
+
+def test_what_was_not_validated_is_empty(tmp_path):
+    Journal(tmp_path / "log.csv").started(1, [unvalidated(1)])
+    assert (tmp_path / "log.csv").read_text().splitlines()[1] == "1,0.5,,,,0.02,0.9,1.23457"
+
+
+def test_a_resumed_run_writes_the_epochs_down_that_it_goes_on_from(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("what was logged after the last save\n")
+    journal = Journal(path)
+    journal.started(100, [record(1), record(2)])
+    journal.finished_epoch(record(3))
+    assert [row["epoch"] for row in rows(path)] == ["1", "2", "3"]
+
+
+def test_a_log_that_cannot_be_written_is_one_error(tmp_path):
+    with pytest.raises(OutputError, match="cannot write"):
+        Journal(tmp_path / "no" / "log.csv").started(1)

@@ -1,0 +1,373 @@
+"""Stages that are stopped in the middle and taken up again give the bytes of those that were not."""
+
+import json
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+
+from dcomp import cli, stages
+from dcomp.checkpoints import checkpoint as safetensors_file
+from dcomp.checkpoints.checkpoint import Checkpoint
+from dcomp.cli import app, run, runs
+from dcomp.errors import CheckpointError, StoppedError, UsageError
+from dcomp.learning import training
+from dcomp.progress.csv_log import Journal
+from dcomp.progress.observer import Silent, Together
+from dcomp.progress.resumption import StateFile
+from dcomp.settings import PruneSettings, QuantizeSettings, TrainSettings
+from dcomp.system import locks
+
+DIGITS = {"data": "digits", "batch_size": 64, "lr": 0.05, "device": "cpu"}
+STEPS = 21  # an epoch
+
+DROPOUT = """
+from torch import nn
+def net():
+    hidden = [nn.Linear(784, 50), nn.BatchNorm1d(50), nn.ReLU(), nn.Dropout()]
+    return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(50, 10))
+"""
+
+
+class StopsAt(Silent):
+    """Presses Ctrl-C once, after a step."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def stepped(self, done, loss, accuracy):
+        if done == self.step:
+            signal.raise_signal(signal.SIGINT)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return stages.train(TrainSettings(architecture="lenet300", epochs=2, **DIGITS))
+
+
+@pytest.fixture
+def stopped_and_resumed(tmp_path, monkeypatch):
+    """Run a stage, stopped after the given steps, until it is through."""
+    monkeypatch.setattr(training, "NOTIFY_EVERY", 1)
+    path = tmp_path / "made.state"
+
+    def run(stage, *arguments, stops, epochs=()):
+        for number, step in enumerate(stops):
+            epoch = epochs[number] if epochs else (step - 1) // STEPS + 1
+            with pytest.raises(StoppedError, match=rf"stopped in epoch {epoch}\b.*{path.name}"):
+                stage(*arguments, StopsAt(step), state=StateFile(path, resume=number > 0))
+        return stage(*arguments, state=StateFile(path, resume=True))
+
+    return run
+
+
+class Rates(Silent):
+    """Remembers the learning rate of each epoch."""
+
+    def __init__(self):
+        self.all = []
+
+    def finished_epoch(self, record):
+        self.all.append(record.lr)
+
+
+def same(one, other):
+    return one.metadata == other.metadata and all(
+        one.tensors[name].tobytes() == other.tensors[name].tobytes() for name in [*one.tensors, *other.tensors]
+    )
+
+
+@pytest.mark.parametrize("stops", [[5], [STEPS], [STEPS - 1, STEPS + 1, 2 * STEPS + 7]])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer": "sgd", "augment": "shift", "lr_schedule": "one-cycle"},
+        {"optimizer": "adamw", "lr": 0.001, "lr_schedule": "plateau", "patience": 0, "warmup": 0.5},
+        {"clip_norm": 1.0, "label_smoothing": 0.1, "momentum": 0, "warmup": 1.5, "precision": "bf16"},
+    ],
+    ids=["sgd", "adamw", "plain"],
+)
+def test_a_resumed_training_equals_a_straight_one(stopped_and_resumed, tmp_path, monkeypatch, stops, changes):
+    (tmp_path / "dropnet.py").write_text(DROPOUT)
+    monkeypatch.chdir(tmp_path)
+    settings = TrainSettings(architecture="dropnet:net", epochs=4, **{**DIGITS, **changes})
+    assert same(stages.train(settings), stopped_and_resumed(stages.train, settings, stops=stops))
+
+
+def test_an_epoch_that_was_stopped_after_its_last_step_has_the_rate_of_that(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "NOTIFY_EVERY", 1)
+    settings, path = TrainSettings(architecture="lenet300", epochs=2, **DIGITS), tmp_path / "made.state"
+    straight, resumed = Rates(), Rates()
+    stages.train(settings, straight)
+    with pytest.raises(StoppedError):
+        stages.train(settings, StopsAt(STEPS), state=StateFile(path))
+    stages.train(settings, resumed, state=StateFile(path, resume=True))
+    assert resumed.all == straight.all
+
+
+@pytest.mark.parametrize("stops", [[8], [30], [11, 45]])
+def test_a_resumed_pruning_with_moving_masks_equals_a_straight_one(trained, stopped_and_resumed, stops):
+    settings = PruneSettings(sparsity=0.9, epochs=3, until=2, every=0.25, **DIGITS)
+    straight = stages.prune(trained, settings)
+    assert same(straight, stopped_and_resumed(stages.prune, trained, settings, stops=stops))
+
+
+@pytest.mark.parametrize("stops", [[8], [30]])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sparsity": 0.95, "regrow": True, "rewind_lr": True, "ema": 0.9},
+        {"target_ratio": 30, "criterion": "fisher", "kinds": "conv,linear,bias", "dead_units": "remove"},
+    ],
+    ids=["regrow", "bytes"],
+)
+def test_a_resumed_pruning_by_other_means_equals_a_straight_one(trained, stopped_and_resumed, tmp_path, stops, changes):
+    teacher = tmp_path / "teacher.safetensors"
+    with teacher.open("wb") as file:
+        safetensors_file.save(trained, file)
+    settings = PruneSettings(epochs=3, until=2, every=0.5, distill=teacher, **changes, **DIGITS)
+    straight = stages.prune(trained, settings)
+    assert same(straight, stopped_and_resumed(stages.prune, trained, settings, stops=stops))
+
+
+@pytest.mark.parametrize("stops", [[8], [22, 24]])
+def test_a_resumed_tuning_of_a_codebook_equals_a_straight_one(trained, stopped_and_resumed, stops):
+    pruned = stages.prune(trained, PruneSettings(sparsity=0.9))
+    settings = QuantizeSettings(fc_bits=4, epochs=2, **{**DIGITS, "lr": 0.001})
+    straight = stages.quantize(pruned, settings)
+    assert same(straight, stopped_and_resumed(stages.quantize, pruned, settings, stops=stops))
+
+
+@pytest.mark.parametrize(("stops", "epochs"), [([8], ["1 of 3"]), ([51], ["3 of 3"]), ([8, 51], ["1 of 3", "3 of 3"])])
+def test_a_resumed_sharing_after_a_retraining_equals_a_straight_one(trained, stopped_and_resumed, stops, epochs):
+    pruned = stages.prune(trained, PruneSettings(sparsity=0.9))
+    settings = QuantizeSettings(fc_bits=4, start=1, epochs=3, **{**DIGITS, "lr": 0.001})
+    straight = stages.quantize(pruned, settings)
+    assert same(straight, stopped_and_resumed(stages.quantize, pruned, settings, stops=stops, epochs=epochs))
+
+
+@pytest.mark.parametrize("step", [8, 30])
+def test_a_sharing_is_resumed_with_the_start_it_began_with(trained, tmp_path, monkeypatch, step):
+    monkeypatch.setattr(training, "NOTIFY_EVERY", 1)
+    settings, state = {"fc_bits": 4, "epochs": 3, **DIGITS}, StateFile(tmp_path / "made.state")
+    with pytest.raises(StoppedError):
+        stages.quantize(trained, QuantizeSettings(start=1, **settings), StopsAt(step), state=state)
+    with pytest.raises(UsageError, match="was made with --start 1, not 2"):
+        stages.quantize(trained, QuantizeSettings(start=2, **settings), state=replace(state, resume=True))
+
+
+def test_the_log_of_a_resumed_sharing_has_all_epochs_once(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "NOTIFY_EVERY", 1)
+    settings = QuantizeSettings(fc_bits=4, start=1, epochs=3, **DIGITS)
+    state, journal = StateFile(tmp_path / "made.state"), Journal(tmp_path / "log.csv")
+    with pytest.raises(StoppedError):
+        stages.quantize(trained, settings, Together(StopsAt(51), journal), state=state)
+    rows = (tmp_path / "log.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["epoch", "1", "2"]
+    stages.quantize(trained, settings, journal, state=replace(state, resume=True))
+    again = (tmp_path / "log.csv").read_text().splitlines()
+    assert again[:3] == rows
+    assert [row.split(",")[0] for row in again] == ["epoch", "1", "2", "3"]
+
+
+def test_dropout_follows_the_masks_that_a_resumed_pruning_takes_up(stopped_and_resumed, tmp_path, monkeypatch):
+    (tmp_path / "dropnet.py").write_text(DROPOUT)
+    monkeypatch.chdir(tmp_path)
+    dense = stages.train(TrainSettings(architecture="dropnet:net", epochs=1, **DIGITS))
+    settings = PruneSettings(sparsity=0.9, epochs=3, at=[0, 2], **DIGITS)
+    stage = partial(stages.prune, architecture="dropnet:net")
+    assert same(stage(dense, settings), stopped_and_resumed(stage, dense, settings, stops=[30]))
+
+
+@pytest.fixture
+def state(trained, tmp_path):
+    """The state of a pruning that was stopped in its second epoch."""
+    path = tmp_path / "made.state"
+    settings = PruneSettings(sparsity=0.9, epochs=2, until=1, **DIGITS)
+    with pytest.raises(StoppedError):
+        stages.prune(trained, settings, StopsAt(40), state=StateFile(path))
+    return path
+
+
+def test_a_state_is_a_safetensors_file_of_weights_masks_and_optimizer(state):
+    read = safetensors_file.load_file(state)
+    assert read.tensors["model.fc1.parametrizations.weight.0.mask"].dtype == np.bool_
+    assert read.tensors["optimizer.0.momentum_buffer"].dtype == np.float32
+    facts = json.loads(read.metadata["dcomp.state"])
+    assert (facts["step"], len(facts["history"])) == (40, 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"lr": 0.1}, r"was made with --lr 0\.05, not 0\.1; give the same"),
+        ({"warmup": 0.5}, r"was made with --warmup 0\.0, not 0\.5"),
+        ({"sparsity": 0.8}, r"was made with --sparsity 0\.9, not 0\.8"),
+    ],
+)
+def test_a_state_of_other_settings_names_the_setting(trained, state, changes, message):
+    settings = PruneSettings(**{"sparsity": 0.9, "epochs": 2, "until": 1, **DIGITS, **changes})
+    with pytest.raises(UsageError, match=message):
+        stages.prune(trained, settings, state=StateFile(state, resume=True))
+
+
+def test_a_state_of_another_checkpoint_or_command_is_refused(trained, state):
+    settings = PruneSettings(sparsity=0.9, epochs=2, until=1, **DIGITS)
+    other = trained.replaced({"fc3.bias": trained.tensors["fc3.bias"] + 1})
+    with pytest.raises(UsageError, match="was made from another checkpoint"):
+        stages.prune(other, settings, state=StateFile(state, resume=True))
+    with pytest.raises(UsageError, match="was made by another command or version of dcomp"):
+        stages.quantize(trained, QuantizeSettings(fc_bits=4, epochs=1, **DIGITS), state=StateFile(state, resume=True))
+
+
+def test_files_that_are_no_state_are_refused(trained, state, dense_file):
+    settings = PruneSettings(sparsity=0.9, epochs=2, until=1, **DIGITS)
+    with pytest.raises(CheckpointError, match="is not the state of a stopped run"):
+        stages.prune(trained, settings, state=StateFile(dense_file, resume=True))
+    state.write_bytes(state.read_bytes()[:5000])
+    with pytest.raises(CheckpointError, match="is not a readable safetensors file"):
+        stages.prune(trained, settings, state=StateFile(state, resume=True))
+
+
+@pytest.mark.parametrize("part", ["a weight", "the optimizer", "a fact", "the checksum"])
+def test_a_flipped_bit_in_a_state_is_one_error_that_says_what_to_do(trained, state, part):
+    settings = PruneSettings(sparsity=0.9, epochs=2, until=1, **DIGITS)
+    data = bytearray(state.read_bytes())
+    places = {
+        "a weight": data.rindex(safetensors_file.load_file(state).tensors["model.fc3.bias"].tobytes()),
+        "the optimizer": len(data) - 100,
+        "a fact": data.index(b'step\\": 40') + len(b'step\\": 4'),
+        "the checksum": data.index(b"dcomp.checksum") + len(b'dcomp.checksum":"'),
+    }
+    data[places[part]] ^= 1
+    state.write_bytes(data)
+    with pytest.raises(CheckpointError, match="is damaged: its checksum does not match; remove it, and begin"):
+        stages.prune(trained, settings, state=StateFile(state, resume=True))
+
+
+def test_a_state_without_a_checksum_is_refused(trained, state):
+    read = safetensors_file.load_file(state)
+    with state.with_name("without").open("wb") as file:
+        safetensors_file.save(Checkpoint(read.tensors, {"dcomp.state": read.metadata["dcomp.state"]}), file)
+    settings = PruneSettings(sparsity=0.9, epochs=2, until=1, **DIGITS)
+    with pytest.raises(CheckpointError, match="is not the state of a stopped run; remove it, and begin"):
+        stages.prune(trained, settings, state=StateFile(state.with_name("without"), resume=True))
+
+
+@pytest.mark.parametrize("options", [[], ["--force"], ["--resume"]])
+def test_a_folder_in_the_place_of_a_state_is_told_before_training(tmp_path, dcomp, options):
+    (tmp_path / "made.state").mkdir()
+    code, _, err = dcomp("train", "lenet300", "--data", "digits", "--epochs", "1", "-o", tmp_path / "made", *options)
+    assert (code > 0, err.count("\n"), "made.state" in err) == (True, 1, True)
+    assert "epoch" not in err
+
+
+def test_one_training_at_a_time_writes_an_output(tmp_path, dcomp, monkeypatch):
+    monkeypatch.setattr(locks, "PATIENCE", 0)
+    path = tmp_path / "made.state"
+    path.write_text("of the other")
+    with locks.held(tmp_path / ".made.lock", "made"):
+        code, _, err = dcomp("train", "lenet300", "--data", "digits", "--epochs", "1", "-o", tmp_path / "made", "-f")
+    assert (code, path.read_text()) == (1, "of the other")
+    assert f"is at work in {tmp_path / 'made'}; wait for it" in err
+
+
+def test_the_state_is_saved_at_the_end_of_an_epoch_once_it_is_time(tmp_path):
+    path = tmp_path / "made.state"
+    settings = TrainSettings(architecture="lenet300", epochs=2, **DIGITS)
+    stages.train(settings, state=StateFile(path))
+    assert not path.exists()
+    straight = stages.train(settings, state=StateFile(path, every=0))
+    assert json.loads(safetensors_file.load_file(path).metadata["dcomp.state"])["step"] == 2 * STEPS
+    assert same(straight, stages.train(settings, state=StateFile(path, resume=True)))
+
+
+TRAIN = ["train", "lenet300", "--data", "digits", "--epochs", "400", "--batch-size", "32"]
+
+
+def started(folder, *arguments):
+    command = [sys.executable, "-m", "dcomp", *arguments]
+    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("epoch"):
+            return process
+    raise AssertionError("it ended before an epoch did")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_the_state_and_says_how_to_go_on(tmp_path, dcomp, monkeypatch, number):
+    process = started(tmp_path, *TRAIN)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (130, "")
+    last = err.splitlines()[-1]
+    assert last.endswith(f"go on with: dcomp {' '.join(TRAIN)} --resume")
+    assert {path.name for path in tmp_path.iterdir()} == {"lenet300.safetensors.state"}
+    monkeypatch.chdir(tmp_path)
+    code, _, err = dcomp(*TRAIN)
+    assert (code, "--resume goes on from it, --force begins again" in err) == (1, True)
+
+
+def test_the_state_is_gone_when_the_stage_is_done(tmp_path, dcomp, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = dcomp("train", "lenet300", "--data", "digits", "--epochs", "1", "--save-every", "0")
+    assert (code, [path.name for path in tmp_path.iterdir()]) == (0, ["lenet300.safetensors"])
+    code, _, err = dcomp("prune", out.strip(), "--sparsity", "0.9", "--resume")
+    assert (code, "there is no lenet300.pruned.safetensors.state" in err) == (2, True)
+
+
+def test_a_recipe_takes_up_the_stage_that_was_stopped(tmp_path, dcomp, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "r.yaml").write_text(
+        "name: r\ndata: digits\ntrain: {architecture: lenet300, epochs: 3}\nprune: {sparsity: 0.9, epochs: 30}\n"
+    )
+    assert dcomp("run", "r.yaml", "--out", "straight", "-q")[0] == 0
+    process = started(tmp_path, "run", "r.yaml")
+    for line in process.stderr:
+        if line.startswith("epoch 5"):
+            process.send_signal(signal.SIGINT)
+            break
+    assert process.communicate(timeout=30)[1].splitlines()[-1].endswith("go on with: dcomp run r.yaml")
+    code, _, err = dcomp("run", "r.yaml")
+    assert (code, "train: done before" in err, "prune: was stopped before" in err) == (0, True, True)
+    for name in ("prune.safetensors", "model.dcz"):
+        assert (tmp_path / "runs" / "r" / name).read_bytes() == (tmp_path / "straight" / name).read_bytes()
+    assert not list((tmp_path / "runs" / "r").glob("*.state"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "again"),
+    [
+        (["train", "lenet5", "--resume"], "train lenet5 --resume"),
+        (["run", "r.yaml", "-qf", "--set", "eval=null"], "run r.yaml -q --set eval=null"),
+        (["run", "-f", "r.yaml", "--force", "--out", "of"], "run r.yaml --out of"),
+        (["demo", "--out", "x"], "demo --out x"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_the_hint_of_a_stopped_command_is_one_that_goes_on(monkeypatch, capsys, arguments, again):
+    class Stopped:
+        def main(self, *_, **__):
+            raise StoppedError("stopped")
+
+    monkeypatch.setattr(app, "command", Stopped)
+    assert run(arguments) == 130
+    assert capsys.readouterr().err == f"stopped; go on with: dcomp {again}\n"
+    monkeypatch.setattr(cli, "COUNT", 2)
+    assert run(arguments) == 130
+    assert capsys.readouterr().err == "stopped; to go on, start all processes again as before, with --resume\n"
+
+
+def test_a_demo_that_is_stopped_says_so_and_goes_on_where_its_outputs_are_kept(tmp_path, dcomp, monkeypatch):
+    monkeypatch.setattr(training, "NOTIFY_EVERY", 1)
+    monkeypatch.setattr(runs, "observer", lambda quiet: StopsAt(3))
+    assert dcomp("demo") == (130, "", "interrupted; no file is half written\n")
+    code, _, err = dcomp("demo", "--out", tmp_path)
+    assert (code, err.endswith(f"go on with: dcomp demo --out {tmp_path}\n")) == (130, True)
+    monkeypatch.setattr(runs, "observer", lambda quiet: StopsAt(5))
+    assert "stopped in epoch 1 of 25" in dcomp("demo", "--out", tmp_path)[2]

@@ -1,0 +1,208 @@
+import errno
+import stat
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from dcomp.errors import OutputError
+from dcomp.system.files import Scratch, check_replaceable, link_or_copy, part, replacing, replacing_files
+
+
+def test_a_block_that_ends_well_replaces_the_file_and_leaves_nothing_beside_it(tmp_path):
+    path = tmp_path / "out"
+    path.write_bytes(b"old")
+    with replacing(path, force=True) as file:
+        file.write(b"new")
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("stop", [ValueError("defect"), KeyboardInterrupt(), MemoryError()])
+def test_whatever_stops_the_block_leaves_the_old_file(tmp_path, stop):
+    path = tmp_path / "out"
+    path.write_bytes(b"old")
+    with pytest.raises(type(stop)), replacing(path, force=True) as file:
+        file.write(b"half")
+        raise stop
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_one_error_and_leaves_no_half_file(tmp_path):
+    with pytest.raises(OutputError, match="No space left"), replacing(tmp_path / "out"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_file_needs_force(tmp_path):
+    path = tmp_path / "out"
+    path.write_bytes(b"old")
+    with pytest.raises(OutputError, match="--force"), replacing(path):
+        pass
+    assert path.read_bytes() == b"old"
+
+
+def test_a_folder_is_never_replaced(tmp_path):
+    with pytest.raises(OutputError, match="is a folder"), replacing(tmp_path, force=True):
+        pass
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with (
+        pytest.raises(OutputError, match="nowhere is not there; create it first"),
+        replacing(tmp_path / "nowhere" / "out"),
+    ):
+        pass
+
+
+def test_the_mode_of_a_replaced_file_stays(tmp_path):
+    path = tmp_path / "out"
+    path.write_bytes(b"old")
+    path.chmod(0o640)
+    with replacing(path, force=True) as file:
+        file.write(b"new")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_what_a_link_points_to_is_replaced_and_the_link_stays(tmp_path):
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_bytes(b"old")
+    link.symlink_to(target)
+    with replacing(link, force=True) as file:
+        file.write(b"new")
+    assert link.is_symlink()
+    assert target.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_that_is_linked_or_copied_lasts_when_the_first_is_replaced(tmp_path, monkeypatch, links):
+    def refuse(*_):
+        raise OSError("no links here")
+
+    if not links:
+        monkeypatch.setattr(Path, "hardlink_to", refuse)
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.write_bytes(b"first")
+    other.write_bytes(b"old")
+    for _ in range(2):
+        link_or_copy(one, other)
+        assert other.read_bytes() == b"first"
+    assert one.samefile(other) == links
+    with replacing(one, force=True) as file:
+        file.write(b"second")
+    assert other.read_bytes() == b"first"
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from dcomp.files import part
+with part(Path(sys.argv[1]), is_folder=sys.argv[2] == "folder") as made:
+    if made.is_dir():
+        (made / "inside").write_text("half")
+    os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_a_killed_process_left_goes_with_the_next_output_in_the_folder(tmp_path, kind):
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), kind])
+    assert len(list(tmp_path.glob(".dcomp-*.part"))) == 1
+    with replacing(tmp_path / "out"):
+        pass
+    assert list(tmp_path.iterdir()) == [tmp_path / "out"]
+
+
+def test_what_another_process_is_writing_stays(tmp_path):
+    with replacing(tmp_path / "one") as one:
+        one.write(b"first")
+        with replacing(tmp_path / "other"), part(tmp_path, is_folder=True) as folder:
+            (folder / "x").write_text("x")
+            with part(tmp_path):
+                assert folder.is_dir()
+    assert (tmp_path / "one").read_bytes() == b"first"
+    assert {path.name for path in tmp_path.iterdir()} == {"one", "other"}
+
+
+def test_files_of_others_that_look_like_parts_but_cannot_be_removed_stop_nothing(tmp_path):
+    (tmp_path / ".dcomp-link.part").symlink_to(tmp_path / "precious")
+    (tmp_path / "precious").write_text("mine")
+    with replacing(tmp_path / "out"):
+        pass
+    assert (tmp_path / "precious").read_text() == "mine"
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    with pytest.raises(ValueError, match="defect"), replacing_files(tmp_path / "out") as folder:
+        (folder / "a").write_text("half")
+        raise ValueError("defect")
+    assert list(tmp_path.iterdir()) == []
+    with replacing_files(tmp_path / "out") as folder:
+        (folder / "a").write_text("whole")
+        assert not (tmp_path / "out").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_files_replace_those_of_their_names_only_when_all_are_whole(tmp_path):
+    for name in ("a", "mine"):
+        (tmp_path / name).write_text("old")
+    with pytest.raises(KeyboardInterrupt), replacing_files(tmp_path, force=True) as folder:
+        (folder / "a").write_text("half")
+        raise KeyboardInterrupt
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "old", "mine": "old"}
+    with replacing_files(tmp_path, force=True) as folder:
+        for name in ("a", "b"):
+            (folder / name).write_text("new")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "new", "b": "new", "mine": "old"}
+
+
+def test_a_rename_that_fails_loses_no_file(tmp_path, monkeypatch):
+    replace = Path.replace
+
+    def fails_at_b(path, target):
+        if path.name == "b":
+            raise OSError(errno.EIO, "Input/output error")
+        return replace(path, target)
+
+    for name in ("a", "b", "c"):
+        (tmp_path / name).write_text("old")
+    monkeypatch.setattr(Path, "replace", fails_at_b)
+    with pytest.raises(OutputError, match="Input/output error"), replacing_files(tmp_path, force=True) as folder:
+        for name in ("a", "b", "c"):
+            (folder / name).write_text("new")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "new", "b": "old", "c": "old"}
+
+
+def test_a_folder_that_a_link_points_to_is_filled(tmp_path):
+    (tmp_path / "target").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    with replacing_files(tmp_path / "link", force=True) as folder:
+        (folder / "a").write_text("new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target" / "a").read_text() == "new"
+
+
+def test_a_full_temporary_folder_is_named_with_what_to_do(monkeypatch, tmp_path):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "tempdir", "/some/tmp")
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    message = "cannot write temporary files in /some/tmp: No space left on device; TMPDIR names another folder"
+    with pytest.raises(OutputError, match=message), replacing(tmp_path / "out"), Scratch(1) as scratch:
+        scratch.write(b"more than one")
+
+
+def test_a_name_that_no_file_can_have_is_one_error():
+    with pytest.raises(OutputError, match=r"'a\\x00b' cannot be the name of a file"):
+        check_replaceable(Path("a\0b"), force=True)
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(OutputError, match=r"cannot write in the folder .*permission denied"):
+        check_replaceable(tmp_path / "out", force=False)
