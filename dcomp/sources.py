@@ -5,7 +5,7 @@ import io
 from collections.abc import Callable
 from pathlib import Path
 
-from dcomp.checkpoints import checkpoint, shards
+from dcomp.checkpoints import safetensors_file, shards
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.container import layout, writer
 from dcomp.container.reader import DEFAULT_MAX_MEMORY, Container
@@ -43,7 +43,7 @@ def load_checkpoint(
         from dcomp.learning import torch_files
 
         return torch_files.load_file(path, max_memory=max_memory, note=note)
-    return checkpoint.load_file(path)
+    return safetensors_file.load_file(path)
 
 
 def is_container(path: Path) -> bool:

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from dcomp import sources
-from dcomp.checkpoints import checkpoint as safetensors_file
-from dcomp.checkpoints import layers, prefixes, shards
+from dcomp.checkpoints import layers, prefixes, safetensors_file, shards
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.checkpoints.tensors import specs_of, subset
 from dcomp.coding.level import DEFAULT, LEVELS

@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dcomp.checkpoints import checkpoint as safetensors_file
-from dcomp.checkpoints import tensors
+from dcomp.checkpoints import safetensors_file, tensors
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.checkpoints.tensors import Spec, Tensors
 from dcomp.errors import CheckpointError, first_line

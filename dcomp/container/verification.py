@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from dcomp.checkpoints import dtypes, tensors
-from dcomp.checkpoints.checkpoint import HEADER_KEY, Checkpoint
+from dcomp.checkpoints.checkpoint import Checkpoint
+from dcomp.checkpoints.safetensors_file import HEADER_KEY
 from dcomp.container.reader import Container
 from dcomp.errors import ChecksumError, ContainerError, DifferenceError
 from dcomp.progress.observer import Observer, Silent

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from dcomp import __version__
-from dcomp.checkpoints import checkpoint as safetensors_file
+from dcomp.checkpoints import safetensors_file
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.checkpoints.dtypes import bit_patterns
 from dcomp.checkpoints.tensors import Spec, Tensors, stream

@@ -8,8 +8,9 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 
-from dcomp.checkpoints.checkpoint import METADATA_KEY, Checkpoint
+from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.checkpoints.prefixes import merged_names, pairs
+from dcomp.checkpoints.safetensors_file import METADATA_KEY
 from dcomp.checkpoints.tensors import Spec, Tensors, is_text
 from dcomp.container.layout import shape_problem
 from dcomp.container.reader import DEFAULT_MAX_MEMORY

@@ -12,8 +12,7 @@ from typing import TypeVar
 import numpy as np
 import zstandard
 
-from dcomp.checkpoints import checkpoint as safetensors_file
-from dcomp.checkpoints import dtypes, tensors
+from dcomp.checkpoints import dtypes, safetensors_file, tensors
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.container import writer
 from dcomp.container.reader import Container

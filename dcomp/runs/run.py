@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from dcomp.checkpoints import checkpoint as safetensors_file
+from dcomp.checkpoints import safetensors_file
 from dcomp.checkpoints import layers
 from dcomp.runs import ledger, preflight
 from dcomp.system import locks

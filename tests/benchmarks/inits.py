@@ -14,7 +14,7 @@ from typing import get_args
 import numpy as np
 
 from dcomp import stages
-from dcomp.checkpoints import checkpoint
+from dcomp.checkpoints import safetensors_file
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.quantization import Init
 from dcomp.settings import EvalSettings, QuantizeSettings
@@ -48,7 +48,7 @@ def figures(pruned: Checkpoint, bits: int, init: Init, epochs: int) -> tuple[int
 
 
 def main() -> None:
-    pruned = checkpoint.load_file(Path(sys.argv[1]))
+    pruned = safetensors_file.load_file(Path(sys.argv[1]))
     numbers, epochs = [int(bits) for bits in sys.argv[2].split(",")], int(sys.argv[3])
     print("bits,init,squared_error,bytes,error,trained_bytes,trained_error")
     curves: dict[Init, list[tuple[int, float]]] = {init: [] for init in get_args(Init)}

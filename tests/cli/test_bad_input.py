@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from dcomp.checkpoints import checkpoint
+from dcomp.checkpoints import safetensors_file
 from dcomp.checkpoints.checkpoint import Checkpoint
 
 
@@ -42,7 +42,7 @@ def folder(dense_file, dcomp, monkeypatch):
     torch.save({"model": PurePosixPath("x")}, home / "pickle.pt")
     anonymous = Checkpoint({"w": np.ones((3, 4), np.float32)})
     with (home / "anonymous.safetensors").open("wb") as file:
-        checkpoint.save(anonymous, file)
+        safetensors_file.save(anonymous, file)
     (home / "five.yaml").write_text(
         "name: five\ndata: mnist\ntrain: {architecture: lenet5, epochs: 0, lr: fast}\n"
         "prune: {sparsity: 1.5, colour: red}\nquantize: {conv_bits: 0}\n"
@@ -53,9 +53,9 @@ def folder(dense_file, dcomp, monkeypatch):
         "def narrow(): return nn.Linear(3, 10)\n"
         "def few(): return nn.Sequential(nn.Flatten(), nn.Linear(784, 5))\n"
     )
-    broken = checkpoint.load_file(home / "lenet300.safetensors")
+    broken = safetensors_file.load_file(home / "lenet300.safetensors")
     with (home / "nan.safetensors").open("wb") as file:
-        checkpoint.save(broken.replaced({"fc3.bias": np.full(10, np.nan, np.float32)}), file)
+        safetensors_file.save(broken.replaced({"fc3.bias": np.full(10, np.nan, np.float32)}), file)
     (home / "blocks.yaml").write_text(
         "name: blocks\ndata: mnist\ncheckpoint: lenet300.safetensors\n"
         "prune: [{sparsity: 0.5}, {sparsity: 1.5}, 7]\nquantize: [{fc_bits: 5, init: best}]\n"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dcomp.checkpoints import checkpoint
+from dcomp.checkpoints import safetensors_file
 
 RECIPE = """
 name: tiny
@@ -55,9 +55,9 @@ def test_a_missing_file_exits_1_and_wrong_usage_2(dcomp, tmp_path):
 
 
 def test_a_container_that_differs_from_a_checkpoint_exits_1(dcomp, dense_file, tmp_path):
-    read = checkpoint.load_file(dense_file)
+    read = safetensors_file.load_file(dense_file)
     with (tmp_path / "other.safetensors").open("wb") as file:
-        checkpoint.save(read.replaced({"fc3.bias": np.nextafter(read.tensors["fc3.bias"], np.float32(9))}), file)
+        safetensors_file.save(read.replaced({"fc3.bias": np.nextafter(read.tensors["fc3.bias"], np.float32(9))}), file)
     dcomp("encode", dense_file, "-o", tmp_path / "x.dcz")
     assert dcomp("verify", tmp_path / "x.dcz", "--against", dense_file)[0] == 0
     code, _, err = dcomp("verify", tmp_path / "x.dcz", "--against", tmp_path / "other.safetensors")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dcomp.checkpoints import checkpoint
+from dcomp.checkpoints import safetensors_file
 from dcomp.container.reader import Container
 
 DCOMP = f"{sys.executable} -m dcomp"
@@ -77,5 +77,5 @@ def test_decode_restores_single_tensors(dense_file, dcomp):
     container = dense_file.with_suffix(".dcz")
     out = dense_file.with_name("some.safetensors")
     assert dcomp("decode", container, "--tensor", "bias$", "-o", out)[0] == 0
-    assert list(checkpoint.load_file(out).tensors) == ["fc1.bias", "fc2.bias", "fc3.bias"]
-    assert Container.open(container).names == list(checkpoint.load_file(dense_file).tensors)
+    assert list(safetensors_file.load_file(out).tensors) == ["fc1.bias", "fc2.bias", "fc3.bias"]
+    assert Container.open(container).names == list(safetensors_file.load_file(dense_file).tensors)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dcomp import sources
-from dcomp.checkpoints import checkpoint as safetensors_file
+from dcomp.checkpoints import safetensors_file
 from dcomp.cli.console import Terminal
 from dcomp.container.reader import Container
 from dcomp.progress.observer import Silent

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from dcomp.checkpoints import checkpoint
+from dcomp.checkpoints import safetensors_file
 from dcomp.cli.app import command
 
 FLOATS = [
@@ -77,7 +77,7 @@ def test_home_is_expanded_in_a_recipe(dense_file, tmp_path, dcomp, monkeypatch):
     recipe = tmp_path / "r.yaml"
     recipe.write_text("name: r\ncheckpoint: ~/lenet300.safetensors\nplan: ~/plan.yaml\nprune: {}\n")
     assert dcomp("run", recipe, f"--out={tmp_path}/out", "-q")[0] == 0
-    made = checkpoint.load_file(tmp_path / "out" / "prune.safetensors").tensors["fc1.weight"]
+    made = safetensors_file.load_file(tmp_path / "out" / "prune.safetensors").tensors["fc1.weight"]
     assert math.isclose((made == 0).mean(), 0.5)
 
 
@@ -103,7 +103,7 @@ def test_names_of_networks_and_data_are_taken_in_any_case(data, tmp_path, dcomp,
     monkeypatch.chdir(tmp_path)
     small = ["--batch-size", "2000", "--val-split", "0"]
     assert dcomp("train", "LeNet300", "--data", data, "--epochs", "1", *small)[:2] == (0, "lenet300.safetensors\n")
-    made = checkpoint.load_file(tmp_path / "lenet300.safetensors").metadata
+    made = safetensors_file.load_file(tmp_path / "lenet300.safetensors").metadata
     assert made["dcomp.architecture"] == "lenet300"
     assert '"data":"digits"' in made["dcomp.train"]
     assert dcomp("eval", "lenet300.safetensors", "--data", data, "--arch", "LENET300")[0] == 0

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dcomp import sources
-from dcomp.checkpoints import checkpoint as safetensors_file
+from dcomp.checkpoints import safetensors_file
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.compression import provenance
 from dcomp.errors import UsageError

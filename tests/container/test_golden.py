@@ -10,7 +10,7 @@ import pytest
 
 import dcomp
 import dcomp.container
-from dcomp.checkpoints import checkpoint
+from dcomp.checkpoints import safetensors_file
 from dcomp.coding import encoder
 from dcomp.container.reader import Container
 from dcomp.container.verification import identical
@@ -23,19 +23,19 @@ BY_ZSTANDARD = {"zstd", "zstd in planes", "widened"}
 @pytest.mark.parametrize("name", NAMES)
 def test_a_golden_file_decodes_to_the_checkpoint_it_was_made_from(name):
     decoded = Container.open(GOLDEN / f"{name}.dcz").checkpoint()
-    assert identical(decoded, checkpoint.load_file(GOLDEN / f"{name}.safetensors"))
+    assert identical(decoded, safetensors_file.load_file(GOLDEN / f"{name}.safetensors"))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_encoding_gives_the_golden_records(name):
     golden = Container.open(GOLDEN / f"{name}.dcz")
-    for key, array in checkpoint.load_file(GOLDEN / f"{name}.safetensors").tensors.items():
+    for key, array in safetensors_file.load_file(GOLDEN / f"{name}.safetensors").tensors.items():
         if key not in BY_ZSTANDARD:
             assert encoder.encode(array).record == golden.encoded(key).record, key
 
 
 def test_floats_widened_from_half_their_size_have_their_signs_as_bits():
-    array = checkpoint.load_file(GOLDEN / "bits.safetensors").tensors["widened"]
+    array = safetensors_file.load_file(GOLDEN / "bits.safetensors").tensors["widened"]
     forms = [type(plane).__name__ for plane in encoder.encode(array).values.planes]
     assert forms == ["Zstd", "Raw", "Zstd", "Bits"]
     golden = Container.open(GOLDEN / "bits.dcz").encoded("widened")
@@ -43,7 +43,7 @@ def test_floats_widened_from_half_their_size_have_their_signs_as_bits():
 
 
 def test_encoding_gives_the_golden_file():
-    tensors = checkpoint.load_file(GOLDEN / "format-example.safetensors").tensors
+    tensors = safetensors_file.load_file(GOLDEN / "format-example.safetensors").tensors
     assert dcomp.save(tensors) == (GOLDEN / "format-example.dcz").read_bytes()
 
 

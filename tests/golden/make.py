@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 
 import dcomp
-from dcomp.checkpoints import checkpoint
+from dcomp.checkpoints import safetensors_file
 from dcomp.checkpoints.checkpoint import Checkpoint
 
 
@@ -64,5 +64,5 @@ if __name__ == "__main__":
             metadata = METADATA if name == "forms" else {}
             dcomp.save_file(tensors, path, metadata)
             with path.with_suffix(".safetensors").open("wb") as file:
-                checkpoint.save(Checkpoint(tensors, metadata), file)
+                safetensors_file.save(Checkpoint(tensors, metadata), file)
             print(path)

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from dcomp import cli
-from dcomp.checkpoints import checkpoint
+from dcomp.checkpoints import safetensors_file
 from dcomp.cli import app
 from dcomp.errors import CheckpointError, DataError, UsageError
 from dcomp.learning import distributed
@@ -96,10 +96,10 @@ def test_weights_masks_and_codebooks_are_identical_in_all_processes(runs):
 
 def test_two_processes_come_to_the_result_of_one_but_for_the_order_of_sums(runs):
     for name in ("trained", "pruned", "of-photos"):
-        one, two = (checkpoint.load_file(folder / name).tensors for folder, _ in runs)
+        one, two = (safetensors_file.load_file(folder / name).tensors for folder, _ in runs)
         for tensor in one:
             assert two[tensor] == pytest.approx(one[tensor], abs=1e-5)  # of weights around 0.05
-    one, two = (checkpoint.load_file(folder / "shared").tensors for folder, _ in runs)
+    one, two = (safetensors_file.load_file(folder / "shared").tensors for folder, _ in runs)
     for tensor in one:
         assert np.mean((one[tensor] != 0) != (two[tensor] != 0)) < 1e-3
         assert np.unique(two[tensor]) == pytest.approx(np.unique(one[tensor]), abs=1e-4)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dcomp import cli, stages
-from dcomp.checkpoints import checkpoint as safetensors_file
+from dcomp.checkpoints import safetensors_file
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.cli import app, run, runs
 from dcomp.errors import CheckpointError, StoppedError, UsageError

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 SLOW = """
 import sys, time
-import dcomp.container.writer as w, dcomp.checkpoints.checkpoint as c
+import dcomp.container.writer as w, dcomp.checkpoints.safetensors_file as c
 def slowly(write):
     def slow(self, *parts):
         time.sleep(0.02)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from dcomp.checkpoints import checkpoint, dtypes
+from dcomp.checkpoints import dtypes, safetensors_file
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.container.reader import Container
 from dcomp.errors import CheckpointError, ContainerError
@@ -15,7 +15,7 @@ from dcomp.sources import load_checkpoint, load_container
 
 def save(made: Checkpoint) -> bytes:
     buffer = io.BytesIO()
-    checkpoint.save(made, buffer)
+    safetensors_file.save(made, buffer)
     return buffer.getvalue()
 
 
@@ -31,7 +31,7 @@ def test_every_dtype_survives_a_safetensors_file(tmp_path, name, rng):
     array = raw.view(dtypes.BY_NAME[name]).reshape(2, 3, 4)
     path = tmp_path / "x.safetensors"
     path.write_bytes(save(Checkpoint({"t": array, "scalar": array[0, 0, 0].reshape(()), "empty": array[:, :0]})))
-    read = checkpoint.load_file(path).tensors
+    read = safetensors_file.load_file(path).tensors
     assert read["t"].dtype == array.dtype
     assert read["t"].tobytes() == array.tobytes()
     assert (read["scalar"].shape, read["empty"].shape) == ((), (2, 0, 4))
@@ -41,7 +41,7 @@ def test_a_file_of_the_safetensors_library_comes_back_byte_for_byte(tmp_path):
     tensors = {"b": np.ones((2, 3), np.float32), "a": np.arange(3, dtype=np.int8), "ü": np.ones(5, np.float16)}
     path = tmp_path / "x.safetensors"
     path.write_bytes(safetensors.numpy.save(tensors, {"one": "1", "zwei": "zwö", "three": "3"}))
-    assert save(checkpoint.load_file(path)) == path.read_bytes()
+    assert save(safetensors_file.load_file(path)) == path.read_bytes()
 
 
 def test_the_safetensors_library_reads_what_is_written(lenet_like):
@@ -50,7 +50,7 @@ def test_the_safetensors_library_reads_what_is_written(lenet_like):
 
 
 def test_loaded_tensors_cannot_be_changed(dense_file):
-    array = checkpoint.load_file(dense_file).tensors["fc1.weight"]
+    array = safetensors_file.load_file(dense_file).tensors["fc1.weight"]
     assert not array.flags.writeable
 
 
@@ -62,19 +62,19 @@ def test_a_broken_file_is_refused(tmp_path, content):
     path = tmp_path / "x.safetensors"
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match="not a readable safetensors file"):
-        checkpoint.load_file(path)
+        safetensors_file.load_file(path)
 
 
 def test_tensors_that_overlap_are_refused(tmp_path):
     entry = {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]}
     with pytest.raises(CheckpointError):
-        checkpoint.load_file(write(tmp_path / "x", {"a": entry, "b": entry}, bytes(4)))
+        safetensors_file.load_file(write(tmp_path / "x", {"a": entry, "b": entry}, bytes(4)))
 
 
 def test_a_dtype_that_numpy_lacks_is_refused_by_name(tmp_path):
     path = write(tmp_path / "x", {"t": {"dtype": "F4", "shape": [2], "data_offsets": [0, 1]}}, b"\x12")
     with pytest.raises(CheckpointError, match="tensor 't' has dtype F4"):
-        checkpoint.load_file(path)
+        safetensors_file.load_file(path)
 
 
 ENTRY = '{"dtype":"F32","shape":[2],"data_offsets":[0,8]}'
@@ -110,7 +110,7 @@ def spelled(spelling: str) -> bytes:
 def test_the_header_of_another_tool_comes_back_byte_for_byte(dcomp, tmp_path, spelling):
     path = tmp_path / "x.safetensors"
     path.write_bytes(spelled(spelling))
-    assert save(checkpoint.load_file(path)) == path.read_bytes()
+    assert save(safetensors_file.load_file(path)) == path.read_bytes()
     assert dcomp("encode", path)[0] == 0
     assert dcomp("verify", tmp_path / "x.dcz", "--against", path)[0] == 0
     assert dcomp("decode", tmp_path / "x.dcz", "-o", tmp_path / "y.safetensors")[0] == 0
@@ -120,14 +120,14 @@ def test_the_header_of_another_tool_comes_back_byte_for_byte(dcomp, tmp_path, sp
 def test_a_checkpoint_that_was_changed_gets_a_header_of_its_own(tmp_path):
     path = tmp_path / "x.safetensors"
     path.write_bytes(spelled(SPELLINGS["metadata last"]))
-    found = checkpoint.load_file(path)
+    found = safetensors_file.load_file(path)
     for changed in (
         found.replaced({}, {"a": "b"}),
         found.replaced({"w": np.ones(3)}),
         Checkpoint({"b": np.ones(2)}, found.metadata),
     ):
         (tmp_path / "y.safetensors").write_bytes(save(changed))
-        again = checkpoint.load_file(tmp_path / "y.safetensors")
+        again = safetensors_file.load_file(tmp_path / "y.safetensors")
         assert {name: array.tolist() for name, array in again.tensors.items()} == {
             name: array.tolist() for name, array in changed.tensors.items()
         }
@@ -158,11 +158,11 @@ def test_a_header_that_can_be_read_in_two_ways_or_in_none_is_one_error(tmp_path,
     path = tmp_path / "x.safetensors"
     path.write_bytes(len(header).to_bytes(8, "little") + header.encode() + bytes(8))
     with pytest.raises(CheckpointError, match=f"not a readable safetensors file: .*({words})"):
-        checkpoint.load_file(path)
+        safetensors_file.load_file(path)
 
 
 def test_a_file_that_is_cut_while_it_is_read_is_one_error(dense_file):
-    loaded = checkpoint.load_file(dense_file)
+    loaded = safetensors_file.load_file(dense_file)
     dense_file.write_bytes(dense_file.read_bytes())  # the same file, so that it is this one that is cut
     with dense_file.open("r+b") as file:
         file.truncate(100_000)
@@ -184,8 +184,8 @@ def test_names_that_no_file_can_hold_are_refused():
 
 
 def test_tensors_that_were_not_replaced_are_still_read_when_asked_for(dense_file):
-    changed = checkpoint.load_file(dense_file).replaced({"fc1.bias": np.zeros(300)}, {"a": "b"})
-    assert changed.nbytes == checkpoint.load_file(dense_file).nbytes + 300 * 4
+    changed = safetensors_file.load_file(dense_file).replaced({"fc1.bias": np.zeros(300)}, {"a": "b"})
+    assert changed.nbytes == safetensors_file.load_file(dense_file).nbytes + 300 * 4
     assert changed.tensors["fc1.bias"].sum() == 0
     os.truncate(dense_file, 1000)
     with pytest.raises(CheckpointError, match="was cut"):
