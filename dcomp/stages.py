@@ -271,8 +271,8 @@ def sensitivity(
         UsageError: no weights, or no validation examples.
     """
     observer.doing("loading torch")
+    from dcomp.compression.sensitivity import measure as measure_sensitivity
     from dcomp.learning.architectures import architecture_of
-    from dcomp.learning.sensitivity import measure as measure_sensitivity
 
     settings = provenance.with_recorded_data(settings, checkpoint, observer)
     checkpoint, network = _known(checkpoint, architecture, settings)

@@ -1,6 +1,7 @@
 """How often a network is wrong."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import nn
@@ -10,6 +11,9 @@ from dcomp.learning import distributed
 from dcomp.learning.datasets import Split
 from dcomp.learning.devices import in_precision
 from dcomp.settings import Precision
+
+DECIMALS = 6
+"""Of errors and losses; what lies beyond is rounding."""
 
 BATCH = 1000
 BATCH_VALUES = 1 << 24
@@ -24,6 +28,10 @@ class Evaluation:
     top5_error: float
     loss: float
     count: int
+
+    def rounded(self) -> Self:
+        """Return it without the digits that differ between machines by rounding."""
+        return replace(self, top1_error=round(self.top1_error, DECIMALS), loss=round(self.loss, DECIMALS))
 
 
 @torch.no_grad()

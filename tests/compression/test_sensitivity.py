@@ -6,7 +6,7 @@ from torch import nn
 from dcomp import stages
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.errors import CheckpointError
-from dcomp.learning import datasets, sensitivity
+from dcomp.learning import datasets, probe
 from dcomp.learning.architectures import tensors_of
 from dcomp.learning.datasets import Dataset, MemorySplit, Preprocessing
 from dcomp.learning.evaluation import evaluate
@@ -106,14 +106,14 @@ def test_a_limit_measures_on_so_many_examples(network):
 def test_a_probe_puts_weights_back_even_when_an_evaluation_fails(network, monkeypatch):
     model = nn.Linear(16, 4)
     before = model.weight.detach().clone()
-    probe = sensitivity.Probe(nn.Sequential(nn.Flatten(), model), bright(50))
+    one = probe.Probe(nn.Sequential(nn.Flatten(), model), bright(50))
     zeros = {"1.weight": np.zeros((4, 16), np.float32)}
-    changed = probe.evaluate(zeros)
+    changed = one.evaluate(zeros)
     assert changed.top1_error != round(evaluate(nn.Sequential(nn.Flatten(), model), bright(50)).top1_error, 6)
     assert torch.equal(model.weight, before)
-    monkeypatch.setattr(sensitivity, "evaluate", lambda *_: 1 / 0)
+    monkeypatch.setattr(probe, "evaluate", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        probe.evaluate(zeros)
+        one.evaluate(zeros)
     assert torch.equal(model.weight, before)
 
 

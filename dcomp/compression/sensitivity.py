@@ -2,47 +2,23 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import nn
 
 from dcomp.checkpoints.checkpoint import Checkpoint
-from dcomp.compression.error_curves import DECIMALS, Curve, Point, Sensitivity, Setting, tightened
-from dcomp.errors import CheckpointError, UsageError
-from dcomp.learning.conversion import to_torch
-from dcomp.learning.datasets import Dataset, Split
-from dcomp.learning.evaluation import Evaluation, evaluate
-from dcomp.learning.session import network_for
+from dcomp.compression.error_curves import Curve, Point, Sensitivity, Setting, tightened
+from dcomp.errors import CheckpointError
 from dcomp.progress.observer import Observer
 from dcomp.pruning import criteria
 from dcomp.quantization import kmeans
 from dcomp.settings import SensitivitySettings
 from dcomp.settings.plan import Plan
 
+if TYPE_CHECKING:
+    from dcomp.learning.probe import Probe
+
 Weights = Mapping[str, np.ndarray]
-
-
-class Probe:
-    """A network and a split on its device; tensors are changed for the time of one evaluation."""
-
-    def __init__(self, model: nn.Module, split: Split) -> None:
-        self._model = model
-        self._split = split
-
-    def evaluate(self, changed: Weights) -> Evaluation:
-        """Errors with some tensors replaced; they are put back."""
-        state = self._model.state_dict()
-        original = {name: state[name].clone() for name in changed}
-        try:
-            for name, array in changed.items():
-                state[name].copy_(to_torch(array))
-            found = evaluate(self._model, self._split)
-        finally:
-            for name, tensor in original.items():
-                state[name].copy_(tensor)
-        return replace(found, top1_error=round(found.top1_error, DECIMALS), loss=round(found.loss, DECIMALS))
 
 
 def measure(
@@ -56,8 +32,9 @@ def measure(
         UsageError: there are no validation examples.
         CheckpointError: the network's answers are no numbers.
     """
-    network = network_for(checkpoint, architecture, settings, observer, lambda data: _validation(data, settings))
-    probe = Probe(*network)
+    from dcomp.learning.probe import Probe
+
+    probe = Probe.of_checkpoint(checkpoint, architecture, settings, observer)
     dense = probe.evaluate({})
     if not math.isfinite(dense.loss):
         raise CheckpointError(f"the network's loss is {dense.loss}: its weights hold or make infinities or NaNs")
@@ -75,7 +52,7 @@ def measure(
     return Sensitivity(dense.top1_error, dense.loss, dense.count, curves, planned)
 
 
-def curves_of(probe: Probe, weights: Weights, settings: SensitivitySettings, observer: Observer) -> tuple[Curve, ...]:
+def curves_of(probe: "Probe", weights: Weights, settings: SensitivitySettings, observer: Observer) -> tuple[Curve, ...]:
     """Two curves for each layer: sparsities from the least on, bits from the most on."""
     amounts: dict[Setting, tuple[float, ...]] = {"sparsity": settings.prune, "bits": settings.bits[::-1]}
     curves = []
@@ -119,12 +96,3 @@ def shared(weights: np.ndarray, bits: int) -> np.ndarray:
     result = np.zeros_like(weights)
     result[kept] = codebook[codes]
     return result
-
-
-def _validation(data: Dataset, settings: SensitivitySettings) -> Split:
-    _, validation = data.split_validation(settings.val_split, settings.seed)
-    if not len(validation):
-        raise UsageError(f"--val-split {settings.val_split:g} leaves no example to measure on")
-    if settings.limit is None:
-        return validation
-    return validation.subset(torch.arange(min(settings.limit, len(validation))))

@@ -1,0 +1,61 @@
+"""A network whose tensors are replaced for the time of one evaluation."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Self
+
+import numpy as np
+import torch
+from torch import nn
+
+from dcomp.checkpoints.checkpoint import Checkpoint
+from dcomp.errors import UsageError
+from dcomp.learning.conversion import to_torch
+from dcomp.learning.datasets import Dataset, Split
+from dcomp.learning.evaluation import Evaluation, evaluate
+from dcomp.learning.session import network_for
+from dcomp.progress.observer import Observer
+from dcomp.settings import SensitivitySettings
+
+
+class Probe:
+    """A network and a split on its device; tensors are changed for the time of one evaluation."""
+
+    def __init__(self, model: nn.Module, split: Split) -> None:
+        self._model = model
+        self._split = split
+
+    @classmethod
+    def of_checkpoint(
+        cls, checkpoint: Checkpoint, architecture: str, settings: SensitivitySettings, observer: Observer
+    ) -> Self:
+        """Build a checkpoint's network and load its validation examples.
+
+        Raises:
+            ArchitectureError: no such network, or checkpoint or data do not fit it.
+            DataError: the data set cannot be had.
+            UsageError: there are no validation examples.
+        """
+        return cls(*network_for(checkpoint, architecture, settings, observer, partial(_validation, settings)))
+
+    def evaluate(self, changed: Mapping[str, np.ndarray]) -> Evaluation:
+        """Errors with some tensors replaced; they are put back."""
+        state = self._model.state_dict()
+        original = {name: state[name].clone() for name in changed}
+        try:
+            for name, array in changed.items():
+                state[name].copy_(to_torch(array))
+            evaluation = evaluate(self._model, self._split)
+        finally:
+            for name, tensor in original.items():
+                state[name].copy_(tensor)
+        return evaluation.rounded()
+
+
+def _validation(settings: SensitivitySettings, data: Dataset) -> Split:
+    _, validation = data.split_validation(settings.val_split, settings.seed)
+    if not len(validation):
+        raise UsageError(f"--val-split {settings.val_split:g} leaves no example to measure on")
+    if settings.limit is None:
+        return validation
+    return validation.subset(torch.arange(min(settings.limit, len(validation))))
