@@ -319,10 +319,6 @@ def _retrained(
     session = _session(checkpoint, part, architecture, observer, settings)
     session.share(shared)
     history = retraining.hold(session, checkpoint, observer, state)
-    if settings.reassign is not None and shared:
-        observer.doing("choosing shorter codes")
-        observer.note(f"other codes save about {session.reassign(shared) / 8:,.0f} bytes")
-        observer.finished()
     return checkpoint.replaced(session.tensors(), session.metadata()), history
 
 

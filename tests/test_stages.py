@@ -417,18 +417,6 @@ def test_bits_are_found_for_each_tensor_by_what_its_values_are_worth(lenet_like)
     assert np.array_equal(harder.tensors["fc1.weight"] != 0, pruned.tensors["fc1.weight"] != 0)
 
 
-def test_reassigned_codes_take_fewer_bytes_and_are_noted(tmp_path):
-    dense = stages.train(TrainSettings(architecture="lenet300", data="digits", epochs=2, lr=0.05))
-    pruned = stages.prune(dense, PruneSettings(sparsity=0.9))
-    shared, notes, sizes = {"fc_bits": 5, "data": "digits", "epochs": 1, "provenance": "none"}, Notes(), []
-    for settings in (QuantizeSettings(**shared), QuantizeSettings(**shared, reassign=0.05)):
-        file = io.BytesIO()
-        stages.encode(stages.quantize(pruned, settings, notes), file)
-        sizes.append(len(file.getvalue()))
-    assert sizes[1] < sizes[0]
-    assert any(line.startswith("other codes save about") for line in notes.lines)
-
-
 def test_a_layer_that_shares_more_than_256_values_keeps_them_while_another_trains(lenet_like):
     wide = stages.quantize(lenet_like, QuantizeSettings(bits=["fc1=10"]))
     before = wide.tensors["fc1.weight"]

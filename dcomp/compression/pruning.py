@@ -57,19 +57,9 @@ class Pruning:
         return [name for group in self._groups for name in group.names]
 
     @property
-    def regrow(self) -> bool:
-        """Whether pruned weights may return while masks still move."""
-        return self._settings.regrow
-
-    @property
     def without_dead(self) -> bool:
         """Whether what lies on no path from input to output is pruned too."""
-        return self._settings.dead_units == "remove"
-
-    @property
-    def restarts(self) -> list[float]:
-        """The epochs at which the learning rate begins its course anew."""
-        return self.moves if self._settings.rewind_lr else []
+        return self._settings.remove_dead_units
 
     @property
     def moves(self) -> list[float]:

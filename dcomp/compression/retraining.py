@@ -25,16 +25,15 @@ def prune(
     """
     if again := session.shared(pruning.names):
         observer.note(f"{', '.join(again)}: weights were shared; retraining gives each its own value, quantize again")
-    session.mask({name: checkpoint.tensors[name] != 0 for name in pruning.names}, regrow=pruning.regrow)
+    session.mask({name: checkpoint.tensors[name] != 0 for name in pruning.names})
     hold_all(session, checkpoint, layers.KINDS, observer)
     if pruning.without_dead:
         session.mask_dead()
-    weights_of = session.latent if pruning.regrow else session.weights
 
     def move_masks(move: float) -> None:
         squares = session.squared_gradients(pruning.names, seed=round(1000 * move)) if pruning.by_gradients else None
-        masks = pruning.masks_at(move, {name: weights_of(name) for name in pruning.names}, squares)
-        session.mask(masks, regrow=pruning.regrow)
+        masks = pruning.masks_at(move, {name: session.weights(name) for name in pruning.names}, squares)
+        session.mask(masks)
         if pruning.without_dead:
             session.mask_dead()
 
@@ -42,9 +41,7 @@ def prune(
     for move in pruning.moves:
         step = math.ceil(move * session.steps_per_epoch - 1e-9)  # 0.1 epochs of 30 steps are 3, however they round
         events.append((min(step, session.last_step) / session.steps_per_epoch, partial(move_masks, move)))
-    return session.fit(
-        observer, events=events, eligible_after=max(pruning.moves, default=0.0), restarts=pruning.restarts, state=state
-    )
+    return session.fit(observer, events=events, eligible_after=max(pruning.moves, default=0.0), state=state)
 
 
 def hold(

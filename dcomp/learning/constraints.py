@@ -30,23 +30,16 @@ HALVES = (ml_dtypes.bfloat16, np.float16)
 
 
 class Mask(nn.Module):
-    """Holds pruned weights at zero. The mask is a buffer, so it travels with the model's state.
-
-    With `regrow` weights learn on behind the mask, by the gradient that they would have without it, and may return
-    when masks move (Guo et al. 2016, "Dynamic Network Surgery", equation 2).
-    """
+    """Holds pruned weights at zero. The mask is a buffer, so it travels with the model's state."""
 
     mask: Tensor
 
-    def __init__(self, mask: Tensor, *, regrow: bool = False) -> None:
+    def __init__(self, mask: Tensor) -> None:
         super().__init__()
         self.register_buffer("mask", mask)
-        self.regrow = regrow
 
     def forward(self, weight: Tensor) -> Tensor:
         """Weight -> masked weight, both of the layer's shape."""
-        if self.regrow:
-            return weight - torch.where(self.mask, 0, weight.detach())
         return torch.where(self.mask, weight, 0)
 
 
@@ -75,24 +68,19 @@ class Codebook(nn.Module):
         return self._initial
 
 
-def mask(model: nn.Module, name: str, kept: np.ndarray, *, regrow: bool = False) -> None:
-    """Set the mask of the parameter `name`, which may be under one already.
-
-    What was pruned stays pruned, unless weights learn on behind the mask.
+def mask(model: nn.Module, name: str, kept: np.ndarray) -> None:
+    """Set the mask of the parameter `name`; what an earlier mask pruned stays pruned.
 
     Args:
         model: holds the parameter.
         name: as in the model's state before any constraint, like `conv1.weight`.
         kept: bool, of the parameter's shape.
-        regrow: whether weights learn on behind the mask.
     """
     module, attribute = _locate(model, name)
     held = _constraint(module, attribute)
     kept_tensor = torch.tensor(kept, device=getattr(module, attribute).device)
     if not isinstance(held, Mask):
-        _constrain(model, name, Mask(kept_tensor, regrow=regrow))
-    elif regrow:
-        held.mask.copy_(kept_tensor)
+        _constrain(model, name, Mask(kept_tensor))
     else:
         held.mask &= kept_tensor
 
@@ -191,27 +179,11 @@ def effective(model: nn.Module, name: str) -> np.ndarray:
         return to_numpy(getattr(module, attribute))
 
 
-def latent(model: nn.Module, name: str) -> np.ndarray:
-    """The parameter `name` as it trains: with the values behind its mask if it is under one."""
-    return to_numpy(trained(model, name).detach())
-
-
 def trained(model: nn.Module, name: str) -> Tensor:
     """What trains for the parameter `name`, of its shape: what lies behind its mask if it is under one."""
     module, attribute = _locate(model, name)
     held = isinstance(_constraint(module, attribute), Mask)
     return _parameter(module, attribute) if held else getattr(module, attribute)
-
-
-def codebooks(model: nn.Module) -> list[nn.Parameter]:
-    """The shared values of all tensors, each once."""
-    found = {
-        id(places.original): places.original
-        for module in model.modules()
-        for places in getattr(module, "parametrizations", {}).values()
-        if isinstance(places[0], Codebook)
-    }
-    return list(found.values())
 
 
 def effective_tensors(model: nn.Module) -> Tensors:

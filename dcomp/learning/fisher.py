@@ -17,10 +17,10 @@ from dcomp.settings import LearningSettings
 BATCHES = 50
 
 
-def gradients(
+def squared_gradients(
     model: nn.Module, parameters: Mapping[str, Tensor], train: Split, settings: LearningSettings, loss: Loss, seed: int
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The mean gradient of each parameter, and the mean of its squares, over a few batches; nothing is learned.
+) -> dict[str, Tensor]:
+    """Return the mean squared gradient of each parameter over a few batches; nothing is learned.
 
     Args:
         model: on the device of the examples.
@@ -30,18 +30,16 @@ def gradients(
         loss: what the gradients are of.
         seed: draws the examples; the same in all processes, so that all find the same.
     """
-    sums, squares = ([torch.zeros_like(parameter) for parameter in parameters.values()] for _ in range(2))
-    count = 0
-    for value in losses(model, train, settings, loss, seed):
-        found = torch.autograd.grad(value, list(parameters.values()))
-        torch._foreach_add_(sums, found)
-        torch._foreach_add_(squares, torch._foreach_mul(found, found))
-        count += 1
-    means = {name: total / count for name, total in zip(parameters, sums, strict=True)}
-    return means, {name: total / count for name, total in zip(parameters, squares, strict=True)}
+    squares = [torch.zeros_like(parameter) for parameter in parameters.values()]
+    batches = 0
+    for value in _losses(model, train, settings, loss, seed):
+        gradients = torch.autograd.grad(value, list(parameters.values()))
+        torch._foreach_add_(squares, torch._foreach_mul(gradients, gradients))
+        batches += 1
+    return {name: total / batches for name, total in zip(parameters, squares, strict=True)}
 
 
-def losses(model: nn.Module, train: Split, settings: LearningSettings, loss: Loss, seed: int) -> Iterator[Tensor]:
+def _losses(model: nn.Module, train: Split, settings: LearningSettings, loss: Loss, seed: int) -> Iterator[Tensor]:
     """The losses of a few batches, in evaluation mode; the same examples for the same seed."""
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(train), generator=generator).split(settings.batch_size)[:BATCHES]

@@ -1,15 +1,12 @@
 """The optimizer, and the course of its learning rate."""
 
-import bisect
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from dcomp.learning import constraints
-from dcomp.settings import LearningSettings, QuantizeSettings
+from dcomp.settings import LearningSettings
 
 FUSED = ("cpu", "cuda")
 """Devices on which an optimizer takes one pass over a parameter and what it remembers, instead of one an operation."""
@@ -22,7 +19,7 @@ LOWEST, LAST = 1 / 25, 1 / 250_000  # where `one-cycle` begins and ends (Smith 2
 def make_optimizer(model: nn.Module, settings: LearningSettings) -> torch.optim.Optimizer:
     """The optimizer that the settings name, over all of the model's parameters."""
     lr, decay = settings.lr, settings.weight_decay
-    parameters = _groups(model, settings)
+    parameters = model.parameters()
     fused = next(model.parameters()).device.type in FUSED
     match settings.optimizer:
         case "sgd":
@@ -34,16 +31,6 @@ def make_optimizer(model: nn.Module, settings: LearningSettings) -> torch.optim.
             return torch.optim.Adam(parameters, lr, weight_decay=decay, fused=fused)
         case "adamw":
             return torch.optim.AdamW(parameters, lr, weight_decay=decay, fused=fused)
-
-
-def _groups(model: nn.Module, settings: LearningSettings) -> list[dict[str, Any]]:
-    """All parameters, shared values at their own learning rate if they have one."""
-    if not isinstance(settings, QuantizeSettings) or settings.centroid_lr is None:
-        return [{"params": list(model.parameters())}]
-    shared = {id(parameter) for parameter in constraints.codebooks(model)}
-    rest = [parameter for parameter in model.parameters() if id(parameter) not in shared]
-    own = {"params": constraints.codebooks(model), "lr": settings.centroid_lr}
-    return [{"params": rest}, own] if rest else [own]
 
 
 def lr_factor(settings: LearningSettings, progress: float) -> float:
@@ -73,14 +60,8 @@ class LearningRate:
         last: the rate of the step before; at first, that of the first step.
     """
 
-    def __init__(
-        self,
-        optimizer: torch.optim.Optimizer,
-        settings: LearningSettings,
-        steps_per_epoch: int,
-        restarts: Sequence[float] = (),
-    ) -> None:
-        """Set the rate of the first step; at `restarts`, in epochs, the course after the warm-up begins anew."""
+    def __init__(self, optimizer: torch.optim.Optimizer, settings: LearningSettings, steps_per_epoch: int) -> None:
+        """Set the rate of the first step."""
         total = max(settings.epochs * steps_per_epoch, 1)
         warmup = round(settings.warmup * steps_per_epoch)
         self._optimizer = optimizer
@@ -90,25 +71,20 @@ class LearningRate:
                 optimizer, factor=DROP, patience=settings.patience
             )
         self._warmup = warmup
-        begins = sorted({0, *(round(epoch * steps_per_epoch) for epoch in restarts)})
-        ends = [*begins[1:], total]
 
         def factor(step: int) -> float:
-            part = bisect.bisect_right(begins, step) - 1
-            begin, end = begins[part], ends[part]
             if settings.lr_schedule == "one-cycle":  # whose rise is its warm-up
-                return lr_factor(settings, (step - begin) / max(end - begin, 1))
+                return lr_factor(settings, step / total)
             if step < warmup:
                 return (step + 1) / (warmup + 1)
-            begin = max(begin, warmup)
-            return lr_factor(settings, (step - begin) / max(end - begin, 1))
+            return lr_factor(settings, (step - warmup) / max(total - warmup, 1))
 
         self._by_step = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         self.last = self.now
 
     @property
     def now(self) -> float:
-        """The rate of the next step, of all but shared values that have their own."""
+        """The rate of the next step."""
         return float(self._optimizer.param_groups[0]["lr"])
 
     def stepped(self) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dcomp.checkpoints.checkpoint import ARCHITECTURE_KEY, Checkpoint
 from dcomp.errors import ArchitectureError, CheckpointError, first_line
-from dcomp.learning import architectures, constraints, datasets, distributed, fisher, paths, reassignment
+from dcomp.learning import architectures, constraints, datasets, distributed, fisher, paths
 from dcomp.learning.architectures import arguments
 from dcomp.learning.architectures.arguments import Arguments
 from dcomp.learning.conversion import to_numpy
@@ -24,7 +24,7 @@ from dcomp.learning.state import Keeper, Origin
 from dcomp.learning.training import Event, fit
 from dcomp.progress.observer import EpochRecord, Observer
 from dcomp.progress.resumption import StateFile
-from dcomp.settings import DataSettings, EvalSettings, LearningSettings, QuantizeSettings
+from dcomp.settings import DataSettings, EvalSettings, LearningSettings
 
 
 class Session:
@@ -82,10 +82,10 @@ class Session:
         """The number of the last training step, the first being 0."""
         return self._settings.epochs * self.steps_per_epoch - 1
 
-    def mask(self, masks: Mapping[str, np.ndarray], *, regrow: bool = False) -> None:
-        """Hold weights at zero where their mask is False; what was pruned stays pruned, or with `regrow` may return."""
+    def mask(self, masks: Mapping[str, np.ndarray]) -> None:
+        """Hold weights at zero where their mask is False; what was pruned stays pruned."""
         for name, kept in masks.items():
-            constraints.mask(self._model, name, kept, regrow=regrow)
+            constraints.mask(self._model, name, kept)
         self._dropout.apply()
 
     def mask_dead(self) -> None:
@@ -119,25 +119,12 @@ class Session:
         """A tensor as the network uses it now."""
         return constraints.effective(self._model, name)
 
-    def latent(self, name: str) -> np.ndarray:
-        """A tensor with the values that pruned weights of it would have if they returned now."""
-        return constraints.latent(self._model, name)
-
     def squared_gradients(self, names: Iterable[str], seed: int) -> dict[str, np.ndarray]:
         """The mean squared gradient of tensors now; see `fisher.gradients`."""
         parameters = {name: constraints.trained(self._model, name) for name in names}
         loss = Loss(self._settings, self._teacher)
-        _, squares = fisher.gradients(self._model, parameters, self._train, self._settings, loss, seed)
+        squares = fisher.squared_gradients(self._model, parameters, self._train, self._settings, loss, seed)
         return {name: to_numpy(mean) for name, mean in squares.items()}
-
-    def reassign(self, names: Iterable[str]) -> float:
-        """Take the constraints off, and give shared weights other codes where that saves bits; see `reassignment`."""
-        constraints.release(self._model)
-        parameters = {id(trained): trained for trained in (constraints.trained(self._model, name) for name in names)}
-        loss = Loss(self._settings, self._teacher)
-        own = {str(number): parameter for number, parameter in enumerate(parameters.values())}
-        assert isinstance(self._settings, QuantizeSettings)  # which alone ask for it
-        return reassignment.reassign(self._model, own, self._train, self._settings, loss)
 
     def fit(
         self,
@@ -146,7 +133,6 @@ class Session:
         events: Sequence[Event] = (),
         eligible_after: float = 0.0,
         start_counts: bool = False,
-        restarts: Sequence[float] = (),
         state: StateFile | None = None,
     ) -> list[EpochRecord]:
         """Train, and leave the network at its best epoch; see `training.fit`.
@@ -156,7 +142,6 @@ class Session:
             events: what happens at which time, in epochs.
             eligible_after: only epochs that end after this time are candidates for the best.
             start_counts: whether the network as it comes is a candidate too.
-            restarts: the times, in epochs, at which the learning rate begins its course anew.
             state: where the state is kept, if anywhere.
         """
         self._dropout.apply()
@@ -170,7 +155,6 @@ class Session:
                 events=events,
                 eligible_after=eligible_after,
                 start_counts=start_counts,
-                restarts=restarts,
                 teacher=self._teacher,
                 keeper=Keeper(state, self._origin) if state is not None else None,
                 taken_up=self._dropout.apply,

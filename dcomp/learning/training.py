@@ -46,7 +46,6 @@ def fit(
     events: Sequence[Event] = (),
     eligible_after: float = 0.0,
     start_counts: bool = False,
-    restarts: Sequence[float] = (),
     teacher: nn.Module | None = None,
     keeper: Keeper | None = None,
     taken_up: Callable[[], None] = lambda: None,
@@ -64,7 +63,6 @@ def fit(
         events: what happens at which time; pruning schedules move masks so.
         eligible_after: only epochs that end after this time are candidates for the best.
         start_counts: whether the network as it comes is a candidate too.
-        restarts: the times, in epochs, at which the learning rate begins its course anew.
         teacher: whose answers the model learns beside the labels, on the same device.
         keeper: keeps the state, and may have one to take up.
         taken_up: called when a state has been taken up, and with it other masks.
@@ -74,7 +72,7 @@ def fit(
         StoppedError: Ctrl-C or SIGTERM came, and the state is saved.
     """
     run = _Training(
-        model, train, validation, settings, observer, events, eligible_after, restarts, Loss(settings, teacher), keeper
+        model, train, validation, settings, observer, events, eligible_after, Loss(settings, teacher), keeper
     )
     if run.taken_up():
         taken_up()
@@ -95,7 +93,6 @@ class _Training:
         observer: Observer,
         events: Sequence[Event],
         eligible_after: float,
-        restarts: Sequence[float],
         loss: Loss,
         keeper: Keeper | None,
     ) -> None:
@@ -111,7 +108,7 @@ class _Training:
         self._total_steps = self._steps_per_epoch * settings.epochs
         self._optimizer = make_optimizer(model, settings)
         self._logits_of: Callable[[Tensor], Tensor] = model
-        self._rate = LearningRate(self._optimizer, settings, self._steps_per_epoch, restarts)
+        self._rate = LearningRate(self._optimizer, settings, self._steps_per_epoch)
         self._average = Average(model, settings.ema) if settings.ema is not None else None
         self._generator = torch.Generator()
         self._step = 0

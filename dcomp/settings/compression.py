@@ -1,6 +1,6 @@
 """What becomes of the weights: `dcomp prune` and `dcomp quantize`."""
 
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import (
     Field,
@@ -73,11 +73,9 @@ class PruneSettings(ChosenSettings):
     until: float | None = Field(None, ge=0, description="Epoch of the last move; half of --epochs unless given.")
     every: float = Field(1.0, ge=0.001, description="Epochs between two moves.")
     at: Epochs = Field((), description="Epochs of all moves, in place of start, until and every.")
-    regrow: bool = Field(False, description="Let pruned weights learn on, and return while masks still move.")
-    dead_units: Literal["keep", "remove"] = Field(
-        "keep", description="While retraining, prune what is left without input or output, biases too."
+    remove_dead_units: bool = Field(
+        False, description="While retraining, prune what is left without input or output, biases too."
     )
-    rewind_lr: bool = Field(False, description="Begin the course of the learning rate anew with each move.")
     rewind: FileName | None = Field(
         None, description="Checkpoint whose values the kept weights, and all else, go back to: a lottery ticket."
     )
@@ -134,14 +132,8 @@ class PruneSettings(ChosenSettings):
             raise ValueError("criterion fisher needs gradients, and so a network that retrains: give epochs as well")
         if self.criterion == "fisher" and (self.rewind or self.structure == "row"):
             raise ValueError("criterion fisher judges single weights while they train: leave rewind and structure out")
-        if not self.epochs and (self.regrow or self.rewind_lr or self.dead_units == "remove"):
-            raise ValueError("regrow, rewind_lr and dead_units need a network that retrains: give epochs as well")
-        if self.rewind_lr and self.lr_schedule in ("constant", "plateau"):
-            raise ValueError(f"lr_schedule {self.lr_schedule} has no course that rewind_lr could begin anew")
-        if self.regrow and self.dead_units == "remove" and "bias" not in self.kinds:
-            raise ValueError("units that regrow need their biases back: with dead_units remove give kinds with bias")
-        if self.rewind and (self.rewind_lr or self.regrow):
-            raise ValueError("rewind moves masks once, before the network retrains: leave rewind_lr and regrow out")
+        if not self.epochs and self.remove_dead_units:
+            raise ValueError("remove_dead_units needs a network that retrains: give epochs as well")
         if self.rewind and self.epochs and (self.schedule != "oneshot" or self.start or self.at):
             raise ValueError(
                 "rewind prunes once, before the network retrains: give schedule oneshot, and a section for each round"
@@ -218,14 +210,8 @@ class QuantizeSettings(ChosenSettings):
     optimizer: Optimizer = Field("adam", description="Optimizer.")
     lr: float = Field(0.0002, gt=0, description="Learning rate at the start.")
     weight_decay: float = Field(0.0, ge=0, description="L2 penalty of the optimizer.")
-    centroid_lr: float | None = Field(
-        None, gt=0, description="Learning rate of the shared values; that of all else, --lr, unless given."
-    )
     codebook_values: CodebookValues = Field(
         "float32", description="Round shared values to this type at the end: codebooks of 16 or more take less."
-    )
-    reassign: float | None = Field(
-        None, ge=0, description="At the end give weights shorter codes while the loss rises by no more, like 0.01."
     )
 
     @model_validator(mode="after")
@@ -242,9 +228,6 @@ class QuantizeSettings(ChosenSettings):
     def _starts_within_epochs(self) -> Self:
         if self.start > self.epochs:
             raise ValueError(f"start <= epochs must hold, not {self.start} <= {self.epochs}")
-        for option in ("reassign", "centroid_lr"):
-            if getattr(self, option) is not None and self.start == self.epochs:
-                raise ValueError(f"{option} needs shared values that train: give epochs after start")
         shorter = min(self.start, self.epochs - self.start)
         if shorter and self.warmup >= shorter:
             raise ValueError(f"each training has a warm-up: it is shorter than {shorter} epochs, not {self.warmup:g}")

@@ -120,35 +120,15 @@ BAD_BYTES = {
         2,
         "temperature and alpha are for a teacher",
     ),
-    "a rate for shared values that do not train": (
-        ["quantize", "lenet300.safetensors", "--fc-bits", "5", "--centroid-lr", "0.1"],
-        2,
-        "centroid_lr needs shared values that train",
-    ),
     "a teacher and no training": (
         [*PRUNE, "--sparsity", "0.9", "--distill", "lenet300.safetensors"],
         2,
         "distill is for",
     ),
     "an average of no training": ([*PRUNE, "--sparsity", "0.9", "--ema", "0.9"], 2, "ema is for training"),
-    "a constant rate that begins anew": (
-        [*PRUNE, "--sparsity", "0.9", *EVAL, "--epochs", "2", "--rewind-lr", "--lr-schedule", "constant"],
-        2,
-        "has no course that rewind_lr could begin anew",
-    ),
-    "units that regrow without their biases": (
-        [*PRUNE, "--sparsity", "0.9", *EVAL, "--epochs", "2", "--regrow", "--dead-units", "remove"],
-        2,
-        "need their biases back",
-    ),
-    "a ticket that regrows": (
-        [*PRUNE, "--sparsity", "0.9", *EVAL, "--epochs", "2", "--regrow", "--rewind", "x", "--schedule", "oneshot"],
-        2,
-        "leave rewind_lr and regrow out",
-    ),
     "a ratio out of reach": ([*PRUNE, "--target-ratio", "5000"], 2, "prune biases too"),
     "gradients without training": ([*PRUNE, "--sparsity", "0.9", "--criterion", "fisher"], 2, "needs gradients"),
-    "regrowth without training": ([*PRUNE, "--sparsity", "0.9", "--regrow"], 2, "give epochs as well"),
+    "dead units without training": ([*PRUNE, "--sparsity", "0.9", "--remove-dead-units"], 2, "give epochs as well"),
     "a teacher that is not there": (
         [*PRUNE, "--sparsity", "0.9", *EVAL, "--epochs", "1", "--distill", "nowhere.safetensors"],
         1,

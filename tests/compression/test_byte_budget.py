@@ -87,7 +87,7 @@ def test_a_network_that_retrains_for_bytes_comes_to_them_and_has_nothing_that_is
         code_bits=4,
         criterion="fisher",
         kinds="conv,linear,bias",
-        dead_units="remove",
+        remove_dead_units=True,
         epochs=3,
         until=2,
         optimizer="adam",

@@ -17,13 +17,12 @@ class Steps:
         self.last_step = 30 * epochs - 1
         self.masked = []
         self.step = None
-        self.restarts = None
         self.dead = []
 
     def mask_dead(self):
         self.dead.append(self.step)
 
-    def mask(self, masks, *, regrow):
+    def mask(self, masks):
         self.masked.append(self.step)
 
     def shared(self, names):
@@ -38,11 +37,7 @@ class Steps:
     def weights(self, name):
         return self.tensors[name]
 
-    def latent(self, name):
-        return self.tensors[name] + 100
-
-    def fit(self, observer, *, events, eligible_after, restarts, state):
-        self.restarts = list(restarts)
+    def fit(self, observer, *, events, eligible_after, state):
         for time, happen in events:
             self.step = round(time * self.steps_per_epoch)
             happen()
@@ -82,19 +77,5 @@ def test_tensors_of_every_kind_are_held(lenet_like):
 
 
 def test_dead_units_are_masked_at_the_start_and_at_every_move(lenet_like):
-    assert pruned(lenet_like, at=[0, 1], dead_units="remove")[0].dead == [None, 0, 30]
+    assert pruned(lenet_like, at=[0, 1], remove_dead_units=True)[0].dead == [None, 0, 30]
     assert pruned(lenet_like, at=[0, 1])[0].dead == []
-
-
-def test_the_learning_rate_begins_anew_with_the_moves_only_if_asked(lenet_like):
-    assert pruned(lenet_like, at=[0, 1.5], rewind_lr=True)[0].restarts == [0, 1.5]
-    assert pruned(lenet_like, at=[0, 1.5])[0].restarts == []
-
-
-def test_with_regrow_masks_are_judged_by_what_lies_behind_them(lenet_like, monkeypatch):
-    seen = []
-    monkeypatch.setattr(Pruning, "masks_at", lambda self, move, weights, squares: seen.append(dict(weights)) or {})
-    pruned(lenet_like, at=[1], regrow=True)
-    pruned(lenet_like, at=[1])
-    latent, effective = seen
-    assert all(np.array_equal(latent[name], effective[name] + 100) for name in effective)

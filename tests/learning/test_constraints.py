@@ -98,19 +98,6 @@ def test_release_leaves_a_plain_model_with_the_weights_it_used(model):
     assert np.array_equal(model[2].weight.detach().numpy(), used[1])
 
 
-def test_with_regrow_weights_learn_on_behind_the_mask_and_return_as_they_have_become(model):
-    kept = np.zeros((4, 1, 3, 3), bool)
-    kept[0] = True
-    constraints.mask(model, "0.weight", kept, regrow=True)
-    before = constraints.latent(model, "0.weight")
-    train(model)
-    behind = constraints.latent(model, "0.weight")
-    assert np.all(behind[1:] != before[1:])
-    assert np.array_equal(constraints.effective(model, "0.weight") != 0, kept)
-    constraints.mask(model, "0.weight", ~kept, regrow=True)
-    assert np.array_equal(constraints.effective(model, "0.weight"), np.where(kept, 0, behind))
-
-
 def test_what_is_restricted_is_masked_as_well_and_a_codebook_is_left_as_it_is(model):
     kept = np.random.default_rng(0).random((4, 1, 3, 3)) < 0.5
     constraints.mask(model, "0.weight", kept)
@@ -313,22 +300,12 @@ def test_only_parameters_under_no_constraint_are_held_and_named(model):
     assert constraints.hold(model, ["0.weight", "0.bias", "2.weight", "2.bias"]) == ["0.weight"]
 
 
-def test_every_codebook_is_told_once(model):
-    assert constraints.codebooks(model) == []
-    shared_model(model)
-    constraints.mask(model, "0.weight", np.ones((4, 1, 3, 3), bool))
-    (codebook,) = constraints.codebooks(model)
-    assert codebook.shape == (3,)
-
-
-def test_without_regrow_nothing_is_learned_behind_the_mask(model):
+def test_what_a_mask_pruned_stays_pruned_under_the_next(model):
     kept = np.zeros((4, 1, 3, 3), bool)
     kept[0] = True
     constraints.mask(model, "0.weight", kept)
     constraints.mask(model, "0.weight", np.ones_like(kept))
     assert np.array_equal(constraints.effective(model, "0.weight") != 0, kept)
-    fresh = nn.Sequential(nn.Linear(2, 2))
-    assert constraints.latent(fresh, "0.weight").shape == (2, 2)
 
 
 def test_what_is_restricted_does_not_learn_on(model):

@@ -30,7 +30,7 @@ import hashlib, pathlib, sys
 import torch.distributed as dist
 from dcomp.cli import run
 from dcomp.learning.session import Session
-from dcomp.processes import COUNT, NUMBER
+from dcomp.system.processes import COUNT, NUMBER
 
 release = Session.tensors
 def digested(session):

@@ -2,9 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from dcomp.learning import constraints
 from dcomp.learning.optimization import LearningRate, make_optimizer
-from dcomp.settings import QuantizeSettings, TrainSettings
+from dcomp.settings import TrainSettings
 
 STEPS = 10  # an epoch
 
@@ -13,11 +12,11 @@ def settings(**changes):
     return TrainSettings(architecture="lenet5", data="digits", **{"epochs": 10, "lr": 1.0, **changes})
 
 
-def course(losses=(), restarts=(), **changes):
+def course(losses=(), **changes):
     """The learning rate of each step."""
     chosen = settings(**changes)
     optimizer = make_optimizer(nn.Linear(2, 2), chosen)
-    rate = LearningRate(optimizer, chosen, STEPS, restarts)
+    rate = LearningRate(optimizer, chosen, STEPS)
     rates = []
     for epoch in range(chosen.epochs):
         for _ in range(STEPS):
@@ -49,33 +48,8 @@ def test_one_cycle_rises_for_as_long_as_the_warm_up_and_falls_to_almost_nothing(
     assert rates[-1] < 0.001
 
 
-def test_the_course_after_a_warm_up_begins_anew_at_each_restart():
-    rates = course(lr_schedule="cosine", warmup=1, restarts=[0, 4.5], epochs=8)
-    assert rates[10:45] == pytest.approx(course(lr_schedule="cosine", epochs=7)[:70:2])
-    assert rates[45:] == pytest.approx(course(lr_schedule="cosine", epochs=7)[:70:2])
-
-
 def test_plateau_divides_by_ten_once_the_validation_loss_has_not_fallen_for_longer_than_the_patience():
     rates = course(losses=[9, 8, 7, 7, 7, 7, 6, 6, 6, 6], lr_schedule="plateau", patience=2, warmup=1)
     assert rates[9] < 1
     assert rates[10:60] == pytest.approx([1.0] * 50)
     assert rates[60:] == pytest.approx([0.1] * 40)
-
-
-def test_shared_values_have_a_learning_rate_of_their_own_that_keeps_its_ratio_when_resumed():
-    model = nn.Linear(4, 2)
-    constraints.share(model, "weight")
-    chosen = QuantizeSettings(fc_bits=2, data="digits", epochs=2, lr=0.5, centroid_lr=0.25, lr_schedule="cosine")
-    optimizer = make_optimizer(model, chosen)
-    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
-    assert rates == {id(model.bias): 0.5, id(model.parametrizations.weight.original): 0.25}
-    rate = LearningRate(optimizer, chosen, STEPS)
-    for _ in range(7):
-        optimizer.step()
-        rate.stepped()
-    again = make_optimizer(model, chosen)
-    resumed = LearningRate(again, chosen, STEPS)
-    resumed.restore(rate.state())
-    first, second = (group["lr"] for group in again.param_groups)
-    assert first == rate.now
-    assert second == pytest.approx(first / 2)

@@ -63,7 +63,7 @@ def test_masks_count_as_zeros_and_names_are_those_without_constraints():
     model = network()
     kept = np.ones((2, 2), bool)
     kept[:, 0] = False
-    constraints.mask(model, "7.weight", kept, regrow=True)
+    constraints.mask(model, "7.weight", kept)
     alive = paths.alive(model, IMAGES)
     assert set(alive) == {"0.weight", "0.bias", "1.weight", "1.bias", "5.weight", "5.bias", "7.weight", "7.bias"}
     assert not alive["5.weight"][0].any()

@@ -120,10 +120,10 @@ def test_a_resumed_pruning_with_moving_masks_equals_a_straight_one(trained, stop
 @pytest.mark.parametrize(
     "changes",
     [
-        {"sparsity": 0.95, "regrow": True, "rewind_lr": True, "ema": 0.9},
-        {"target_ratio": 30, "criterion": "fisher", "kinds": "conv,linear,bias", "dead_units": "remove"},
+        {"sparsity": 0.95, "ema": 0.9},
+        {"target_ratio": 30, "criterion": "fisher", "kinds": "conv,linear,bias", "remove_dead_units": True},
     ],
-    ids=["regrow", "bytes"],
+    ids=["average", "bytes"],
 )
 def test_a_resumed_pruning_by_other_means_equals_a_straight_one(trained, stopped_and_resumed, tmp_path, stops, changes):
     teacher = tmp_path / "teacher.safetensors"

@@ -100,7 +100,7 @@ def test_a_file_that_is_linked_or_copied_lasts_when_the_first_is_replaced(tmp_pa
 KILLED = """
 import os, sys
 from pathlib import Path
-from dcomp.files import part
+from dcomp.system.files import part
 with part(Path(sys.argv[1]), is_folder=sys.argv[2] == "folder") as made:
     if made.is_dir():
         (made / "inside").write_text("half")
