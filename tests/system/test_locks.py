@@ -11,7 +11,7 @@ from dcomp.system import locks
 HOLDER = """
 import sys, time
 from pathlib import Path
-from dcomp import locks
+from dcomp.system import locks
 with locks.held(Path(sys.argv[1]), "here"):
     print("held", flush=True)
     time.sleep(60)
