@@ -31,9 +31,16 @@ from dcomp.system.processes import FIRST
 if TYPE_CHECKING:
     from dcomp.checkpoints.checkpoint import Checkpoint
 
-STAGE_SUFFIXES = (".pruned", ".quantized", ".decoded")
+STAGE_SUFFIXES = (".pruned", ".finetuned", ".quantized", ".decoded")
 CONTAINER_SUFFIX = ".dcz"
-COMMANDS = {"": "train", ".pruned": "prune", ".quantized": "quantize", ".decoded": "decode", CONTAINER_SUFFIX: "encode"}
+COMMANDS = {
+    "": "train",
+    ".pruned": "prune",
+    ".finetuned": "finetune",
+    ".quantized": "quantize",
+    ".decoded": "decode",
+    CONTAINER_SUFFIX: "encode",
+}
 """The command whose outputs have a suffix."""
 
 STANDARD_INPUT = "standard input"

@@ -64,11 +64,17 @@ FILES = ("plan",)
 """Fields whose option names a file; they hold what that says."""
 
 
-def options_of(settings: type[Settings], *, leave_out: tuple[str, ...] = ()) -> Callable[[Any], Any]:
+def options_of(
+    settings: type[Settings], *, leave_out: tuple[str, ...] = (), passed_on_to: Callable[..., Any] | None = None
+) -> Callable[[Any], Any]:
     """Give a command an option for each field of `settings`, and pass it the validated settings.
 
-    The command takes them as `settings`; fields in `leave_out` are parameters that it declares itself, validated with
-    the rest.
+    The command takes them as `settings`.
+
+    Args:
+        settings: the class of the settings.
+        leave_out: fields that are parameters which the command declares itself, validated with the rest.
+        passed_on_to: a function whose keyword-only parameters are options too; the command takes them as `**options`.
     """
     fields = {name: field for name, field in settings.model_fields.items() if name not in leave_out}
 
@@ -80,15 +86,23 @@ def options_of(settings: type[Settings], *, leave_out: tuple[str, ...] = ()) -> 
             chosen |= {name: given[name] for name in leave_out}
             return command(settings=settings.from_options(called, **chosen), **given)
 
-        own = [p for name, p in inspect.signature(command).parameters.items() if name != "settings"]
-        made = [_parameter(settings, name) for name in fields]
-        signature = inspect.Signature([p.replace(kind=p.KEYWORD_ONLY) for p in [*own, *made]])
+        declared = [*_parameters(command, passed_on_to), *(_parameter(settings, name) for name in fields)]
+        signature = inspect.Signature([p.replace(kind=p.KEYWORD_ONLY) for p in declared])
         wrapped.__signature__ = signature  # type: ignore[attr-defined]  # what Typer reads
         wrapped.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
         wrapped.__name__, wrapped.__doc__ = command.__name__, command.__doc__
         return wrapped
 
     return decorate
+
+
+def _parameters(command: Callable[..., Any], passed_on_to: Callable[..., Any] | None) -> list[inspect.Parameter]:
+    """Return the parameters that a command declares itself, and those that it passes on."""
+    parameters = [p for name, p in inspect.signature(command).parameters.items() if name != "settings"]
+    parameters = [p for p in parameters if p.kind != p.VAR_KEYWORD]
+    if passed_on_to is None:
+        return parameters
+    return parameters + [p for p in inspect.signature(passed_on_to).parameters.values() if p.kind == p.KEYWORD_ONLY]
 
 
 def option_names(command: Callable[..., Any]) -> dict[str, str]:

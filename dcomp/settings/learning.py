@@ -122,6 +122,12 @@ class TrainSettings(LearningSettings):
     epochs: int = Field(20, ge=1, description="Passes over the training data.")
 
 
+class FinetuneSettings(LearningSettings):
+    """`dcomp finetune`."""
+
+    epochs: int = Field(ge=1, description="Passes over the training data.")
+
+
 class EvalSettings(DataSettings):
     """`dcomp eval`."""
 
