@@ -13,7 +13,7 @@ from dcomp.system.files import INDEX_SUFFIX, index_in
 
 PIPE = Path("-")
 
-READ = {"input", "start", "against", "recipe", "distill", "rewind", "plan"}
+READ = {"input", "against", "recipe", "distill", "rewind", "plan"}
 """Parameters that name files to read."""
 
 FOLDERS = {"data_dir", "cache", "tensorboard", "out"}

@@ -1,6 +1,6 @@
 """train, prune, finetune, quantize: the commands that may train a network."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -51,14 +51,16 @@ def train(
     architecture: Annotated[str, typer.Argument(help=f"{', '.join(NETWORKS)}.")],
     output: Output = None,
     resume: Resume = False,
-    save_every: SaveEvery = SAVE_EVERY,
+    save_every: SaveEvery = None,
     log: Log = None,
     tensorboard: TensorBoard = None,
     force: Force = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train a network and write its best epoch by validation error. Ctrl-C saves the state, --resume goes on from it.
+    """Train a network and write its best epoch by validation error.
+
+    Ctrl-C saves the state, and --resume goes on from it.
 
     Example: [bold]dcomp train lenet5 --data mnist --epochs 20[/bold]
     """
@@ -69,7 +71,7 @@ def train(
         destination = Destination(
             output or Path(f"{name}.safetensors"), None, "", force=force, as_json=as_json, others=(settings.distill,)
         )
-        state = stack.enter_context(destination).state(resume=resume, save_every=save_every)
+        state = stack.enter_context(destination).state(resume=resume, save_every=_seconds(save_every))
         watchers, record = _watchers("train", settings, quiet, log, tensorboard, force=force or resume)
         trained = stages.train(settings, watchers, state=state)
         destination.save(trained)
@@ -88,7 +90,7 @@ def _rewrite(
     output: Output = None,
     architecture: Architecture = None,
     resume: Resume = False,
-    save_every: SaveEvery = SAVE_EVERY,
+    save_every: SaveEvery = None,
     log: Log = None,
     tensorboard: TensorBoard = None,
     force: Force = False,
@@ -102,9 +104,14 @@ def _rewrite(
     from dcomp import sources
 
     name = stage.__name__
+    if not settings.epochs:
+        _check_not_given(
+            {"--arch": architecture, "--log": log, "--tensorboard": tensorboard, "--save-every": save_every}
+            | {"--resume": resume or None}
+        )
     read = [getattr(settings, key, None) for key in CHECKPOINTS]
     with destination_of_checkpoint(output, input, suffix, force=force, as_json=as_json, others=read) as destination:
-        state = destination.state(resume=resume, save_every=save_every) if settings.epochs or resume else None
+        state = destination.state(resume=resume, save_every=_seconds(save_every)) if settings.epochs else None
         watchers, record = _watchers(name, settings, quiet, log, tensorboard, force=force or resume)
         with opened(input) as path:
             checkpoint = sources.load_checkpoint(path, note=watchers.note)
@@ -119,11 +126,9 @@ def _rewrite(
 
 @options_of(PruneSettings, passed_on_to=_rewrite)
 def prune(settings: PruneSettings, **options: Any) -> None:
-    """Set the least important weights to zero; with --epochs the network retrains meanwhile.
+    """Set the least important weights to zero; with --epochs the network retrains.
 
-    A folder of shards gives a folder of shards, or one file where the output is named .safetensors.
-
-    Example: [bold]dcomp prune lenet5.safetensors --sparsity 0.92 --epochs 16 --data mnist[/bold]
+    Example: [bold]dcomp prune lenet5.safetensors --sparsity 0.92 --epochs 16[/bold]
     """
     from dcomp import stages
 
@@ -132,11 +137,11 @@ def prune(settings: PruneSettings, **options: Any) -> None:
 
 @options_of(FinetuneSettings, passed_on_to=_rewrite)
 def finetune(settings: FinetuneSettings, **options: Any) -> None:
-    """Train a network on, while its zeros stay zero and its shared values stay shared.
+    """Train a network on; zeros stay zero, shared values stay shared.
 
-    The best epoch by validation error is written; the network as it comes is a candidate too.
+    The best epoch by validation error is written; the start is a candidate too.
 
-    Example: [bold]dcomp finetune lenet5.pruned.safetensors --epochs 10 --lr 0.005[/bold]
+    Example: [bold]dcomp finetune lenet5.pruned.safetensors --epochs 10[/bold]
     """
     from dcomp import stages
 
@@ -145,15 +150,23 @@ def finetune(settings: FinetuneSettings, **options: Any) -> None:
 
 @options_of(QuantizeSettings, passed_on_to=_rewrite)
 def quantize(settings: QuantizeSettings, **options: Any) -> None:
-    """Let the kept weights of each layer share 2^bits values; with --epochs those values then train.
-
-    A folder of shards gives a folder of shards, or one file where the output is named .safetensors.
+    """Let the weights of each layer share 2^N values; with --epochs these train.
 
     Example: [bold]dcomp quantize lenet5.pruned.safetensors --conv-bits 8 --fc-bits 5[/bold]
     """
     from dcomp import stages
 
     _rewrite(stages.quantize, settings, ".quantized", **options)
+
+
+def _check_not_given(options: Mapping[str, object]) -> None:
+    """Raise UsageError for options of training that are given where nothing trains; None is not given."""
+    if given := [option for option, value in options.items() if value is not None]:
+        raise UsageError(f"{' and '.join(given)} would do nothing without training: give --epochs as well")
+
+
+def _seconds(save_every: float | None) -> float:
+    return SAVE_EVERY if save_every is None else save_every
 
 
 def _watchers(
@@ -163,11 +176,8 @@ def _watchers(
 
     Raises:
         OutputError: the CSV file exists and may not be replaced.
-        UsageError: there are no epochs to log or compute, or TensorBoard is not installed.
+        UsageError: TensorBoard is not installed.
     """
-    for option, value in (("--log", log), ("--tensorboard", tensorboard), ("--threads", settings.threads)):
-        if value is not None and not settings.epochs:
-            raise UsageError(f"{option} is about epochs: give --epochs as well, or leave it out")
     record = outcome.Record()
     watchers: list[Observer] = [observer(quiet), record]
     watchers[0].stage(stage)

@@ -25,7 +25,7 @@ def run(
     data_dir: Annotated[Path | None, typer.Option(help="Folder that holds data sets.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for all outputs; runs/NAME unless given.")] = None,
     threads: Threads = None,
-    save_every: SaveEvery = SAVE_EVERY,
+    save_every: SaveEvery = None,
     tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard's files beside the outputs.")] = False,
     force: Annotated[bool, typer.Option("-f", "--force", help="Run stages that are done again.")] = False,
     as_json: Json = False,
@@ -47,7 +47,8 @@ def run(
     if tensorboard and not settings.trains:
         raise UsageError(f"--tensorboard is about epochs, and {recipe} has none: leave it out")
     folder = out or Path("runs") / settings.name
-    work = Run(settings, folder, observer(quiet), force=force, save_every=save_every, tensorboard=tensorboard)
+    seconds = SAVE_EVERY if save_every is None else save_every
+    work = Run(settings, folder, observer(quiet), force=force, save_every=seconds, tensorboard=tensorboard)
     summary = work.run()
     if as_json:
         say(json.dumps(summary.as_dict(), indent=2))

@@ -44,6 +44,7 @@ from dcomp.settings import (
     TrainSettings,
     mistakes,
 )
+from dcomp.settings.base import Section, settings_class
 from dcomp.settings.fields import NetworkName, Provenance, UserPath
 from dcomp.settings.yaml_files import load_mapping, parsed
 
@@ -103,14 +104,14 @@ class Recipe(Settings):
         if isinstance(train, dict) and train.get("data") is not None:
             merged.setdefault("data", train["data"])
         for section, field in cls.model_fields.items():
-            settings, own = _settings_class(field.annotation), merged.get(section)
+            settings, own = settings_class(field.annotation), merged.get(section)
             if settings is None:
                 continue
             shared = {key: merged[key] for key in SHARED_KEYS if key in merged and key in settings.model_fields}
             if isinstance(own, dict):
-                merged[section] = shared | own
+                merged[section] = Section(own, shared)
             elif isinstance(own, list):
-                merged[section] = [shared | item if isinstance(item, dict) else item for item in own]
+                merged[section] = [Section(item, shared) if isinstance(item, dict) else item for item in own]
         return merged
 
     @model_validator(mode="after")
@@ -168,11 +169,6 @@ def _numbered(stage: str, number: int) -> str:
     return stage if number == 1 else f"{stage}.{number}"
 
 
-def _settings_class(annotation: Any) -> type[Settings] | None:
-    options = [annotation, *getattr(annotation, "__args__", ())]
-    return next((kind for kind in options if isinstance(kind, type) and issubclass(kind, Settings)), None)
-
-
 def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
     """Read a recipe; `overrides` are `key=value`, with dots between section and key.
 
@@ -187,7 +183,7 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
         return Recipe.model_validate(content)
     except ValidationError as error:
         lists = [section for section, own in content.items() if isinstance(own, list)]
-        found = [f"{key}: {what}" if key else what for key, what in mistakes(error, lists)]
+        found = [f"{key}: {what}" if key else what for key, what in mistakes(error, lists, Recipe)]
         if len(found) == 1:
             raise RecipeError(f"in the recipe {path}: {found[0]}") from error
         raise RecipeError("\n  ".join([f"the recipe {path} has {len(found)} mistakes:", *found])) from error

@@ -44,3 +44,17 @@ def test_an_override_may_add_finetune(read):
 def test_finetune_without_epochs_is_refused(read):
     with pytest.raises(RecipeError, match=r"finetune\.epochs: is missing"):
         read(START + SECTIONS["train"] + "finetune: {lr: 0.1}\n")
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ("prune: {sparsty: 0.9}", r"prune.sparsty: there is no such key; did you mean sparsity\?"),
+        ("quantize: [{fc_bits: 5, lamda: 0.1}]", r"quantize.1.lamda: there is no such key; did you mean lambda\?"),
+        ("prunes: {sparsity: 0.9}", r"prunes: there is no such key; did you mean prune\?"),
+        ("eval: {colour: red}", r"eval.colour: there is no such key$"),
+    ],
+)
+def test_the_nearest_key_is_suggested_for_an_unknown_one(read, section, message):
+    with pytest.raises(RecipeError, match=message):
+        read(START + SECTIONS["train"] + section + "\n")
