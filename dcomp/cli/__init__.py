@@ -14,9 +14,6 @@ from dcomp.system.processes import COUNT, FIRST, NUMBER
 from dcomp.system.processors import wait_passively
 
 WHOLE_RUNS = ("run", "sweep", "demo")
-FLAGS = re.compile("-[a-z]+")
-"""Short flags, which may be several in a word."""
-
 LINE_BREAK = re.compile(r"\n(?! )")
 """A line break in a name; the lines of a list of mistakes are indented."""
 
@@ -78,8 +75,9 @@ def _going_on(arguments: Sequence[str]) -> str:
     if COUNT > 1:
         return "to go on, start all processes again as before, with --resume"
     if arguments[0] in WHOLE_RUNS:
-        words = [word.replace("f", "") if FLAGS.fullmatch(word) else word for word in arguments]
-        again = [word for word in words if word not in ("-", "--force")]
+        from dcomp.cli.app import without_force
+
+        again = without_force(arguments)
     else:
         again = [*arguments, *(["--resume"] if "--resume" not in arguments else [])]
     return f"go on with: {shlex.join(['dcomp', *again])}"

@@ -344,7 +344,9 @@ def test_a_recipe_takes_up_the_stage_that_was_stopped(tmp_path, dcomp, monkeypat
     ("arguments", "again"),
     [
         (["train", "lenet5", "--resume"], "train lenet5 --resume"),
-        (["run", "r.yaml", "-qf", "--set", "eval=null"], "run r.yaml -q --set eval=null"),
+        (["run", "r.yaml", "-qf", "--set", "eval=null"], "run r.yaml --quiet --set eval=null"),
+        (["run", "--set=a=-f", "--no-tensorboard", "r.yaml", "-f"], "run r.yaml --set a=-f --no-tensorboard"),
+        (["run", "--out", "-f", "--", "-f.yaml"], "run --out -f -- -f.yaml"),
         (["run", "-f", "r.yaml", "--force", "--out", "of"], "run r.yaml --out of"),
         (["demo", "--out", "x"], "demo --out x"),
     ],
