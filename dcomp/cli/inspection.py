@@ -81,7 +81,7 @@ def bench(
     """Measure size and speed on a checkpoint: this codec, raw safetensors, and zstd, in one run.
 
     MB are 10^6 dense bytes, from arrays in memory to bytes in memory and back; the best of all runs counts. All work on
-    one core; with -T this codec compresses on more.
+    one core; with --workers this codec compresses on more.
 
     Example: [bold]dcomp bench lenet5.quantized.safetensors[/bold]
     """

@@ -19,29 +19,33 @@ def sweep(
     recipe: Annotated[Path, typer.Argument(help="YAML file that names the run.")],
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE,...", help="Values for a key, as in prune.sparsity=0.97,0.98."),
+        typer.Option("--set", metavar="KEY=X,...", help="Values for a key, as in prune.sparsity=0.97,0.98."),
     ] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Folder that holds data sets.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for all outputs; runs/NAME-sweep unless given.")] = None,
-    jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Runs at the same time.")] = 1,
+    data_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder that holds data sets.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for all outputs; runs/NAME-sweep unless given.")
+    ] = None,
+    jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, metavar="N", help="Runs at the same time.")] = 1,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads that compute, all runs together; those that are free.")
+        int | None,
+        typer.Option(min=1, metavar="N", help="Threads that compute, in all runs together; those that are free."),
     ] = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw errors against bytes as a PNG image.")] = None,
     as_csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the table there too.")] = None,
-    force: Annotated[bool, typer.Option("-f", "--force", help="Run stages that are done again.")] = False,
+    force: Annotated[bool, typer.Option("-f", "--force", metavar="", help="Run stages that are done again.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run a recipe at every combination of values, and show which points no other beats in bytes and error.
+    """Run a recipe at every combination of values, and show which are best in bytes and error.
 
-    Commas separate values; one that holds commas stands in brackets or quotes. Each point is a run in a folder of its
-    own, of which the recipe's bounds (max_error, min_ratio) ask nothing; stages that points have in common run once. A
-    rerun goes on from what is done, also with more values. Points marked * are on the front: no other is both no larger
-    and no worse. The table is written to front.csv, whose path is the last line printed. A table with the same columns
-    and an image are replaced by a rerun.
+    Commas separate values; put a value with commas in brackets or quotes. Each combination runs in its own folder, and
+    a stage that several have in common runs once. A rerun goes on from what is done, also with more values. The bounds
+    of the recipe (max_error, min_ratio) are not checked.
 
-    Example: [bold]dcomp sweep sample_configs/lenet5-mnist.yaml --set prune.sparsity=0.9,0.95,0.97 --set seed=0,1[/bold]
+    A combination marked * is on the front: no other is both no larger and no worse. The table is written to front.csv,
+    whose path is printed last. A rerun replaces its table and its image.
+
+    Example: [bold]dcomp sweep recipe.yaml --set prune.sparsity=0.9,0.95,0.97 --set seed=0,1[/bold]
     """
     from dcomp.reporting import plots, render, tables
     from dcomp.reporting.front import ranked

@@ -142,7 +142,7 @@ def is_alive(pid):
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_a_command_soon_with_its_workers_and_its_temporary_files(folder, call, workers, number):
-    process, pids = started(folder, call, *(["-T", str(workers)] if workers else []), workers=workers)
+    process, pids = started(folder, call, *(["-w", str(workers)] if workers else []), workers=workers)
     assert list(folder.glob(".dcomp-*.part"))
     began = time.monotonic()
     process.send_signal(number)
@@ -154,7 +154,7 @@ def test_a_signal_ends_a_command_soon_with_its_workers_and_its_temporary_files(f
 
 @pytest.mark.parametrize("call", [IN_PYTHON, IN_NUMPY], ids=["python", "numpy"])
 def test_workers_end_with_a_parent_that_was_killed(folder, call):
-    process, pids = started(folder, call, "-T", "2", workers=2)
+    process, pids = started(folder, call, "-w", "2", workers=2)
     process.kill()
     process.wait()
     deadline = time.monotonic() + 5
