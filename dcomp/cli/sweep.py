@@ -1,8 +1,9 @@
 """sweep: a recipe at every combination of some values."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,9 +11,14 @@ from dcomp.cli.console import observer, say
 from dcomp.cli.files import say_path, write_beside
 from dcomp.cli.options import Json, Quiet
 from dcomp.errors import DcompError
+from dcomp.progress.observer import Observer
 from dcomp.system.files import check_regular, check_replaceable, replacing
 
+if TYPE_CHECKING:
+    from dcomp.reporting.front import Ranked
+
 FRONT = "front.csv"
+"""The table's name in the folder of all outputs."""
 
 
 def sweep(
@@ -47,7 +53,7 @@ def sweep(
 
     Example: [bold]dcomp sweep recipe.yaml --set prune.sparsity=0.9,0.95,0.97 --set seed=0,1[/bold]
     """
-    from dcomp.reporting import plots, render, tables
+    from dcomp.reporting import plots
     from dcomp.reporting.front import ranked
     from dcomp.runs.grid import points as points_of
     from dcomp.runs.sweep import Sweep
@@ -61,31 +67,59 @@ def sweep(
     name, keys, watcher = points[0].recipe.name, list(points[0].values), observer(quiet)
     folder = out or Path("runs") / f"{name}-sweep"
     work = Sweep(points, folder, watcher, jobs=jobs, force=force)
-    for path, beginning in ((folder / FRONT, b""), (plot, plots.PNG), (as_csv, render.front_csv([], keys).encode())):
+    _check_outputs(folder / FRONT, plot, as_csv, keys, force=force)
+    work.run()
+    outcomes = ranked(work.outcomes)
+    _write(outcomes, name, keys, folder / FRONT, plot, as_csv, watcher)
+    if as_json:
+        content = {"points": [point.as_dict() for point in outcomes], "failed": work.failures}
+        say(json.dumps({**content, "csv": str(folder / FRONT)}, indent=2))
+    else:
+        _print_front(outcomes, keys, folder / FRONT)
+    if work.failures:
+        lines = [f"{point}: {what}" for point, what in work.failures.items()]
+        raise DcompError("\n  ".join([f"{len(lines)} of {len(points)} points failed:", *lines]))
+
+
+def _check_outputs(front: Path, plot: Path | None, as_csv: Path | None, keys: Sequence[str], *, force: bool) -> None:
+    """Raise OutputError for an output that exists, unless an earlier sweep wrote it."""
+    from dcomp.reporting import plots, render
+
+    for path, beginning in ((front, b""), (plot, plots.PNG), (as_csv, render.front_csv([], keys).encode())):
         if path is not None:
             check_replaceable(path, force=force or _begins(path, beginning))
-    work.run()
-    found = ranked(work.outcomes)
-    table = render.front_csv(found, keys).encode()
-    with replacing(folder / FRONT, force=True) as file:
+
+
+def _write(
+    outcomes: "list[Ranked]",
+    name: str,
+    keys: Sequence[str],
+    front: Path,
+    plot: Path | None,
+    as_csv: Path | None,
+    watcher: Observer,
+) -> None:
+    """Write the table of the points, also where a person wants it, and the image."""
+    from dcomp.reporting import plots, render
+
+    table = render.front_csv(outcomes, keys).encode()
+    with replacing(front, force=True) as file:
         file.write(table)
     if as_csv is not None:
         write_beside(as_csv, table, watcher, force=True)
-    if plot is not None and found:
-        write_beside(plot, plots.front_png(found, name), watcher, force=True)
-    if as_json:
-        content = {"points": [point.as_dict() for point in found], "failed": work.failures, "csv": str(folder / FRONT)}
-        say(json.dumps(content, indent=2))
-    else:
-        tables.show(render.front_table(found, keys))
-        say_path(folder / FRONT)
-    if work.failures:
-        told = [f"{point}: {what}" for point, what in work.failures.items()]
-        raise DcompError("\n  ".join([f"{len(told)} of {len(points)} points failed:", *told]))
+    if plot is not None and outcomes:
+        write_beside(plot, plots.front_png(outcomes, name), watcher, force=True)
+
+
+def _print_front(outcomes: "list[Ranked]", keys: Sequence[str], front: Path) -> None:
+    from dcomp.reporting import render, tables
+
+    tables.show(render.front_table(outcomes, keys))
+    say_path(front)
 
 
 def _begins(path: Path, beginning: bytes) -> bool:
-    """Whether a file is like those that a sweep writes, which a rerun replaces."""
+    """Return whether a file begins like those that a sweep writes, which a rerun replaces."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
