@@ -21,7 +21,7 @@ from rich.progress import (
 from rich.table import Column
 
 from dcomp.progress.observer import EpochRecord, Kept, Silent
-from dcomp.reporting.text import shown
+from dcomp.reporting.text import printable
 from dcomp.system.processes import FIRST
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Terminal:
     def note(self, text: str) -> None:
         """Print a line, if standard error takes it: a full disk beneath it takes no result away."""
         with suppress(OSError):
-            self._console.print(shown(text, lines=True), markup=False)
+            self._console.print(printable(text, lines=True), markup=False)
 
     def stage(self, name: str) -> None:
         """Name the stage in front of what is shown from now on."""
@@ -52,7 +52,7 @@ class Terminal:
     def doing(self, what: str) -> None:
         """Show it, with the seconds that it takes."""
         self._what = what
-        self._show(SpinnerColumn(), _text("{task.description}"), TimeElapsedColumn(), total=None, head=what)
+        self._show_line(SpinnerColumn(), _text("{task.description}"), TimeElapsedColumn(), total=None, head=what)
 
     def started(self, steps: int, history: Sequence[EpochRecord] = (), epochs: int = 0) -> None:
         """Show a bar, of all epochs if there are some."""
@@ -64,7 +64,7 @@ class Terminal:
             _text("{task.fields[figures]}"),
             TimeRemainingColumn(compact=True),
         )
-        self._show(*columns, total=steps, head=self._place())
+        self._show_line(*columns, total=steps, head=self._place())
 
     def stepped(self, done: int, loss: float, accuracy: float) -> None:
         """Move the bar."""
@@ -95,7 +95,7 @@ class Terminal:
     def started_bytes(self, total: int) -> None:
         """Show a bar in bytes."""
         columns = _bar(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(compact=True)
-        self._show(_text("{task.description}"), *columns, total=total, head=self._what)
+        self._show_line(_text("{task.description}"), *columns, total=total, head=self._what)
 
     def advanced(self, nbytes: int) -> None:
         """Move the bar."""
@@ -105,7 +105,7 @@ class Terminal:
     def started_points(self, total: int) -> None:
         """Show a bar of the points of a sweep."""
         columns = _text("{task.completed} of {task.total} points"), _bar(), _text("{task.description}", ratio=3)
-        self._show(*columns, TimeElapsedColumn(), total=total, head="")
+        self._show_line(*columns, TimeElapsedColumn(), total=total, head="")
 
     def points(self, done: int, running: Sequence[str]) -> None:
         """Move the bar, and name what runs."""
@@ -119,7 +119,7 @@ class Terminal:
             self._progress.stop()
             self._progress = None
 
-    def _show(self, *columns: ProgressColumn, total: int | None, head: str) -> None:
+    def _show_line(self, *columns: ProgressColumn, total: int | None, head: str) -> None:
         """Show one line in place of the one before; where no terminal is, nothing."""
         self.finished()
         if self._console.is_terminal:
@@ -148,15 +148,15 @@ def _bar() -> BarColumn:
     return BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=SHORTEST_BAR))
 
 
-_shown: list[Terminal] = []
+_open_observers: list[Terminal] = []
 
 
 def observer(quiet: bool) -> Terminal | Silent:
     """Choose who watches a command."""
     if quiet or not FIRST:
         return Silent()
-    _shown.append(Terminal())
-    return _shown[-1]
+    _open_observers.append(Terminal())
+    return _open_observers[-1]
 
 
 @contextmanager
@@ -165,11 +165,11 @@ def cleared() -> Iterator[None]:
     try:
         yield
     finally:
-        while _shown:
-            _shown.pop().finished()
+        while _open_observers:
+            _open_observers.pop().finished()
 
 
-def say(text: str) -> None:
+def print_result(text: str) -> None:
     """Print a result on standard output, as it is; on a terminal, without control characters."""
     if FIRST:
-        sys.stdout.write(f"{shown(text, lines=True) if sys.stdout.isatty() else text}\n")
+        sys.stdout.write(f"{printable(text, lines=True) if sys.stdout.isatty() else text}\n")
