@@ -21,7 +21,7 @@ from rich.table import Column
 
 from dcomp.progress.observer import ChosenEpoch, EpochRecord, Observer
 from dcomp.reporting.text import shown
-from dcomp.system.processes import FIRST
+from dcomp.system.ranks import IS_FIRST
 
 SHORTEST_BAR = 8
 
@@ -146,7 +146,7 @@ _shown: list[Terminal] = []
 
 def observer(quiet: bool) -> Observer:
     """Choose who watches a command."""
-    if quiet or not FIRST:
+    if quiet or not IS_FIRST:
         return Observer()
     _shown.append(Terminal())
     return _shown[-1]
@@ -164,5 +164,5 @@ def cleared() -> Iterator[None]:
 
 def say(text: str) -> None:
     """Print a result on standard output, as it is; on a terminal, without control characters."""
-    if FIRST:
+    if IS_FIRST:
         sys.stdout.write(f"{shown(text, lines=True) if sys.stdout.isatty() else text}\n")
