@@ -16,7 +16,7 @@ from dcomp.cli.inputs import with_paths
 from dcomp.cli.options import option_names
 from dcomp.errors import UsageError
 from dcomp.settings.fields import expanded
-from dcomp.system.processes import COUNT, PROBLEMS
+from dcomp.system.ranks import PROBLEMS, WORLD_SIZE
 
 TOGETHER = ("train", "prune", "quantize", "eval")
 """The commands that several processes may run as one."""
@@ -56,7 +56,7 @@ def dcomp_(
     """
     if PROBLEMS:
         raise UsageError(PROBLEMS[0])
-    if COUNT > 1 and context.invoked_subcommand not in TOGETHER:
+    if WORLD_SIZE > 1 and context.invoked_subcommand not in TOGETHER:
         raise UsageError(f"{context.invoked_subcommand} is for one process; torchrun starts {', '.join(TOGETHER)}")
 
 

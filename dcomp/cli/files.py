@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 from dcomp.cli.console import say
 from dcomp.cli.inputs import PIPE, check_not_input, check_readable, is_pipe
 from dcomp.errors import CheckpointError, DcompError, OutputError, UsageError
-from dcomp.progress.observer import Observer, Silent
+from dcomp.progress.observer import Observer
 from dcomp.progress.resumption import StateFile
 from dcomp.system import locks
 from dcomp.system.files import (
@@ -26,7 +26,7 @@ from dcomp.system.files import (
     replacing_files,
     temporary_folder_named,
 )
-from dcomp.system.processes import FIRST
+from dcomp.system.ranks import IS_FIRST
 
 if TYPE_CHECKING:
     from dcomp.checkpoints.checkpoint import Checkpoint
@@ -38,7 +38,7 @@ COMMANDS = {"": "train", ".pruned": "prune", ".quantized": "quantize", ".decoded
 
 STANDARD_INPUT = "standard input"
 PIECE = 1 << 20
-SILENT = Silent()
+SILENT = Observer()
 
 Others = Iterable[Path | None]
 
@@ -133,7 +133,7 @@ class Destination:
         if as_json and output == PIPE:
             raise UsageError("--json prints on standard output, where the result would go: name a file with -o")
         self._locks = ExitStack()
-        if FIRST:
+        if IS_FIRST:
             self._check([source or PIPE, *filter(None, others)])
 
     def _check(self, sources: list[Path]) -> None:
@@ -155,7 +155,7 @@ class Destination:
 
     def write(self, write: Callable[[BinaryIO], object]) -> None:
         """Write the output, whole or not at all; a file's path is then the last line on standard output."""
-        if not FIRST:
+        if not IS_FIRST:
             return
         if self._path == PIPE:
             write(sys.stdout.buffer)
@@ -186,7 +186,7 @@ class Destination:
                 raise UsageError("--resume needs an output file, beside which the state is; name it with -o")
             return None
         state = StateFile.beside(self._path, resume=resume, every=save_every)
-        if FIRST:
+        if IS_FIRST:
             lock = self._path.with_name(f".{self._path.name}.lock")
             self._locks.enter_context(locks.held(lock, str(self._path)))
             state.check(force=self._force)
@@ -248,7 +248,7 @@ class FolderDestination(Destination):
         from dcomp import stages
         from dcomp.checkpoints import shards
 
-        if not FIRST:
+        if not IS_FIRST:
             return
         with replacing_files(self._path, force=self._force) as folder:
             stages.save_shards(shards.fitted(checkpoint), folder, watcher)

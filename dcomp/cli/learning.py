@@ -30,7 +30,7 @@ from dcomp.progress.observer import Observer, Together
 from dcomp.progress.resumption import SAVE_EVERY, StateFile
 from dcomp.settings import NETWORKS, LearningSettings, PruneSettings, QuantizeSettings, TrainSettings
 from dcomp.system.files import check_replaceable
-from dcomp.system.processes import FIRST
+from dcomp.system.ranks import IS_FIRST
 
 if TYPE_CHECKING:
     from dcomp.checkpoints.checkpoint import Checkpoint
@@ -66,7 +66,7 @@ def train(
         begun = sources.load_checkpoint(stack.enter_context(opened(start)), note=watchers.note) if start else None
         trained = stages.train(settings, watchers, start=begun, state=state)
         destination.save(trained)
-        if state is not None and FIRST:
+        if state is not None and IS_FIRST:
             state.remove()
         if as_json:
             outcome.show("train", destination, {**outcome.of_checkpoint(trained), **record.as_dict()})
@@ -155,7 +155,7 @@ def _watchers(
     record = outcome.Record()
     watchers: list[Observer] = [observer(quiet), record]
     watchers[0].stage(stage)
-    if not FIRST:
+    if not IS_FIRST:
         return watchers[0], record
     if log is not None:
         check_replaceable(log, force=force)
@@ -180,7 +180,7 @@ def _rewrite(
     with opened(source) as path:
         changed = stage(sources.load_checkpoint(path, note=note))
         destination.save(changed)
-    if state is not None and FIRST:
+    if state is not None and IS_FIRST:
         state.remove()
     return changed
 

@@ -15,10 +15,10 @@ from torch.utils.data import DataLoader
 
 from dcomp.errors import DataError, OutputError, first_line
 from dcomp.learning import distributed
-from dcomp.progress.observer import Observer, Silent
-from dcomp.system import processors
+from dcomp.progress.observer import Observer
+from dcomp.system import cores
 from dcomp.system.files import replacing
-from dcomp.system.processes import COUNT_HERE
+from dcomp.system.ranks import LOCAL_WORLD_SIZE
 
 ImageFile.LOAD_TRUNCATED_IMAGES = True  # what is missing of a photo is gray
 CACHE_VERSION = 1
@@ -41,11 +41,11 @@ class Storage:
     channels: int = 3
     workers: int | None = None
     cache: Path | None = None
-    observer: Observer = field(default_factory=Silent)
+    observer: Observer = field(default_factory=Observer)
 
     def processes(self, sharing: int) -> int:
         """How many processes decode besides this one, where so many like this share the machine's cores."""
-        return max(1, processors.allowed() // sharing) if self.workers is None else self.workers
+        return max(1, cores.allowed() // sharing) if self.workers is None else self.workers
 
 
 class Photos:
@@ -72,7 +72,7 @@ class Photos:
             for indices in order:
                 yield self._cached[indices].movedim(-1, 1)
 
-    def _decoded(self, order: Sequence[Tensor], sharing: int = COUNT_HERE) -> Iterator[Tensor]:
+    def _decoded(self, order: Sequence[Tensor], sharing: int = LOCAL_WORLD_SIZE) -> Iterator[Tensor]:
         sampler = [indices.tolist() for indices in order]
         workers = min(self.storage.processes(sharing), len(sampler) - 1)  # one batch is sooner decoded here
         try:
@@ -108,7 +108,7 @@ class Photos:
         shape = len(self), self.storage.side, self.storage.side, self.storage.channels
         observer = self.storage.observer
         observer.note(f"{len(self):,} photos of {self.folder} are decoded into {path}")
-        observer.doing("caching photos")
+        observer.activity("caching photos")
         observer.started_bytes(int(np.prod(shape)))
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -117,7 +117,7 @@ class Photos:
                 np.lib.format.write_array_header_1_0(file, header)
                 for images in self._decoded(torch.arange(len(self)).split(CACHE_BATCH), sharing=1):
                     file.write(images.movedim(1, -1).contiguous().numpy().data)
-                    observer.advanced(images.nbytes)
+                    observer.finished_bytes(images.nbytes)
         except OSError as error:
             raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
         finally:
