@@ -12,7 +12,7 @@ from dcomp.container import writer
 from dcomp.errors import CheckpointError, UsageError
 from dcomp.settings import PruneSettings, QuantizeSettings
 
-Network = Mapping[str, str | None]
+ParameterNames = Mapping[str, str | None]
 """What a network says of each name in its state: the first name of the parameter that it is, or None for a buffer."""
 
 T = TypeVar("T")
@@ -27,7 +27,7 @@ class Choice:
         kinds: Collection[layers.Kind],
         settings: PruneSettings | QuantizeSettings,
         what: str,
-        network: Network | None = None,
+        network: ParameterNames | None = None,
     ) -> None:
         """Choose among the tensors of these kinds; where the network is at hand, among its parameters.
 
@@ -89,7 +89,7 @@ class Choice:
         return told
 
 
-def weights(checkpoint: Mapping[str, np.ndarray], network: Network) -> dict[str, np.ndarray]:
+def weights(checkpoint: Mapping[str, np.ndarray], network: ParameterNames) -> dict[str, np.ndarray]:
     """All weights of a network in its checkpoint's order, by first name.
 
     Raises:
@@ -110,7 +110,7 @@ def check_finite(weights: Mapping[str, np.ndarray]) -> None:
 
 
 def _told_apart(
-    checkpoint: Mapping[str, np.ndarray], kinds: Collection[layers.Kind], what: str, network: Network | None
+    checkpoint: Mapping[str, np.ndarray], kinds: Collection[layers.Kind], what: str, network: ParameterNames | None
 ) -> tuple[list[Aliases], list[str]]:
     """The tensors of these kinds, and the names of those that are buffers of the network.
 
