@@ -5,10 +5,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from dcomp.checkpoints import layers, tensors
+from dcomp.checkpoints import layers, tensors, ties
 from dcomp.checkpoints.layers import Aliases
 from dcomp.checkpoints.tensors import Spec
-from dcomp.container import writer
 from dcomp.errors import CheckpointError, UsageError
 from dcomp.settings import PruneSettings, QuantizeSettings
 
@@ -138,9 +137,9 @@ def _first_of_same(checkpoint: Mapping[str, np.ndarray], names: list[str]) -> di
     Tensors of one value are not: fresh scales and shifts all look alike.
     """
     some = tensors.subset(checkpoint, names)
-    ties, specs = writer.find_ties(some), tensors.specs_of(some)
+    tied, specs = ties.find(some), tensors.specs_of(some)
     first: dict[tuple[str, Spec], str] = {}
-    same = {name: first.setdefault((ties.get(name, name), specs[name]), name) for name in names}
+    same = {name: first.setdefault((tied.get(name, name), specs[name]), name) for name in names}
     return {name: name if name != other and _is_constant(some[name]) else other for name, other in same.items()}
 
 
