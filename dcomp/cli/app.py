@@ -15,7 +15,7 @@ from dcomp.cli import codec, inspection, learning, measure, runs, sensitivity, s
 from dcomp.cli.inputs import with_paths
 from dcomp.cli.options import option_names
 from dcomp.errors import UsageError
-from dcomp.settings.values import expanded
+from dcomp.settings.fields import expanded
 from dcomp.system.processes import COUNT, PROBLEMS
 
 TOGETHER = ("train", "prune", "quantize", "eval")

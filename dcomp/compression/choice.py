@@ -51,7 +51,7 @@ class Choice:
             UsageError: nothing else is chosen.
         """
         output = layers.output_of(checkpoint)
-        patterns = [*self._settings.only, *(rule.pattern.pattern for rule in self._settings.own_rules)]
+        patterns = [*self._settings.only, *(rule.pattern.pattern for rule in self._settings.layer_rules)]
         others = [names for names in self.aliases if output not in names]
         if len(others) == len(self.aliases) or (
             output and any(layers.finds(pattern, [output]) for pattern in patterns)
@@ -72,7 +72,7 @@ class Choice:
             UsageError: a rule that finds nothing.
         """
         planned = layers.apply_rules(self.aliases, self._settings.planned, self._everything)
-        return planned | layers.apply_rules(self.aliases, self._settings.own_rules, self._buffers)
+        return planned | layers.apply_rules(self.aliases, self._settings.layer_rules, self._buffers)
 
     def under_all_names(self, changed: Mapping[str, T]) -> dict[str, T]:
         """What is given by first name, by all names."""
@@ -80,7 +80,7 @@ class Choice:
 
     def notes(self) -> list[str]:
         """What a person named that is left alone nevertheless."""
-        patterns = [*self._settings.only, *(rule.pattern.pattern for rule in self._settings.own_rules)]
+        patterns = [*self._settings.only, *(rule.pattern.pattern for rule in self._settings.layer_rules)]
         named = [name for name in self._buffers if any(layers.finds(pattern, [name]) for pattern in patterns)]
         told = [f"{name}: is a buffer of the network, which does not train, and is left alone" for name in named]
         if self._output is not None:

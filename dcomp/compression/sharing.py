@@ -13,7 +13,7 @@ from dcomp.errors import UsageError
 from dcomp.progress.observer import Observer
 from dcomp.quantization import entropy
 from dcomp.settings import QuantizeSettings
-from dcomp.settings.values import CodebookValues
+from dcomp.settings.fields import CodebookValues
 
 FOUND = 0
 """In place of bits: as many as are worth their bytes."""

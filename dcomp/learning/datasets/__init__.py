@@ -13,7 +13,7 @@ from dcomp.learning.datasets.preprocessing import Preprocessing
 from dcomp.learning.datasets.split import Dataset, MemorySplit, Split
 from dcomp.learning.factories import call_factory, find_factory
 from dcomp.progress.observer import Observer, Silent
-from dcomp.settings.values import data_name
+from dcomp.settings.fields import data_name
 
 __all__ = ["Dataset", "ImageForm", "MemorySplit", "Preprocessing", "Split", "load"]
 
