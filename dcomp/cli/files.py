@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 from dcomp.cli.console import say
 from dcomp.cli.inputs import PIPE, check_not_input, check_readable, is_pipe
 from dcomp.errors import CheckpointError, DcompError, OutputError, UsageError
-from dcomp.progress.observer import Observer, Silent
+from dcomp.progress.observer import Observer
 from dcomp.progress.resumption import StateFile
 from dcomp.system import locks
 from dcomp.system.files import (
@@ -38,7 +38,7 @@ COMMANDS = {"": "train", ".pruned": "prune", ".quantized": "quantize", ".decoded
 
 STANDARD_INPUT = "standard input"
 PIECE = 1 << 20
-SILENT = Silent()
+SILENT = Observer()
 
 Others = Iterable[Path | None]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dcomp.cli.console import say
 from dcomp.progress.csv_log import COLUMNS
-from dcomp.progress.observer import EpochRecord, Kept, Silent
+from dcomp.progress.observer import ChosenEpoch, EpochRecord, Observer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dcomp.cli.files import Destination
 
 
-class Record(Silent):
+class Record(Observer):
     """An observer that remembers what it is told.
 
     Attributes:
@@ -29,7 +29,7 @@ class Record(Silent):
     def __init__(self) -> None:
         self.notes: list[str] = []
         self.epochs: list[EpochRecord] = []
-        self.choice: Kept | None = None
+        self.choice: ChosenEpoch | None = None
 
     def note(self, text: str) -> None:
         """Remember it."""
@@ -43,10 +43,10 @@ class Record(Silent):
         """Remember it."""
         self.epochs.append(record)
 
-    def kept(self, kept: Kept) -> None:
+    def chose_epoch(self, choice: ChosenEpoch) -> None:
         """Remember it, and its warning."""
-        self.choice = kept
-        self.notes += [text for text in (kept.reason, kept.warning) if text is not None]
+        self.choice = choice
+        self.notes += [text for text in (choice.reason, choice.warning) if text is not None]
 
     def as_dict(self) -> dict[str, Any]:
         """Give it as plain data."""

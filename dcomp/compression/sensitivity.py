@@ -57,7 +57,7 @@ def curves_of(probe: "Probe", weights: Weights, settings: SensitivitySettings, o
     amounts: dict[Setting, tuple[float, ...]] = {"sparsity": settings.prune, "bits": settings.bits[::-1]}
     curves = []
     done = 0
-    observer.doing("layer by layer")
+    observer.activity("layer by layer")
     observer.started(len(weights) * sum(map(len, amounts.values())))
     try:
         for name, array in weights.items():
@@ -68,7 +68,7 @@ def curves_of(probe: "Probe", weights: Weights, settings: SensitivitySettings, o
                     found = probe.evaluate({name: change})
                     points.append(CurvePoint(amount, found.top1_error, found.loss))
                     done += 1
-                    observer.stepped(done, found.loss, 1 - found.top1_error / 100)
+                    observer.finished_steps(done, found.loss, 1 - found.top1_error / 100)
                 if points:
                     curves.append(Curve(name, array.size, setting, tuple(points)))
     finally:

@@ -23,7 +23,7 @@ from dcomp.learning.evaluation import Evaluation, evaluate
 from dcomp.learning.losses import Loss
 from dcomp.learning.optimization import LearningRate, make_optimizer
 from dcomp.learning.state import Keeper
-from dcomp.progress.observer import EpochRecord, Kept, Observer
+from dcomp.progress.observer import ChosenEpoch, EpochRecord, Observer
 from dcomp.progress.resumption import Stop
 from dcomp.settings import LearningSettings
 from dcomp.system.processes import COUNT, FIRST, NUMBER
@@ -136,7 +136,7 @@ class _Training:
                     self._save(self._keeper)
         if self._best is not None:
             self._model.load_state_dict(self._best[1])
-        self._observer.kept(self._kept())
+        self._observer.chose_epoch(self._kept())
         self._observer.weights(self._settings.epochs, constraints.effective_tensors(self._model))
         return self._history
 
@@ -162,7 +162,7 @@ class _Training:
             recent.add(loss.detach(), (logits.detach().argmax(1) == labels).float().mean())
             agree = self._step % NOTIFY_EVERY == 0 or self._step == self._total_steps
             if agree or recent.seconds > NOTIFY_AFTER:
-                self._observer.stepped(self._step, *recent.take())
+                self._observer.finished_steps(self._step, *recent.take())
             if (agree or COUNT == 1) and distributed.any_of(stop.asked, self._device):  # several have to agree
                 self._stop()
         with self._average.in_place() if self._average is not None else nullcontext():
@@ -227,16 +227,16 @@ class _Training:
         if record.epoch > self._eligible_after and (self._best is None or rank <= self._best[0]):
             self._best = rank, copy.deepcopy(self._model.state_dict())
 
-    def _kept(self) -> Kept:
+    def _kept(self) -> ChosenEpoch:
         """Say which epoch is in the model, and what it was chosen by."""
         epochs, candidates = len(self._history), [r for r in self._history if r.epoch > self._eligible_after]
         first = candidates[0].epoch if candidates else epochs
         if self._best is None or not len(self._validation):
-            return Kept(epochs, epochs, first, None, 0, tied=False)
+            return ChosenEpoch(epochs, epochs, first, None, 0, tied=False)
         error, loss = self._best[0]
         equals = [record for record in candidates if record.val_error == error]
         epoch = next((record.epoch for record in reversed(equals) if record.val_loss == loss), 0)
-        return Kept(epoch, epochs, first, error, len(self._validation), tied=len(equals) > 1)
+        return ChosenEpoch(epoch, epochs, first, error, len(self._validation), tied=len(equals) > 1)
 
     def _evaluate(self) -> Evaluation:
         return evaluate(self._model, self._validation, self._settings.precision)

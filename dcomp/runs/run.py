@@ -30,7 +30,7 @@ from dcomp.errors import DcompError, OutputError
 from dcomp.system.files import check_replaceable, check_writable, link_or_copy, replacing
 from dcomp.progress.csv_log import Journal
 from dcomp.runs.ledger import Entry, Errors
-from dcomp.progress.observer import Observer, Silent, Together
+from dcomp.progress.observer import Observer, Together
 from dcomp.runs.preflight import CHECKPOINTS
 from dcomp.pruning.budget import sparsity_of
 from dcomp.settings.recipe import Recipe
@@ -110,7 +110,7 @@ class Run:
         """
         self._recipe = recipe
         self._folder = folder
-        self._observer = observer or Silent()
+        self._observer = observer or Observer()
         self._force = force
         self._save_every = save_every
         self._tensorboard = tensorboard

@@ -24,7 +24,7 @@ from dcomp.system import locks, processors
 from dcomp.errors import TERMINATED, DcompError, OutputError, StoppedError
 from dcomp.reporting.front import Outcome
 from dcomp.runs.grid import Branch, Point, branches
-from dcomp.progress.observer import Observer, Silent
+from dcomp.progress.observer import Observer
 from dcomp.runs.run import LOCK, Run, Summary
 
 SIGNALS = {signal.SIGINT, signal.SIGTERM}
@@ -91,7 +91,7 @@ class Sweep:
             raise OutputError(f"cannot make the folder {folder}: {error.strerror}") from error
         self._points = points
         self._folder = folder
-        self._observer = observer or Silent()
+        self._observer = observer or Observer()
         self._jobs = min(jobs, len(points))
         self._force = force
         self._threads = max(1, processors.free() // self._jobs)
@@ -123,7 +123,7 @@ class Sweep:
                         task = waiting.pop(0)
                         running[self._submit(pool, task)] = task
                     done = len(self.outcomes) + len(self.failures)
-                    self._observer.points(done, [task.folder.name for task in running.values()])
+                    self._observer.finished_points(done, [task.folder.name for task in running.values()])
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
                         waiting[:0] = self._finish(running.pop(future), future)
             except BrokenProcessPool as error:

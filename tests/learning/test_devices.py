@@ -4,7 +4,7 @@ from torch import nn
 
 from dcomp.errors import UsageError
 from dcomp.learning import architectures, devices
-from dcomp.progress.observer import Silent
+from dcomp.progress.observer import Observer
 from dcomp.system import processors
 
 
@@ -32,7 +32,7 @@ def test_without_a_compiler_the_error_says_to_leave_the_option_out(monkeypatch):
         devices.check_compiler(torch.device("cpu"))
 
 
-class Notes(Silent):
+class Notes(Observer):
     def __init__(self):
         self.lines = []
 
@@ -57,7 +57,7 @@ LARGE = nn.Sequential(nn.Linear(10, 2_000_000, bias=False))
 
 
 def chosen(asked, model, notes=None):
-    devices.choose_threads(asked, model, torch.zeros(1, 10), notes or Silent())
+    devices.choose_threads(asked, model, torch.zeros(1, 10), notes or Observer())
     return torch.get_num_threads()
 
 

@@ -7,7 +7,7 @@ from dcomp import stages
 from dcomp.errors import DataError, UsageError
 from dcomp.learning import datasets
 from dcomp.learning.datasets import ImageForm
-from dcomp.progress.observer import Silent
+from dcomp.progress.observer import Observer
 from dcomp.settings import EvalSettings, TrainSettings
 
 
@@ -77,7 +77,7 @@ def test_workers_and_cache_give_the_same_images(folder, tmp_path):
 def test_the_cache_is_made_once_and_anew_when_photos_change(folder, tmp_path):
     notes = []
 
-    class Watching(Silent):
+    class Watching(Observer):
         def note(self, text):
             notes.append(text)
 

@@ -12,7 +12,7 @@ from dcomp.learning.datasets.photos import PhotoDecoding
 from dcomp.learning.datasets.preprocessing import Preprocessing
 from dcomp.learning.datasets.split import Dataset, MemorySplit, Split
 from dcomp.learning.factories import call_factory, find_factory
-from dcomp.progress.observer import Observer, Silent
+from dcomp.progress.observer import Observer
 from dcomp.settings.fields import data_name
 
 __all__ = ["Dataset", "ImageForm", "MemorySplit", "Preprocessing", "Split", "load"]
@@ -55,7 +55,7 @@ class ImageForm:
     resize: int | None = None
     workers: int | None = None
     cache: Path | None = None
-    observer: Observer = field(default_factory=Silent)
+    observer: Observer = field(default_factory=Observer)
 
 
 def load(name: str, data_dir: Path | None = None, form: ImageForm | None = None) -> Dataset:

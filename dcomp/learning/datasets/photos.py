@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from dcomp.errors import DataError, OutputError, first_line
 from dcomp.learning import distributed
-from dcomp.progress.observer import Observer, Silent
+from dcomp.progress.observer import Observer
 from dcomp.system import processors
 from dcomp.system.files import replacing
 from dcomp.system.processes import COUNT_HERE
@@ -41,7 +41,7 @@ class PhotoDecoding:
     channels: int = 3
     workers: int | None = None
     cache: Path | None = None
-    observer: Observer = field(default_factory=Silent)
+    observer: Observer = field(default_factory=Observer)
 
     def processes(self, sharing: int) -> int:
         """How many processes decode besides this one, where so many like this share the machine's cores."""
@@ -110,7 +110,7 @@ class Photos:
         shape = len(self), self.decoding.side, self.decoding.side, self.decoding.channels
         observer = self.decoding.observer
         observer.note(f"{len(self):,} photos of {self.folder} are decoded into {path}")
-        observer.doing("caching photos")
+        observer.activity("caching photos")
         observer.started_bytes(int(np.prod(shape)))
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -119,7 +119,7 @@ class Photos:
                 np.lib.format.write_array_header_1_0(file, header)
                 for images in self._decoded(torch.arange(len(self)).split(CACHE_BATCH), sharing=1):
                     file.write(images.movedim(1, -1).contiguous().numpy().data)
-                    observer.advanced(images.nbytes)
+                    observer.finished_bytes(images.nbytes)
         except OSError as error:
             raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
         finally:
