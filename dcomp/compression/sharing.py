@@ -8,7 +8,7 @@ import numpy as np
 from dcomp.checkpoints import layers
 from dcomp.checkpoints.layers import Aliases
 from dcomp.coding.values import SMALLEST_IN_PLANES
-from dcomp.compression.choice import Choice, Network, check_finite
+from dcomp.compression.choice import Choice, ParameterNames, check_finite
 from dcomp.errors import UsageError
 from dcomp.progress.observer import Observer
 from dcomp.quantization import entropy
@@ -39,7 +39,10 @@ def rounded(tensors: Mapping[str, np.ndarray], names: Iterable[str], values: Cod
 
 
 def bits_of(
-    tensors: Mapping[str, np.ndarray], settings: QuantizeSettings, observer: Observer, network: Network | None = None
+    tensors: Mapping[str, np.ndarray],
+    settings: QuantizeSettings,
+    observer: Observer,
+    network: ParameterNames | None = None,
 ) -> dict[Aliases, int]:
     """The bits of each tensor that is to share values, by its names; what was asked for and is not there is told.
 
