@@ -101,11 +101,11 @@ def _shared_values(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Codebook and codes; with bits that are to be found, what the codebook takes is weighed as well."""
     if bits != FOUND:
-        return entropy.share(kept, bits, settings.rate_weight, settings.init, rng)
+        return entropy.cluster_with_rate(kept, bits, settings.rate_weight, settings.init, rng)
     narrow = min(kept.itemsize, 4 if settings.codebook_values == "float32" else 2)
     weight = settings.rate_weight or RATE_WEIGHT
 
     def codebook_bits(size: int) -> float:
         return 8 * size * (kept.itemsize if size < SMALLEST_IN_PLANES else narrow)
 
-    return entropy.share(kept, FOUND_WITHIN, weight, settings.init, rng, codebook_bits=codebook_bits)
+    return entropy.cluster_with_rate(kept, FOUND_WITHIN, weight, settings.init, rng, codebook_bits=codebook_bits)
