@@ -98,7 +98,7 @@ def prune(
         StoppedError: Ctrl-C or SIGTERM came; `state` holds what it takes to go on.
     """
     prefixes.check_merged(checkpoint)
-    network: choice.Network | None = None
+    network: choice.ParameterNames | None = None
     if settings.epochs:
         settings = provenance.with_recorded_data(settings, checkpoint, observer)
         observer.activity("loading torch")
@@ -138,7 +138,7 @@ def quantize(
         StoppedError: Ctrl-C or SIGTERM came; `state` holds what it takes to go on.
     """
     prefixes.check_merged(checkpoint)
-    network: choice.Network | None = None
+    network: choice.ParameterNames | None = None
     observer.activity("loading torch" if settings.epochs else "sharing weights")
     if settings.epochs:
         settings = provenance.with_recorded_data(settings, checkpoint, observer)
@@ -333,7 +333,7 @@ def _fitted(checkpoint: Checkpoint, architecture: str | None, settings: DataSett
 
 def _known(
     checkpoint: Checkpoint, architecture: str | None, settings: DataSettings
-) -> tuple[Checkpoint, choice.Network]:
+) -> tuple[Checkpoint, choice.ParameterNames]:
     """The checkpoint under the names of its network, and what the network says of each of them."""
     from dcomp.learning.architectures import architecture_of, build, parameters_of
     from dcomp.learning.architectures.arguments import Arguments

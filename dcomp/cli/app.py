@@ -15,7 +15,7 @@ from dcomp.cli import encode_decode, eval_report, inspection, learning, runs, se
 from dcomp.cli.inputs import with_paths
 from dcomp.cli.options import option_names
 from dcomp.errors import UsageError
-from dcomp.settings.values import expanded
+from dcomp.settings.fields import expanded
 from dcomp.system.ranks import PROBLEMS, WORLD_SIZE
 
 TOGETHER = ("train", "prune", "quantize", "eval")

@@ -15,7 +15,7 @@ from dcomp.learning import architectures, constraints, datasets, distributed, fi
 from dcomp.learning.architectures import arguments
 from dcomp.learning.architectures.arguments import Arguments
 from dcomp.learning.conversion import to_numpy
-from dcomp.learning.datasets import Dataset, Form, Split
+from dcomp.learning.datasets import Dataset, ImageForm, Split
 from dcomp.learning.devices import choose_device, choose_threads
 from dcomp.learning.dropout import DropoutRule
 from dcomp.learning.evaluation import Evaluation, evaluate
@@ -254,7 +254,7 @@ def one_image(split: Split) -> Tensor:
 
 def _load(known: Arguments, settings: DataSettings, observer: Observer) -> Dataset:
     assert settings.data is not None  # the settings have checked it
-    form = Form(
+    form = ImageForm(
         crop=known.crop,
         usual=known.usual_crop,
         grayscale=known.grayscale,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from dcomp.checkpoints import dtypes, tensors
 from dcomp.checkpoints.checkpoint import Checkpoint
-from dcomp.coding import tensor
+from dcomp.coding.record import COLUMNS_FIRST, HAS_CLASSES, HAS_POSITIONS
 from dcomp.container import layout
 from dcomp.container.reader import Container
 
@@ -63,10 +63,10 @@ def list_container(container: Container) -> ContainerListing:
 def describe_encoding(flags: int) -> str:
     """A record's flags in words (FORMAT.md, section 4)."""
     words = []
-    if flags & tensor.HAS_POSITIONS:
-        words.append("positions in classes" if flags & tensor.HAS_CLASSES else "positions")
+    if flags & HAS_POSITIONS:
+        words.append("positions in classes" if flags & HAS_CLASSES else "positions")
     words.append(FORM_NAMES[flags >> 1 & 3])
-    if flags & tensor.COLUMNS_FIRST:
+    if flags & COLUMNS_FIRST:
         words.append("columns first")
     return ", ".join(words)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from dcomp.compression.error_curves import Point, Sensitivity, Setting
+from dcomp.compression.error_curves import CurvePoint, Sensitivity, Setting
 from dcomp.reporting.benchmark import BenchmarkRow
 from dcomp.reporting.front import POINT_FIGURES, RankedPoint
 from dcomp.reporting.listing import CheckpointListing, ContainerListing
@@ -103,7 +103,7 @@ def plan_table(result: Sensitivity) -> Table:
     return table
 
 
-def _point_cells(point: Point | None) -> tuple[str, str]:
+def _point_cells(point: CurvePoint | None) -> tuple[str, str]:
     return ("", "") if point is None else (f"{point.amount:g}", f"{point.top1_error:.2f}")
 
 

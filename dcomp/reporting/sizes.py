@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from dcomp.checkpoints.checkpoint import ARCHITECTURE_KEY
 from dcomp.coding import nonzero
 from dcomp.coding.nonzero import NonZero
-from dcomp.coding.tensor import EncodedTensor
+from dcomp.coding.record import EncodedTensor
 from dcomp.container.reader import Container
 from dcomp.reporting.paper import PAPER, PaperNetwork, PaperRow
 from dcomp.reporting.storage import Storage

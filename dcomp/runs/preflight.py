@@ -11,7 +11,7 @@ import numpy as np
 
 from dcomp.checkpoints import layers, prefixes
 from dcomp.checkpoints.checkpoint import Checkpoint
-from dcomp.compression.choice import Choice, Network
+from dcomp.compression.choice import Choice, ParameterNames
 from dcomp.errors import CheckpointError, DcompError, RecipeError, UsageError
 from dcomp.settings.recipe import Recipe
 from dcomp.settings import DataSettings, PruneSettings, QuantizeSettings, Settings
@@ -22,7 +22,7 @@ CHECKPOINTS = ("distill", "rewind")
 
 NO_FILES: Mapping[str, Path] = {}
 
-NetworkLayers = tuple[dict[str, np.ndarray], Network]
+NetworkLayers = tuple[dict[str, np.ndarray], ParameterNames]
 """Arrays of the shapes of a network's weights, that take no memory, and what it says of their names."""
 
 

@@ -64,7 +64,7 @@ def containers() -> list[bytes]:
     made = [path.read_bytes() for path in sorted(GOLDEN.glob("*.dcz"))]
     every = tensors_of_every_form()
     made += [dcomp.save({name: array}) for name, array in every.items()]
-    made += [forged({"w": (array, encoder.encode(array, LEVELS["max"]).record)}) for array in every.values()]
+    made += [forged({"w": (array, encoder.encode_tensor(array, LEVELS["max"]).record)}) for array in every.values()]
     made.append(dcomp.save(every, {"key": "value", "ключ": "x" * 300}))
     made.append(dcomp.save({f"layer.{i}.weight": np.full(3, i, np.int16) for i in range(300)}))
     made.append(dcomp.save({"a": np.zeros(50), "b": np.zeros(50), "c": np.zeros(400, np.int8)}))

@@ -14,7 +14,7 @@ from dcomp.checkpoints import safetensors_file
 from dcomp.cli import app
 from dcomp.errors import CheckpointError, DataError, UsageError
 from dcomp.learning import distributed
-from dcomp.learning.datasets.photos import Storage
+from dcomp.learning.datasets.photos import PhotoDecoding
 from dcomp.system import cores
 
 COMMANDS = """
@@ -153,8 +153,8 @@ def test_another_process_than_the_first_tells_of_what_may_be_its_own_error(monke
 
 def test_processes_share_the_cores_of_a_machine(monkeypatch):
     monkeypatch.setattr(cores, "allowed", lambda: 8)
-    assert [Storage().processes(sharing) for sharing in (1, 2, 16)] == [8, 4, 1]
-    assert Storage(workers=3).processes(2) == 3
+    assert [PhotoDecoding().processes(sharing) for sharing in (1, 2, 16)] == [8, 4, 1]
+    assert PhotoDecoding(workers=3).processes(2) == 3
 
 
 def test_the_parts_of_a_batch_make_its_mean_loss(monkeypatch):

@@ -10,7 +10,7 @@ from rich.cells import cell_len
 
 import dcomp
 from dcomp.checkpoints.checkpoint import Checkpoint
-from dcomp.compression.error_curves import Curve, PlanResult, Point, Sensitivity
+from dcomp.compression.error_curves import Curve, CurvePoint, PlanResult, Sensitivity
 from dcomp.container.reader import Container
 from dcomp.reporting import listing, render, size_tables, sizes, tables
 from dcomp.reporting.benchmark import BenchmarkRow
@@ -24,7 +24,7 @@ LARGE = 12_345_678_901
 
 def curves(setting):
     points = tuple(
-        Point(amount if setting == "sparsity" else place + 2, 88.88, 1) for place, amount in enumerate(AMOUNTS)
+        CurvePoint(amount if setting == "sparsity" else place + 2, 88.88, 1) for place, amount in enumerate(AMOUNTS)
     )
     return tuple(Curve(layer, LARGE, setting, points) for layer in LAYERS)
 
