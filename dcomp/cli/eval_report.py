@@ -80,7 +80,8 @@ def report(
     Example: [bold]dcomp report lenet5.dcz --min-ratio 39[/bold]
     """
     from dcomp import sources, stages
-    from dcomp.reporting import size_tables, sizes
+    from dcomp.reporting import size_tables
+    from dcomp.reporting.grouping import arrange
 
     if as_json + as_csv + as_markdown > 1:
         raise UsageError("--json, --csv and --markdown exclude each other")
@@ -92,7 +93,7 @@ def report(
         )
         measured = stages.report(sources.load_container(path, max_memory=limit, note=watcher.note), dense)
     key = sort or ("bytes" if top is not None else None)
-    arranged = sizes.arrange(measured, depth, key, top)
+    arranged = arrange(measured, depth, key, top)
     if as_json:
         print_result(json.dumps(arranged.as_dict(), indent=2))
     elif as_csv:

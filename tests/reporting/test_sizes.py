@@ -8,7 +8,7 @@ from dcomp import stages
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.container.reader import Container
 from dcomp.errors import LimitError
-from dcomp.reporting.sizes import arrange, measure_container, module_of
+from dcomp.reporting.sizes import measure_container
 from dcomp.settings import PruneSettings, QuantizeSettings
 
 
@@ -142,46 +142,6 @@ def test_a_report_takes_no_more_memory_than_it_may(rng):
         measure_container(container, max_memory=1000)
 
 
-def network(rng):
-    names = ["stem.weight", "block.0.conv.weight", "block.0.conv.bias", "block.1.conv.weight", "head"]
-    return report_of({name: pruned(rng, 2000 + 100 * place, 0.2) for place, name in enumerate(names)})
-
-
-def test_rows_are_grouped_by_module_and_add_up(rng):
-    report = network(rng)
-    one, two = (arrange(report, depth, None, None).rows for depth in (1, 2))
-    assert {row.name for row in one} == {"stem", "block", "head"}
-    assert {row.name for row in two} == {"stem", "block.0", "block.1", "head"}
-    block = next(row for row in one if row.name == "block")
-    members = [row for row in report.rows if row.name.startswith("block")]
-    assert (block.tensors, block.weights, block.bytes) == (
-        3,
-        sum(row.weights for row in members),
-        sum(row.bytes for row in members),
-    )
-    assert block.weight_bits_coded == pytest.approx(
-        sum(row.weight_bits_coded * row.kept for row in members) / block.kept
-    )
-
-
-def test_a_module_of_nothing_but_tied_tensors_says_what_they_are_tied_to(rng):
-    weight = rng.normal(size=(30, 40)).astype(np.float32)
-    report = arrange(report_of({"enc.w": weight, "dec.w": weight, "head.w": weight[:3]}), 1, None, None)
-    assert {row.name: row.tied_to for row in report.rows} == {"enc": None, "dec": "enc.w", "head": None}
-
-
-def test_rows_are_sorted_and_the_rest_is_one_row(rng):
-    report = network(rng)
-    by_size = arrange(report, None, "bytes", 2).rows
-    assert [row.bytes for row in by_size[:2]] == sorted((row.bytes for row in report.rows), reverse=True)[:2]
-    assert (by_size[2].name, by_size[2].tensors) == ("3 others", 3)
-    assert sum(row.bytes for row in by_size) == report.total.bytes
-    names = [row.name for row in arrange(report, None, "name", None).rows]
-    assert names == sorted(names)
-    assert [row.name for row in arrange(report, None, "name", 4).rows][-1] == "1 other"
-    assert len(arrange(report, None, "bytes", 5).rows) == 5
-
-
 def test_another_checkpoint_counts_in_the_ratios(rng):
     checkpoint = {"w": pruned(rng, 2000, 0.2)}
     container = Container(dcomp.save(checkpoint))
@@ -189,11 +149,3 @@ def test_another_checkpoint_counts_in_the_ratios(rng):
     report = stages.report(container, double)
     assert report.total.dense_bytes == 16_040
     assert report.rows[0].ratio == 16_000 / report.rows[0].bytes
-
-
-@pytest.mark.parametrize(
-    ("name", "depth", "module"),
-    [("a.b.c.w", 1, "a"), ("a.b.c.w", 3, "a.b.c"), ("a.b.c.w", 9, "a.b.c"), ("w", 2, "w"), ("a.w", 5, "a")],
-)
-def test_a_module_is_named_by_the_first_parts_of_a_name(name, depth, module):
-    assert module_of(name, depth) == module
