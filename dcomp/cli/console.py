@@ -1,8 +1,10 @@
 """What a person sees while a command works: notes, a line an epoch and a progress bar, on standard error."""
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import (
@@ -166,3 +168,13 @@ def print_result(text: str) -> None:
     """Print a result on standard output, as it is; on a terminal, without control characters."""
     if IS_FIRST:
         sys.stdout.write(f"{printable(text, lines=True) if sys.stdout.isatty() else text}\n")
+
+
+def print_path(path: Path) -> None:
+    """Print the path of a result; in a pipe, as the bytes of its name, and never as what looks like an option."""
+    text = f"./{path}" if str(path).startswith("-") else str(path)
+    if sys.stdout.isatty():
+        print_result(text)
+        return
+    sys.stdout.flush()
+    sys.stdout.buffer.write(os.fsencode(text) + b"\n")

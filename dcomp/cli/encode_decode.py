@@ -8,7 +8,8 @@ import typer
 
 from dcomp.cli import json_document
 from dcomp.cli.console import observer, print_result
-from dcomp.cli.destinations import Destination, destination_of_checkpoint, input_file
+from dcomp.cli.destinations import Destination, destination_of_checkpoint
+from dcomp.cli.inputs import input_file
 from dcomp.cli.options import Force, Input, Json, MaxMemory, Output, Quiet, Workers, bytes_of, options_of
 from dcomp.errors import UsageError
 from dcomp.settings import EncodeSettings

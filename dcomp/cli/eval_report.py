@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from dcomp.cli.console import observer, print_result
-from dcomp.cli.destinations import input_file
+from dcomp.cli.inputs import input_file
 from dcomp.cli.options import Architecture, Input, Json, MaxMemory, Quiet, bytes_of, options_of
 from dcomp.errors import UsageError
 from dcomp.settings import EvalSettings, ReportSettings

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from dcomp.cli.console import observer, print_result
-from dcomp.cli.destinations import input_file
+from dcomp.cli.inputs import input_file
 from dcomp.cli.options import Input, Json, MaxMemory, Quiet, Workers, bytes_of
 
 

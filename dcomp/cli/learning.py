@@ -10,7 +10,8 @@ import typer
 
 from dcomp.cli import json_document
 from dcomp.cli.console import observer
-from dcomp.cli.destinations import Destination, destination_of_checkpoint, input_file
+from dcomp.cli.destinations import Destination, destination_of_checkpoint
+from dcomp.cli.inputs import input_file
 from dcomp.cli.options import (
     Architecture,
     Force,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import typer
 
 from dcomp.cli.console import observer, print_result
-from dcomp.cli.destinations import input_file, write_beside
-from dcomp.cli.inputs import PIPE
+from dcomp.cli.destinations import write_beside
+from dcomp.cli.inputs import PIPE, input_file
 from dcomp.cli.options import Architecture, Force, Input, Json, Quiet, options_of
 from dcomp.compression.error_curves import Setting
 from dcomp.errors import GateError, UsageError
