@@ -96,8 +96,10 @@ def bench(
         chosen = [int(level) for level in levels.split(",") if level]
     except ValueError as error:
         raise UsageError(f"--levels {levels!r} is not a list of numbers like 3,19") from error
-    if not all(benchmark.LOWEST <= level <= benchmark.HIGHEST for level in chosen):
-        raise UsageError(f"--levels {levels}: zstd has the levels {benchmark.LOWEST} to {benchmark.HIGHEST}")
+    if not all(benchmark.LOWEST_LEVEL <= level <= benchmark.HIGHEST_LEVEL for level in chosen):
+        raise UsageError(
+            f"--levels {levels}: zstd has the levels {benchmark.LOWEST_LEVEL} to {benchmark.HIGHEST_LEVEL}"
+        )
     watcher = observer(quiet)
     with input_file(input) as path:
         checkpoint = sources.load_checkpoint(path, note=watcher.note)

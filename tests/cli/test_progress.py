@@ -27,10 +27,10 @@ eval: {}
 """
 
 
-def on_a_terminal(*arguments, folder):
+def on_a_terminal(*arguments, folder, columns=COLUMNS):
     """Run a command whose standard error is a terminal; what came there, and its exit code."""
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, COLUMNS, 0, 0))
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     process = subprocess.Popen(
         [sys.executable, "-m", "dcomp", *arguments],
         cwd=folder,
@@ -85,6 +85,17 @@ def test_the_bar_names_stage_epoch_batch_loss_and_error_within_80_columns(traine
     assert {epoch for epoch, _ in bars} == {"1", "2"}
     assert all(0 < int(batch) <= 331 for _, batch in bars)
     assert max(len(line) for line in shown(trained).split("\n")) <= COLUMNS
+
+
+def test_a_narrow_terminal_shows_the_last_figures_uncut(tmp_path):
+    received, code = on_a_terminal(*TRAIN, "--batch-size", "4", folder=tmp_path, columns=60)
+    assert code == 0, received
+    bars = [
+        line for line in shown(received).split("\n") if "/2 " in line and "error" in line and "validation" not in line
+    ]
+    assert bars
+    assert all(re.search(r"  loss \d+\.\d{3}  error \d+\.\d %|^\S+ epoch", line) and "…" not in line for line in bars)
+    assert max(map(len, bars)) <= 60
 
 
 def test_the_first_seconds_say_what_is_being_done(trained):
