@@ -26,15 +26,19 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Folder for all outputs; runs/NAME unless given.")] = None,
     threads: Threads = None,
     save_every: SaveEvery = SAVE_EVERY,
-    tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard's files beside the outputs.")] = False,
-    force: Annotated[bool, typer.Option("-f", "--force", help="Run stages that are done again.")] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write TensorBoard's files beside the outputs.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("-f", "--force", help="Run all stages again, also those that are done.")
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run a recipe: train, prune, quantize, encode, eval and report, each stage's checkpoint kept.
+    """Run a recipe: train, prune, quantize, encode, eval and report; the checkpoint of each stage is kept.
 
-    A rerun goes on from the stages that are done, and in the one that Ctrl-C stopped. The summary is printed and
-    written to summary.json.
+    The same command goes on after Ctrl-C, from the stages that are done. The summary is printed and written to
+    summary.json.
 
     Example: [bold]dcomp run sample_configs/lenet5-mnist.yaml --set prune.sparsity=0.95[/bold]
     """
@@ -45,7 +49,7 @@ def run(
     overrides += [f"threads={threads}"] if threads else []
     settings = load(recipe, overrides)
     if tensorboard and not settings.trains:
-        raise UsageError(f"--tensorboard is about epochs, and {recipe} has none: leave it out")
+        raise UsageError(f"--tensorboard logs epochs, and no stage of {recipe} has any: leave it out")
     folder = out or Path("runs") / settings.name
     work = Run(settings, folder, observer(quiet), force=force, save_every=save_every, tensorboard=tensorboard)
     summary = work.run()
@@ -57,11 +61,11 @@ def run(
 
 
 def demo(
-    out: Annotated[Path | None, typer.Option(help="Folder to keep the outputs in.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for all outputs; a temporary one unless given.")] = None,
     threads: Threads = None,
     quiet: Quiet = False,
 ) -> None:
-    """See the whole pipeline on scikit-learn's handwritten digits: offline, in less than a minute.
+    """Run the whole pipeline on scikit-learn's handwritten digits, offline, in less than a minute.
 
     Example: [bold]dcomp demo[/bold]
     """

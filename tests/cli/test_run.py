@@ -162,7 +162,7 @@ def test_curves_of_a_run_that_trains_nothing_are_refused(dense_file, dcomp, tmp_
     path = tmp_path / "from.yaml"
     path.write_text(f"name: from\ncheckpoint: {dense_file}\nprune: {{sparsity: 0.9}}\n")
     code, _, err = dcomp("run", path, "--out", tmp_path / "out", "--tensorboard")
-    assert (code, "--tensorboard is about epochs, and" in err) == (2, True)
+    assert (code, "--tensorboard logs epochs, and no stage of" in err) == (2, True)
 
 
 BLOCKS = """
