@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import sys
 from collections.abc import Sequence
 
@@ -13,9 +12,6 @@ from dcomp.errors import INTERRUPTED, DataError, DcompError, OutputError, Stoppe
 from dcomp.reporting.text import printable
 from dcomp.system.cores import wait_passively
 from dcomp.system.ranks import IS_FIRST, RANK
-
-NARROWEST_HELP = 40
-"""Columns of help pages and usage errors at least; in fewer, words break and options vanish."""
 
 LINE_BREAK = re.compile(r"\n(?! )")
 """A line break in a name; the lines of a list of mistakes are indented."""
@@ -36,14 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command and return its exit code."""
-    if shutil.get_terminal_size().columns < NARROWEST_HELP:
-        os.environ.setdefault("TERMINAL_WIDTH", str(NARROWEST_HELP))  # which Typer reads when it is imported
     from dcomp.cli.app import command
-    from dcomp.cli.console import cleared
+    from dcomp.cli.console import cleared, legible_help
 
     wait_passively()
     try:
-        with cleared():
+        with cleared(), legible_help():
             result = command().main(list(arguments), prog_name="dcomp", standalone_mode=False)
         sys.stdout.flush()
         if result == INTERRUPTED:  # some parsers turn Ctrl-C into this code

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from shutil import get_terminal_size
 
 from rich.console import Console
 from rich.progress import (
@@ -25,7 +26,11 @@ from dcomp.progress.observer import ChosenEpoch, EpochRecord, Observer
 from dcomp.reporting.text import printable
 from dcomp.system.ranks import IS_FIRST
 
+NARROWEST_HELP = 40
+"""Columns of help pages at least; in fewer, words break and options vanish."""
+
 NARROWEST_BAR = 8
+"""Columns of a progress bar at least."""
 
 TIME_WIDTH = len("0:00:00")
 
@@ -170,6 +175,22 @@ def cleared() -> Iterator[None]:
     finally:
         while _open_observers:
             _open_observers.pop().finished()
+
+
+@contextmanager
+def legible_help() -> Iterator[None]:
+    """Run a block in which help pages have some columns at least, however narrow the terminal is."""
+    if get_terminal_size().columns >= NARROWEST_HELP:
+        yield
+        return
+    from typer import rich_utils
+
+    before = rich_utils.MAX_WIDTH
+    rich_utils.MAX_WIDTH = NARROWEST_HELP
+    try:
+        yield
+    finally:
+        rich_utils.MAX_WIDTH = before
 
 
 def print_result(text: str) -> None:

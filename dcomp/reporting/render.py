@@ -9,6 +9,7 @@ from typing import Any
 from dcomp.compression.error_curves import CurvePoint, Sensitivity, Setting
 from dcomp.reporting.benchmark import BenchmarkRow
 from dcomp.reporting.front import POINT_FIGURES, RankedPoint
+from dcomp.reporting.layer_row import ratio_text
 from dcomp.reporting.listing import CheckpointListing, ContainerListing
 from dcomp.reporting.tables import Column, Table
 from dcomp.reporting.text import printable
@@ -26,12 +27,12 @@ def container_table(listing: ContainerListing) -> Table:
     words = (Column("dtype"), Column("shape"), Column("encoding", "text"))
     table = Table([Column("tensor", "name"), *words, *map(Column, figures)])
     for line in listing.tensors[:MOST_TENSORS]:
-        ratio, offset = (f"{line.ratio:.2f}x", f"{line.offset:,}") if line.ratio is not None else ("", "")
-        sizes = [f"{line.dense_bytes:,}", f"{line.bytes:,}", ratio, offset, line.crc]
+        offset = f"{line.offset:,}" if line.bytes else ""
+        sizes = [f"{line.dense_bytes:,}", f"{line.bytes:,}", ratio_text(line.ratio), offset, line.crc]
         table.add(line.name, line.dtype, _shape(line.shape), line.encoding, *sizes)
     _add_hidden(table, len(listing.tensors) - MOST_TENSORS, columns=9)
     table.add("header, metadata", "", "", "", "", f"{listing.header_bytes:,}", "", "0", "")
-    sizes = [f"{listing.dense_bytes:,}", f"{listing.file_bytes:,}", f"{listing.ratio:.2f}x", "", ""]
+    sizes = [f"{listing.dense_bytes:,}", f"{listing.file_bytes:,}", ratio_text(listing.ratio), "", ""]
     table.add("whole file", "", "", f"version {listing.version}", *sizes, style="bold")
     return table
 

@@ -24,7 +24,7 @@ def test_json_and_csv_have_the_same_points(dcomp, dense_file):
     assert len(points) == 3 * 4
 
 
-def test_plan_and_plot_are_written_and_the_plan_is_taken_by_prune_and_quantize(dcomp, dense_file):
+def test_prune_and_quantize_read_the_plan_that_sensitivity_writes(dcomp, dense_file):
     plan, plot = dense_file.with_name("plan.yaml"), dense_file.with_name("curves.png")
     files = ["--plan", plan, "--plot", plot]
     code, out, err = dcomp("sensitivity", dense_file, *FEW, "--max-drop", "20", *files)

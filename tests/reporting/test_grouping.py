@@ -41,7 +41,7 @@ def test_a_prefix_of_all_names_does_not_count_in_the_depth():
     assert set(rows[2]) == {"module.stem", "module.block.0", "module.block.1"}
 
 
-def test_a_module_of_nothing_but_tied_tensors_says_what_they_are_tied_to(rng):
+def test_a_module_of_tied_tensors_names_the_tie(rng):
     weight = rng.normal(size=(30, 40)).astype(np.float32)
     report = arrange(report_of({"enc.w": weight, "dec.w": weight, "head.w": weight[:3]}), 1, None, None)
     assert {row.name: row.tied_to for row in report.rows} == {"enc": None, "dec": "enc.w", "head": None}

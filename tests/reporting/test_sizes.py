@@ -25,7 +25,7 @@ def pruned(rng, size, density, values=(-1, 1, 2, 4)):
     return np.where(kept, rng.choice(values, size), 0).astype(np.float32)
 
 
-def test_kept_weights_are_those_that_are_not_zero_also_where_zero_is_a_code(lenet_like):
+def test_zeros_are_not_kept_where_zero_is_a_code(lenet_like):
     sparse = stages.prune(lenet_like, PruneSettings(sparsity=0.5, scope="layer"))
     shared = stages.quantize(sparse, QuantizeSettings(fc_bits=5))
     buffer = io.BytesIO()
@@ -40,7 +40,7 @@ def test_kept_weights_are_those_that_are_not_zero_also_where_zero_is_a_code(lene
 
 @pytest.mark.parametrize("density", [0.02, 0.4, 0.9, 0.999])
 @pytest.mark.parametrize("values", [(1, 2, 3), None])
-def test_the_kept_percentage_is_true_however_a_tensor_is_stored(rng, density, values):
+def test_the_kept_percentage_is_true_for_every_encoding(rng, density, values):
     free = rng.normal(size=20_000).astype(np.float32)
     array = np.where(rng.random(20_000) < density, free if values is None else rng.choice(values, 20_000), 0)
     row = rows_of({"w": array.astype(np.float32)})["w"]
@@ -52,7 +52,7 @@ def test_negative_zeros_are_not_kept(rng):
     assert rows_of({"w": array.astype(np.float32)})["w"].kept == np.count_nonzero(array)
 
 
-def test_index_bits_before_huffman_are_those_of_the_best_fixed_width(rng):
+def test_estimated_index_bits_have_the_best_fixed_width(rng):
     row = rows_of({"w": pruned(rng, (480, 640), 0.38)})["w"]
     assert row.index_bits == pytest.approx(2.63, abs=0.02)  # two bits, and a filler for each three zeros
     assert row.index_bits_coded == pytest.approx(2.55, abs=0.05)
@@ -86,7 +86,7 @@ def test_estimates_are_counted_as_in_the_paper(rng):
     assert row.ratio == 120_000 / row.bytes
 
 
-def test_shared_values_that_are_stored_as_floats_count_as_codes_before_huffman(rng):
+def test_shared_values_stored_as_floats_count_as_codes_before_huffman(rng):
     values = rng.normal(size=256).astype(np.float32)
     kernel = np.zeros(500, np.float32)
     kernel[:410] = np.concatenate([values, rng.choice(values, 154)])
@@ -129,7 +129,7 @@ def test_two_biases_of_nothing_but_zeros_are_reported():
     assert report.total.kept_percent == 0
 
 
-def test_a_tied_tensor_of_another_dtype_has_elements_and_zeros_of_its_own():
+def test_a_tied_tensor_of_another_dtype_is_counted_again():
     array = np.array([1, 0, 1 << 32, 0], np.uint64)
     rows = rows_of({"a": array, "b": array.view(np.uint32).copy()})
     assert (rows["a"].weights, rows["a"].kept) == (4, 2)
