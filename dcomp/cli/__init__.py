@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dcomp.cli import stopping, streams
 from dcomp.cli.stopping import INTERRUPTION
 from dcomp.errors import INTERRUPTED, DataError, DcompError, OutputError, StoppedError
-from dcomp.reporting.text import shown
+from dcomp.reporting.text import printable
 from dcomp.system.cores import wait_passively
 from dcomp.system.ranks import IS_FIRST, RANK, WORLD_SIZE
 
@@ -70,7 +70,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _tell(text: str) -> None:
     """Print a message on standard error, without the control characters that a name in it may hold."""
-    print(shown(LINE_BREAK.sub("\N{REPLACEMENT CHARACTER}", text), lines=True), file=sys.stderr)
+    print(printable(LINE_BREAK.sub("\N{REPLACEMENT CHARACTER}", text), lines=True), file=sys.stderr)
 
 
 def _going_on(arguments: Sequence[str]) -> str:

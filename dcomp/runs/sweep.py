@@ -22,7 +22,7 @@ from types import FrameType
 
 from dcomp.system import cores, locks
 from dcomp.errors import TERMINATED, DcompError, OutputError, StoppedError
-from dcomp.reporting.front import Outcome
+from dcomp.reporting.front import PointResult
 from dcomp.runs.grid import Branch, GridPoint, branches
 from dcomp.progress.observer import Observer
 from dcomp.runs.run import LOCK, Run, Summary
@@ -96,7 +96,7 @@ class Sweep:
         self._force = force
         self._threads = max(1, cores.free() // self._jobs)
         self._begun: set[Path] = set()
-        self.outcomes: list[Outcome] = []
+        self.outcomes: list[PointResult] = []
         self.failures: dict[str, str] = {}
 
     def run(self) -> None:
@@ -188,10 +188,10 @@ class Sweep:
         return []
 
 
-def _outcome(point: GridPoint, summary: Summary) -> Outcome:
+def _outcome(point: GridPoint, summary: Summary) -> PointResult:
     last = summary.results[-1]
     assert last.top1_error is not None and last.top5_error is not None  # the recipe has a section eval
-    return Outcome(
+    return PointResult(
         point.values,
         summary.sizes.file_bytes,
         summary.sizes.ratio,

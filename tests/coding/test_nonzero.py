@@ -131,7 +131,9 @@ def test_negative_zeros_are_zeros_where_no_element_has_a_last_byte_of_0(rng):
 def test_only_what_may_hold_zeros_is_decoded(rng, monkeypatch):
     decoded = []
     decode = lockstep.decode_streams
-    monkeypatch.setattr(lockstep, "decode_streams", lambda streams, *more: decoded.extend(streams) or decode(streams, *more))
+    monkeypatch.setattr(
+        lockstep, "decode_streams", lambda streams, *more: decoded.extend(streams) or decode(streams, *more)
+    )
     sparse = np.where(rng.random(9000) < 0.1, rng.choice([1, 2], 9000), 0).astype(np.float32)
     pruned = encoder.encode_tensor(sparse)
     shared = encoder.encode_tensor(rng.choice([1, 2, 3], 9000).astype(np.float32))

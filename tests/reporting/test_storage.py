@@ -20,7 +20,7 @@ from dcomp.coding.wire import varint
 from dcomp.container import layout, writer
 from dcomp.container.layout import Entry
 from dcomp.container.reader import Container
-from dcomp.reporting.sizes import measure
+from dcomp.reporting.sizes import measure_container
 from dcomp.reporting.storage import Storage
 
 
@@ -37,7 +37,7 @@ def tensors(draw):
 
 
 def check(container):
-    report = measure(container)
+    report = measure_container(container)
     for row, entry in zip(report.rows, container.directory.entries, strict=True):
         assert row.storage.total == row.bytes == entry.size
         assert min(vars(row.storage).values()) >= 0
