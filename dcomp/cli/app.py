@@ -18,7 +18,7 @@ from dcomp.errors import UsageError
 from dcomp.settings.fields import expanded
 from dcomp.system.ranks import PROBLEMS, WORLD_SIZE
 
-TOGETHER = ("train", "prune", "quantize", "eval")
+TOGETHER = ("train", "prune", "finetune", "quantize", "eval")
 """The commands that several processes may run as one."""
 
 EPILOG = (

@@ -21,8 +21,8 @@ def how_to_go_on(arguments: Sequence[str]) -> str:
     return f"go on with: {shlex.join(['dcomp', *again])}"
 
 
-def _words_without_force(arguments: Sequence[str]) -> Iterator[str]:
-    """Yield the arguments and options of a whole run as they were parsed, but --force."""
+def _words_without_force(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments and options of a whole run as they were parsed, but --force."""
     import typer.main
 
     from dcomp.cli.app import app
@@ -30,10 +30,16 @@ def _words_without_force(arguments: Sequence[str]) -> Iterator[str]:
     command: Any = typer.main.get_command(app)
     command = command.commands[arguments[0]]
     context = command.make_context(arguments[0], list(arguments[1:]), resilient_parsing=True)
+    operands, options = list[str](), list[str]()
     for parameter in command.params:
         source = context.get_parameter_source(parameter.name)
-        if parameter.name != "force" and source is not None and source.name == "COMMANDLINE":
-            yield from _words_of(parameter, context.params[parameter.name])
+        if parameter.name == "force" or source is None or source.name != "COMMANDLINE":
+            continue
+        words = operands if parameter.param_type_name == "argument" else options
+        words += _words_of(parameter, context.params[parameter.name])
+    if any(operand.startswith("-") for operand in operands):
+        return [*options, "--", *operands]
+    return [*operands, *options]
 
 
 def _words_of(parameter: Any, value: Any) -> Iterator[str]:
