@@ -22,7 +22,7 @@ from dcomp.errors import GateError, UsageError
 from dcomp.learning.fit_plan import FitPlan
 from dcomp.progress.observer import EpochRecord, Observer
 from dcomp.progress.resumption import StateFile
-from dcomp.reporting.sizes import SizeReport, measure
+from dcomp.reporting.sizes import SizeReport, measure_container
 from dcomp.settings import (
     DataSettings,
     EncodeSettings,
@@ -279,7 +279,7 @@ def report(container: Container, dense: Checkpoint | None = None) -> SizeReport:
         LimitError: finding the zeros takes more memory than was given to the container.
     """
     sizes = {name: spec.nbytes for name, spec in specs_of(dense.tensors).items()} if dense else None
-    return measure(container, sizes)
+    return measure_container(container, sizes)
 
 
 def check_error(top1_error: float, settings: EvalSettings) -> None:

@@ -20,8 +20,8 @@ from rich.progress import (
 from rich.table import Column
 
 from dcomp.progress.observer import ChosenEpoch, EpochRecord, Observer
-from dcomp.reporting.text import shown
-from dcomp.system.processes import FIRST
+from dcomp.reporting.text import printable
+from dcomp.system.ranks import IS_FIRST
 
 SHORTEST_BAR = 8
 
@@ -39,7 +39,7 @@ class Terminal(Observer):
     def note(self, text: str) -> None:
         """Print a line, if standard error takes it: a full disk beneath it takes no result away."""
         with suppress(OSError):
-            self._console.print(shown(text, lines=True), markup=False)
+            self._console.print(printable(text, lines=True), markup=False)
 
     def stage(self, name: str) -> None:
         """Name the stage in front of what is shown from now on."""
@@ -48,7 +48,7 @@ class Terminal(Observer):
     def activity(self, text: str) -> None:
         """Show it, with the seconds that it takes."""
         self._activity = text
-        self._show(SpinnerColumn(), _text("{task.description}"), TimeElapsedColumn(), total=None, head=text)
+        self._show_line(SpinnerColumn(), _text("{task.description}"), TimeElapsedColumn(), total=None, head=text)
 
     def started(self, steps: int, history: Sequence[EpochRecord] = (), epochs: int = 0) -> None:
         """Show a bar, of all epochs if there are some."""
@@ -60,7 +60,7 @@ class Terminal(Observer):
             _text("{task.fields[figures]}"),
             TimeRemainingColumn(compact=True),
         )
-        self._show(*columns, total=steps, head=self._place())
+        self._show_line(*columns, total=steps, head=self._place())
 
     def finished_steps(self, count: int, loss: float, accuracy: float) -> None:
         """Move the bar."""
@@ -88,7 +88,7 @@ class Terminal(Observer):
     def started_bytes(self, total: int) -> None:
         """Show a bar in bytes."""
         columns = _bar(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(compact=True)
-        self._show(_text("{task.description}"), *columns, total=total, head=self._activity)
+        self._show_line(_text("{task.description}"), *columns, total=total, head=self._activity)
 
     def finished_bytes(self, nbytes: int) -> None:
         """Move the bar."""
@@ -98,7 +98,7 @@ class Terminal(Observer):
     def started_points(self, total: int) -> None:
         """Show a bar of the points of a sweep."""
         columns = _text("{task.completed} of {task.total} points"), _bar(), _text("{task.description}", ratio=3)
-        self._show(*columns, TimeElapsedColumn(), total=total, head="")
+        self._show_line(*columns, TimeElapsedColumn(), total=total, head="")
 
     def finished_points(self, count: int, running: Sequence[str]) -> None:
         """Move the bar, and name what runs."""
@@ -112,7 +112,7 @@ class Terminal(Observer):
             self._progress.stop()
             self._progress = None
 
-    def _show(self, *columns: ProgressColumn, total: int | None, head: str) -> None:
+    def _show_line(self, *columns: ProgressColumn, total: int | None, head: str) -> None:
         """Show one line in place of the one before; where no terminal is, nothing."""
         self.finished()
         if self._console.is_terminal:
@@ -141,15 +141,15 @@ def _bar() -> BarColumn:
     return BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=SHORTEST_BAR))
 
 
-_shown: list[Terminal] = []
+_open_observers: list[Terminal] = []
 
 
 def observer(quiet: bool) -> Observer:
     """Choose who watches a command."""
-    if quiet or not FIRST:
+    if quiet or not IS_FIRST:
         return Observer()
-    _shown.append(Terminal())
-    return _shown[-1]
+    _open_observers.append(Terminal())
+    return _open_observers[-1]
 
 
 @contextmanager
@@ -158,11 +158,11 @@ def cleared() -> Iterator[None]:
     try:
         yield
     finally:
-        while _shown:
-            _shown.pop().finished()
+        while _open_observers:
+            _open_observers.pop().finished()
 
 
-def say(text: str) -> None:
+def print_result(text: str) -> None:
     """Print a result on standard output, as it is; on a terminal, without control characters."""
-    if FIRST:
-        sys.stdout.write(f"{shown(text, lines=True) if sys.stdout.isatty() else text}\n")
+    if IS_FIRST:
+        sys.stdout.write(f"{printable(text, lines=True) if sys.stdout.isatty() else text}\n")

@@ -92,7 +92,7 @@ def pruned(weights: np.ndarray, sparsity: float) -> np.ndarray:
 def shared(weights: np.ndarray, bits: int) -> np.ndarray:
     """Weights of which the kept ones have at most 2^bits values."""
     kept = weights != 0
-    codebook, codes = kmeans.share(weights[kept], bits)
+    codebook, codes = kmeans.cluster(weights[kept], bits)
     result = np.zeros_like(weights)
     result[kept] = codebook[codes]
     return result

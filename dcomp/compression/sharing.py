@@ -130,14 +130,14 @@ def _share(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return codebook and codes of weights; `AUTO` weighs the bytes of the codebook as well."""
     if bits != AUTO:
-        return entropy.share(kept, bits, settings.rate_weight, settings.init, rng)
+        return entropy.cluster_with_rate(kept, bits, settings.rate_weight, settings.init, rng)
     narrow = min(kept.itemsize, 4 if settings.codebook_values == "float32" else 2)
     weight = settings.rate_weight or RATE_WEIGHT
 
     def codebook_bits(size: int) -> float:
         return 8 * size * (kept.itemsize if size < SMALLEST_IN_PLANES else narrow)
 
-    return entropy.share(kept, AUTO_BITS, weight, settings.init, rng, codebook_bits=codebook_bits)
+    return entropy.cluster_with_rate(kept, AUTO_BITS, weight, settings.init, rng, codebook_bits=codebook_bits)
 
 
 def _rounded(array: np.ndarray, kind: np.dtype) -> np.ndarray:

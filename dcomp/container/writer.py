@@ -72,13 +72,13 @@ def _encoded(
     """The records of tensors, in parts: in order, or as workers get ready with them."""
     if workers == 1:
         for name, array in tensors.stream(tensors.subset(all_tensors, names)):
-            yield name, encoder.encode(array, level).parts()
+            yield name, encoder.encode_tensor(array, level).parts()
         return
     specs = tensors.specs_of(all_tensors)
     largest_first = sorted(names, key=lambda name: -specs[name].nbytes)
 
     def task(name: str) -> Sequence[Buffer]:
-        return list(encoder.encode(all_tensors[name], level).parts())
+        return list(encoder.encode_tensor(all_tensors[name], level).parts())
 
     for number, parts in parallel.results([partial(task, name) for name in largest_first], workers):
         yield largest_first[number], parts

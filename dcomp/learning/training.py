@@ -27,7 +27,7 @@ from dcomp.learning.state import Keeper
 from dcomp.progress.observer import ChosenEpoch, EpochRecord, Observer
 from dcomp.progress.resumption import Stop
 from dcomp.settings import LearningSettings
-from dcomp.system.processes import COUNT, FIRST, NUMBER
+from dcomp.system.ranks import IS_FIRST, RANK, WORLD_SIZE
 
 LOSS = "loss"  # the name of an epoch's loss so far, in a state
 NOTIFY_EVERY = 20  # steps; asking a device for its loss at each step would make it wait
@@ -125,7 +125,7 @@ class _Training:
         with Stop(listening=self._keeper is not None) as stop:
             while len(self._history) < self._epochs:
                 self._epoch(stop)
-                if self._keeper is not None and distributed.any_of(FIRST and self._keeper.due, self._device):
+                if self._keeper is not None and distributed.any_of(IS_FIRST and self._keeper.due, self._device):
                     self._save(self._keeper)
         if self._best is not None:
             self._model.load_state_dict(self._best[1])
@@ -156,7 +156,7 @@ class _Training:
             agree = self._step % NOTIFY_EVERY == 0 or self._step == self._total_steps
             if agree or recent.seconds > NOTIFY_AFTER:
                 self._observer.finished_steps(self._step, *recent.take())
-            if (agree or COUNT == 1) and distributed.any_of(stop.asked, self._device):  # several have to agree
+            if (agree or WORLD_SIZE == 1) and distributed.any_of(stop.asked, self._device):  # several have to agree
                 self._stop()
         with self._average.in_place() if self._average is not None else nullcontext():
             self._finish_epoch(began)
@@ -169,8 +169,8 @@ class _Training:
         seed = self._settings.seed
         shuffled = torch.randperm(len(self._train), generator=torch.Generator().manual_seed(mixed(seed, epoch, 0, 0)))
         order = shuffled.split(self._settings.batch_size)
-        self._generator.manual_seed(mixed(seed, epoch, NUMBER, 1))
-        torch.manual_seed(mixed(seed, epoch, NUMBER, 2))
+        self._generator.manual_seed(mixed(seed, epoch, RANK, 1))
+        torch.manual_seed(mixed(seed, epoch, RANK, 2))
         if self._random:
             state.restore_random(self._random, self._generator, self._device)
             self._random = {}
@@ -259,7 +259,7 @@ class _Training:
             parts["best"] = self._best[1]
         if self._average is not None:
             parts["average"] = {str(number): average for number, average in enumerate(self._average.tensors)}
-        if FIRST:
+        if IS_FIRST:
             keeper.save(parts, {**self._facts(), "optimizer": optimizer_facts})
 
     def _facts(self) -> dict[str, Any]:
@@ -307,12 +307,12 @@ class _Training:
         """Restore what the training has come to, and the random numbers where it stopped within an epoch."""
         self._step = facts["step"]
         self._history = [EpochRecord(**record) for record in facts["history"]]
-        if FIRST:
+        if IS_FIRST:
             self._epoch_loss += sum(tensor for name, tensor in parts["process"].items() if name.endswith(LOSS))
         if facts["best"] is not None:
             self._best = tuple(facts["best"]), {name: tensor.to(self._device) for name, tensor in parts["best"].items()}
         if self._step > len(self._history) * self._steps_per_epoch:
-            prefix = f"{NUMBER}."
+            prefix = f"{RANK}."
             here = [name for name in parts["process"] if name.startswith(prefix)]
             self._random = {name.removeprefix(prefix): parts["process"][name] for name in here}
 

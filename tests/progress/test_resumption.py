@@ -358,7 +358,7 @@ def test_the_hint_of_a_stopped_command_is_one_that_goes_on(monkeypatch, capsys, 
     monkeypatch.setattr(app, "command", Stopped)
     assert run(arguments) == 130
     assert capsys.readouterr().err == f"stopped; go on with: dcomp {again}\n"
-    monkeypatch.setattr(cli, "COUNT", 2)
+    monkeypatch.setattr(cli, "WORLD_SIZE", 2)
     assert run(arguments) == 130
     assert capsys.readouterr().err == "stopped; to go on, start all processes again as before, with --resume\n"
 

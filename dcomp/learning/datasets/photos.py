@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader
 from dcomp.errors import DataError, OutputError, first_line
 from dcomp.learning import distributed
 from dcomp.progress.observer import Observer
-from dcomp.system import processors
+from dcomp.system import cores
 from dcomp.system.files import replacing
-from dcomp.system.processes import COUNT_HERE
+from dcomp.system.ranks import LOCAL_WORLD_SIZE
 
 ImageFile.LOAD_TRUNCATED_IMAGES = True  # what is missing of a photo is gray
 CACHE_VERSION = 1
@@ -45,7 +45,7 @@ class PhotoDecoding:
 
     def processes(self, sharing: int) -> int:
         """How many processes decode besides this one, where so many like this share the machine's cores."""
-        return max(1, processors.allowed() // sharing) if self.workers is None else self.workers
+        return max(1, cores.allowed() // sharing) if self.workers is None else self.workers
 
 
 class Photos:
@@ -72,7 +72,7 @@ class Photos:
             for indices in order:
                 yield self._cached[indices].movedim(-1, 1)
 
-    def _decoded(self, order: Sequence[Tensor], sharing: int = COUNT_HERE) -> Iterator[Tensor]:
+    def _decoded(self, order: Sequence[Tensor], sharing: int = LOCAL_WORLD_SIZE) -> Iterator[Tensor]:
         sampler = [indices.tolist() for indices in order]
         workers = min(self.decoding.processes(sharing), len(sampler) - 1)  # one batch is sooner decoded here
         try:
