@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from dcomp.checkpoints.checkpoint import ARCHITECTURE_KEY, Checkpoint
-from dcomp.learning import architectures, constraints, distributed, fisher, paths, training
+from dcomp.learning import architectures, constraints, distributed, gradients, paths, training
 from dcomp.learning.architectures import arguments
 from dcomp.learning.architectures.arguments import Arguments
 from dcomp.learning.conversion import to_numpy
@@ -133,10 +133,10 @@ class Session:
         return constraints.effective(self.model, name)
 
     def squared_gradients(self, names: Iterable[str], seed: int) -> dict[str, np.ndarray]:
-        """Return the mean squared gradient of tensors now; see `fisher.squared_gradients`."""
+        """Return the mean squared gradient of tensors now; see `gradients.squared_gradients`."""
         parameters = {name: constraints.trained(self.model, name) for name in names}
         loss = Loss(self._settings, self._teacher)
-        squares = fisher.squared_gradients(self.model, parameters, self._train, self._settings, loss, seed)
+        squares = gradients.squared_gradients(self.model, parameters, self._train, self._settings, loss, seed)
         return {name: to_numpy(mean) for name, mean in squares.items()}
 
     def fit(self, observer: Observer, plan: FitPlan = ALL, state: StateFile | None = None) -> list[EpochRecord]:
