@@ -116,7 +116,7 @@ def _check_start(start: Checkpoint, architecture: str | None, settings: DataSett
 
     name = architecture_of(start, architecture)
     arguments = Arguments(name, start, settings)
-    model = outline_of(name, arguments.known)
+    model = outline_of(name, arguments.explicit)
     tensors = prefixes.fitted(start, model.state_dict()).tensors
     shapes = {tensor: spec.shape for tensor, spec in specs_of(tensors).items()}
     check_shapes(model, shapes, name, exact=not arguments.depend_on_data)
@@ -156,7 +156,7 @@ def _of_network(recipe: Recipe) -> NetworkLayers:
 
     assert recipe.train is not None  # only called where the recipe trains
     name = recipe.train.architecture
-    model = outline_of(name, Arguments(name, None, recipe.train).known)
+    model = outline_of(name, Arguments(name, None, recipe.train).explicit)
     state = model.state_dict()
     zero = np.zeros((), np.float32)
     floats = {name: np.broadcast_to(zero, tensor.shape) for name, tensor in state.items() if tensor.is_floating_point()}

@@ -307,7 +307,7 @@ def test_a_teacher_of_other_classes_is_an_error(dcomp, tmp_path):
     code, _, err = dcomp(
         "train", "lenet300", "--data", "digits", "--epochs", "1", "--distill", teacher, "-o", tmp_path / "x"
     )
-    assert (code, err.splitlines()[-1]) == (1, "error: the teacher tells 12 classes apart, and the network 10")
+    assert (code, err.splitlines()[-1]) == (1, "error: the teacher has 12 classes, and the network 10")
 
 
 QUICK = """
