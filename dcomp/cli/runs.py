@@ -14,7 +14,7 @@ from dcomp.progress.resumption import SAVE_EVERY
 from dcomp.system.files import part
 
 if TYPE_CHECKING:
-    from dcomp.runs.run import Summary
+    from dcomp.runs.summary import Summary
 
 
 def run(

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from dcomp.progress.observer import Observer
-from dcomp.runs.run import Run, Summary
+from dcomp.runs.run import Run
+from dcomp.runs.summary import Summary
 from dcomp.settings.recipe import Recipe
 
 RECIPE = {

@@ -13,12 +13,10 @@ from dcomp.checkpoints import layers, prefixes
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.compression.choice import Choice, Network
 from dcomp.errors import CheckpointError, DcompError, RecipeError, UsageError
+from dcomp.runs.folder import CHECKPOINT_KEYS
 from dcomp.settings.recipe import Recipe
 from dcomp.settings import DataSettings, PruneSettings, QuantizeSettings, Settings
 from dcomp.checkpoints.tensors import specs_of
-
-CHECKPOINTS = ("distill", "rewind")
-"""Settings that name a checkpoint besides the one that a stage is given."""
 
 NO_FILES: Mapping[str, Path] = {}
 
@@ -75,7 +73,7 @@ def _files(sections: Sequence[tuple[str, Settings]], files: Mapping[str, Path]) 
     """The checkpoints that sections name, which may be stages before, or what those write."""
     before: set[str | Path] = set()
     for stage, section in sections:
-        for key in CHECKPOINTS:
+        for key in CHECKPOINT_KEYS:
             path = getattr(section, key, None)
             if path is not None and not {str(path), path.absolute()} & before:
                 yield partial(_check_file, f"{stage}.{key}", path)

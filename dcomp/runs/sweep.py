@@ -25,7 +25,9 @@ from dcomp.errors import TERMINATED, DcompError, OutputError, StoppedError
 from dcomp.reporting.front import Outcome
 from dcomp.runs.grid import Branch, GridPoint, branches
 from dcomp.progress.observer import Observer
-from dcomp.runs.run import LOCK, Run, Summary
+from dcomp.runs.folder import LOCK
+from dcomp.runs.run import Run
+from dcomp.runs.summary import Summary
 
 SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
@@ -225,7 +227,7 @@ def _perform(task: BranchRun) -> Summary | None:
     _busy.set()
     _mask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     try:
-        run = Run(task.branch.points[0].recipe, task.folder, force=task.force, others=task.others)
+        run = Run(task.branch.points[0].recipe, task.folder, force=task.force, other_runs=task.others)
         if task.branch.last is None:
             return run.run()
         run.prepare(task.branch.last)
