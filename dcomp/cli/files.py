@@ -21,12 +21,11 @@ from dcomp.system.files import (
     check_regular,
     check_replaceable,
     index_in,
-    part,
     replacing,
     replacing_files,
-    temporary_folder_named,
 )
 from dcomp.system.ranks import IS_FIRST
+from dcomp.system.temporary import part, writing_temporary_files
 
 if TYPE_CHECKING:
     from dcomp.checkpoints.checkpoint import Checkpoint
@@ -66,7 +65,7 @@ def opened(source: Path | None) -> Iterator[Path]:
     if is_pipe(source) and sys.stdin.isatty():
         raise UsageError("no input: name a file, or pipe one in")
     with ExitStack() as stack:
-        with temporary_folder_named():
+        with writing_temporary_files():
             spooled = stack.enter_context(part(Path(tempfile.gettempdir())))
         if not _spool(source, spooled, name):
             raise UsageError(f"{name} is empty: name a file, or see what the command before in the pipe says")
@@ -82,7 +81,7 @@ def _spool(source: Path | None, target: Path, name: str) -> int:
         stream = sys.stdin.buffer if is_pipe(source) else source.open("rb")  # type: ignore[union-attr]  # a pipe if None
     except OSError as error:
         raise CheckpointError(f"cannot read {name}: {error.strerror}") from error
-    with temporary_folder_named(), target.open("wb") as file:
+    with writing_temporary_files(), target.open("wb") as file:
         for piece in iter(partial(_piece, stream, name), b""):
             file.write(piece)
         return file.tell()
@@ -283,11 +282,11 @@ def destination_of_checkpoint(
 
 def _shard_names(source: Path | None) -> list[str]:
     """The names of the files of a sharded input; none if it is another one."""
-    from dcomp.checkpoints import shards
-
     if source is None or not (source.is_dir() or source.name.endswith(INDEX_SUFFIX)):
         return []
-    return [file.name for file in shards.files_of(index_in(source) if source.is_dir() else source)]
+    from dcomp.sources import files_of
+
+    return [file.name for file in files_of(source)]
 
 
 def _check_name(output: Path, command: str) -> None:

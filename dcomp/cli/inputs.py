@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from dcomp.errors import CheckpointError, OutputError, UsageError, reading
-from dcomp.system.files import INDEX_SUFFIX, index_in
 
 PIPE = Path("-")
 
@@ -87,23 +86,14 @@ def check_not_input(output: Path, sources: Iterable[Path]) -> None:
         return
     if not stat.S_ISREG(written.st_mode):
         return
+    from dcomp.sources import files_of
+
     for source in sources:
-        for file in _files_of(source):
+        for file in files_of(source):
             with suppress(OSError, ValueError):
                 if os.path.samestat(os.fstat(STANDARD_INPUT) if file == PIPE else file.stat(), written):
                     name = "standard output" if output == PIPE else output
                     raise OutputError(f"{name} is the input; name another output")
-
-
-def _files_of(source: Path) -> list[Path]:
-    """The files of an input: one, or an index and its shards."""
-    if source.is_dir():
-        source = index_in(source)
-    if not source.name.endswith(INDEX_SUFFIX) or not source.is_file():
-        return [source]
-    from dcomp.checkpoints import shards
-
-    return shards.files_of(source)
 
 
 def _check_distinct(path: Path, others: Iterable[Path]) -> None:

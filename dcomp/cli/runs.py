@@ -11,7 +11,7 @@ from dcomp.cli.console import observer, say
 from dcomp.cli.options import Json, Quiet, SaveEvery, Threads
 from dcomp.errors import StoppedError, UsageError
 from dcomp.progress.resumption import SAVE_EVERY
-from dcomp.system.files import part
+from dcomp.system.temporary import part
 
 if TYPE_CHECKING:
     from dcomp.runs.summary import Summary

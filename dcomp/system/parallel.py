@@ -18,7 +18,7 @@ import numpy as np
 
 from dcomp import errors
 from dcomp.errors import DcompError
-from dcomp.system.files import temporary_folder_named
+from dcomp.system.temporary import writing_temporary_files
 
 Task = Callable[[], Sequence[bytes | memoryview]]
 """Gives its result in parts."""
@@ -116,7 +116,7 @@ def _pipe() -> tuple[Connection, Connection]:
 
 def _filled(count: int) -> IO[bytes]:
     """A file from which each number below `count` can be read once: processes that share it share their place in it."""
-    with temporary_folder_named():
+    with writing_temporary_files():
         queue = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # `results` closes it
         queue.write(np.arange(count, dtype=np.uint32).tobytes())
         queue.seek(0)
