@@ -187,7 +187,7 @@ class Destination:
         state = StateFile.beside(self._path, resume=resume, every=save_every)
         if IS_FIRST:
             lock = self._path.with_name(f".{self._path.name}.lock")
-            self._locks.enter_context(locks.held(lock, str(self._path)))
+            self._locks.enter_context(locks.exclusive(lock, str(self._path)))
             state.check(force=self._force)
         return state
 

@@ -72,7 +72,7 @@ class Sweep:
             StoppedError: Ctrl-C or SIGTERM; the runs have saved their states, and a rerun continues.
             DcompError: a process was killed.
         """
-        with locks.held(self._folder / LOCK, str(self._folder)):
+        with locks.exclusive(self._folder / LOCK, str(self._folder)):
             self._note_threads()
             self._observer.started_points(len(self._points))
             try:

@@ -309,7 +309,7 @@ def quick(dense_file, monkeypatch):
 )
 def test_one_run_at_a_time_works_in_a_folder(quick, dcomp, command):
     Path("out").mkdir()
-    with locks.held(Path("out", ".dcomp.lock"), "out"):
+    with locks.exclusive(Path("out", ".dcomp.lock"), "out"):
         code, out, err = dcomp(command[0], quick, *command[1:], "--out", "out")
     assert (code, out) == (1, "")
     assert err.startswith(f"error: process {os.getpid()} on ")
