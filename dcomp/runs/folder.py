@@ -8,8 +8,8 @@ from pathlib import Path
 from dcomp.errors import OutputError
 from dcomp.progress.resumption import StateFile
 from dcomp.runs import ledger
-from dcomp.settings.recipe import Recipe
 from dcomp.settings import Settings
+from dcomp.settings.recipe import Recipe
 from dcomp.system import locks
 from dcomp.system.files import check_replaceable, check_writable
 
@@ -82,7 +82,11 @@ class RunFolder:
                 that the recipe reads; or, without `force`, a file that no run has written.
         """
         stages = sorted({*STAGES, *(stage for stage, _ in recipe.sections)})
-        outputs = [*(name for stage in stages for name in (checkpoint_name(stage), log_name(stage))), CONTAINER, SUMMARY]
+        outputs = [
+            *(name for stage in stages for name in (checkpoint_name(stage), log_name(stage))),
+            CONTAINER,
+            SUMMARY,
+        ]
         self._check_names([*outputs, ledger.NAME, LOCK], tensorboard=tensorboard)
         self._check_inputs(recipe)
         if not force and not (self.path / ledger.NAME).exists():
@@ -101,7 +105,9 @@ class RunFolder:
     def _check_inputs(self, recipe: Recipe) -> None:
         """Raise OutputError where a stage writes over a file that it, or a stage after it, reads."""
         inputs = [(recipe.checkpoint, 0)] if recipe.checkpoint is not None else []
-        inputs += [(path, n) for n, (_, section) in enumerate(recipe.sections) for path in checkpoints_of(section).values()]
+        inputs += [
+            (path, n) for n, (_, section) in enumerate(recipe.sections) for path in checkpoints_of(section).values()
+        ]
         for source, number in inputs:
             later = [stage for stage, _ in recipe.sections[number:]]
             for output in (*map(self.checkpoint, later), *map(self.log, later), self.container):

@@ -1,7 +1,7 @@
 """The grid of a sweep: a recipe at every combination of some values, and what its points have in common.
 
-A *point* is a recipe with one value for each key that differs. A *branch* is a set of points whose recipes have the same
-first stages, which need to run only once.
+A *point* is a recipe with one value for each key that differs. A *branch* is a set of points whose recipes have the
+same first stages, which need to run only once.
 """
 
 import hashlib

@@ -95,9 +95,10 @@ def test_a_fingerprint_is_the_digest_of_what_decides_about_a_stage(tmp_path):
     settings = PruneSettings(sparsity=0.5)
     arguments = {**settings.arguments(), "distill": STAGE["digest"]}
     text = json.dumps([OTHER, "prune", arguments, 2], sort_keys=True)
-    assert fingerprint_after(OTHER, "prune", settings, {"distill": teacher}, 2) == hashlib.sha256(
-        text.encode()
-    ).hexdigest()
+    assert (
+        fingerprint_after(OTHER, "prune", settings, {"distill": teacher}, 2)
+        == hashlib.sha256(text.encode()).hexdigest()
+    )
 
 
 def test_every_part_changes_a_fingerprint(tmp_path):
