@@ -111,7 +111,7 @@ def _check(metadata: Mapping[str, str], specs: Mapping[str, Spec]) -> None:
         raise CheckpointError(f"{len(metadata):,} metadata are more than the {MAX_METADATA:,} of a container")
     for text in [*specs, *metadata, *metadata.values()]:
         if not isinstance(text, str) or not tensors.is_text(text):
-            raise CheckpointError(f"{text!r} is a name or metadata, and that UTF-8 cannot encode")
+            raise CheckpointError(f"{text!r} is a name or metadata, and no string that UTF-8 can hold")
     for name, spec in specs.items():
         if spec.dtype not in dtypes.NAME_OF:
             raise CheckpointError(f"tensor {name!r} has dtype {spec.dtype}, which safetensors does not know")

@@ -162,7 +162,7 @@ def _name(keys: Keys) -> str:
             raise CheckpointError(f"a tensor stands under the key {key!r}, which is no string and no integer")
     name = ".".join(map(str, keys))
     if not is_text(name):
-        raise CheckpointError(f"{name!r} is the name of a tensor, and that UTF-8 cannot encode")
+        raise CheckpointError(f"{name!r} is the name of a tensor, and no string that UTF-8 can hold")
     if name == METADATA_KEY:
         raise CheckpointError(f"a tensor is called {METADATA_KEY!r}, which no safetensors file can hold; rename it")
     return name

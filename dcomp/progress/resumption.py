@@ -55,7 +55,7 @@ class StateFile:
             self.remove()
 
     def second(self, before: int = 0) -> Self:
-        """Return the state of the second training, after so many epochs of the first, whose last state stays in its file."""
+        """Return the state of the second training, after so many epochs of the first training."""
         path = self.path.with_name(f"{self.path.name}.2")
         return type(self)(path, self.resume and path.exists(), self.every, before)
 
