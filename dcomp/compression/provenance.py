@@ -14,7 +14,7 @@ from dcomp.progress.observer import EpochRecord, Observer
 from dcomp.settings import DataSettings, LearningSettings
 
 VERSION_KEY, HISTORY_KEY = "dcomp.version", "dcomp.history"
-STAGES = ("train", "prune", "finetune", "quantize")
+from dcomp.settings.recipe import STAGES
 NOTES = (VERSION_KEY, HISTORY_KEY, *(f"dcomp.{stage}" for stage in STAGES))
 """All entries that tell how a checkpoint was made, and that nothing needs."""
 

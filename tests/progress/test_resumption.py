@@ -270,7 +270,7 @@ def test_one_training_at_a_time_writes_an_output(tmp_path, dcomp, monkeypatch):
     monkeypatch.setattr(locks, "PATIENCE", 0)
     path = tmp_path / "made.state"
     path.write_text("of the other")
-    with locks.held(tmp_path / ".made.lock", "made"):
+    with locks.exclusive(tmp_path / ".made.lock", "made"):
         code, _, err = dcomp("train", "lenet300", "--data", "digits", "--epochs", "1", "-o", tmp_path / "made", "-f")
     assert (code, path.read_text()) == (1, "of the other")
     assert f"is at work in {tmp_path / 'made'}; wait for it" in err
