@@ -8,14 +8,17 @@ from hypothesis import strategies as st
 
 from dcomp.checkpoints import dtypes
 from dcomp.coding import encoder, lockstep, nonzero, sparse_index
+from dcomp.coding.codebook import IndexedValues
+from dcomp.coding.decoder import decode_tensors
 from dcomp.coding.level import LEVELS
 from dcomp.coding.nonzero import NonZero
-from dcomp.coding.plain import Raw, Zstd
 from dcomp.coding.planes import Planes
 from dcomp.coding.positions import Positions
-from dcomp.coding.record import EncodedTensor, decode_tensors
+from dcomp.coding.raw import Raw
+from dcomp.coding.record import EncodedTensor
+from dcomp.coding.shared import Shared
 from dcomp.coding.sparse_index import GapIndex
-from dcomp.coding.values import Codes, Shared
+from dcomp.coding.zstd import Zstd
 
 
 def recounted(array):
@@ -131,7 +134,9 @@ def test_negative_zeros_are_zeros_where_no_element_has_a_last_byte_of_0(rng):
 def test_only_what_may_hold_zeros_is_decoded(rng, monkeypatch):
     decoded = []
     decode = lockstep.decode_streams
-    monkeypatch.setattr(lockstep, "decode_streams", lambda streams, *more: decoded.extend(streams) or decode(streams, *more))
+    monkeypatch.setattr(
+        lockstep, "decode_streams", lambda streams, *more: decoded.extend(streams) or decode(streams, *more)
+    )
     sparse = np.where(rng.random(9000) < 0.1, rng.choice([1, 2], 9000), 0).astype(np.float32)
     pruned = encoder.encode_tensor(sparse)
     shared = encoder.encode_tensor(rng.choice([1, 2, 3], 9000).astype(np.float32))
@@ -215,11 +220,11 @@ def test_counting_takes_no_more_memory_than_decoding(form, columns_first):
         values = Raw(kept)
     else:
         index = None
-        codes = Codes(np.arange(2, dtype=np.uint8), patterns)
+        codes = IndexedValues(np.arange(2, dtype=np.uint8), patterns)
         values = (
             Shared.encode(codes, array.dtype, LEVELS["default"])
             if form == "codes"
-            else Zstd.smaller(patterns, patterns.size, 3)
+            else Zstd.smaller(patterns, array.dtype, patterns.size, LEVELS["fast"])
         )
     record = EncodedTensor(array.dtype, array.shape, index, values, columns_first=columns_first)
     expected = nonzero.of_array(array)

@@ -15,7 +15,7 @@ from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.checkpoints.tensors import Spec
 from dcomp.coding import bits, encoder, prefix_code
 from dcomp.coding.level import LEVELS
-from dcomp.coding.values import Shared
+from dcomp.coding.shared import Shared
 from dcomp.coding.wire import varint
 from dcomp.container import layout, writer
 from dcomp.container.layout import Entry
