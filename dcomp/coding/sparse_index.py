@@ -93,7 +93,7 @@ class GapIndex:
         if not width and not divisor:
             raise ContainerError(f"{cursor.what}: a Golomb code of divisor 0")
         letters = Letters(width, divisor)
-        # "Fillers and kept elements must not stand for more than n elements."
+        # "Then kept must be at most e, and kept + fillers x F too."
         fillers = cursor.varint((elements - kept) // letters.filler, "fillers")
         gaps = Stream.parse(cursor, kept + fillers, letters.filler + 1, implicit_lengths=letters.lengths)
         return cls(kept, letters, fillers, gaps)
