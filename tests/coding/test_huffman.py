@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dcomp.coding import huffman, lockstep, prefix_code, tuning
@@ -32,7 +32,6 @@ def symbol_arrays(draw):
     return np.minimum((alphabet * rng.random(size) ** (1 / skew)).astype(int), alphabet - 1), alphabet
 
 
-@settings(deadline=None)
 @given(st.lists(symbol_arrays(), min_size=1, max_size=4))
 def test_streams_decoded_together_give_their_symbols_back(drawn):
     streams = [reparsed(coded(symbols, alphabet)) for symbols, alphabet in drawn]

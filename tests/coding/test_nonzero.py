@@ -3,7 +3,7 @@ import tracemalloc
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dcomp.checkpoints import dtypes
@@ -59,7 +59,6 @@ def arrays(draw):
     return array.reshape(draw(st.sampled_from([array.shape, (-1,)])))
 
 
-@settings(deadline=None, max_examples=300)
 @given(arrays(), st.sampled_from(list(LEVELS.values())))
 def test_what_is_not_zero_is_counted_alike_from_a_record_and_from_the_array(array, level):
     encoded = encoder.encode_tensor(array, level)

@@ -2,7 +2,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import zstandard
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
@@ -38,7 +38,6 @@ def any_array(draw):
     return draw(arrays(patterns, shape, elements=elements, fill=st.just(0))).view(dtype)
 
 
-@settings(deadline=None, max_examples=300)
 @given(any_array(), st.sampled_from(list(LEVELS)))
 def test_every_bit_of_every_dtype_and_shape_comes_back(array, level):
     round_trip(array, level)

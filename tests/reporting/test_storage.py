@@ -6,7 +6,7 @@ from zlib import crc32
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import dcomp
@@ -46,7 +46,6 @@ def check(container):
     return report
 
 
-@settings(deadline=None, max_examples=200)
 @given(
     st.dictionaries(st.text(max_size=5), tensors(), max_size=5),
     st.dictionaries(st.text(), st.text(), max_size=2),
