@@ -20,9 +20,9 @@ from dcomp.compression.rewinding import rewound
 from dcomp.container import writer
 from dcomp.container.reader import Container
 from dcomp.errors import GateError, UsageError
-from dcomp.progress.observer import Continued, EpochRecord, Observer, Silent
+from dcomp.progress.observer import EpochRecord, Observer, SecondPhase
 from dcomp.progress.resumption import StateFile
-from dcomp.reporting.sizes import SizeReport, measure
+from dcomp.reporting.sizes import SizeReport, measure_container
 from dcomp.settings import (
     DataSettings,
     EncodeSettings,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from dcomp.learning.evaluation import Evaluation
     from dcomp.learning.session import Session
 
-SILENT = Silent()
+SILENT = Observer()
 
 
 def train(
@@ -65,7 +65,7 @@ def train(
         settings = provenance.with_recorded_data(settings, start, observer)
     elif settings.data is None:
         raise UsageError("training needs data: name a data set (--data), like mnist")
-    observer.doing("loading torch")
+    observer.activity("loading torch")
     from dcomp.learning.session import Session
 
     start = _fitted(start, settings.architecture, settings) if start is not None else None
@@ -98,10 +98,10 @@ def prune(
         StoppedError: Ctrl-C or SIGTERM came; `state` holds what it takes to go on.
     """
     prefixes.check_merged(checkpoint)
-    network: choice.Network | None = None
+    network: choice.ParameterNames | None = None
     if settings.epochs:
         settings = provenance.with_recorded_data(settings, checkpoint, observer)
-        observer.doing("loading torch")
+        observer.activity("loading torch")
         checkpoint, network = _known(checkpoint, architecture, settings)
     pruning = Pruning(checkpoint.tensors, settings, network)
     history: list[EpochRecord] = []
@@ -138,8 +138,8 @@ def quantize(
         StoppedError: Ctrl-C or SIGTERM came; `state` holds what it takes to go on.
     """
     prefixes.check_merged(checkpoint)
-    network: choice.Network | None = None
-    observer.doing("loading torch" if settings.epochs else "sharing weights")
+    network: choice.ParameterNames | None = None
+    observer.activity("loading torch" if settings.epochs else "sharing weights")
     if settings.epochs:
         settings = provenance.with_recorded_data(settings, checkpoint, observer)
         checkpoint, network = _known(checkpoint, architecture, settings)
@@ -148,8 +148,9 @@ def quantize(
     if state is not None and settings.start:  # the end of the first training is kept until the second is done
         first, second = replace(state, every=0.0), state.second(settings.start)
     checkpoint, before = _retrained(checkpoint, settings, settings.start, (), observer, architecture, first)
-    watcher = Continued(observer, before, subset(checkpoint.tensors, layers.select(checkpoint.tensors, layers.WEIGHTS)))
-    observer.doing("sharing weights")
+    unshared = subset(checkpoint.tensors, layers.select(checkpoint.tensors, layers.WEIGHTS))
+    watcher = SecondPhase(observer, before, unshared)
+    observer.activity("sharing weights")
     checkpoint = checkpoint.replaced(sharing.shared(checkpoint.tensors, bits, settings, observer))
     observer.finished()
     left = settings.epochs - settings.start
@@ -157,7 +158,7 @@ def quantize(
     checkpoint, after = _retrained(checkpoint, settings, left, names, watcher, architecture, second)
     if settings.codebook_values != "float32":
         checkpoint = checkpoint.replaced(sharing.rounded(checkpoint.tensors, names, settings.codebook_values))
-    history = [*before, *map(watcher.following, after)]
+    history = [*before, *map(watcher.renumbered, after)]
     return provenance.noted(checkpoint, "quantize", settings, history)
 
 
@@ -174,11 +175,11 @@ def encode(
     Raises:
         CheckpointError: a dtype that safetensors does not know.
     """
-    observer.doing("encoding")
+    observer.activity("encoding")
     observer.started_bytes(checkpoint.nbytes)
     try:
         level = LEVELS[settings.level] if settings else DEFAULT
-        writer.write(checkpoint, stream, level, workers=workers, on_tensor=observer.advanced)
+        writer.write(checkpoint, stream, level, workers=workers, on_tensor=observer.finished_bytes)
     finally:
         observer.finished()
 
@@ -190,10 +191,10 @@ def save(checkpoint: Checkpoint, stream: BinaryIO, observer: Observer = SILENT) 
         CheckpointError: names that a safetensors file cannot hold.
         ContainerError: the checkpoint is read from a container, and that is damaged.
     """
-    observer.doing("writing")
+    observer.activity("writing")
     observer.started_bytes(checkpoint.nbytes)
     try:
-        safetensors_file.save(checkpoint, stream, observer.advanced)
+        safetensors_file.save(checkpoint, stream, observer.finished_bytes)
     finally:
         observer.finished()
 
@@ -205,10 +206,10 @@ def save_shards(checkpoint: Checkpoint, folder: Path, observer: Observer = SILEN
         CheckpointError: the metadata do not describe shards, or not those of these tensors.
         ContainerError: the checkpoint is read from a container, and that is damaged.
     """
-    observer.doing("writing shards")
+    observer.activity("writing shards")
     observer.started_bytes(checkpoint.nbytes)
     try:
-        shards.save_folder(checkpoint, folder, observer.advanced)
+        shards.save_folder(checkpoint, folder, observer.finished_bytes)
     finally:
         observer.finished()
 
@@ -245,7 +246,7 @@ def evaluate(
         ArchitectureError: no such network, or the checkpoint does not fit it.
         DataError: the data set cannot be had.
     """
-    observer.doing("loading torch")
+    observer.activity("loading torch")
     from dcomp.learning.architectures import architecture_of
     from dcomp.learning.session import evaluate_checkpoint
 
@@ -270,7 +271,7 @@ def sensitivity(
         ArchitectureError, CheckpointError, DataError: as `evaluate`.
         UsageError: no weights, or no validation examples.
     """
-    observer.doing("loading torch")
+    observer.activity("loading torch")
     from dcomp.compression.sensitivity import measure as measure_sensitivity
     from dcomp.learning.architectures import architecture_of
 
@@ -288,7 +289,7 @@ def report(container: Container, dense: Checkpoint | None = None) -> SizeReport:
         LimitError: finding the zeros takes more memory than was given to the container.
     """
     sizes = {name: spec.nbytes for name, spec in specs_of(dense.tensors).items()} if dense else None
-    return measure(container, sizes)
+    return measure_container(container, sizes)
 
 
 def check_error(top1_error: float, settings: EvalSettings) -> None:
@@ -332,7 +333,7 @@ def _fitted(checkpoint: Checkpoint, architecture: str | None, settings: DataSett
 
 def _known(
     checkpoint: Checkpoint, architecture: str | None, settings: DataSettings
-) -> tuple[Checkpoint, choice.Network]:
+) -> tuple[Checkpoint, choice.ParameterNames]:
     """The checkpoint under the names of its network, and what the network says of each of them."""
     from dcomp.learning.architectures import architecture_of, build, parameters_of
     from dcomp.learning.architectures.arguments import Arguments

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dcomp.cli import stopping, streams
 from dcomp.cli.stopping import INTERRUPTION
 from dcomp.errors import INTERRUPTED, DataError, DcompError, OutputError, StoppedError
-from dcomp.reporting.text import shown
-from dcomp.system.processes import COUNT, FIRST, NUMBER
-from dcomp.system.processors import wait_passively
+from dcomp.reporting.text import printable
+from dcomp.system.cores import wait_passively
+from dcomp.system.ranks import IS_FIRST, RANK, WORLD_SIZE
 
 WHOLE_RUNS = ("run", "sweep", "demo")
 FLAGS = re.compile("-[a-z]+")
@@ -56,26 +56,26 @@ def run(arguments: Sequence[str]) -> int:
         print(INTERRUPTION, file=sys.stderr)
         return INTERRUPTED
     except StoppedError as stopped:
-        if FIRST:
+        if IS_FIRST:
             _tell(f"{stopped}; {_going_on(arguments)}")
         return stopped.exit_code
     except Exception as error:
         if os.environ.get("DCOMP_DEBUG"):
             raise
         message, code = _explain(error)
-        if message and (FIRST or _is_own(error)):  # without arguments the help is printed, and is answer enough
-            _tell(f"error: {message}" if FIRST else f"error: process {NUMBER}: {message}")
+        if message and (IS_FIRST or _is_own(error)):  # without arguments the help is printed, and is answer enough
+            _tell(f"error: {message}" if IS_FIRST else f"error: process {RANK}: {message}")
         return code
 
 
 def _tell(text: str) -> None:
     """Print a message on standard error, without the control characters that a name in it may hold."""
-    print(shown(LINE_BREAK.sub("\N{REPLACEMENT CHARACTER}", text), lines=True), file=sys.stderr)
+    print(printable(LINE_BREAK.sub("\N{REPLACEMENT CHARACTER}", text), lines=True), file=sys.stderr)
 
 
 def _going_on(arguments: Sequence[str]) -> str:
     """How to go on from where a command was stopped; whole runs do so by themselves, unless forced to begin again."""
-    if COUNT > 1:
+    if WORLD_SIZE > 1:
         return "to go on, start all processes again as before, with --resume"
     if arguments[0] in WHOLE_RUNS:
         words = [word.replace("f", "") if FLAGS.fullmatch(word) else word for word in arguments]

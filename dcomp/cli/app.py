@@ -11,12 +11,12 @@ import typer
 import typer.main
 
 import dcomp
-from dcomp.cli import codec, guide, inspection, learning, measure, runs, sensitivity, sweep
+from dcomp.cli import encode_decode, eval_report, guide, inspection, learning, runs, sensitivity, sweep
 from dcomp.cli.inputs import with_paths
 from dcomp.cli.options import option_names
 from dcomp.errors import UsageError
-from dcomp.settings.values import expanded
-from dcomp.system.processes import COUNT, PROBLEMS
+from dcomp.settings.fields import expanded
+from dcomp.system.ranks import PROBLEMS, WORLD_SIZE
 
 TOGETHER = ("train", "prune", "quantize", "eval")
 """The commands that several processes may run as one."""
@@ -56,7 +56,7 @@ def dcomp_(
     """
     if PROBLEMS:
         raise UsageError(PROBLEMS[0])
-    if COUNT > 1 and context.invoked_subcommand not in TOGETHER:
+    if WORLD_SIZE > 1 and context.invoked_subcommand not in TOGETHER:
         raise UsageError(f"{context.invoked_subcommand} is for one process; torchrun starts {', '.join(TOGETHER)}")
 
 
@@ -85,7 +85,7 @@ def _checked(option: str, value: object) -> object:
         raise UsageError(f"{option}: {error}") from error
 
 
-for _module in (learning, codec, measure, inspection, sensitivity, runs, sweep, guide):
+for _module in (learning, encode_decode, eval_report, inspection, sensitivity, runs, sweep, guide):
     _module.register(app)
 for _command in app.registered_commands:
     assert _command.callback is not None  # each is a function

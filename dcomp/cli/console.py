@@ -1,9 +1,8 @@
 """What a person sees while a command works: notes, a line an epoch and a progress bar, on standard error."""
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
@@ -20,39 +19,37 @@ from rich.progress import (
 )
 from rich.table import Column
 
-from dcomp.progress.observer import EpochRecord, Kept, Silent
-from dcomp.reporting.text import shown
-from dcomp.system.processes import FIRST
+from dcomp.progress.observer import ChosenEpoch, EpochRecord, Observer
+from dcomp.reporting.text import printable
+from dcomp.system.ranks import IS_FIRST
 
-if TYPE_CHECKING:
-    import numpy as np
 
 SHORTEST_BAR = 8
 
 
-class Terminal:
+class Terminal(Observer):
     """An observer that shows notes and epochs, and what is being done where standard error is a terminal."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._progress: Progress | None = None
         self._task = TaskID(0)
-        self._stage = self._what = ""
+        self._stage = self._activity = ""
         self._epoch = self._epochs = self._steps_per_epoch = 0
 
     def note(self, text: str) -> None:
         """Print a line, if standard error takes it: a full disk beneath it takes no result away."""
         with suppress(OSError):
-            self._console.print(shown(text, lines=True), markup=False)
+            self._console.print(printable(text, lines=True), markup=False)
 
     def stage(self, name: str) -> None:
         """Name the stage in front of what is shown from now on."""
-        self._stage, self._what = name, ""
+        self._stage, self._activity = name, ""
 
-    def doing(self, what: str) -> None:
+    def activity(self, text: str) -> None:
         """Show it, with the seconds that it takes."""
-        self._what = what
-        self._show(SpinnerColumn(), _text("{task.description}"), TimeElapsedColumn(), total=None, head=what)
+        self._activity = text
+        self._show_line(SpinnerColumn(), _text("{task.description}"), TimeElapsedColumn(), total=None, head=text)
 
     def started(self, steps: int, history: Sequence[EpochRecord] = (), epochs: int = 0) -> None:
         """Show a bar, of all epochs if there are some."""
@@ -64,15 +61,15 @@ class Terminal:
             _text("{task.fields[figures]}"),
             TimeRemainingColumn(compact=True),
         )
-        self._show(*columns, total=steps, head=self._place())
+        self._show_line(*columns, total=steps, head=self._place())
 
-    def stepped(self, done: int, loss: float, accuracy: float) -> None:
+    def finished_steps(self, count: int, loss: float, accuracy: float) -> None:
         """Move the bar."""
         if self._progress is not None:
-            batch = done - (self._epoch - 1) * self._steps_per_epoch
+            batch = count - (self._epoch - 1) * self._steps_per_epoch
             counted = f"{'batch ' if self._epochs else ''}{batch}/{self._steps_per_epoch}"
             figures = f"{counted}  loss {loss:.3f}  error {100 * (1 - accuracy):.1f} %"
-            self._progress.update(self._task, completed=done, figures=figures)
+            self._progress.update(self._task, completed=count, figures=figures)
 
     def finished_epoch(self, record: EpochRecord) -> None:
         """Print the epoch in a line that stays."""
@@ -83,21 +80,18 @@ class Terminal:
         if self._progress is not None:
             self._progress.update(self._task, description=self._named(self._place()))
 
-    def kept(self, kept: Kept) -> None:
+    def chose_epoch(self, choice: ChosenEpoch) -> None:
         """Print which epoch it is, why, and what speaks against that."""
-        self.note(kept.reason)
-        if kept.warning is not None:
-            self.note(kept.warning)
-
-    def weights(self, epoch: int, tensors: "Mapping[str, np.ndarray]") -> None:
-        """Show nothing."""
+        self.note(choice.reason)
+        if choice.warning is not None:
+            self.note(choice.warning)
 
     def started_bytes(self, total: int) -> None:
         """Show a bar in bytes."""
         columns = _bar(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(compact=True)
-        self._show(_text("{task.description}"), *columns, total=total, head=self._what)
+        self._show_line(_text("{task.description}"), *columns, total=total, head=self._activity)
 
-    def advanced(self, nbytes: int) -> None:
+    def finished_bytes(self, nbytes: int) -> None:
         """Move the bar."""
         if self._progress is not None:
             self._progress.update(self._task, advance=nbytes)
@@ -105,13 +99,13 @@ class Terminal:
     def started_points(self, total: int) -> None:
         """Show a bar of the points of a sweep."""
         columns = _text("{task.completed} of {task.total} points"), _bar(), _text("{task.description}", ratio=3)
-        self._show(*columns, TimeElapsedColumn(), total=total, head="")
+        self._show_line(*columns, TimeElapsedColumn(), total=total, head="")
 
-    def points(self, done: int, running: Sequence[str]) -> None:
+    def finished_points(self, count: int, running: Sequence[str]) -> None:
         """Move the bar, and name what runs."""
         if self._progress is not None:
             description = f"running {', '.join(running)}" if running else ""
-            self._progress.update(self._task, completed=done, description=description)
+            self._progress.update(self._task, completed=count, description=description)
 
     def finished(self) -> None:
         """Take away what is shown."""
@@ -119,7 +113,7 @@ class Terminal:
             self._progress.stop()
             self._progress = None
 
-    def _show(self, *columns: ProgressColumn, total: int | None, head: str) -> None:
+    def _show_line(self, *columns: ProgressColumn, total: int | None, head: str) -> None:
         """Show one line in place of the one before; where no terminal is, nothing."""
         self.finished()
         if self._console.is_terminal:
@@ -131,7 +125,7 @@ class Terminal:
 
     def _place(self) -> str:
         """Say where in its epochs a training is; what else counts steps has none."""
-        return f"epoch {self._epoch}/{self._epochs}" if self._epochs else self._what
+        return f"epoch {self._epoch}/{self._epochs}" if self._epochs else self._activity
 
     def _named(self, text: str) -> str:
         """Put the stage's name in front."""
@@ -148,15 +142,15 @@ def _bar() -> BarColumn:
     return BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=SHORTEST_BAR))
 
 
-_shown: list[Terminal] = []
+_open_observers: list[Terminal] = []
 
 
-def observer(quiet: bool) -> Terminal | Silent:
+def observer(quiet: bool) -> Observer:
     """Choose who watches a command."""
-    if quiet or not FIRST:
-        return Silent()
-    _shown.append(Terminal())
-    return _shown[-1]
+    if quiet or not IS_FIRST:
+        return Observer()
+    _open_observers.append(Terminal())
+    return _open_observers[-1]
 
 
 @contextmanager
@@ -165,11 +159,11 @@ def cleared() -> Iterator[None]:
     try:
         yield
     finally:
-        while _shown:
-            _shown.pop().finished()
+        while _open_observers:
+            _open_observers.pop().finished()
 
 
-def say(text: str) -> None:
+def print_result(text: str) -> None:
     """Print a result on standard output, as it is; on a terminal, without control characters."""
-    if FIRST:
-        sys.stdout.write(f"{shown(text, lines=True) if sys.stdout.isatty() else text}\n")
+    if IS_FIRST:
+        sys.stdout.write(f"{printable(text, lines=True) if sys.stdout.isatty() else text}\n")

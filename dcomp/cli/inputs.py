@@ -22,7 +22,7 @@ FOLDERS = {"data_dir", "cache", "tensorboard", "out"}
 WRITTEN_BY = {"sensitivity": {"plan"}}
 """Those of a command that name files to write all the same."""
 
-STANDARD_INPUT, STANDARD_OUTPUT = 0, 1
+STDIN_DESCRIPTOR, STDOUT_DESCRIPTOR = 0, 1
 
 STANDARD_OUTPUTS = {Path("/dev/stdout"), Path("/dev/fd/1"), Path("/proc/self/fd/1")}
 
@@ -82,7 +82,7 @@ def check_not_input(output: Path, sources: Iterable[Path]) -> None:
         CheckpointError, UsageError: an input is a damaged index of shards, or a folder without one.
     """
     try:
-        written = os.fstat(STANDARD_OUTPUT) if output == PIPE else output.stat()
+        written = os.fstat(STDOUT_DESCRIPTOR) if output == PIPE else output.stat()
     except (OSError, ValueError):  # not there, or said where it is opened
         return
     if not stat.S_ISREG(written.st_mode):
@@ -90,7 +90,7 @@ def check_not_input(output: Path, sources: Iterable[Path]) -> None:
     for source in sources:
         for file in _files_of(source):
             with suppress(OSError, ValueError):
-                if os.path.samestat(os.fstat(STANDARD_INPUT) if file == PIPE else file.stat(), written):
+                if os.path.samestat(os.fstat(STDIN_DESCRIPTOR) if file == PIPE else file.stat(), written):
                     name = "standard output" if output == PIPE else output
                     raise OutputError(f"{name} is the input; name another output")
 

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from dcomp.cli.console import observer, say
-from dcomp.cli.files import opened
+from dcomp.cli.console import observer, print_result
+from dcomp.cli.destinations import input_file
 from dcomp.cli.options import Input, Json, MaxMemory, Quiet, Workers, bytes_of
 
 
@@ -22,23 +22,24 @@ def inspect(input: Input = None, max_memory: MaxMemory = 8, as_json: Json = Fals
     """
     from dcomp import sources
     from dcomp.container.reader import Container
-    from dcomp.reporting import outline, render, tables
+    from dcomp.reporting import render, tables
+    from dcomp.reporting.listing import CheckpointListing, ContainerListing, list_checkpoint, list_container
 
     watcher = observer(quiet)
-    listing: outline.Outline | outline.Listing
-    with opened(input) as path:
+    listing: ContainerListing | CheckpointListing
+    with input_file(input) as path:
         limit = bytes_of(max_memory)
         if sources.is_container(path):
-            listing = outline.of(Container.open(path, max_memory=limit))
-            table = render.outline_table(listing)
+            listing = list_container(Container.open(path, max_memory=limit))
+            table = render.container_table(listing)
         else:
-            listing = outline.of_checkpoint(sources.load_checkpoint(path, max_memory=limit, note=watcher.note))
-            table = render.listing_table(listing)
+            listing = list_checkpoint(sources.load_checkpoint(path, max_memory=limit, note=watcher.note))
+            table = render.checkpoint_table(listing)
             watcher.note("not compressed; dcomp report says what dcomp encode would make of it")
     if as_json:
-        say(json.dumps(asdict(listing), indent=2))
+        print_result(json.dumps(asdict(listing), indent=2))
     else:
-        tables.show(*([render.metadata_table(listing.metadata)] if listing.metadata else []), table)
+        tables.print_tables(*([render.metadata_table(listing.metadata)] if listing.metadata else []), table)
 
 
 def verify(
@@ -57,17 +58,19 @@ def verify(
 
     limit = bytes_of(max_memory)
     with ExitStack() as stack:
-        container = sources.open_container(stack.enter_context(opened(input)), max_memory=limit)
-        other = stack.enter_context(opened(against)) if against else None
+        container = sources.open_container(stack.enter_context(input_file(input)), max_memory=limit)
+        other = stack.enter_context(input_file(against)) if against else None
         watcher = observer(quiet)
         expected = sources.load_checkpoint(other, max_memory=limit, note=watcher.note) if other else None
         verification.verify(container, expected, watcher)
     count, nbytes = len(container.names), sum(entry.spec.nbytes for entry in container.directory.entries)
     if as_json:
-        say(json.dumps({"tensor_count": count, "dense_bytes": nbytes, "equal_to": str(against) if against else None}))
+        print_result(
+            json.dumps({"tensor_count": count, "dense_bytes": nbytes, "equal_to": str(against) if against else None})
+        )
     else:
         equal = f", equal to {against}" if against else ""
-        say(f"{input or '-'}: {count} tensors, {nbytes:,} bytes, every checksum right{equal}")
+        print_result(f"{input or '-'}: {count} tensors, {nbytes:,} bytes, every checksum right{equal}")
 
 
 def bench(
@@ -96,13 +99,13 @@ def bench(
     if not all(benchmark.LOWEST <= level <= benchmark.HIGHEST for level in chosen):
         raise UsageError(f"--levels {levels}: zstd has the levels {benchmark.LOWEST} to {benchmark.HIGHEST}")
     watcher = observer(quiet)
-    with opened(input) as path:
+    with input_file(input) as path:
         checkpoint = sources.load_checkpoint(path, note=watcher.note)
-        rows = benchmark.measure(checkpoint, chosen, seconds, watcher.note, workers=workers)
+        rows = benchmark.measure_codecs(checkpoint, chosen, seconds, watcher.note, workers=workers)
     if as_json:
-        say(json.dumps([asdict(row) for row in rows], indent=2))
+        print_result(json.dumps([asdict(row) for row in rows], indent=2))
     else:
-        tables.show(render.bench_table(rows))
+        tables.print_tables(render.benchmark_table(rows))
 
 
 def register(app: typer.Typer) -> None:

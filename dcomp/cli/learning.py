@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dcomp.cli import outcome
+from dcomp.cli import json_document
 from dcomp.cli.console import observer
-from dcomp.cli.files import Destination, destination_of_checkpoint, opened
+from dcomp.cli.destinations import Destination, destination_of_checkpoint, input_file
 from dcomp.cli.options import (
     Architecture,
     Force,
@@ -30,7 +30,7 @@ from dcomp.progress.observer import Observer, Together
 from dcomp.progress.resumption import SAVE_EVERY, StateFile
 from dcomp.settings import NETWORKS, LearningSettings, PruneSettings, QuantizeSettings, TrainSettings
 from dcomp.system.files import check_replaceable
-from dcomp.system.processes import FIRST
+from dcomp.system.ranks import IS_FIRST
 
 if TYPE_CHECKING:
     from dcomp.checkpoints.checkpoint import Checkpoint
@@ -59,17 +59,24 @@ def train(
     name = settings.architecture.rpartition(":")[2]
     with ExitStack() as stack:
         destination = Destination(
-            output or Path(f"{name}.safetensors"), start, "", force=force, as_json=as_json, others=(settings.distill,)
+            output or Path(f"{name}.safetensors"),
+            start,
+            "",
+            force=force,
+            as_json=as_json,
+            other_inputs=(settings.distill,),
         )
         state = stack.enter_context(destination).state(resume=resume, save_every=save_every)
         watchers, record = _watchers("train", settings, quiet, log, tensorboard, force=force or resume)
-        begun = sources.load_checkpoint(stack.enter_context(opened(start)), note=watchers.note) if start else None
+        begun = sources.load_checkpoint(stack.enter_context(input_file(start)), note=watchers.note) if start else None
         trained = stages.train(settings, watchers, start=begun, state=state)
         destination.save(trained)
-        if state is not None and FIRST:
+        if state is not None and IS_FIRST:
             state.remove()
         if as_json:
-            outcome.show("train", destination, {**outcome.of_checkpoint(trained), **record.as_dict()})
+            json_document.print_document(
+                "train", destination, {**json_document.describe_checkpoint(trained), **record.as_dict()}
+            )
 
 
 @options_of(PruneSettings)
@@ -95,15 +102,15 @@ def prune(
     from dcomp import stages
 
     with destination_of_checkpoint(
-        output, input, ".pruned", force=force, as_json=as_json, others=(settings.distill, settings.rewind)
+        output, input, ".pruned", force=force, as_json=as_json, other_inputs=(settings.distill, settings.rewind)
     ) as destination:
         state = destination.state(resume=resume, save_every=save_every) if settings.epochs or resume else None
         watchers, record = _watchers("prune", settings, quiet, log, tensorboard, force=force or resume)
         work = partial(stages.prune, settings=settings, observer=watchers, architecture=architecture, state=state)
         changed = _rewrite(input, destination, work, state, watchers.note)
         if as_json:
-            described = outcome.of_checkpoint(changed)
-            outcome.show("prune", destination, {**described, **record.as_dict()})
+            described = json_document.describe_checkpoint(changed)
+            json_document.print_document("prune", destination, {**described, **record.as_dict()})
 
 
 @options_of(QuantizeSettings)
@@ -129,20 +136,20 @@ def quantize(
     from dcomp import stages
 
     with destination_of_checkpoint(
-        output, input, ".quantized", force=force, as_json=as_json, others=(settings.distill,)
+        output, input, ".quantized", force=force, as_json=as_json, other_inputs=(settings.distill,)
     ) as destination:
         state = destination.state(resume=resume, save_every=save_every) if settings.epochs or resume else None
         watchers, record = _watchers("quantize", settings, quiet, log, tensorboard, force=force or resume)
         work = partial(stages.quantize, settings=settings, observer=watchers, architecture=architecture, state=state)
         changed = _rewrite(input, destination, work, state, watchers.note)
         if as_json:
-            described = outcome.of_checkpoint(changed, count_values=True)
-            outcome.show("quantize", destination, {**described, **record.as_dict()})
+            described = json_document.describe_checkpoint(changed, count_values=True)
+            json_document.print_document("quantize", destination, {**described, **record.as_dict()})
 
 
 def _watchers(
     stage: str, settings: LearningSettings, quiet: bool, log: Path | None, tensorboard: Path | None, *, force: bool
-) -> tuple[Observer, outcome.Record]:
+) -> tuple[Observer, json_document.Recorder]:
     """Choose those who watch a stage: the person, a CSV file, TensorBoard, and the record for `--json`, given again.
 
     Raises:
@@ -152,10 +159,10 @@ def _watchers(
     for option, value in (("--log", log), ("--tensorboard", tensorboard), ("--threads", settings.threads)):
         if value is not None and not settings.epochs:
             raise UsageError(f"{option} is about epochs: give --epochs as well, or leave it out")
-    record = outcome.Record()
+    record = json_document.Recorder()
     watchers: list[Observer] = [observer(quiet), record]
     watchers[0].stage(stage)
-    if not FIRST:
+    if not IS_FIRST:
         return watchers[0], record
     if log is not None:
         check_replaceable(log, force=force)
@@ -177,10 +184,10 @@ def _rewrite(
     """Read a checkpoint, put it through a stage, and write what comes out; the state has then served its purpose."""
     from dcomp import sources
 
-    with opened(source) as path:
+    with input_file(source) as path:
         changed = stage(sources.load_checkpoint(path, note=note))
         destination.save(changed)
-    if state is not None and FIRST:
+    if state is not None and IS_FIRST:
         state.remove()
     return changed
 

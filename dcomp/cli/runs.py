@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dcomp.cli.console import observer, say
+from dcomp.cli.console import observer, print_result
 from dcomp.cli.options import Json, Quiet, SaveEvery, Threads
 from dcomp.errors import StoppedError, UsageError
 from dcomp.progress.resumption import SAVE_EVERY
@@ -50,9 +50,9 @@ def run(
     work = Run(settings, folder, observer(quiet), force=force, save_every=save_every, tensorboard=tensorboard)
     summary = work.run()
     if as_json:
-        say(json.dumps(summary.as_dict(), indent=2))
+        print_result(json.dumps(summary.as_dict(), indent=2))
     else:
-        _show(summary)
+        _print_summary(summary)
     work.check_bounds(summary)
 
 
@@ -74,16 +74,16 @@ def demo(
             if out is None:  # the state goes with the folder
                 raise KeyboardInterrupt from stopped
             raise
-    _show(summary)
-    say(f"decoded again: every bit equal; {summary.sizes.ratio:.1f}x smaller as a whole file")
+    _print_summary(summary)
+    print_result(f"decoded again: every bit equal; {summary.sizes.ratio:.1f}x smaller as a whole file")
 
 
-def _show(summary: "Summary") -> None:
+def _print_summary(summary: "Summary") -> None:
     from dcomp.reporting import render, size_tables, tables
 
-    size_tables.show(summary.sizes)
-    say("")
-    tables.show(render.summary_table(summary.as_dict()["stages"], summary.sizes.total.dense_bytes))
+    size_tables.print_report(summary.sizes)
+    print_result("")
+    tables.print_tables(render.summary_table(summary.as_dict()["stages"], summary.sizes.total.dense_bytes))
 
 
 def register(app: typer.Typer) -> None:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from dcomp.cli.console import observer, say
-from dcomp.cli.files import opened, write_beside
+from dcomp.cli.console import observer, print_result
+from dcomp.cli.destinations import input_file, write_beside
 from dcomp.cli.inputs import PIPE
 from dcomp.cli.options import Architecture, Force, Input, Json, Quiet, options_of
 from dcomp.compression.error_curves import Setting
@@ -57,18 +57,18 @@ def sensitivity(
         plots.check_possible(plot)
     watcher = observer(quiet)
     watcher.stage("sensitivity")
-    with opened(input) as path:
+    with input_file(input) as path:
         checkpoint = sources.load_checkpoint(path, note=watcher.note)
         settings = provenance.with_recorded_data(settings, checkpoint, watcher)
         result = stages.sensitivity(checkpoint, settings, watcher, architecture=architecture)
     name = input.name if input is not None and input != PIPE else "standard input"
     subject = f"{name} on {result.count:,} validation examples of {settings.data}"
     if as_json:
-        say(json.dumps(result.as_dict(), indent=2))
+        print_result(json.dumps(result.as_dict(), indent=2))
     elif as_csv:
-        say(render.curves_csv(result))
+        print_result(render.curves_csv(result))
     else:
-        _show(result, subject)
+        _print_curves(result, subject)
     if plot is not None:
         write_beside(plot, plots.sensitivity_png(result, subject), watcher, force=force)
     if plan is not None:
@@ -79,18 +79,18 @@ def sensitivity(
         write_beside(plan, result.planned.plan.as_yaml(comment).encode(), watcher, force=force)
 
 
-def _show(result: "Sensitivity", subject: str) -> None:
+def _print_curves(result: "Sensitivity", subject: str) -> None:
     from dcomp.reporting import render, tables
 
-    say(f"{subject}: top-1 error {result.top1_error:.2f} %")
+    print_result(f"{subject}: top-1 error {result.top1_error:.2f} %")
     for setting in get_args(Setting):
         if result.of(setting):
-            say("")
-            tables.show(render.curve_table(result, setting))
+            print_result("")
+            tables.print_tables(render.curve_table(result, setting))
     if result.planned is not None:
-        say("")
-        tables.show(render.plan_table(result))
-        say(_verdict(result, result.planned))
+        print_result("")
+        tables.print_tables(render.plan_table(result))
+        print_result(_verdict(result, result.planned))
 
 
 def _verdict(result: "Sensitivity", planned: "PlanResult") -> str:

@@ -16,7 +16,7 @@ GRACE = 1.0
 
 INTERRUPTION = "interrupted; no file is half written"
 
-STANDARD_ERROR = 2
+STDERR_DESCRIPTOR = 2
 SHOW_CURSOR = b"\x1b[?25h"
 
 _heard = threading.Event()
@@ -52,7 +52,7 @@ def _watch(signals: int) -> None:
         if signal.getsignal(number) in (_terminate, _interrupt) and not _heard.wait(GRACE):
             remove_parts()
             with contextlib.suppress(OSError):
-                os.write(STANDARD_ERROR, SHOW_CURSOR if os.isatty(STANDARD_ERROR) else b"")  # bars hide it
-                os.write(STANDARD_ERROR, f"{INTERRUPTION}\n".encode() if number == signal.SIGINT else b"")
+                os.write(STDERR_DESCRIPTOR, SHOW_CURSOR if os.isatty(STDERR_DESCRIPTOR) else b"")  # bars hide it
+                os.write(STDERR_DESCRIPTOR, f"{INTERRUPTION}\n".encode() if number == signal.SIGINT else b"")
             os._exit(INTERRUPTED if number == signal.SIGINT else TERMINATED)
         _heard.clear()

@@ -119,8 +119,8 @@ class CodedClasses:
         rows, columns = classes.counts
         return cls(
             classes.counts,
-            huffman.encode(classes.rows, rows) if rows > 1 else None,
-            huffman.encode(classes.columns, columns) if columns > 1 else None,
+            huffman.encode_stream(classes.rows, rows) if rows > 1 else None,
+            huffman.encode_stream(classes.columns, columns) if columns > 1 else None,
         )
 
     @classmethod

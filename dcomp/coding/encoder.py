@@ -12,8 +12,8 @@ from dcomp.coding import huffman, positions, sparse_index, values
 from dcomp.coding.level import DEFAULT, Level
 from dcomp.coding.limits import MAX_CODEBOOK_SIZE
 from dcomp.coding.plain import Raw, Zstd
-from dcomp.coding.positions import Plan, Positions, Shape
-from dcomp.coding.tensor import EncodedTensor, matrix_of
+from dcomp.coding.positions import PositionCoding, Positions, Shape
+from dcomp.coding.record import EncodedTensor, matrix_of
 from dcomp.coding.values import Codes
 
 NEARLY_DENSE = 0.995
@@ -27,7 +27,7 @@ BAND, TALL = 1 << 17, 64
 """Elements of a band of a matrix, and its rows at least, by which an exhaustive search judges ways for a larger one."""
 
 
-def encode(array: np.ndarray, level: Level = DEFAULT) -> EncodedTensor:
+def encode_tensor(array: np.ndarray, level: Level = DEFAULT) -> EncodedTensor:
     """Find the zeros and the shared values of an array and code it in few bytes."""
     patterns = dtypes.bit_patterns(array)
     made = _Ways(array.dtype, array.shape, level).encode(patterns)
@@ -95,7 +95,7 @@ class _Ways:
             patterns = np.ascontiguousarray(patterns.reshape(matrix[::-1]).T).reshape(-1)
         if sparse and patterns.any():
             kept = _Kept.find(patterns, self.dtype, self.level)
-            made = self._sparse(positions.plan(kept.gaps, matrix, self.level), kept.values)
+            made = self._sparse(positions.choose_position_coding(kept.gaps, matrix, self.level), kept.values)
         else:
             made = self._dense(values.find_codes(patterns, self.dtype, self.level) or patterns)
         return EncodedTensor(made.dtype, made.shape, made.index, made.values, columns_first=turned)
@@ -110,14 +110,15 @@ class _Ways:
         """Whether positions are so dear that nothing about them needs to be tried."""
         if not isinstance(kept.values, Codes) or kept.values.codebook.size == MAX_CODEBOOK_SIZE:
             return False  # free floats are worth positions, and of so many codes no letter is left for zero
-        with_positions, without = _estimates(kept.values, sparse_index.plan(kept.gaps).bits, size - kept.gaps.size)
+        position_bits = sparse_index.choose_gap_coding(kept.gaps).bits
+        with_positions, without = _estimates(kept.values, position_bits, size - kept.gaps.size)
         return without * CLOSE < with_positions
 
     def _dense(self, all_values: np.ndarray | Codes) -> EncodedTensor:
         """Every element has a value."""
         return EncodedTensor(self.dtype, self.shape, None, self._coded(all_values, None))
 
-    def _sparse(self, planned: Plan, kept: np.ndarray | Codes) -> EncodedTensor:
+    def _sparse(self, planned: PositionCoding, kept: np.ndarray | Codes) -> EncodedTensor:
         """Positions and values."""
         index = planned.encode()
         if isinstance(kept, Codes):
@@ -133,7 +134,7 @@ class _Ways:
 
     def _best(self, patterns: np.ndarray, kept: _Kept, matrix: Shape) -> EncodedTensor:
         """With positions or without, whichever is smaller; both are tried where that is not clear."""
-        planned = positions.plan(kept.gaps, matrix, self.level)
+        planned = positions.choose_position_coding(kept.gaps, matrix, self.level)
         try_both = patterns.size <= TRIED_BOTH or self.level.exhaustive
         if isinstance(kept.values, Codes):
             if kept.values.codebook.size == MAX_CODEBOOK_SIZE:

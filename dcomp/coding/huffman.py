@@ -100,13 +100,13 @@ class _Candidate:
         return cls(model, letters, lengths, payload + 8 * len(prefix_code.write_lengths(lengths)))
 
 
-def encode(
+def encode_stream(
     symbols: np.ndarray,
     alphabet: int,
     *,
     chain: bool = False,
     follows: np.ndarray | None = None,
-    known: np.ndarray | None = None,
+    implicit_lengths: np.ndarray | None = None,
 ) -> Stream:
     """Code symbols in the model that takes the fewest bytes.
 
@@ -115,10 +115,11 @@ def encode(
         alphabet: number of different symbols there might be.
         chain: whether a symbol may tell about the next one.
         follows: of a chain, whether each symbol is the neighbour of the one before; all are if absent. Shape (n,).
-        known: code lengths to take, which the stream then does not hold, shape (alphabet,).
+        implicit_lengths: the code's lengths, which the stream then does not hold, shape (alphabet,).
     """
-    if known is not None:
-        return _code(symbols.size, alphabet, _Candidate(Model.PLAIN, symbols, known[None], 0), known=True)
+    if implicit_lengths is not None:
+        plain = _Candidate(Model.PLAIN, symbols, implicit_lengths[None], 0)
+        return _code(symbols.size, alphabet, plain, implicit_code=True)
     paired = alphabet <= MAX_PAIRED_ALPHABET and symbols.size >= MIN_PAIRED
     if paired:
         pairs = pairs_of(symbols, alphabet)
@@ -228,7 +229,7 @@ def _merged(joint: np.ndarray, classes: int, *, apart: bool) -> np.ndarray:
 
 
 def _code(
-    count: int, alphabet: int, chosen: _Candidate, *, follows: np.ndarray | None = None, known: bool = False
+    count: int, alphabet: int, chosen: _Candidate, *, follows: np.ndarray | None = None, implicit_code: bool = False
 ) -> Stream:
     """Cut the letters into blocks and write them, chunk by chunk; no more than a chunk's codes are held."""
     widths = widths_of(chosen.lengths)
@@ -254,7 +255,7 @@ def _code(
         writer.append(chunk >> ENTRY_BITS, chunk & ENTRY_MASK, int(widths.max()))
     payload = writer.to_bytes()
     apart = chained and follows is not None
-    return Stream(count, alphabet, chosen.model, chosen.lengths, exponent, block_bits, payload, known, apart)
+    return Stream(count, alphabet, chosen.model, chosen.lengths, exponent, block_bits, payload, implicit_code, apart)
 
 
 def _block_bits(chunks: Iterator[np.ndarray], exponent: int) -> np.ndarray:

@@ -48,21 +48,21 @@ def memory(streams: Iterable[Stream]) -> int:
     return sum(held for held, _ in sizes) + ENTRY_BYTES * tables
 
 
-def decode(streams: Sequence[Stream], follows: Sequence[np.ndarray | None] | None = None) -> list[np.ndarray]:
-    """Decode streams together; for each its symbols, as `decode_each`.
+def decode_streams(streams: Sequence[Stream], follows: Sequence[np.ndarray | None] | None = None) -> list[np.ndarray]:
+    """Decode streams together; for each its symbols, as `decode_each_stream`.
 
     Raises:
         ContainerError: a block does not end where the next one starts.
     """
     decoded = []
-    for symbols in decode_each(streams, follows):
+    for symbols in decode_each_stream(streams, follows):
         if isinstance(symbols, ContainerError):
             raise symbols
         decoded.append(symbols)
     return decoded
 
 
-def decode_each(streams: Sequence[Stream], follows: Sequence[np.ndarray | None] | None = None) -> list[Decoded]:
+def decode_each_stream(streams: Sequence[Stream], follows: Sequence[np.ndarray | None] | None = None) -> list[Decoded]:
     """Decode streams together; give for each its symbols, or the error that a block of it does not end where it should.
 
     Args:

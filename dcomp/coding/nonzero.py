@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from dcomp.checkpoints import dtypes
-from dcomp.coding import lockstep, sparse_index, tensor
+from dcomp.coding import lockstep, sparse_index
 from dcomp.coding.plain import Raw, Symbols, Zstd
 from dcomp.coding.planes import Plane, Planes, has_exponent
+from dcomp.coding.record import EncodedTensor, decode_tensors, matrix_of
 from dcomp.coding.stream import Model, Stream
-from dcomp.coding.tensor import EncodedTensor
 from dcomp.coding.values import Form, Shared
 
 Mask = Callable[[np.ndarray], np.ndarray]
@@ -57,7 +57,7 @@ def of_records(tensors: Sequence[EncodedTensor]) -> list[NonZero]:
         ContainerError: damaged streams.
     """
     needed = [_needed(encoded) for encoded in tensors]
-    decoded = iter(lockstep.decode([stream for streams in needed for stream in streams]))
+    decoded = iter(lockstep.decode_streams([stream for streams in needed for stream in streams]))
     return [
         _of_record(encoded, iter([next(decoded) for _ in streams]))
         for encoded, streams in zip(tensors, needed, strict=True)
@@ -77,7 +77,7 @@ def _of_record(encoded: EncodedTensor, symbols: Symbols) -> NonZero:
     if encoded.index is None:
         return _of_dense(encoded, symbols)
     if not _all_kept(encoded.values, encoded.dtype):
-        return of_array(tensor.decode([encoded])[0])
+        return of_array(decode_tensors([encoded])[0])
     kept_at, _ = encoded.positions(symbols)
     assert kept_at is not None  # there is an index
     if not encoded.columns_first and encoded.index.classes is None:
@@ -132,7 +132,7 @@ def _in_rows(encoded: EncodedTensor, elements: np.ndarray) -> Iterator[np.ndarra
     if not encoded.columns_first:
         yield from _chunks(elements)
         return
-    matrix = elements.reshape(tensor.matrix_of(encoded.shape, columns_first=True)).T
+    matrix = elements.reshape(matrix_of(encoded.shape, columns_first=True)).T
     rows, columns = matrix.shape
     height = max(1, CHUNK // max(1, columns))
     for top in range(0, rows, height):
@@ -148,13 +148,13 @@ def distinct_values(encoded: EncodedTensor) -> int | None:
         return int(codebook_mask(values, encoded.dtype).sum())
     if (encoded.size if encoded.index is None else encoded.index.kept) > MOST_COMPARED:
         return None
-    patterns = values.patterns(iter(lockstep.decode(values.streams)))
+    patterns = values.patterns(iter(lockstep.decode_streams(values.streams)))
     return int(np.unique(patterns[dtypes.not_zero(patterns, encoded.dtype)]).size)
 
 
 def codebook_mask(shared: Shared, dtype: np.dtype) -> np.ndarray:
     """Which elements of a codebook are not zero; bool, shape (k,)."""
-    codebook = shared.codebook.patterns(iter(lockstep.decode(shared.codebook.streams)))
+    codebook = shared.codebook.patterns(iter(lockstep.decode_streams(shared.codebook.streams)))
     return dtypes.not_zero(codebook, dtype)
 
 
@@ -170,7 +170,7 @@ def _elements(values: Raw | Zstd | Planes, dtype: np.dtype) -> tuple[np.ndarray 
     """Values without a codebook, and what tells which are not zero; None if all are seen to be that."""
     if isinstance(values, Planes) and has_exponent(dtype):
         return _mask_of_planes(values), np.asarray
-    return values.patterns(iter(lockstep.decode(values.streams))), _mask_of(dtype)
+    return values.patterns(iter(lockstep.decode_streams(values.streams))), _mask_of(dtype)
 
 
 def _mask_of(dtype: np.dtype) -> Mask:
@@ -198,7 +198,7 @@ def _add_above(mask: np.ndarray, plane: Plane, zero: int) -> None:
 
 
 def _bytes_of(plane: Plane) -> np.ndarray:
-    return plane.patterns(iter(lockstep.decode(plane.streams)))
+    return plane.patterns(iter(lockstep.decode_streams(plane.streams)))
 
 
 def _lacks_zero(plane: Plane) -> bool:

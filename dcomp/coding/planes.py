@@ -209,7 +209,7 @@ def _smallest_plane(plane: np.ndarray, level: Level) -> Plane:
             best, size, gain = fast, fast.nbytes, WORTH_ITS_TIME
     try_all = level.exhaustive and (plane.size < SAMPLE or promise <= SURE_NOISE)
     if try_all or not (is_noise or promise * plane.size > 8 * gain * size):
-        coded = Huffman(huffman.encode(plane, 256))
+        coded = Huffman(huffman.encode_stream(plane, 256))
         if coded.nbytes < gain * size:
             best, size = coded, coded.nbytes
     return Zstd.smaller(plane, size, level.zstd, exhaustive=level.exhaustive) or best

@@ -9,7 +9,7 @@ from dcomp.coding import density, sparse_index
 from dcomp.coding.density import Classes, CodedClasses
 from dcomp.coding.level import Level
 from dcomp.coding.plain import sampled
-from dcomp.coding.sparse_index import GapIndex, GapPlan
+from dcomp.coding.sparse_index import GapCoding, GapIndex
 from dcomp.coding.stream import Stream
 from dcomp.coding.wire import Cursor
 
@@ -123,11 +123,11 @@ def follows(cells: Sequence[np.ndarray]) -> np.ndarray:
 def _decoded(index: GapIndex, symbols: Iterator[np.ndarray], elements: int) -> np.ndarray:
     if index.gaps is None:
         return np.zeros(0, np.int64)
-    return sparse_index.decode(index, next(symbols), elements)
+    return sparse_index.decode_gaps(index, next(symbols), elements)
 
 
 @dataclass(frozen=True)
-class Plan:
+class PositionCoding:
     """How positions will be coded, and about how many bits that takes.
 
     Attributes:
@@ -141,13 +141,13 @@ class Plan:
     classes: Classes | None
     order: np.ndarray | None
     gaps: Sequence[np.ndarray]
-    plans: Sequence[GapPlan | None]
+    plans: Sequence[GapCoding | None]
     bits: float
 
     def encode(self) -> Positions:
         """Code the positions."""
         cells = [
-            GapIndex(0) if plan is None else sparse_index.encode(gaps, plan)
+            GapIndex(0) if plan is None else sparse_index.encode_gaps(gaps, plan)
             for gaps, plan in zip(self.gaps, self.plans, strict=True)
         ]
         return Positions(None if self.classes is None else CodedClasses.encode(self.classes), cells)
@@ -161,7 +161,7 @@ class Plan:
         return values if self.order is None else values[self.order]
 
 
-def plan(gaps: np.ndarray, shape: Shape, level: Level) -> Plan:
+def choose_position_coding(gaps: np.ndarray, shape: Shape, level: Level) -> PositionCoding:
     """The way to code positions that promises the fewest bits.
 
     Args:
@@ -169,8 +169,8 @@ def plan(gaps: np.ndarray, shape: Shape, level: Level) -> Plan:
         shape: of the matrix.
         level: how hard to try.
     """
-    whole = sparse_index.plan(gaps)
-    best = Plan(None, None, [gaps], [whole], whole.bits)
+    whole = sparse_index.choose_gap_coding(gaps)
+    best = PositionCoding(None, None, [gaps], [whole], whole.bits)
     if not level.classes or gaps.size < WORTH_CLASSES or min(shape) == 1:
         return best
     positions = sparse_index.positions_of(gaps)
@@ -184,13 +184,13 @@ def plan(gaps: np.ndarray, shape: Shape, level: Level) -> Plan:
     return best
 
 
-def _plan_cells(positions: np.ndarray, classes: Classes) -> Plan:
+def _plan_cells(positions: np.ndarray, classes: Classes) -> PositionCoding:
     order, cells = classes.sorted_into_cells(positions)
     gaps = [sparse_index.gaps_of(own) for own in cells]
-    plans = [sparse_index.plan(own) if own.size else None for own in gaps]
+    plans = [sparse_index.choose_gap_coding(own) if own.size else None for own in gaps]
     of_classes = 8 * len(CodedClasses.encode(classes).to_bytes())
     cells_bits = sum(CELL_BITS / 4 + (made.bits if made else 0) for made in plans)
-    return Plan(classes, order, gaps, plans, of_classes + cells_bits)
+    return PositionCoding(classes, order, gaps, plans, of_classes + cells_bits)
 
 
 def _unevenness(positions: np.ndarray, shape: Shape) -> float:
@@ -213,5 +213,5 @@ def columns_first_pays(gaps: np.ndarray, shape: Shape) -> bool:
         return False
     row, column = density.divided(positions[begin:end] - positions.dtype.type(first * shape[1]), shape[1])
     down = np.sort(column.astype(np.int64) * min(most, shape[0]) + row)
-    turned = sparse_index.plan(sparse_index.gaps_of(down))
-    return turned.bits < TURNING_GAIN * sparse_index.plan(gaps[begin:end]).bits
+    turned = sparse_index.choose_gap_coding(sparse_index.gaps_of(down))
+    return turned.bits < TURNING_GAIN * sparse_index.choose_gap_coding(gaps[begin:end]).bits

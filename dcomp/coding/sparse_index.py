@@ -113,12 +113,12 @@ class GapIndex:
         letters = Letters(width, divisor)
         # "Fillers and kept elements must not stand for more than n elements."
         fillers = cursor.varint((elements - kept) // letters.filler, "fillers")
-        gaps = Stream.parse(cursor, kept + fillers, letters.filler + 1, known=letters.lengths)
+        gaps = Stream.parse(cursor, kept + fillers, letters.filler + 1, implicit_lengths=letters.lengths)
         return cls(kept, letters, fillers, gaps)
 
 
 @dataclass(frozen=True)
-class GapPlan:
+class GapCoding:
     """An alphabet for gaps, how often each letter occurs then, and about how many bits they take with their table."""
 
     letters: Letters
@@ -131,13 +131,13 @@ class GapPlan:
         return int(self.counts[-1])
 
 
-def plan(gaps: np.ndarray) -> GapPlan:
+def choose_gap_coding(gaps: np.ndarray) -> GapCoding:
     """The alphabet in which the gaps, shape (kept,), kept > 0, come out smallest; from their histogram alone."""
     lengths, occurrences = occurrences_of(gaps)
     widest = min(MAX_GAP_WIDTH, int(lengths[-1] + 1).bit_length())
     counts_at = {width: letter_counts(lengths, occurrences, (1 << width) - 1) for width in range(1, widest + 1)}
     useful = {width: counts for width, counts in counts_at.items() if counts[-1] <= gaps.size or width == widest}
-    plans = [GapPlan(Letters(width), counts, huffman.estimated_bits(counts)) for width, counts in useful.items()]
+    plans = [GapCoding(Letters(width), counts, huffman.estimated_bits(counts)) for width, counts in useful.items()]
     if gaps.size >= MANY_GAPS:
         return min(plans, key=lambda made: made.bits + FILLER_COST * made.fillers)
     promising = sorted(plans, key=lambda made: made.bits)[:WIDTHS_TRIED]
@@ -147,14 +147,14 @@ def plan(gaps: np.ndarray) -> GapPlan:
     return min(exact, key=lambda made: made.bits)
 
 
-def _exact(planned: GapPlan) -> GapPlan:
+def _exact(planned: GapCoding) -> GapCoding:
     """A plan with the bits of a plain code."""
     lengths = huffman.code_lengths(planned.counts)[None]
     table = 8 * len(prefix_code.write_lengths(lengths))
-    return GapPlan(planned.letters, planned.counts, huffman.coded_bits(planned.counts) + table)
+    return GapCoding(planned.letters, planned.counts, huffman.coded_bits(planned.counts) + table)
 
 
-def _golomb_plans(gaps: np.ndarray, occurrences: np.ndarray) -> list[GapPlan]:
+def _golomb_plans(gaps: np.ndarray, occurrences: np.ndarray) -> list[GapCoding]:
     """Golomb codes about the one that would be best if gaps were as likely as in a random place."""
     mean = float(gaps @ occurrences) / int(occurrences.sum())
     likeliest = max(1, round((mean + 1) * np.log(2)))
@@ -164,7 +164,7 @@ def _golomb_plans(gaps: np.ndarray, occurrences: np.ndarray) -> list[GapPlan]:
             letters = Letters(0, divisor)
             counts = letter_counts(gaps, occurrences, letters.filler)
             assert letters.lengths is not None
-            plans.append(GapPlan(letters, counts, float(counts @ letters.lengths.astype(np.int64))))
+            plans.append(GapCoding(letters, counts, float(counts @ letters.lengths.astype(np.int64))))
     return plans
 
 
@@ -253,7 +253,7 @@ def scan(patterns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return gaps, kept
 
 
-def encode(gaps: np.ndarray, planned: GapPlan) -> GapIndex:
+def encode_gaps(gaps: np.ndarray, planned: GapCoding) -> GapIndex:
     """Code gaps, shape (kept,), kept > 0, in the alphabet planned."""
     filler = planned.letters.filler
     letter = np.dtype(np.uint8 if filler < 256 else np.uint16)
@@ -265,11 +265,11 @@ def encode(gaps: np.ndarray, planned: GapPlan) -> GapIndex:
         letters = gaps.astype(letter)
         letters[long] = rest
         symbols = np.insert(letters, np.repeat(long, runs), filler)
-    stream = huffman.encode(symbols, filler + 1, known=planned.letters.lengths)
+    stream = huffman.encode_stream(symbols, filler + 1, implicit_lengths=planned.letters.lengths)
     return GapIndex(gaps.size, planned.letters, planned.fillers, stream)
 
 
-def decode(index: GapIndex, symbols: np.ndarray, elements: int) -> np.ndarray:
+def decode_gaps(index: GapIndex, symbols: np.ndarray, elements: int) -> np.ndarray:
     """The positions, ascending and below `elements`, from the decoded symbols of the gaps; shape (kept,).
 
     Raises:

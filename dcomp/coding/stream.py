@@ -51,7 +51,7 @@ class Stream:
         exponent: blocks have 2^exponent letters, the last one what is left; 0 if there is one block.
         block_bits: size of each block in bits, shape (blocks,); empty where a lone letter needs none.
         payload: the blocks, one after the other.
-        known: whether the code is known from elsewhere, and not in the stream.
+        implicit_code: whether a decoder has the code from elsewhere; it is not in the stream.
         apart: of a chain, whether its first code is that of symbols that have no neighbour before them.
         read_sizes: bytes of its code lengths, and of all of it, in the file that it was read from; None if it is new.
     """
@@ -63,7 +63,7 @@ class Stream:
     exponent: int
     block_bits: np.ndarray
     payload: bytes | memoryview
-    known: bool = False
+    implicit_code: bool = False
     apart: bool = False
     read_sizes: tuple[int, int] | None = None
 
@@ -99,7 +99,7 @@ class Stream:
         """Size of its code lengths in the file."""
         if self.read_sizes is not None:
             return self.read_sizes[0]
-        return 0 if self.known else len(prefix_code.write_lengths(self.lengths))
+        return 0 if self.implicit_code else len(prefix_code.write_lengths(self.lengths))
 
     def to_bytes(self) -> bytes:
         """The stream as FORMAT.md, section 5, lays it out."""
@@ -111,7 +111,7 @@ class Stream:
         parts: list[bytes | memoryview] = [bytes([blocks | self.model << 4])]
         if self.model is Model.CHAINED:
             parts.append(bytes([len(self.lengths)]))
-        if not self.known:
+        if not self.implicit_code:
             parts.append(prefix_code.write_lengths(self.lengths))
         if self.block_bits.size:
             parts += [varint(int(self.block_bits.sum())), _index(self.block_bits), self.payload]
@@ -119,7 +119,13 @@ class Stream:
 
     @classmethod
     def parse(
-        cls, cursor: Cursor, count: int, alphabet: int, *, known: np.ndarray | None = None, apart: bool = False
+        cls,
+        cursor: Cursor,
+        count: int,
+        alphabet: int,
+        *,
+        implicit_lengths: np.ndarray | None = None,
+        apart: bool = False,
     ) -> "Stream":
         """Read a stream of `count` symbols.
 
@@ -127,7 +133,7 @@ class Stream:
             cursor: at its first byte.
             count: number of symbols.
             alphabet: number of different symbols there might be.
-            known: its code lengths, where they are not in the stream.
+            implicit_lengths: its code lengths, where the stream does not hold them, shape (alphabet,).
             apart: whether, if it is a chain, its first code is that of symbols without a neighbour before them.
 
         Raises:
@@ -137,7 +143,7 @@ class Stream:
         head = cursor.byte()
         blocks_field, model_number = head & 15, head >> 4
         exponent = blocks_field + MIN_BLOCK_EXPONENT - 1 if blocks_field else 0
-        if exponent > MAX_BLOCK_EXPONENT or model_number > (Model.CHAINED if known is None else Model.PLAIN):
+        if exponent > MAX_BLOCK_EXPONENT or model_number > (Model.CHAINED if implicit_lengths is None else Model.PLAIN):
             raise ContainerError(f"{cursor.what}: a stream begins with the reserved value {head:#04x}")
         model = Model(model_number)
         codes, letters = 1, alphabet
@@ -150,7 +156,10 @@ class Stream:
             if not 2 <= codes <= MAX_CHAINED_CODES or alphabet > MAX_CHAINED_ALPHABET:
                 raise ContainerError(f"{cursor.what}: a chain of {codes} codes over {alphabet} letters")
         table_begin = cursor.offset
-        lengths = prefix_code.read_lengths(cursor, codes, letters) if known is None else known[None]
+        if implicit_lengths is None:
+            lengths = prefix_code.read_lengths(cursor, codes, letters)
+        else:
+            lengths = implicit_lengths[None]
         table = cursor.offset - table_begin
         coded = _letter_count(count, model)
         blocks = -(-coded >> exponent) if exponent else 1
@@ -179,9 +188,9 @@ class Stream:
             if block_bits[-1] < 0:
                 raise ContainerError(f"{cursor.what}: the blocks are longer than the payload")
         payload = cursor.take((total + 7) // 8)
-        apart = apart and model is Model.CHAINED
+        implicit, apart = implicit_lengths is not None, apart and model is Model.CHAINED
         sizes = table, cursor.offset - begin
-        return cls(count, alphabet, model, lengths, exponent, block_bits, payload, known is not None, apart, sizes)
+        return cls(count, alphabet, model, lengths, exponent, block_bits, payload, implicit, apart, sizes)
 
 
 def fewest_bits(letters: int, model: Model) -> int:

@@ -83,7 +83,7 @@ class Shared:
         codebook = found.codebook[order]
         rank = np.empty(order.size, np.uint8 if order.size <= 256 else np.uint16)
         rank[order] = np.arange(order.size)
-        stream = huffman.encode(lookup(rank, found.codes), codebook.size, chain=level.chains, follows=follows)
+        stream = huffman.encode_stream(lookup(rank, found.codes), codebook.size, chain=level.chains, follows=follows)
         smaller: Raw | Planes = Raw(codebook)
         if codebook.size >= SMALLEST_IN_PLANES:
             planes = Planes.encode(codebook, dtype, level)

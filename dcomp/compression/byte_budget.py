@@ -14,7 +14,7 @@ from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.checkpoints.layers import Aliases
 from dcomp.coding import positions, sparse_index
 from dcomp.coding.level import DEFAULT
-from dcomp.coding.tensor import matrix_of
+from dcomp.coding.record import matrix_of
 from dcomp.container import writer
 from dcomp.errors import UsageError
 from dcomp.pruning.budget import Score, Weights
@@ -97,7 +97,7 @@ def _planned_bits(mask: np.ndarray) -> float:
     planned = []
     for turned in (matrix, matrix.T):
         gaps = sparse_index.gaps_of(np.flatnonzero(turned))
-        planned.append(positions.plan(gaps, turned.shape, DEFAULT).bits)
+        planned.append(positions.choose_position_coding(gaps, turned.shape, DEFAULT).bits)
     return min(planned)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from dcomp.checkpoints import layers
 from dcomp.compression.byte_budget import ByteBudget
-from dcomp.compression.choice import Choice, Network, check_finite
+from dcomp.compression.choice import Choice, ParameterNames, check_finite
 from dcomp.errors import UsageError
 from dcomp.pruning import budget, criteria
 from dcomp.pruning.budget import Group, Score, Weights
@@ -16,7 +16,7 @@ from dcomp.settings import PruneSettings
 class Pruning:
     """A checkpoint's weights as they were found, and the budgets that the settings give them."""
 
-    def __init__(self, tensors: Weights, settings: PruneSettings, network: Network | None = None) -> None:
+    def __init__(self, tensors: Weights, settings: PruneSettings, network: ParameterNames | None = None) -> None:
         """Choose the weights and form the groups.
 
         Raises:

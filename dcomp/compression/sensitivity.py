@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dcomp.checkpoints.checkpoint import Checkpoint
-from dcomp.compression.error_curves import Curve, Point, Sensitivity, Setting, tightened
+from dcomp.compression.error_curves import Curve, CurvePoint, Sensitivity, Setting, tightened
 from dcomp.errors import CheckpointError
 from dcomp.progress.observer import Observer
 from dcomp.pruning import criteria
@@ -57,7 +57,7 @@ def curves_of(probe: "Probe", weights: Weights, settings: SensitivitySettings, o
     amounts: dict[Setting, tuple[float, ...]] = {"sparsity": settings.prune, "bits": settings.bits[::-1]}
     curves = []
     done = 0
-    observer.doing("layer by layer")
+    observer.activity("layer by layer")
     observer.started(len(weights) * sum(map(len, amounts.values())))
     try:
         for name, array in weights.items():
@@ -66,9 +66,9 @@ def curves_of(probe: "Probe", weights: Weights, settings: SensitivitySettings, o
                 for amount in tried:
                     change = pruned(array, amount) if setting == "sparsity" else shared(array, int(amount))
                     found = probe.evaluate({name: change})
-                    points.append(Point(amount, found.top1_error, found.loss))
+                    points.append(CurvePoint(amount, found.top1_error, found.loss))
                     done += 1
-                    observer.stepped(done, found.loss, 1 - found.top1_error / 100)
+                    observer.finished_steps(done, found.loss, 1 - found.top1_error / 100)
                 if points:
                     curves.append(Curve(name, array.size, setting, tuple(points)))
     finally:
@@ -92,7 +92,7 @@ def pruned(weights: np.ndarray, sparsity: float) -> np.ndarray:
 def shared(weights: np.ndarray, bits: int) -> np.ndarray:
     """Weights of which the kept ones have at most 2^bits values."""
     kept = weights != 0
-    codebook, codes = kmeans.share(weights[kept], bits)
+    codebook, codes = kmeans.cluster(weights[kept], bits)
     result = np.zeros_like(weights)
     result[kept] = codebook[codes]
     return result

@@ -8,12 +8,12 @@ import numpy as np
 from dcomp.checkpoints import layers
 from dcomp.checkpoints.layers import Aliases
 from dcomp.coding.values import SMALLEST_IN_PLANES
-from dcomp.compression.choice import Choice, Network, check_finite
+from dcomp.compression.choice import Choice, ParameterNames, check_finite
 from dcomp.errors import UsageError
 from dcomp.progress.observer import Observer
 from dcomp.quantization import entropy
 from dcomp.settings import QuantizeSettings
-from dcomp.settings.values import CodebookValues
+from dcomp.settings.fields import CodebookValues
 
 FOUND = 0
 """In place of bits: as many as are worth their bytes."""
@@ -39,7 +39,10 @@ def rounded(tensors: Mapping[str, np.ndarray], names: Iterable[str], values: Cod
 
 
 def bits_of(
-    tensors: Mapping[str, np.ndarray], settings: QuantizeSettings, observer: Observer, network: Network | None = None
+    tensors: Mapping[str, np.ndarray],
+    settings: QuantizeSettings,
+    observer: Observer,
+    network: ParameterNames | None = None,
 ) -> dict[Aliases, int]:
     """The bits of each tensor that is to share values, by its names; what was asked for and is not there is told.
 
@@ -98,11 +101,11 @@ def _shared_values(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Codebook and codes; with bits that are to be found, what the codebook takes is weighed as well."""
     if bits != FOUND:
-        return entropy.share(kept, bits, settings.rate_weight, settings.init, rng)
+        return entropy.cluster_with_rate(kept, bits, settings.rate_weight, settings.init, rng)
     narrow = min(kept.itemsize, 4 if settings.codebook_values == "float32" else 2)
     weight = settings.rate_weight or RATE_WEIGHT
 
     def codebook_bits(size: int) -> float:
         return 8 * size * (kept.itemsize if size < SMALLEST_IN_PLANES else narrow)
 
-    return entropy.share(kept, FOUND_WITHIN, weight, settings.init, rng, codebook_bits=codebook_bits)
+    return entropy.cluster_with_rate(kept, FOUND_WITHIN, weight, settings.init, rng, codebook_bits=codebook_bits)

@@ -15,7 +15,7 @@ from dcomp.learning import architectures, constraints, datasets, distributed, fi
 from dcomp.learning.architectures import arguments
 from dcomp.learning.architectures.arguments import Arguments
 from dcomp.learning.conversion import to_numpy
-from dcomp.learning.datasets import Dataset, Form, Split
+from dcomp.learning.datasets import Dataset, ImageForm, Split
 from dcomp.learning.devices import choose_device, choose_threads
 from dcomp.learning.dropout import DropoutRule
 from dcomp.learning.evaluation import Evaluation, evaluate
@@ -58,7 +58,7 @@ class Session:
         data = _load(known, settings, observer)
         train, validation = data.split_validation(settings.val_split, settings.seed)
         self._train, self._validation = train.to(self._device), validation.to(self._device)
-        observer.doing(f"building {architecture}")
+        observer.activity(f"building {architecture}")
         self._arguments, self._resize = known.complete(data.train), known.resize
         torch.manual_seed(settings.seed)
         self._model = distributed.synchronized(_filled(architecture, self._arguments, checkpoint).to(self._device))
@@ -208,7 +208,7 @@ def network_for(
     device = distributed.join(choose_device(settings.device))
     known = Arguments(architecture, checkpoint, settings)
     split = part(_load(known, settings, observer)).to(device)
-    observer.doing(f"measuring errors of {architecture}")
+    observer.activity(f"measuring errors of {architecture}")
     model = _filled(architecture, known.complete(split), checkpoint).to(device)
     check_fit(model, split, architecture)
     choose_threads(settings.threads, model, one_image(split), observer)
@@ -254,7 +254,7 @@ def one_image(split: Split) -> Tensor:
 
 def _load(known: Arguments, settings: DataSettings, observer: Observer) -> Dataset:
     assert settings.data is not None  # the settings have checked it
-    form = Form(
+    form = ImageForm(
         crop=known.crop,
         usual=known.usual_crop,
         grayscale=known.grayscale,
@@ -263,7 +263,7 @@ def _load(known: Arguments, settings: DataSettings, observer: Observer) -> Datas
         cache=settings.cache,
         observer=observer,
     )
-    observer.doing(f"loading {settings.data}")
+    observer.activity(f"loading {settings.data}")
     with distributed.first_goes_ahead():
         return datasets.load(settings.data, settings.data_dir, form)
 

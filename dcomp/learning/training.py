@@ -23,10 +23,10 @@ from dcomp.learning.evaluation import Evaluation, evaluate
 from dcomp.learning.losses import Loss
 from dcomp.learning.optimization import LearningRate, make_optimizer
 from dcomp.learning.state import Keeper
-from dcomp.progress.observer import EpochRecord, Kept, Observer
+from dcomp.progress.observer import ChosenEpoch, EpochRecord, Observer
 from dcomp.progress.resumption import Stop
 from dcomp.settings import LearningSettings
-from dcomp.system.processes import COUNT, FIRST, NUMBER
+from dcomp.system.ranks import IS_FIRST, RANK, WORLD_SIZE
 
 LOSS = "loss"  # the name of an epoch's loss so far, in a state
 NOTIFY_EVERY = 20  # steps; asking a device for its loss at each step would make it wait
@@ -132,11 +132,11 @@ class _Training:
         with Stop(listening=self._keeper is not None) as stop:
             while len(self._history) < self._settings.epochs:
                 self._epoch(stop)
-                if self._keeper is not None and distributed.any_of(FIRST and self._keeper.due, self._device):
+                if self._keeper is not None and distributed.any_of(IS_FIRST and self._keeper.due, self._device):
                     self._save(self._keeper)
         if self._best is not None:
             self._model.load_state_dict(self._best[1])
-        self._observer.kept(self._kept())
+        self._observer.chose_epoch(self._kept())
         self._observer.weights(self._settings.epochs, constraints.effective_tensors(self._model))
         return self._history
 
@@ -162,8 +162,8 @@ class _Training:
             recent.add(loss.detach(), (logits.detach().argmax(1) == labels).float().mean())
             agree = self._step % NOTIFY_EVERY == 0 or self._step == self._total_steps
             if agree or recent.seconds > NOTIFY_AFTER:
-                self._observer.stepped(self._step, *recent.take())
-            if (agree or COUNT == 1) and distributed.any_of(stop.asked, self._device):  # several have to agree
+                self._observer.finished_steps(self._step, *recent.take())
+            if (agree or WORLD_SIZE == 1) and distributed.any_of(stop.asked, self._device):  # several have to agree
                 self._stop()
         with self._average.in_place() if self._average is not None else nullcontext():
             self._finish_epoch(began)
@@ -176,8 +176,8 @@ class _Training:
         seed = self._settings.seed
         shuffled = torch.randperm(len(self._train), generator=torch.Generator().manual_seed(mixed(seed, epoch, 0, 0)))
         order = shuffled.split(self._settings.batch_size)
-        self._generator.manual_seed(mixed(seed, epoch, NUMBER, 1))
-        torch.manual_seed(mixed(seed, epoch, NUMBER, 2))
+        self._generator.manual_seed(mixed(seed, epoch, RANK, 1))
+        torch.manual_seed(mixed(seed, epoch, RANK, 2))
         if self._random:
             state.restore_random(self._random, self._generator, self._device)
             self._random = {}
@@ -227,16 +227,16 @@ class _Training:
         if record.epoch > self._eligible_after and (self._best is None or rank <= self._best[0]):
             self._best = rank, copy.deepcopy(self._model.state_dict())
 
-    def _kept(self) -> Kept:
+    def _kept(self) -> ChosenEpoch:
         """Say which epoch is in the model, and what it was chosen by."""
         epochs, candidates = len(self._history), [r for r in self._history if r.epoch > self._eligible_after]
         first = candidates[0].epoch if candidates else epochs
         if self._best is None or not len(self._validation):
-            return Kept(epochs, epochs, first, None, 0, tied=False)
+            return ChosenEpoch(epochs, epochs, first, None, 0, tied=False)
         error, loss = self._best[0]
         equals = [record for record in candidates if record.val_error == error]
         epoch = next((record.epoch for record in reversed(equals) if record.val_loss == loss), 0)
-        return Kept(epoch, epochs, first, error, len(self._validation), tied=len(equals) > 1)
+        return ChosenEpoch(epoch, epochs, first, error, len(self._validation), tied=len(equals) > 1)
 
     def _evaluate(self) -> Evaluation:
         return evaluate(self._model, self._validation, self._settings.precision)
@@ -270,7 +270,7 @@ class _Training:
             "rate": self._rate.state(),
             "optimizer": plain,
         }
-        if FIRST:
+        if IS_FIRST:
             keeper.save(parts, facts)
 
     def taken_up(self) -> bool:
@@ -295,13 +295,13 @@ class _Training:
                 self._average.restore([averages[str(number)] for number in range(len(averages))])
             self._step = facts["step"]
             self._history = [EpochRecord(**record) for record in facts["history"]]
-            if FIRST:
+            if IS_FIRST:
                 self._epoch_loss += sum(kept for name, kept in parts["process"].items() if name.endswith(LOSS))
             if facts["best"] is not None:
                 best = {name: tensor.to(self._device) for name, tensor in parts["best"].items()}
                 self._best = tuple(facts["best"]), best
             if self._step > len(self._history) * self._steps_per_epoch:
-                own = f"{NUMBER}."
+                own = f"{RANK}."
                 self._random = {
                     name.removeprefix(own): kept for name, kept in parts["process"].items() if name.startswith(own)
                 }

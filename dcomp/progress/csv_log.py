@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dcomp.errors import OutputError
-from dcomp.progress.observer import EpochRecord, Silent
+from dcomp.progress.observer import EpochRecord, Observer
 
 COLUMNS = ("epoch", "train_loss", "val_loss", "val_error", "val_top5_error", "lr", "sparsity", "seconds")
 """Losses in nats, errors in percent, sparsity from 0 to 1; what is not known is empty."""
 
 
-class Journal(Silent):
+class Journal(Observer):
     """An observer that writes each epoch down as soon as it is over."""
 
     def __init__(self, path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from dcomp.errors import OutputError, UsageError
 from dcomp.system.files import check_replaceable
-from dcomp.system.processes import COUNT
+from dcomp.system.ranks import WORLD_SIZE
 
 SAVE_EVERY = 60.0
 """Seconds that lie at least between two saves."""
@@ -88,7 +88,7 @@ class Stop:
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
-        if COUNT == 1:
+        if WORLD_SIZE == 1:
             self._restore()
 
     def __exit__(

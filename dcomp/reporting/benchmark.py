@@ -23,7 +23,7 @@ LOWEST, HIGHEST = -7, zstandard.MAX_COMPRESSION_LEVEL
 
 
 @dataclass(frozen=True)
-class Row:
+class BenchmarkRow:
     """A codec on a checkpoint; MB are 10^6 dense bytes.
 
     Attributes:
@@ -41,14 +41,14 @@ class Row:
     decompress: float
 
 
-def measure(
+def measure_codecs(
     checkpoint: Checkpoint,
     zstd_levels: Sequence[int],
     seconds: float,
     note: Callable[[str], None] = lambda text: None,
     *,
     workers: int = 1,
-) -> list[Row]:
+) -> list[BenchmarkRow]:
     """Measure all codecs in turn, round after round; the best time of each direction's runs counts.
 
     Args:
@@ -74,7 +74,7 @@ def measure(
             codec.run_again(seconds)
     dense = checkpoint.nbytes
     return [
-        Row(
+        BenchmarkRow(
             codec.name,
             len(codec.data),
             dense / len(codec.data),

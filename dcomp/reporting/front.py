@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-FIGURES = ("bytes", "ratio", "top1_error", "top5_error", "sparsity", "seconds")
+POINT_FIGURES = ("bytes", "ratio", "top1_error", "top5_error", "sparsity", "seconds")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PointResult:
     """What a point came to.
 
     Attributes:
@@ -30,25 +30,25 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Ranked:
+class RankedPoint:
     """An outcome, and whether it is on the front: no other is both no larger and no worse, and better in one."""
 
-    outcome: Outcome
+    result: PointResult
     on_front: bool
 
     def as_dict(self) -> dict[str, Any]:
         """Both as plain data, the values among the figures."""
-        figures = {name: getattr(self.outcome, name) for name in FIGURES}
-        return {**self.outcome.values, **figures, "on_front": self.on_front}
+        figures = {name: getattr(self.result, name) for name in POINT_FIGURES}
+        return {**self.result.values, **figures, "on_front": self.on_front}
 
 
-def ranked(outcomes: Iterable[Outcome]) -> list[Ranked]:
+def rank_points(outcomes: Iterable[PointResult]) -> list[RankedPoint]:
     """Outcomes by bytes, the smallest first."""
-    found: list[Ranked] = []
+    found: list[RankedPoint] = []
     best: tuple[int, float] | None = None
     for outcome in sorted(outcomes, key=lambda outcome: (outcome.bytes, outcome.top1_error)):
         own = (outcome.bytes, outcome.top1_error)
         on_front = best is None or own == best or own[1] < best[1]
-        found.append(Ranked(outcome, on_front))
+        found.append(RankedPoint(outcome, on_front))
         best = own if on_front else best
     return found

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dcomp.compression.error_curves import Sensitivity, Setting
 from dcomp.errors import DcompError, UsageError
-from dcomp.reporting.front import Ranked
+from dcomp.reporting.front import RankedPoint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,22 +69,22 @@ def sensitivity_png(result: Sensitivity, subject: str) -> bytes:
     return _png(figure)
 
 
-def front_png(points: Sequence[Ranked], subject: str) -> bytes:
+def front_png(points: Sequence[RankedPoint], subject: str) -> bytes:
     """A sweep's errors against bytes as a PNG image; the front is a line, its points labelled with their values."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-    front = [point.outcome for point in points if point.on_front]
-    behind = [point.outcome for point in points if not point.on_front]
+    front = [point.result for point in points if point.on_front]
+    behind = [point.result for point in points if not point.on_front]
     figure = Figure(figsize=(8, 5.5), dpi=150, layout="constrained")
     panel = figure.subplots()
     panel.plot([o.bytes for o in front], [o.top1_error for o in front], "o-", label="front")
     if behind:
         panel.plot([o.bytes for o in behind], [o.top1_error for o in behind], "o", color="grey", label="other points")
     if len(front) <= MOST_NAMED:
-        for outcome in front:
-            label = ", ".join(outcome.values.values())
-            place = (outcome.bytes, outcome.top1_error)
+        for result in front:
+            label = ", ".join(result.values.values())
+            place = (result.bytes, result.top1_error)
             panel.annotate(label, place, (4, 4), textcoords="offset points", fontsize="x-small")
     panel.set_xscale("log")
     panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -92,7 +92,7 @@ def front_png(points: Sequence[Ranked], subject: str) -> bytes:
     panel.xaxis.set_minor_formatter(NullFormatter())
     panel.set_xlabel("bytes of the container")
     panel.set_ylabel("top-1 error (%)")
-    panel.set_title(f"{subject}: {', '.join(points[0].outcome.values)}", fontsize="medium")
+    panel.set_title(f"{subject}: {', '.join(points[0].result.values)}", fontsize="medium")
     panel.grid(alpha=0.3)
     panel.legend(fontsize="small")
     return _png(figure)

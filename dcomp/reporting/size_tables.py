@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 
 from dcomp.reporting import tables as screen
-from dcomp.reporting.paper import Network, Published
-from dcomp.reporting.sizes import Row, SizeReport, arranged, by_module, row_dict
+from dcomp.reporting.paper import PaperNetwork, PaperRow
+from dcomp.reporting.sizes import LayerRow, SizeReport, arrange, by_module, row_dict
 from dcomp.reporting.storage import Storage
 from dcomp.reporting.tables import Column, Table
-from dcomp.reporting.text import shown
+from dcomp.reporting.text import printable
 
 BITS_COLUMNS = (
     "weights",
@@ -28,23 +28,23 @@ STORAGE_COLUMNS = ("all", "values", "positions", "codebooks", "code tables", "bi
 MANY_ROWS = 40
 """Rows above which a hint says how to have fewer."""
 
-SHOWN_ROWS = 1000
+MOST_ROWS = 1000
 """Rows of tensors or modules that are printed; a terminal is not for more."""
 
 DEEPEST = 16
 """Depths up to which the hint looks for one."""
 
 
-def tables(report: SizeReport) -> tuple[Table, Table]:
+def report_tables(report: SizeReport) -> tuple[Table, Table]:
     """Bits and ratios of each row, beside those of the paper; and where its bytes go."""
     return _bits_table(report), _storage_table(report)
 
 
-def show(report: SizeReport) -> None:
+def print_report(report: SizeReport) -> None:
     """Print the tables on standard output, the last of very many rows as one, and what they do not say."""
-    screen.show(*tables(arranged(report, None, None, SHOWN_ROWS)))
+    screen.print_tables(*report_tables(arrange(report, None, None, MOST_ROWS)))
     for remark in remarks(report):
-        screen.show_text(f"\n{remark}")
+        screen.print_text(f"\n{remark}")
 
 
 def _bits_table(report: SizeReport) -> Table:
@@ -59,7 +59,7 @@ def _bits_table(report: SizeReport) -> Table:
     return table
 
 
-def _bits_cells(row: Row, ratio: float | None) -> list[str]:
+def _bits_cells(row: LayerRow, ratio: float | None) -> list[str]:
     last = "tied" if row.tensors and not row.bytes else _ratio(ratio)
     return [
         f"{row.weights:,}",
@@ -82,7 +82,7 @@ def _ratio(ratio: float | None) -> str:
     return "" if ratio is None else f"{ratio:.2f}x" if ratio < 1000 else f"{ratio:,.0f}x"
 
 
-def _published_cells(published: Published) -> list[str]:
+def _published_cells(published: PaperRow) -> list[str]:
     bits = (published.weight_bits, published.weight_bits_coded, published.index_bits, published.index_bits_coded)
     ratios = (published.estimated_ratio_pruned, published.estimated_ratio_shared, published.ratio)
     return [
@@ -120,17 +120,17 @@ def _storage_cells(storage: Storage) -> list[str]:
 def remarks(report: SizeReport) -> list[str]:
     """What the tables do not say: the sizes and errors of the paper's table 1."""
     network = report.network
-    return [] if network is None else [_table_1(network)]
+    return [] if network is None else [_paper_remark(network)]
 
 
-def _table_1(network: Network) -> str:
+def _paper_remark(network: PaperNetwork) -> str:
     errors = f"top-1 error {network.dense_error:.2f} % -> {network.top1_error:.2f} %"
     return (
         f"the paper, tables 1 and {network.table}: {network.dense} in {network.compressed}, {network.ratio}x; {errors}"
     )
 
 
-def hint(report: SizeReport) -> str | None:
+def hint_at_fewer_rows(report: SizeReport) -> str | None:
     """How to have fewer rows, where there are many."""
     if len(report.rows) <= MANY_ROWS:
         return None
@@ -144,7 +144,7 @@ def hint(report: SizeReport) -> str | None:
 
 def as_markdown(report: SizeReport) -> str:
     """Both tables in Markdown."""
-    blocks = ["\n".join(_markdown_lines(table)) for table in tables(report)]
+    blocks = ["\n".join(_markdown_lines(table)) for table in report_tables(report)]
     return "\n\n".join(blocks + remarks(report))
 
 
@@ -177,5 +177,5 @@ def _csv_line(row: Mapping[str, object]) -> dict[str, object]:
         if isinstance(value, Mapping):
             line |= {f"{key}.{inner}": part for inner, part in value.items()}
         else:
-            line[key] = shown(value) if isinstance(value, str) else value
+            line[key] = printable(value) if isinstance(value, str) else value
     return line

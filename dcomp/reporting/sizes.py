@@ -6,14 +6,14 @@ from dataclasses import asdict, dataclass, fields, replace
 from dcomp.checkpoints.checkpoint import ARCHITECTURE_KEY
 from dcomp.coding import nonzero
 from dcomp.coding.nonzero import NonZero
-from dcomp.coding.tensor import EncodedTensor
+from dcomp.coding.record import EncodedTensor
 from dcomp.container.reader import Container
-from dcomp.reporting.paper import PAPER, Network, Published
+from dcomp.reporting.paper import PAPER, PaperNetwork, PaperRow
 from dcomp.reporting.storage import Storage
 
 
 @dataclass(frozen=True)
-class Row:
+class LayerRow:
     """One tensor, or the sum of several. All but the names are sums, so that rows can be added.
 
     The names are the paper's: P pruning, Q quantization, H Huffman coding. What is after H is what stands in the file.
@@ -98,7 +98,7 @@ class Row:
         return self.dense_bytes / self.bytes if self.bytes else None
 
 
-SUMMED = [field.name for field in fields(Row) if field.name not in ("name", "tied_to", "storage")]
+SUMMED = [field.name for field in fields(LayerRow) if field.name not in ("name", "tied_to", "storage")]
 RATIOS = ("estimated_ratio_pruned", "estimated_ratio_shared", "ratio")
 BITS = ("weight_bits", "weight_bits_coded", "index_bits", "index_bits_coded")
 SHOWN = (
@@ -110,11 +110,11 @@ SHOWN = (
 """What is told of a row as plain data."""
 
 
-def summed(name: str, rows: Sequence[Row]) -> Row:
+def summed(name: str, rows: Sequence[LayerRow]) -> LayerRow:
     """The sum of some rows."""
     sums = {field: sum(getattr(row, field) for row in rows) for field in SUMMED}
     ties = {row.tied_to for row in rows}
-    return Row(
+    return LayerRow(
         name=name,
         tied_to=ties.pop() if len(ties) == 1 else None,
         **sums,
@@ -134,11 +134,11 @@ class SizeReport:
         network: the paper's network that the checkpoint is one of.
     """
 
-    rows: list[Row]
-    total: Row
+    rows: list[LayerRow]
+    total: LayerRow
     overhead: int
     file_bytes: int
-    network: Network | None
+    network: PaperNetwork | None
 
     @property
     def ratio(self) -> float:
@@ -150,7 +150,7 @@ class SizeReport:
         """Where the bytes of the whole file go."""
         return Storage.sum([self.total.storage, Storage(header=self.overhead)])
 
-    def published(self, row: Row) -> Published | None:
+    def published(self, row: LayerRow) -> PaperRow | None:
         """The paper's row for a layer of one of its networks."""
         return self.network.layers.get(row.name.removesuffix(".weight")) if self.network is not None else None
 
@@ -168,23 +168,23 @@ class SizeReport:
         }
 
 
-def row_dict(row: Row, published: Published | None = None) -> dict[str, object]:
+def row_dict(row: LayerRow, published: PaperRow | None = None) -> dict[str, object]:
     """A row as plain data, with the paper's."""
     paper = None if published is None else published_dict(published)
     return {**{figure: getattr(row, figure) for figure in SHOWN}, "storage": asdict(row.storage), "paper": paper}
 
 
-def published_dict(published: Published) -> dict[str, object]:
+def published_dict(published: PaperRow) -> dict[str, object]:
     """A row of the paper's as plain data, with the ratios that its rates come to."""
     return {**asdict(published), **{ratio: getattr(published, ratio) for ratio in RATIOS}}
 
 
-def _table_1(network: Network) -> dict[str, object]:
+def _table_1(network: PaperNetwork) -> dict[str, object]:
     """What the paper's table 1 says of a network."""
     return {key: value for key, value in vars(network).items() if key not in ("layers", "total")}
 
 
-def measure(
+def measure_container(
     container: Container, dense_bytes: Mapping[str, int] | None = None, *, max_memory: int | None = None
 ) -> SizeReport:
     """Account for every byte of a container.
@@ -198,7 +198,7 @@ def measure(
         ContainerError: a damaged record.
         LimitError: decoding takes more than `max_memory`.
     """
-    rows: dict[str, Row] = {}
+    rows: dict[str, LayerRow] = {}
     for records in container.records(max_memory=max_memory):
         for name, found in zip(records, nonzero.of_records(list(records.values())), strict=True):
             rows[name] = _row(name, records[name], found)
@@ -213,10 +213,10 @@ def measure(
     return SizeReport(in_order, total, container.directory.nbytes, container.nbytes, network)
 
 
-def _row(name: str, encoded: EncodedTensor, found: NonZero) -> Row:
+def _row(name: str, encoded: EncodedTensor, found: NonZero) -> LayerRow:
     index, width = encoded.index, 8 * encoded.dtype.itemsize
     code_bits, codebook_bits = _bits_of_codes(encoded, found.count)
-    return Row(
+    return LayerRow(
         name=name,
         tied_to=None,
         tensors=1,
@@ -245,9 +245,9 @@ def _bits_of_codes(encoded: EncodedTensor, kept: int) -> tuple[int, int]:
     return (code, distinct * width) if kept * code + distinct * width < kept * width else (width, 0)
 
 
-def _tied_rows(container: Container, records: Mapping[str, Row], max_memory: int | None) -> dict[str, Row]:
+def _tied_rows(container: Container, records: Mapping[str, LayerRow], max_memory: int | None) -> dict[str, LayerRow]:
     """Rows of tensors that take no bytes; of another dtype than the ones that they are tied to, their zeros differ."""
-    rows: dict[str, Row] = {}
+    rows: dict[str, LayerRow] = {}
     kept = {(name, container.entries[name].spec.dtype): row.kept for name, row in records.items()}
     nothing = summed("", [])
     for entry in container.directory.entries:
@@ -268,7 +268,7 @@ def _tied_rows(container: Container, records: Mapping[str, Row], max_memory: int
     return rows
 
 
-def arranged(report: SizeReport, depth: int | None, key: str | None, top: int | None) -> SizeReport:
+def arrange(report: SizeReport, depth: int | None, key: str | None, top: int | None) -> SizeReport:
     """A report with its rows grouped by module, sorted, and all but the first of them in one.
 
     Args:
@@ -288,9 +288,9 @@ def arranged(report: SizeReport, depth: int | None, key: str | None, top: int | 
     return replace(report, rows=rows)
 
 
-def by_module(rows: Iterable[Row], depth: int) -> list[Row]:
+def by_module(rows: Iterable[LayerRow], depth: int) -> list[LayerRow]:
     """Rows of the same module in one row, in the order of their first."""
-    groups: dict[str, list[Row]] = {}
+    groups: dict[str, list[LayerRow]] = {}
     for row in rows:
         groups.setdefault(module_of(row.name, depth), []).append(row)
     return [summed(name, members) for name, members in groups.items()]

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 
+from dcomp.coding.record import EncodedTensor
 from dcomp.coding.stream import Stream
-from dcomp.coding.tensor import EncodedTensor
 from dcomp.coding.values import Shared
 
 

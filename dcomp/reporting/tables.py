@@ -15,13 +15,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from dcomp.reporting.text import ends, excerpt, narrowest, shortened, shown
+from dcomp.reporting.text import ends, excerpt, narrowest, printable, shortened
 
-Kind = Literal["name", "text", "excerpt", "figure"]
+ColumnKind = Literal["name", "text", "excerpt", "figure"]
 """What a column holds: names, which may lose their middle, text, which breaks between words, the beginning of something
 longer, or figures, which must stay as they are."""
 
-EXCERPT = 12
+NARROWEST_EXCERPT = 12
 """Columns that the beginning of something takes at least."""
 
 
@@ -30,7 +30,7 @@ class Column:
     """A column: its title, whose words may stand below each other, and what it holds."""
 
     title: str
-    kind: Kind = "figure"
+    kind: ColumnKind = "figure"
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Table:
         fitting = (
             cell if column.kind == "figure" else ends(cell) for cell, column in zip(cells, self.columns, strict=True)
         )
-        self.rows.append(tuple(map(shown, fitting)))
+        self.rows.append(tuple(map(printable, fitting)))
         self.styles.append(style)
 
     def cells(self, place: int) -> list[str]:
@@ -71,7 +71,7 @@ class Table:
         if column.kind == "name":
             return narrowest(tuple(cells), words)
         if column.kind == "excerpt":
-            return max(words, min(EXCERPT, self.takes(place)))
+            return max(words, min(NARROWEST_EXCERPT, self.takes(place)))
         pieces = [word for cell in cells for word in cell.split()] if column.kind == "text" else cells
         return max([words, *map(cell_len, pieces)])
 
@@ -80,7 +80,7 @@ class Table:
         return max([cell_len(self.columns[place].title), *map(cell_len, self.cells(place))])
 
 
-def parts(table: Table, width: int | None) -> Iterator[Table]:
+def split_to_width(table: Table, width: int | None) -> Iterator[Table]:
     """The table in parts that fit a width, each with the first column; one part if there is no width to fit."""
     first, *others = range(len(table.columns))
     needs = [table.needs(place) for place in range(len(table.columns))]
@@ -96,18 +96,18 @@ def parts(table: Table, width: int | None) -> Iterator[Table]:
     yield table.part(part)
 
 
-def show(*tables: Table) -> None:
+def print_tables(*tables: Table) -> None:
     """Print tables on standard output, a blank line between them."""
     width = output_width()
     separator = ""
     for table in tables:
-        for part in parts(table, width):
+        for part in split_to_width(table, width):
             sys.stdout.write(separator)
             _print(part, width)
             separator = "\n"
 
 
-def show_text(text: str) -> None:
+def print_text(text: str) -> None:
     """Print lines on standard output, broken between words where they are too long."""
     width = output_width()
     for line in text.split("\n"):
@@ -131,11 +131,11 @@ def _print(table: Table, width: int | None) -> None:
         lines.add_column(escape(column.title), justify=justify, width=own)
     for row, style in zip(table.rows, table.styles, strict=True):
         cells = zip(row, table.columns, widths, strict=True)
-        lines.add_row(*(escape(_fitted(cell, column.kind, own)) for cell, column, own in cells), style=style)
+        lines.add_row(*(escape(_cut(cell, column.kind, own)) for cell, column, own in cells), style=style)
     Console(width=sum(widths) + len(widths) - 1, highlight=False).print(lines)
 
 
-def _fitted(cell: str, kind: Kind, width: int) -> str:
+def _cut(cell: str, kind: ColumnKind, width: int) -> str:
     if kind == "name":
         return shortened(cell, width)
     return excerpt(cell, width) if kind == "excerpt" else cell

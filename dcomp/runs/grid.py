@@ -25,7 +25,7 @@ QUOTES = ("'", '"')
 
 
 @dataclass(frozen=True)
-class Point:
+class GridPoint:
     """A recipe of the grid.
 
     Attributes:
@@ -43,12 +43,12 @@ class Point:
 class Branch:
     """Points whose recipes agree up to the stage `last`, and where they part; None for a point that is alone."""
 
-    points: tuple[Point, ...]
+    points: tuple[GridPoint, ...]
     last: str | None = None
     branches: tuple["Branch", ...] = ()
 
 
-def points(path: Path, overrides: Iterable[str], fixed: Sequence[str] = ()) -> list[Point]:
+def points(path: Path, overrides: Iterable[str], fixed: Sequence[str] = ()) -> list[GridPoint]:
     """Read a recipe at every combination of values.
 
     Args:
@@ -70,7 +70,7 @@ def points(path: Path, overrides: Iterable[str], fixed: Sequence[str] = ()) -> l
         raise RecipeError("a sweep needs values to go through, as in --set prune.sparsity=0.97,0.98")
     if count > MAX_POINTS:
         raise RecipeError(f"the grid has {count:,} points, and {MAX_POINTS:,} at most make a sweep: give fewer values")
-    found: list[Point] = []
+    found: list[GridPoint] = []
     mistakes: dict[str, list[str]] = {}
     for combination in itertools.product(*axes.values()):
         chosen = dict(zip(axes, combination, strict=True))
@@ -79,7 +79,7 @@ def points(path: Path, overrides: Iterable[str], fixed: Sequence[str] = ()) -> l
             recipe = load(path, [*fixed, *(f"{key}={value}" for key, value in chosen.items())])
             if recipe.eval is None:
                 raise RecipeError(f"the recipe {path} has no section eval, so no errors to compare: add eval: {{}}")
-            found.append(Point(name_of(differing), differing, recipe))
+            found.append(GridPoint(name_of(differing), differing, recipe))
         except RecipeError as error:
             mistakes.setdefault(str(error), []).append(name_of(differing))
     told = [_told(mistake, names, count) for mistake, names in mistakes.items()]
@@ -143,16 +143,16 @@ def name_of(values: dict[str, str]) -> str:
     return name if name == text else f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def branches(points: Sequence[Point], depth: int = 0) -> tuple[Branch, ...]:
+def branches(points: Sequence[GridPoint], depth: int = 0) -> tuple[Branch, ...]:
     """Part points, that agree in the first `depth` stages, by what they go on with."""
-    groups: dict[Hashable, list[Point]] = {}
+    groups: dict[Hashable, list[GridPoint]] = {}
     for point in points:
         stages = _stages(point.recipe)
         groups.setdefault(stages[depth] if depth < len(stages) else point.name, []).append(point)
     return tuple(_branch(group, depth) for group in groups.values())
 
 
-def _branch(points: Sequence[Point], depth: int) -> Branch:
+def _branch(points: Sequence[GridPoint], depth: int) -> Branch:
     if len(points) == 1:
         return Branch(tuple(points))
     stages = [_stages(point.recipe) for point in points]

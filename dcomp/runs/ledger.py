@@ -26,7 +26,7 @@ class Errors(_Strict):
     loss: float
 
 
-class Entry(_Strict):
+class DoneStage(_Strict):
     """A stage that is done.
 
     Attributes:
@@ -50,7 +50,7 @@ class Entry(_Strict):
     errors: dict[str, Errors]
 
 
-def read(folder: Path) -> dict[str, Entry]:
+def read(folder: Path) -> dict[str, DoneStage]:
     """The stages that are done in a folder, none where there is no stages.json.
 
     Raises:
@@ -58,13 +58,13 @@ def read(folder: Path) -> dict[str, Entry]:
     """
     path = folder / NAME
     try:
-        return TypeAdapter(dict[str, Entry]).validate_json(path.read_bytes())
+        return TypeAdapter(dict[str, DoneStage]).validate_json(path.read_bytes())
     except FileNotFoundError:
         return {}
     except (OSError, ValidationError) as error:
         raise OutputError(f"{path} is damaged; --force runs every stage again") from error
 
 
-def as_json(entries: Mapping[str, Entry]) -> str:
+def as_json(entries: Mapping[str, DoneStage]) -> str:
     """The text of the file."""
     return json.dumps({stage: entry.model_dump() for stage, entry in entries.items()}, indent=2) + "\n"

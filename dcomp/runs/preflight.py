@@ -11,7 +11,7 @@ import numpy as np
 
 from dcomp.checkpoints import layers, prefixes
 from dcomp.checkpoints.checkpoint import Checkpoint
-from dcomp.compression.choice import Choice, Network
+from dcomp.compression.choice import Choice, ParameterNames
 from dcomp.errors import CheckpointError, DcompError, RecipeError, UsageError
 from dcomp.settings.recipe import Recipe
 from dcomp.settings import DataSettings, PruneSettings, QuantizeSettings, Settings
@@ -22,7 +22,7 @@ CHECKPOINTS = ("distill", "rewind")
 
 NO_FILES: Mapping[str, Path] = {}
 
-Outline = tuple[dict[str, np.ndarray], Network]
+NetworkLayers = tuple[dict[str, np.ndarray], ParameterNames]
 """Arrays of the shapes of a network's weights, that take no memory, and what it says of their names."""
 
 
@@ -122,7 +122,7 @@ def _check_start(start: Checkpoint, architecture: str | None, settings: DataSett
     check_shapes(model, shapes, name, exact=not arguments.depend_on_data)
 
 
-def _check_section(stage: str, section: Settings, outline: Outline) -> None:
+def _check_section(stage: str, section: Settings, outline: NetworkLayers) -> None:
     """Hold the names and rules of a section against the layers that the network has."""
     weights, network = outline
     try:
@@ -138,7 +138,7 @@ def _check_section(stage: str, section: Settings, outline: Outline) -> None:
         raise RecipeError(f"{stage}: {error}") from error
 
 
-def _outline(recipe: Recipe, start: Checkpoint | None) -> Outline | None:
+def _outline(recipe: Recipe, start: Checkpoint | None) -> NetworkLayers | None:
     """The weights that all sections are given; None if they are known only once a network has been made for them."""
     if recipe.train is not None:
         return _of_network(recipe)
@@ -149,7 +149,7 @@ def _outline(recipe: Recipe, start: Checkpoint | None) -> Outline | None:
     return weights, {name: name for name in weights}
 
 
-def _of_network(recipe: Recipe) -> Outline:
+def _of_network(recipe: Recipe) -> NetworkLayers:
     """The shapes of the network that a recipe trains, as arrays that take no memory."""
     from dcomp.learning.architectures import outline_of, parameters_of
     from dcomp.learning.architectures.arguments import Arguments

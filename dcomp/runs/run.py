@@ -29,8 +29,8 @@ from dcomp.container.reader import Container
 from dcomp.errors import DcompError, OutputError
 from dcomp.system.files import check_replaceable, check_writable, link_or_copy, replacing
 from dcomp.progress.csv_log import Journal
-from dcomp.runs.ledger import Entry, Errors
-from dcomp.progress.observer import Observer, Silent, Together
+from dcomp.runs.ledger import DoneStage, Errors
+from dcomp.progress.observer import Observer, Together
 from dcomp.runs.preflight import CHECKPOINTS
 from dcomp.pruning.budget import sparsity_of
 from dcomp.settings.recipe import Recipe
@@ -110,7 +110,7 @@ class Run:
         """
         self._recipe = recipe
         self._folder = folder
-        self._observer = observer or Silent()
+        self._observer = observer or Observer()
         self._force = force
         self._save_every = save_every
         self._tensorboard = tensorboard
@@ -127,7 +127,7 @@ class Run:
         made = {"train", "prune", "quantize", *(stage for stage, _ in recipe.sections)}
         names = [name for stage in sorted(made) for name in (_file_of(stage), _journal_of(stage))]
         self._check_folder([*names, CONTAINER, SUMMARY])
-        self._done: dict[str, Entry] = {} if force else ledger.read(folder)
+        self._done: dict[str, DoneStage] = {} if force else ledger.read(folder)
 
     def _check_folder(self, names: Sequence[str]) -> None:
         """Refuse a folder in which outputs of these names cannot be written, or not without loss."""
@@ -309,7 +309,7 @@ class Run:
     def _record(self, stage: str, name: str, made: Checkpoint, seconds: float) -> None:
         """Remember that a stage is done, before anything else can fail."""
         weights = layers.select(made.tensors, layers.WEIGHTS)
-        self._done[stage] = Entry(
+        self._done[stage] = DoneStage(
             fingerprint=self._fingerprint,
             digest=sources.digest(self._folder / name),
             file=name,
@@ -376,7 +376,7 @@ class Run:
             write(file)
 
 
-def _entry_in(folder: Path, stage: str) -> Entry | None:
+def _entry_in(folder: Path, stage: str) -> DoneStage | None:
     """What another run says of a stage, if anything that can be read."""
     try:
         return ledger.read(folder).get(stage)
@@ -384,7 +384,7 @@ def _entry_in(folder: Path, stage: str) -> Entry | None:
         return None
 
 
-def _has(folder: Path, name: str, entry: Entry | None, fingerprint: str) -> bool:
+def _has(folder: Path, name: str, entry: DoneStage | None, fingerprint: str) -> bool:
     """Whether a file is there as a stage made it, under this fingerprint."""
     if entry is None or (entry.fingerprint, entry.file) != (fingerprint, name) or not (folder / name).is_file():
         return False

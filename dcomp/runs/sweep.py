@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from dcomp.system import locks, processors
+from dcomp.system import cores, locks
 from dcomp.errors import TERMINATED, DcompError, OutputError, StoppedError
-from dcomp.reporting.front import Outcome
-from dcomp.runs.grid import Branch, Point, branches
-from dcomp.progress.observer import Observer, Silent
+from dcomp.reporting.front import PointResult
+from dcomp.runs.grid import Branch, GridPoint, branches
+from dcomp.progress.observer import Observer
 from dcomp.runs.run import LOCK, Run, Summary
 
 SIGNALS = {signal.SIGINT, signal.SIGTERM}
@@ -37,7 +37,7 @@ _busy = threading.Event()
 
 
 @dataclass(frozen=True)
-class Task:
+class BranchRun:
     """The run of a branch's first point, or its stages that the branch has in common.
 
     Attributes:
@@ -65,7 +65,7 @@ class Sweep:
 
     def __init__(
         self,
-        points: Sequence[Point],
+        points: Sequence[GridPoint],
         folder: Path,
         observer: Observer | None = None,
         *,
@@ -91,12 +91,12 @@ class Sweep:
             raise OutputError(f"cannot make the folder {folder}: {error.strerror}") from error
         self._points = points
         self._folder = folder
-        self._observer = observer or Silent()
+        self._observer = observer or Observer()
         self._jobs = min(jobs, len(points))
         self._force = force
-        self._threads = max(1, processors.free() // self._jobs)
+        self._threads = max(1, cores.free() // self._jobs)
         self._begun: set[Path] = set()
-        self.outcomes: list[Outcome] = []
+        self.outcomes: list[PointResult] = []
         self.failures: dict[str, str] = {}
 
     def run(self) -> None:
@@ -112,7 +112,7 @@ class Sweep:
 
     def _run(self) -> None:
         waiting = [self._task(branch) for branch in branches(self._points)]
-        running: dict[Future[Summary | None], Task] = {}
+        running: dict[Future[Summary | None], BranchRun] = {}
         context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
         self._tell_threads()
         self._observer.started_points(len(self._points))
@@ -123,7 +123,7 @@ class Sweep:
                         task = waiting.pop(0)
                         running[self._submit(pool, task)] = task
                     done = len(self.outcomes) + len(self.failures)
-                    self._observer.points(done, [task.folder.name for task in running.values()])
+                    self._observer.finished_points(done, [task.folder.name for task in running.values()])
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
                         waiting[:0] = self._finish(running.pop(future), future)
             except BrokenProcessPool as error:
@@ -141,22 +141,22 @@ class Sweep:
 
     def _tell_threads(self) -> None:
         """Say how the free processors are divided, unless a person has said how many threads compute."""
-        if processors.THREADS not in os.environ and all(point.recipe.threads is None for point in self._points):
+        if cores.THREADS not in os.environ and all(point.recipe.threads is None for point in self._points):
             runs = "1 run at a time, on" if self._jobs == 1 else f"{self._jobs} runs at a time, each on"
             threads = "1 thread" if self._threads == 1 else f"up to {self._threads} threads"
             self._observer.note(
-                f"{runs} {threads}: {processors.free()} of {processors.processors()} processors are free"
+                f"{runs} {threads}: {cores.free()} of {cores.in_affinity()} processors are free"
             )
 
-    def _task(self, branch: Branch, before: Path | None = None) -> Task:
+    def _task(self, branch: Branch, before: Path | None = None) -> BranchRun:
         """What runs next of a branch; the stages before it are in a folder, unless it begins at the first."""
         folder, *siblings = (self._folder / point.name for point in branch.points)
         others = [*([] if before in (None, folder) else [before]), *([] if self._force else siblings)]
         force = self._force and folder not in self._begun
         self._begun.add(folder)
-        return Task(branch, folder, tuple(others), force, self._threads)
+        return BranchRun(branch, folder, tuple(others), force, self._threads)
 
-    def _submit(self, pool: ProcessPoolExecutor, task: Task) -> Future[Summary | None]:
+    def _submit(self, pool: ProcessPoolExecutor, task: BranchRun) -> Future[Summary | None]:
         what = (
             f"running up to {task.branch.last}, for {len(task.branch.points)} points" if task.branch.last else "running"
         )
@@ -167,7 +167,7 @@ class Sweep:
         finally:
             _mask(signal.SIG_SETMASK, before)
 
-    def _finish(self, task: Task, future: Future[Summary | None]) -> list[Task]:
+    def _finish(self, task: BranchRun, future: Future[Summary | None]) -> list[BranchRun]:
         """Note what a task came to; what can start now."""
         branch = task.branch
         try:
@@ -188,10 +188,10 @@ class Sweep:
         return []
 
 
-def _outcome(point: Point, summary: Summary) -> Outcome:
+def _outcome(point: GridPoint, summary: Summary) -> PointResult:
     last = summary.results[-1]
     assert last.top1_error is not None and last.top5_error is not None  # the recipe has a section eval
-    return Outcome(
+    return PointResult(
         point.values,
         summary.sizes.file_bytes,
         summary.sizes.ratio,
@@ -218,10 +218,10 @@ def _watch_parent() -> None:
     os._exit(TERMINATED)
 
 
-def _perform(task: Task) -> Summary | None:
+def _perform(task: BranchRun) -> Summary | None:
     """Do a task, in a process of its own; during it SIGTERM asks to stop, or stops what does not listen."""
     signal.signal(signal.SIGTERM, _leave)
-    processors.take(task.threads)
+    cores.take(task.threads)
     _busy.set()
     _mask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     try:

@@ -7,6 +7,7 @@ options from these classes, a recipe its sections.
 from dcomp.settings.base import Settings, mistakes
 from dcomp.settings.codec import EncodeSettings, ReportSettings
 from dcomp.settings.compression import ChosenSettings, PruneSettings, QuantizeSettings
+from dcomp.settings.fields import DATA_NAMES, MAX_SEED, NETWORKS, Augment, DataName, Precision
 from dcomp.settings.learning import (
     DataSettings,
     EvalSettings,
@@ -15,7 +16,6 @@ from dcomp.settings.learning import (
     SensitivitySettings,
     TrainSettings,
 )
-from dcomp.settings.values import DATA_NAMES, MAX_SEED, NETWORKS, Augment, DataName, Precision
 
 __all__ = [
     "DATA_NAMES",

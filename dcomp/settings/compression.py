@@ -10,13 +10,12 @@ from pydantic import (
 from dcomp.checkpoints.layers import Kind, Rule
 from dcomp.pruning.schedule import Schedule, ScheduleName
 from dcomp.quantization import MAX_BITS, Init
-from dcomp.settings.learning import LearningSettings
-from dcomp.settings.values import (
+from dcomp.settings.fields import (
     AUTO,
     LAYER_LIMITS,
     UNITS,
+    BitCount,
     BitRules,
-    Bits,
     CodebookValues,
     Criterion,
     Epochs,
@@ -34,6 +33,7 @@ from dcomp.settings.values import (
     did_you_mean_a_fraction,
     speaks_of_all,
 )
+from dcomp.settings.learning import LearningSettings
 
 
 class ChosenSettings(LearningSettings):
@@ -167,14 +167,14 @@ class PruneSettings(ChosenSettings):
         return [Rule.parse(text) for text in self.plan]
 
     @property
-    def own_rules(self) -> list[Rule]:
+    def layer_rules(self) -> list[Rule]:
         """What is asked for single layers besides the plan, and goes over it."""
         return [Rule.parse(text) for text in self.layer]
 
     @property
     def rules(self) -> list[Rule]:
         """All that is asked for single layers."""
-        return [*self.planned, *self.own_rules]
+        return [*self.planned, *self.layer_rules]
 
     @property
     def moves_until(self) -> float:
@@ -193,9 +193,9 @@ class PruneSettings(ChosenSettings):
 class QuantizeSettings(ChosenSettings):
     """`dcomp quantize`. Centroids train by Adam: their gradients are sums over very different numbers of weights."""
 
-    conv_bits: Bits | None = Field(None, description="Bits of a convolution's codes: 2^bits shared values.")
-    fc_bits: Bits | None = Field(None, description="Bits of a fully connected layer's codes.")
-    bias_bits: Bits | None = Field(None, description="Bits for biases and normalization tensors, else left alone.")
+    conv_bits: BitCount | None = Field(None, description="Bits of a convolution's codes: 2^bits shared values.")
+    fc_bits: BitCount | None = Field(None, description="Bits of a fully connected layer's codes.")
+    bias_bits: BitCount | None = Field(None, description="Bits for biases and normalization tensors, else left alone.")
     bits: BitRules = Field(
         (),
         description="N for all layers, where --conv-bits or --fc-bits do not say otherwise; REGEX=N for "
@@ -239,7 +239,7 @@ class QuantizeSettings(ChosenSettings):
         return [Rule.parse(text) for text in self.plan]
 
     @property
-    def own_rules(self) -> list[Rule]:
+    def layer_rules(self) -> list[Rule]:
         """Per-layer bits besides the plan's, which they go over."""
         return [Rule.parse(text) for text in self.bits if not speaks_of_all(text)]
 
@@ -256,7 +256,7 @@ class QuantizeSettings(ChosenSettings):
     @property
     def rules(self) -> list[Rule]:
         """All per-layer bits."""
-        return [*self.planned, *self.own_rules]
+        return [*self.planned, *self.layer_rules]
 
     @property
     def bits_of_kind(self) -> dict[Kind, int]:

@@ -8,7 +8,7 @@ from pydantic import (
 )
 
 from dcomp.settings.base import WITHOUT_EFFECT, Settings
-from dcomp.settings.values import (
+from dcomp.settings.fields import (
     DATA_NAMES,
     MAX_SEED,
     NETWORKS,

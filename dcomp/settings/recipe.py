@@ -42,7 +42,7 @@ from dcomp.settings import (
     TrainSettings,
     mistakes,
 )
-from dcomp.settings.values import NetworkName, Provenance, UserPath
+from dcomp.settings.fields import NetworkName, Provenance, UserPath
 from dcomp.settings.yaml_files import load_mapping, parsed
 
 
@@ -50,8 +50,8 @@ def _in_a_list(value: object) -> object:
     return value if isinstance(value, list | tuple) else [value]
 
 
-Pruning = Annotated[tuple[PruneSettings, ...], BeforeValidator(_in_a_list)]
-Quantization = Annotated[tuple[QuantizeSettings, ...], BeforeValidator(_in_a_list)]
+PruneSections = Annotated[tuple[PruneSettings, ...], BeforeValidator(_in_a_list)]
+QuantizeSections = Annotated[tuple[QuantizeSettings, ...], BeforeValidator(_in_a_list)]
 
 AnySection = TypeVar("AnySection", PruneSettings, QuantizeSettings, EvalSettings)
 
@@ -78,8 +78,8 @@ class Recipe(Settings):
     checkpoint: UserPath | None = None
     plan: UserPath | None = None
     train: TrainSettings | None = None
-    prune: Pruning = ()
-    quantize: Quantization = ()
+    prune: PruneSections = ()
+    quantize: QuantizeSections = ()
     encode: EncodeSettings = EncodeSettings()
     eval: EvalSettings | None = None
     report: ReportSettings = ReportSettings()

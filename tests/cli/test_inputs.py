@@ -11,7 +11,7 @@ import time
 import pytest
 import torch
 
-from dcomp.cli import files
+from dcomp.cli import destinations
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ def test_what_standard_input_gave_is_removed(folder, dcomp, tmp_path_factory, mo
     spool = tmp_path_factory.mktemp("spool")
     monkeypatch.setattr("tempfile.tempdir", str(spool))
     monkeypatch.setattr("sys.stdin", open("m.safetensors"))  # noqa: PTH123, SIM115
-    with files.opened(None) as path:
+    with destinations.input_file(None) as path:
         assert list(spool.iterdir()) == [path]
         assert path.read_bytes() == (folder / "m.safetensors").read_bytes()
     assert not list(spool.iterdir())

@@ -9,7 +9,7 @@ from safetensors.numpy import load_file, save_file
 
 import dcomp as library
 from dcomp.container.reader import Container
-from dcomp.reporting import outline, render
+from dcomp.reporting import listing, render
 
 
 @pytest.fixture
@@ -166,8 +166,8 @@ def test_a_directory_that_takes_more_than_the_limit_is_refused(dcomp, tmp_path, 
 
 
 def test_long_listings_end_early_and_say_where_the_rest_is(dcomp, tmp_path, monkeypatch):
-    monkeypatch.setattr(render, "SHOWN_TENSORS", 2)
-    monkeypatch.setattr(render, "SHOWN_KEYS", 1)
+    monkeypatch.setattr(render, "MOST_TENSORS", 2)
+    monkeypatch.setattr(render, "MOST_KEYS", 1)
     path = tmp_path / "m.dcz"
     path.write_bytes(
         library.save({name: np.ones(3, np.float32) for name in "wxyz"}, {"first": "", "second": "", "third": ""})
@@ -214,7 +214,7 @@ def test_the_encoding_in_words_is_that_of_the_record(rng):
     }
     container = Container(library.save(tensors))
     for name in tensors:
-        assert outline.encoding(container.record(name)[0]) == name
+        assert listing.describe_encoding(container.record(name)[0]) == name
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from dcomp import sources
 from dcomp.checkpoints import safetensors_file
 from dcomp.cli.console import Terminal
 from dcomp.container.reader import Container
-from dcomp.progress.observer import Silent
+from dcomp.progress.observer import Observer
 from dcomp.runs.run import Run
 from dcomp.settings import recipe as recipe_file
 from dcomp.settings.recipe import load
@@ -214,7 +214,7 @@ def test_a_run_takes_up_no_stage_whose_rewind_has_changed(dense_file, dcomp, tmp
     assert "done before" not in dcomp("run", path, "--out", out)[2]
 
 
-class Notes(Silent):
+class Notes(Observer):
     """Keeps what it is told."""
 
     def __init__(self):

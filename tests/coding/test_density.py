@@ -45,7 +45,7 @@ def test_classes_come_back_from_their_bytes(classes, counts):
     parsed = CodedClasses.parse(cursor, (12, 16))
     cursor.finish()
     assert len(parsed.streams) == sum(count > 1 for count in counts)
-    decoded = parsed.decode((12, 16), iter(lockstep.decode(parsed.streams)))
+    decoded = parsed.decode((12, 16), iter(lockstep.decode_streams(parsed.streams)))
     assert (decoded.rows.tolist(), decoded.columns.tolist()) == (rows.tolist(), columns.tolist())
 
 

@@ -20,7 +20,7 @@ def planes_of(array, level=DEFAULT):
     cursor = Cursor(data, "it")
     parsed = Planes.parse(cursor, array.size, array.dtype)
     cursor.finish()
-    assert np.array_equal(parsed.patterns(iter(lockstep.decode(parsed.streams))), patterns)
+    assert np.array_equal(parsed.patterns(iter(lockstep.decode_streams(parsed.streams))), patterns)
     return made
 
 

@@ -3,7 +3,7 @@ import pytest
 
 from dcomp.compression import retraining
 from dcomp.compression.pruning import Pruning
-from dcomp.progress.observer import Silent
+from dcomp.progress.observer import Observer
 from dcomp.settings import PruneSettings
 
 
@@ -47,7 +47,7 @@ class Steps:
 def pruned(checkpoint, **settings):
     settings = PruneSettings(sparsity=0.5, epochs=4, data="digits", **settings)
     session = Steps(checkpoint, 4)
-    history = retraining.prune(session, checkpoint, Pruning(checkpoint.tensors, settings), Silent())
+    history = retraining.prune(session, checkpoint, Pruning(checkpoint.tensors, settings), Observer())
     return session, history
 
 
@@ -72,7 +72,7 @@ def test_tensors_of_every_kind_are_held(lenet_like):
     session = Steps(lenet_like, 1)
     session.hold = held.extend
     session.fit = lambda observer, start_counts, state: []
-    retraining.hold(session, lenet_like.replaced({"steps": np.ones(3, np.int64)}), Silent())
+    retraining.hold(session, lenet_like.replaced({"steps": np.ones(3, np.int64)}), Observer())
     assert held == list(lenet_like.tensors)
 
 

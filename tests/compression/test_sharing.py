@@ -4,11 +4,11 @@ import pytest
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.compression import sharing
 from dcomp.errors import UsageError
-from dcomp.progress.observer import Silent
+from dcomp.progress.observer import Observer
 from dcomp.settings import QuantizeSettings
 
 
-class Notes(Silent):
+class Notes(Observer):
     def __init__(self):
         self.told = []
 
@@ -27,7 +27,7 @@ def small(rng):
 
 
 def bits_of(checkpoint, observer=None, **settings):
-    return sharing.bits_of(checkpoint.tensors, QuantizeSettings(**settings), observer or Silent())
+    return sharing.bits_of(checkpoint.tensors, QuantizeSettings(**settings), observer or Observer())
 
 
 def test_each_kind_has_its_bits_and_a_rule_its_tensor(small):
@@ -58,8 +58,8 @@ def test_bits_are_found_for_the_weights_that_nothing_is_asked_for(small):
 
 def shared(checkpoint, observer=None, **settings):
     settings = QuantizeSettings(**settings)
-    bits = sharing.bits_of(checkpoint.tensors, settings, Silent())
-    return sharing.shared(checkpoint.tensors, bits, settings, observer or Silent())
+    bits = sharing.bits_of(checkpoint.tensors, settings, Observer())
+    return sharing.shared(checkpoint.tensors, bits, settings, observer or Observer())
 
 
 def test_kept_weights_share_values_and_zeros_stay(small):

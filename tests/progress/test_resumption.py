@@ -17,7 +17,7 @@ from dcomp.cli import app, run, runs
 from dcomp.errors import CheckpointError, StoppedError, UsageError
 from dcomp.learning import training
 from dcomp.progress.csv_log import Journal
-from dcomp.progress.observer import Silent, Together
+from dcomp.progress.observer import Observer, Together
 from dcomp.progress.resumption import StateFile
 from dcomp.settings import PruneSettings, QuantizeSettings, TrainSettings
 from dcomp.system import locks
@@ -33,14 +33,14 @@ def net():
 """
 
 
-class StopsAt(Silent):
+class StopsAt(Observer):
     """Presses Ctrl-C once, after a step."""
 
     def __init__(self, step):
         self.step = step
 
-    def stepped(self, done, loss, accuracy):
-        if done == self.step:
+    def finished_steps(self, count, loss, accuracy):
+        if count == self.step:
             signal.raise_signal(signal.SIGINT)
 
 
@@ -65,7 +65,7 @@ def stopped_and_resumed(tmp_path, monkeypatch):
     return run
 
 
-class Rates(Silent):
+class Rates(Observer):
     """Remembers the learning rate of each epoch."""
 
     def __init__(self):
@@ -358,7 +358,7 @@ def test_the_hint_of_a_stopped_command_is_one_that_goes_on(monkeypatch, capsys, 
     monkeypatch.setattr(app, "command", Stopped)
     assert run(arguments) == 130
     assert capsys.readouterr().err == f"stopped; go on with: dcomp {again}\n"
-    monkeypatch.setattr(cli, "COUNT", 2)
+    monkeypatch.setattr(cli, "WORLD_SIZE", 2)
     assert run(arguments) == 130
     assert capsys.readouterr().err == "stopped; to go on, start all processes again as before, with --resume\n"
 

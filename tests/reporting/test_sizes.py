@@ -8,12 +8,12 @@ from dcomp import stages
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.container.reader import Container
 from dcomp.errors import LimitError
-from dcomp.reporting.sizes import arranged, measure, module_of
+from dcomp.reporting.sizes import arrange, measure_container, module_of
 from dcomp.settings import PruneSettings, QuantizeSettings
 
 
 def report_of(tensors, **metadata):
-    return measure(Container(dcomp.save(tensors, metadata)))
+    return measure_container(Container(dcomp.save(tensors, metadata)))
 
 
 def rows_of(tensors):
@@ -139,7 +139,7 @@ def test_a_tied_tensor_of_another_dtype_has_elements_and_zeros_of_its_own():
 def test_a_report_takes_no_more_memory_than_it_may(rng):
     container = Container(dcomp.save({"w": pruned(rng, 100_000, 0.1)}))
     with pytest.raises(LimitError, match="--max-memory"):
-        measure(container, max_memory=1000)
+        measure_container(container, max_memory=1000)
 
 
 def network(rng):
@@ -149,7 +149,7 @@ def network(rng):
 
 def test_rows_are_grouped_by_module_and_add_up(rng):
     report = network(rng)
-    one, two = (arranged(report, depth, None, None).rows for depth in (1, 2))
+    one, two = (arrange(report, depth, None, None).rows for depth in (1, 2))
     assert {row.name for row in one} == {"stem", "block", "head"}
     assert {row.name for row in two} == {"stem", "block.0", "block.1", "head"}
     block = next(row for row in one if row.name == "block")
@@ -166,20 +166,20 @@ def test_rows_are_grouped_by_module_and_add_up(rng):
 
 def test_a_module_of_nothing_but_tied_tensors_says_what_they_are_tied_to(rng):
     weight = rng.normal(size=(30, 40)).astype(np.float32)
-    report = arranged(report_of({"enc.w": weight, "dec.w": weight, "head.w": weight[:3]}), 1, None, None)
+    report = arrange(report_of({"enc.w": weight, "dec.w": weight, "head.w": weight[:3]}), 1, None, None)
     assert {row.name: row.tied_to for row in report.rows} == {"enc": None, "dec": "enc.w", "head": None}
 
 
 def test_rows_are_sorted_and_the_rest_is_one_row(rng):
     report = network(rng)
-    by_size = arranged(report, None, "bytes", 2).rows
+    by_size = arrange(report, None, "bytes", 2).rows
     assert [row.bytes for row in by_size[:2]] == sorted((row.bytes for row in report.rows), reverse=True)[:2]
     assert (by_size[2].name, by_size[2].tensors) == ("3 others", 3)
     assert sum(row.bytes for row in by_size) == report.total.bytes
-    names = [row.name for row in arranged(report, None, "name", None).rows]
+    names = [row.name for row in arrange(report, None, "name", None).rows]
     assert names == sorted(names)
-    assert [row.name for row in arranged(report, None, "name", 4).rows][-1] == "1 other"
-    assert len(arranged(report, None, "bytes", 5).rows) == 5
+    assert [row.name for row in arrange(report, None, "name", 4).rows][-1] == "1 other"
+    assert len(arrange(report, None, "bytes", 5).rows) == 5
 
 
 def test_another_checkpoint_counts_in_the_ratios(rng):

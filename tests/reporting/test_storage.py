@@ -20,7 +20,7 @@ from dcomp.coding.wire import varint
 from dcomp.container import layout, writer
 from dcomp.container.layout import Entry
 from dcomp.container.reader import Container
-from dcomp.reporting.sizes import measure
+from dcomp.reporting.sizes import measure_container
 from dcomp.reporting.storage import Storage
 
 
@@ -37,7 +37,7 @@ def tensors(draw):
 
 
 def check(container):
-    report = measure(container)
+    report = measure_container(container)
     for row, entry in zip(report.rows, container.directory.entries, strict=True):
         assert row.storage.total == row.bytes == entry.size
         assert min(vars(row.storage).values()) >= 0
@@ -67,7 +67,7 @@ def with_record(record, array):
 @pytest.mark.parametrize(("shortest", "width"), [(0, 12), (0, 32)])
 def test_the_split_of_a_container_by_another_encoder_adds_up_too(rng, shortest, width):
     array = rng.choice([1, 2, 3, 5, 8], 60_000).astype(np.float32)
-    values = encoder.encode(array, LEVELS["fast"]).values
+    values = encoder.encode_tensor(array, LEVELS["fast"]).values
     assert isinstance(values, Shared) and values.codes.block_bits.size > 2
     codes = values.codes
     index = bits.pack(codes.block_bits[:-1] - shortest, np.full(codes.block_bits.size - 1, 16 if width < 16 else width))
@@ -94,7 +94,7 @@ def test_each_part_has_its_own_bytes(rng):
     shared = records["pruned.shared"]
     assert rows["pruned.shared"].codebooks == 1 + 4 * 4
     assert rows["pruned.shared"].positions + rows["pruned.shared"].values > 0.9 * shared.nbytes
-    lengths = [prefix_code.write_lengths(stream.lengths) for stream in shared.streams if not stream.known]
+    lengths = [prefix_code.write_lengths(stream.lengths) for stream in shared.streams if not stream.implicit_code]
     assert rows["pruned.shared"].code_tables == sum(map(len, lengths))
     assert (rows["pruned"].codebooks, rows["pruned"].rest) == (0, 0)
     assert rows["pruned"].values > 3 * kept.sum()
@@ -136,7 +136,7 @@ def test_a_record_is_divided_alike_before_it_is_written_and_after_it_is_read(rng
     few = np.zeros(500, np.float32)
     few[::100] = 2.5
     for array in (sparse, few, rng.choice([1, 2, 3], 4000).astype(np.int16)):
-        written = encoder.encode(array)
+        written = encoder.encode_tensor(array)
         read = Container(dcomp.save({"w": array})).encoded("w")
         assert Storage.of(written) == Storage.of(read)
         assert Storage.of(written).code_tables < 30
@@ -144,7 +144,7 @@ def test_a_record_is_divided_alike_before_it_is_written_and_after_it_is_read(rng
 
 def test_elements_of_a_matrix_are_values_and_those_of_a_vector_the_rest(rng):
     free = rng.normal(size=4000).astype(np.float32)
-    matrix, vector = (Storage.of(encoder.encode(array)) for array in (free.reshape(40, 100), free))
+    matrix, vector = (Storage.of(encoder.encode_tensor(array)) for array in (free.reshape(40, 100), free))
     assert (matrix.rest, vector.values) == (0, 0)
     assert matrix.values == vector.rest > 10_000
     assert matrix.code_tables == vector.code_tables > 0

@@ -8,7 +8,7 @@ from rich.cells import cell_len
 
 from dcomp.reporting import tables
 from dcomp.reporting.tables import Column, Table
-from dcomp.reporting.text import SHORTEST, ends, excerpt, shortened, shown
+from dcomp.reporting.text import NARROWEST_NAME, ends, excerpt, printable, shortened
 
 NAMES = [f"model.layers.{number}.self_attn.{part}_proj.weight" for number in range(12) for part in "qkvo"]
 
@@ -20,7 +20,7 @@ def printed(monkeypatch, columns, *shown_tables):
         monkeypatch.delenv("COLUMNS", raising=False)
     else:
         monkeypatch.setenv("COLUMNS", str(columns))
-    tables.show(*shown_tables)
+    tables.print_tables(*shown_tables)
     return out.getvalue()
 
 
@@ -68,7 +68,7 @@ def test_no_row_is_too_wide_and_no_figure_is_cut(rows, columns):
         table.add(name, f"{one:,}", f"{other:,}", "some words that may stand below each other")
     with pytest.MonkeyPatch.context() as patch:
         out = printed(patch, columns, table)
-    assert max(map(cell_len, out.splitlines())) <= max(columns, SHORTEST + len("1,000,000,000,000") + 1)
+    assert max(map(cell_len, out.splitlines())) <= max(columns, NARROWEST_NAME + len("1,000,000,000,000") + 1)
     figures = [f"{figure:,}" for _, *both in rows for figure in both]
     assert all(figure in out for figure in figures)
 
@@ -89,14 +89,14 @@ def test_brackets_in_names_are_no_markup(monkeypatch):
 
 
 def test_a_text_that_is_shown_keeps_its_lines_only_where_it_may():
-    assert shown("a\nb") == "a\N{REPLACEMENT CHARACTER}b"
-    assert shown("a\nb\t\x1b[0m", lines=True) == "a\nb\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}[0m"
-    assert shown("größer 寬 \ud800") == "größer 寬 \N{REPLACEMENT CHARACTER}"
+    assert printable("a\nb") == "a\N{REPLACEMENT CHARACTER}b"
+    assert printable("a\nb\t\x1b[0m", lines=True) == "a\nb\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}[0m"
+    assert printable("größer 寬 \ud800") == "größer 寬 \N{REPLACEMENT CHARACTER}"
 
 
 @given(st.text(max_size=40), st.integers(5, 50))
 def test_what_is_shortened_fits_and_keeps_both_ends(text, width):
-    text = shown(text)
+    text = printable(text)
     name, beginning = shortened(text, width), excerpt(text, width)
     assert cell_len(name) <= width
     assert cell_len(beginning) <= width
@@ -120,8 +120,8 @@ def test_names_stand_left_and_figures_right(monkeypatch):
 
 def test_a_table_that_just_fits_is_one(monkeypatch):
     table = Table([Column("name", "name"), Column("one"), Column("other")])
-    table.add("x" * SHORTEST, "1" * 10, "2" * 10)
-    width = SHORTEST + 1 + 10 + 1 + 10
+    table.add("x" * NARROWEST_NAME, "1" * 10, "2" * 10)
+    width = NARROWEST_NAME + 1 + 10 + 1 + 10
     assert len(printed(monkeypatch, width, table).splitlines()) == 2
     assert len(printed(monkeypatch, width - 1, table).splitlines()) == 5
 

@@ -16,7 +16,7 @@ from dcomp.learning.architectures.network import PHOTO, Network
 from dcomp.learning.architectures.vgg import VGG16, VGG16Cifar
 from dcomp.learning.conversion import to_numpy, to_torch
 from dcomp.learning.factories import call_factory
-from dcomp.settings.values import TORCHVISION, network_name
+from dcomp.settings.fields import TORCHVISION, network_name
 
 
 def _network(make: Callable[..., nn.Module], classes: int, grayscale: bool, size: int, dropout: float) -> Network:

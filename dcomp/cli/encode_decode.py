@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from dcomp.cli import outcome
-from dcomp.cli.console import observer, say
-from dcomp.cli.files import Destination, destination_of_checkpoint, opened
+from dcomp.cli import json_document
+from dcomp.cli.console import observer, print_result
+from dcomp.cli.destinations import Destination, destination_of_checkpoint, input_file
 from dcomp.cli.options import Force, Input, Json, MaxMemory, Output, Quiet, Workers, bytes_of, options_of
 from dcomp.errors import UsageError
 from dcomp.settings import EncodeSettings
@@ -36,30 +36,30 @@ def encode(
         raise UsageError("--dry-run writes nothing: leave -o out")
     destination = None if dry_run else Destination(output, input, ".dcz", force=force, as_json=as_json)
     watcher = observer(quiet)
-    with opened(input) as path:
+    with input_file(input) as path:
         checkpoint = sources.load_checkpoint(path, note=watcher.note)
         if destination is None:
             counted = Counted()
             stages.encode(checkpoint, counted, settings, watcher, workers=workers)
             if as_json:
                 sizes = {"bytes": counted.nbytes, "dense_bytes": checkpoint.nbytes}
-                outcome.show("encode", None, {**sizes, "ratio": checkpoint.nbytes / counted.nbytes})
+                json_document.print_document("encode", None, {**sizes, "ratio": checkpoint.nbytes / counted.nbytes})
             else:
-                say(_summary(checkpoint.nbytes, counted.nbytes))
+                print_result(_summary(checkpoint.nbytes, counted.nbytes))
             return
         destination.write(lambda file: stages.encode(checkpoint, file, settings, watcher, workers=workers))
         if destination.bytes:
             watcher.note(_summary(checkpoint.nbytes, destination.bytes))
         if as_json:
-            outcome.show("encode", destination, _sizes(destination.path))
+            json_document.print_document("encode", destination, _sizes(destination.path))
 
 
 def _sizes(container: Path) -> dict[str, Any]:
     """Describe a container by its directory: dense bytes, ratio, and the bytes and encoding of each tensor."""
     from dcomp.container.reader import Container
-    from dcomp.reporting import outline
+    from dcomp.reporting.listing import list_container
 
-    listing = outline.of(Container.open(container))
+    listing = list_container(Container.open(container))
     tensors = [asdict(line) for line in listing.tensors]
     return {"dense_bytes": listing.dense_bytes, "ratio": listing.ratio, "tensors": tensors}
 
@@ -89,7 +89,7 @@ def decode(
     from dcomp.checkpoints import shards
 
     watcher = observer(quiet)
-    with opened(input) as path:
+    with input_file(input) as path:
         decoded = stages.decode(sources.open_container(path, max_memory=bytes_of(max_memory)), tensor)
 
         def shard_names() -> list[str]:
@@ -99,7 +99,9 @@ def decode(
         destination.save(decoded, watcher)
         watcher.note(f"{len(decoded.tensors)} tensors, {decoded.nbytes:,} bytes")
         if as_json:
-            outcome.show("decode", destination, {"tensor_count": len(decoded.tensors), "dense_bytes": decoded.nbytes})
+            json_document.print_document(
+                "decode", destination, {"tensor_count": len(decoded.tensors), "dense_bytes": decoded.nbytes}
+            )
 
 
 def register(app: typer.Typer) -> None:

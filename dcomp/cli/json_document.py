@@ -6,18 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from dcomp.cli.console import say
+from dcomp.cli.console import print_result
 from dcomp.progress.csv_log import COLUMNS
-from dcomp.progress.observer import EpochRecord, Kept, Silent
+from dcomp.progress.observer import ChosenEpoch, EpochRecord, Observer
 
 if TYPE_CHECKING:
     import numpy as np
 
     from dcomp.checkpoints.checkpoint import Checkpoint
-    from dcomp.cli.files import Destination
+    from dcomp.cli.destinations import Destination
 
 
-class Record(Silent):
+class Recorder(Observer):
     """An observer that remembers what it is told.
 
     Attributes:
@@ -29,7 +29,7 @@ class Record(Silent):
     def __init__(self) -> None:
         self.notes: list[str] = []
         self.epochs: list[EpochRecord] = []
-        self.choice: Kept | None = None
+        self.choice: ChosenEpoch | None = None
 
     def note(self, text: str) -> None:
         """Remember it."""
@@ -43,10 +43,10 @@ class Record(Silent):
         """Remember it."""
         self.epochs.append(record)
 
-    def kept(self, kept: Kept) -> None:
+    def chose_epoch(self, choice: ChosenEpoch) -> None:
         """Remember it, and its warning."""
-        self.choice = kept
-        self.notes += [text for text in (kept.reason, kept.warning) if text is not None]
+        self.choice = choice
+        self.notes += [text for text in (choice.reason, choice.warning) if text is not None]
 
     def as_dict(self) -> dict[str, Any]:
         """Give it as plain data."""
@@ -54,15 +54,15 @@ class Record(Silent):
         return {"epochs": epochs, "kept_epoch": asdict(self.choice) if self.choice else None, "notes": self.notes}
 
 
-def show(command: str, written: "Destination | None", content: Mapping[str, Any]) -> None:
+def print_document(command: str, written: "Destination | None", content: Mapping[str, Any]) -> None:
     """Print the document: the command, the path that was written (null: none), its bytes, and what else is given."""
     document = {"command": command, "path": str(written.path) if written else None, **content}
     if written is not None:
         document["bytes"] = written.bytes
-    say(json.dumps(_finite(document), indent=2))
+    print_result(json.dumps(_finite(document), indent=2))
 
 
-def of_checkpoint(checkpoint: "Checkpoint", *, count_values: bool = False) -> dict[str, Any]:
+def describe_checkpoint(checkpoint: "Checkpoint", *, count_values: bool = False) -> dict[str, Any]:
     """Describe a checkpoint: its sparsity, and each tensor's; with `count_values` also how many values share a tensor.
 
     Returns:

@@ -7,19 +7,19 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from dcomp.checkpoints import dtypes
-from dcomp.coding import encoder, tensor
+from dcomp.coding import encoder
 from dcomp.coding.level import LEVELS
 from dcomp.coding.plain import Raw, Zstd
 from dcomp.coding.planes import Planes
-from dcomp.coding.tensor import EncodedTensor
+from dcomp.coding.record import EncodedTensor, decode_tensors
 from dcomp.coding.values import Shared
 from dcomp.errors import ContainerError
 
 
 def round_trip(array, level="default"):
-    encoded = encoder.encode(array, LEVELS[level])
+    encoded = encoder.encode_tensor(array, LEVELS[level])
     parsed = EncodedTensor.parse(encoded.record, array.dtype, array.shape, "it")
-    (decoded,) = tensor.decode([parsed])
+    (decoded,) = decode_tensors([parsed])
     assert decoded.dtype == array.dtype
     assert decoded.shape == array.shape
     assert decoded.tobytes() == array.tobytes()
@@ -224,5 +224,5 @@ def test_no_level_changes_what_comes_back(rng, level):
 def test_no_higher_level_takes_more_bytes(rng):
     density = np.outer(rng.choice([0.02, 0.5], 100), rng.choice([0.1, 1], 80))
     array = np.where(rng.random(density.shape) < density, rng.choice([-1, 1, 2], density.shape), 0).astype(np.float32)
-    fast, default, most = (encoder.encode(array, LEVELS[level]).nbytes for level in ("fast", "default", "max"))
+    fast, default, most = (encoder.encode_tensor(array, LEVELS[level]).nbytes for level in ("fast", "default", "max"))
     assert most <= default <= fast

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from dcomp.system.processes import COUNT_HERE
+from dcomp.system.ranks import LOCAL_WORLD_SIZE
 
 THREADS = "OMP_NUM_THREADS"
 """Says how many threads a parallel region has; read by torch and numpy when they are imported."""
@@ -40,7 +40,7 @@ def free() -> int:
     """
     global _free
     if _free is None:
-        _free = max(1, min(processors() - round(busy()), allowed()) // COUNT_HERE)
+        _free = max(1, min(in_affinity() - round(busy()), allowed()) // LOCAL_WORLD_SIZE)
     return _free
 
 
@@ -53,10 +53,10 @@ def take(count: int) -> None:
 def allowed() -> int:
     """Count the processors that affinity and the quota of the control groups allow, at least 1."""
     limit = quota()
-    return processors() if limit is None else max(1, min(processors(), int(limit)))
+    return in_affinity() if limit is None else max(1, min(in_affinity(), int(limit)))
 
 
-def processors() -> int:
+def in_affinity() -> int:
     """Count the processors that the affinity allows."""
     return len(_affinity()) or os.cpu_count() or 1
 

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from dcomp.cli.console import observer, say
-from dcomp.cli.files import opened
+from dcomp.cli.console import observer, print_result
+from dcomp.cli.destinations import input_file
 from dcomp.cli.options import Architecture, Input, Json, MaxMemory, Quiet, bytes_of, options_of
 from dcomp.errors import UsageError
 from dcomp.settings import EvalSettings, ReportSettings
@@ -31,16 +31,16 @@ def evaluate(
 
     watcher = observer(quiet)
     watcher.stage("eval")
-    with opened(input) as path:
+    with input_file(input) as path:
         checkpoint = sources.load_checkpoint(path, note=watcher.note)
         result = stages.evaluate(checkpoint, settings, watcher, architecture=architecture)
     if as_json:
-        say(json.dumps(asdict(result)))
+        print_result(json.dumps(asdict(result)))
     else:
-        say(f"top-1 error  {result.top1_error:.2f} %")
-        say(f"top-5 error  {result.top5_error:.2f} %")
-        say(f"loss         {result.loss:.4f}")
-        say(f"examples     {result.count:,}")
+        print_result(f"top-1 error  {result.top1_error:.2f} %")
+        print_result(f"top-5 error  {result.top5_error:.2f} %")
+        print_result(f"loss         {result.loss:.4f}")
+        print_result(f"examples     {result.count:,}")
     stages.check_error(result.top1_error, settings)
 
 
@@ -86,20 +86,22 @@ def report(
         raise UsageError("--json, --csv and --markdown exclude each other")
     limit, watcher = bytes_of(max_memory), observer(quiet)
     with ExitStack() as stack:
-        path = stack.enter_context(opened(input))
-        dense = sources.load_checkpoint(stack.enter_context(opened(against)), note=watcher.note) if against else None
+        path = stack.enter_context(input_file(input))
+        dense = (
+            sources.load_checkpoint(stack.enter_context(input_file(against)), note=watcher.note) if against else None
+        )
         measured = stages.report(sources.load_container(path, max_memory=limit, note=watcher.note), dense)
     key = sort or ("bytes" if top is not None else None)
-    arranged = sizes.arranged(measured, depth, key, top)
+    arranged = sizes.arrange(measured, depth, key, top)
     if as_json:
-        say(json.dumps(arranged.as_dict(), indent=2))
+        print_result(json.dumps(arranged.as_dict(), indent=2))
     elif as_csv:
-        say(size_tables.as_csv(arranged))
+        print_result(size_tables.as_csv(arranged))
     elif as_markdown:
-        say(size_tables.as_markdown(arranged))
+        print_result(size_tables.as_markdown(arranged))
     else:
-        size_tables.show(arranged)
-        if (hint := size_tables.hint(arranged)) is not None:
+        size_tables.print_report(arranged)
+        if (hint := size_tables.hint_at_fewer_rows(arranged)) is not None:
             watcher.note(hint)
     stages.check_ratio(measured, settings)
 

@@ -18,8 +18,8 @@ def _number(name: str, default: int, least: int) -> int:
     return int(text)
 
 
-COUNT = _number("WORLD_SIZE", 1, 1)
-NUMBER = _number("RANK", 0, 0) if COUNT > 1 else 0
-FIRST = NUMBER == 0
-COUNT_HERE = _number("LOCAL_WORLD_SIZE", 1, 1)
+WORLD_SIZE = _number("WORLD_SIZE", 1, 1)
+RANK = _number("RANK", 0, 0) if WORLD_SIZE > 1 else 0
+IS_FIRST = RANK == 0
+LOCAL_WORLD_SIZE = _number("LOCAL_WORLD_SIZE", 1, 1)
 """How many of them are on this machine, and share its cores."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from dcomp.checkpoints import dtypes, tensors
 from dcomp.checkpoints.checkpoint import Checkpoint
-from dcomp.coding import tensor
+from dcomp.coding.record import COLUMNS_FIRST, HAS_CLASSES, HAS_POSITIONS
 from dcomp.container import layout
 from dcomp.container.reader import Container
 
@@ -12,7 +12,7 @@ FORM_NAMES = ("raw", "zstd", "shared", "planes")
 
 
 @dataclass(frozen=True)
-class Line:
+class RecordLine:
     """A tensor: its dense bytes, those of its record, the first over the second, and how the record is encoded."""
 
     name: str
@@ -27,7 +27,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Outline:
+class ContainerListing:
     """A container: its version, its dense bytes, its own, their ratio, those of its header, metadata and tensors."""
 
     version: int
@@ -36,17 +36,17 @@ class Outline:
     ratio: float
     header_bytes: int
     metadata: dict[str, str]
-    tensors: list[Line]
+    tensors: list[RecordLine]
 
 
-def of(container: Container) -> Outline:
+def list_container(container: Container) -> ContainerListing:
     """List a container's tensors; their records are neither checked nor decoded."""
     lines = [
-        Line(
+        RecordLine(
             entry.name,
             dtypes.NAME_OF[entry.spec.dtype],
             entry.spec.shape,
-            f"tied to {entry.tied_to}" if entry.tied_to is not None else encoding(container.flags(entry.name)),
+            f"tied to {entry.tied_to}" if entry.tied_to is not None else describe_encoding(container.flags(entry.name)),
             entry.spec.nbytes,
             entry.size,
             entry.spec.nbytes / entry.size if entry.size else None,
@@ -57,22 +57,22 @@ def of(container: Container) -> Outline:
     ]
     directory = container.directory
     dense, own = sum(line.dense_bytes for line in lines), container.nbytes
-    return Outline(layout.VERSION, dense, own, dense / own, directory.nbytes, directory.metadata, lines)
+    return ContainerListing(layout.VERSION, dense, own, dense / own, directory.nbytes, directory.metadata, lines)
 
 
-def encoding(flags: int) -> str:
+def describe_encoding(flags: int) -> str:
     """A record's flags in words (FORMAT.md, section 4)."""
     words = []
-    if flags & tensor.HAS_POSITIONS:
-        words.append("positions in classes" if flags & tensor.HAS_CLASSES else "positions")
+    if flags & HAS_POSITIONS:
+        words.append("positions in classes" if flags & HAS_CLASSES else "positions")
     words.append(FORM_NAMES[flags >> 1 & 3])
-    if flags & tensor.COLUMNS_FIRST:
+    if flags & COLUMNS_FIRST:
         words.append("columns first")
     return ", ".join(words)
 
 
 @dataclass(frozen=True)
-class Stored:
+class TensorLine:
     """A tensor of a checkpoint that is not compressed: its size, and how many of its elements are not zero."""
 
     name: str
@@ -85,7 +85,7 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class Listing:
+class CheckpointListing:
     """A checkpoint that is not compressed: the sums over its tensors, its metadata, and its tensors."""
 
     elements: int
@@ -93,19 +93,19 @@ class Listing:
     kept: int
     kept_percent: float
     metadata: dict[str, str]
-    tensors: list[Stored]
+    tensors: list[TensorLine]
 
 
-def of_checkpoint(checkpoint: Checkpoint) -> Listing:
+def list_checkpoint(checkpoint: Checkpoint) -> CheckpointListing:
     """List a checkpoint's tensors; each is read once, to count what is not zero."""
     lines = []
     for name, array in tensors.stream(checkpoint.tensors):
         kept = dtypes.count_not_zero(array)
         dtype = dtypes.NAME_OF.get(array.dtype, array.dtype.name)
-        lines.append(Stored(name, dtype, array.shape, array.size, array.nbytes, kept, _percent(kept, array.size)))
+        lines.append(TensorLine(name, dtype, array.shape, array.size, array.nbytes, kept, _percent(kept, array.size)))
     elements, kept = sum(line.elements for line in lines), sum(line.kept for line in lines)
     nbytes = sum(line.bytes for line in lines)
-    return Listing(elements, nbytes, kept, _percent(kept, elements), checkpoint.metadata, lines)
+    return CheckpointListing(elements, nbytes, kept, _percent(kept, elements), checkpoint.metadata, lines)
 
 
 def _percent(part: int, whole: int) -> float:

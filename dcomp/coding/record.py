@@ -89,7 +89,7 @@ class EncodedTensor:
 
     @property
     def csr_memory(self) -> int:
-        """About how many bytes `csr` takes at its peak: its streams, the kept elements, the starts of rows."""
+        """About how many bytes `sparse_rows` takes at its peak: its streams, the kept elements, the starts of rows."""
         rows, _ = matrix_of(self.shape, columns_first=False)
         kept = (CSR_BYTES + 2 * self.dtype.itemsize) * self.kept
         return self._memory_before_it_is_put_together + kept + ROW_BYTES * (rows + 1)
@@ -191,21 +191,21 @@ def matrix_of(shape: tuple[int, ...], *, columns_first: bool) -> Shape:
     return (columns, rows) if columns_first else (rows, columns)
 
 
-def decode(tensors: Sequence[EncodedTensor]) -> list[np.ndarray]:
+def decode_tensors(tensors: Sequence[EncodedTensor]) -> list[np.ndarray]:
     """Decode tensors, all their streams in lock step; bit for bit what `encode` was given.
 
     Raises:
         ContainerError: damaged streams.
     """
     decoded = []
-    for array in decode_each(tensors):
+    for array in decode_each_tensor(tensors):
         if isinstance(array, ContainerError):
             raise array
         decoded.append(array)
     return decoded
 
 
-def decode_each(tensors: Sequence[EncodedTensor]) -> Iterator[np.ndarray | ContainerError]:
+def decode_each_tensor(tensors: Sequence[EncodedTensor]) -> Iterator[np.ndarray | ContainerError]:
     """Decode tensors, all their streams in lock step; give each in order, or the error that its streams are damaged."""
     for tensor, found in zip(tensors, _symbols(tensors), strict=True):
         try:
@@ -220,7 +220,7 @@ def _symbols(tensors: Sequence[EncodedTensor]) -> Iterator[tuple[np.ndarray | No
     Codes that depend on their neighbours wait for the positions; all other streams are decoded together.
     """
     streams = [stream for tensor in tensors for stream in tensor.streams]
-    first = iter(lockstep.decode_each([stream for stream in streams if not stream.apart]))
+    first = iter(lockstep.decode_each_stream([stream for stream in streams if not stream.apart]))
     found: list[tuple[np.ndarray | None, list[lockstep.Decoded | None]] | ContainerError] = []
     waiting: list[tuple[Stream, np.ndarray | None]] = []
     for tensor in tensors:
@@ -233,7 +233,7 @@ def _symbols(tensors: Sequence[EncodedTensor]) -> Iterator[tuple[np.ndarray | No
             continue
         waiting += [(stream, follows) for stream in tensor.streams if stream.apart]
         found.append((kept_at, own[len(own) - len(tensor.values.streams) :]))
-    last = iter(lockstep.decode_each([stream for stream, _ in waiting], [follows for _, follows in waiting]))
+    last = iter(lockstep.decode_each_stream([stream for stream, _ in waiting], [follows for _, follows in waiting]))
     for made in found:
         if isinstance(made, ContainerError):
             yield made
@@ -270,7 +270,7 @@ def in_rows(tensor: EncodedTensor, kept_at: np.ndarray) -> np.ndarray:
     return row * columns + column
 
 
-def csr(tensor: EncodedTensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def sparse_rows(tensor: EncodedTensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The kept elements of a tensor in compressed sparse rows, straight from its streams.
 
     Returns:

@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
 
-from dcomp.cli.console import say
+from dcomp.cli.console import print_result
 from dcomp.cli.inputs import PIPE, check_not_input, check_readable, is_pipe
 from dcomp.errors import CheckpointError, DcompError, OutputError, UsageError
-from dcomp.progress.observer import Observer, Silent
+from dcomp.progress.observer import Observer
 from dcomp.progress.resumption import StateFile
 from dcomp.system import locks
 from dcomp.system.files import (
@@ -26,7 +26,7 @@ from dcomp.system.files import (
     replacing_files,
     temporary_folder_named,
 )
-from dcomp.system.processes import FIRST
+from dcomp.system.ranks import IS_FIRST
 
 if TYPE_CHECKING:
     from dcomp.checkpoints.checkpoint import Checkpoint
@@ -36,18 +36,18 @@ CONTAINER_SUFFIX = ".dcz"
 COMMANDS = {"": "train", ".pruned": "prune", ".quantized": "quantize", ".decoded": "decode", CONTAINER_SUFFIX: "encode"}
 """The command whose outputs have a suffix."""
 
-STANDARD_INPUT = "standard input"
-PIECE = 1 << 20
-SILENT = Silent()
+STANDARD_INPUT_NAME = "standard input"
+SPOOLED_BYTES = 1 << 20
+SILENT = Observer()
 
-Others = Iterable[Path | None]
+OtherInputs = Iterable[Path | None]
 
 TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
 """Names of torch's files, which no command writes."""
 
 
 @contextmanager
-def opened(source: Path | None) -> Iterator[Path]:
+def input_file(source: Path | None) -> Iterator[Path]:
     """A file to read: the one named, or a temporary one with what comes from standard input or another pipe.
 
     Raises:
@@ -62,7 +62,7 @@ def opened(source: Path | None) -> Iterator[Path]:
             check_regular(source)
             yield source
             return
-    name = STANDARD_INPUT if is_pipe(source) else str(source)
+    name = STANDARD_INPUT_NAME if is_pipe(source) else str(source)
     if is_pipe(source) and sys.stdin.isatty():
         raise UsageError("no input: name a file, or pipe one in")
     with ExitStack() as stack:
@@ -90,7 +90,7 @@ def _spool(source: Path | None, target: Path, name: str) -> int:
 
 def _piece(stream: BinaryIO, name: str) -> bytes:
     try:
-        return stream.read(PIECE)
+        return stream.read(SPOOLED_BYTES)
     except OSError as error:
         raise CheckpointError(f"cannot read {name}: {error.strerror}") from error
 
@@ -106,7 +106,7 @@ class Destination:
         *,
         force: bool,
         as_json: bool = False,
-        others: Others = (),
+        other_inputs: OtherInputs = (),
     ) -> None:
         """Choose the output.
 
@@ -117,7 +117,7 @@ class Destination:
             suffix: of the sibling, like `.pruned.safetensors`.
             force: whether an existing file may be replaced.
             as_json: whether standard output is for a JSON document, which has the path.
-            others: files that are read as well, where they are named.
+            other_inputs: files that are read as well, where they are named.
 
         Raises:
             UsageError: the output has the name of another format, or it and the document would both go to standard
@@ -133,8 +133,8 @@ class Destination:
         if as_json and output == PIPE:
             raise UsageError("--json prints on standard output, where the result would go: name a file with -o")
         self._locks = ExitStack()
-        if FIRST:
-            self._check([source or PIPE, *filter(None, others)])
+        if IS_FIRST:
+            self._check([source or PIPE, *filter(None, other_inputs)])
 
     def _check(self, sources: list[Path]) -> None:
         for source in sources:
@@ -155,7 +155,7 @@ class Destination:
 
     def write(self, write: Callable[[BinaryIO], object]) -> None:
         """Write the output, whole or not at all; a file's path is then the last line on standard output."""
-        if not FIRST:
+        if not IS_FIRST:
             return
         if self._path == PIPE:
             write(sys.stdout.buffer)
@@ -164,7 +164,7 @@ class Destination:
         with replacing(self._path, force=self._force) as file:
             write(file)
         if not self._as_json:
-            say_path(self._path)
+            print_path(self._path)
 
     def save(self, checkpoint: "Checkpoint", watcher: Observer = SILENT) -> None:
         """Write a checkpoint."""
@@ -186,7 +186,7 @@ class Destination:
                 raise UsageError("--resume needs an output file, beside which the state is; name it with -o")
             return None
         state = StateFile.beside(self._path, resume=resume, every=save_every)
-        if FIRST:
+        if IS_FIRST:
             lock = self._path.with_name(f".{self._path.name}.lock")
             self._locks.enter_context(locks.held(lock, str(self._path)))
             state.check(force=self._force)
@@ -215,7 +215,7 @@ class FolderDestination(Destination):
         *,
         force: bool,
         as_json: bool = False,
-        others: Others = (),
+        other_inputs: OtherInputs = (),
     ) -> None:
         """Choose the folder: the one named, else a sibling of the input with that suffix.
 
@@ -228,7 +228,7 @@ class FolderDestination(Destination):
         if output is None and is_pipe(source):
             raise UsageError("the shards need a folder; name one with -o, or -o - for one file on standard output")
         self._names = names
-        super().__init__(output, source, suffix, force=force, as_json=as_json, others=others)
+        super().__init__(output, source, suffix, force=force, as_json=as_json, other_inputs=other_inputs)
 
     @property
     def bytes(self) -> int:
@@ -248,12 +248,12 @@ class FolderDestination(Destination):
         from dcomp import stages
         from dcomp.checkpoints import shards
 
-        if not FIRST:
+        if not IS_FIRST:
             return
         with replacing_files(self._path, force=self._force) as folder:
             stages.save_shards(shards.fitted(checkpoint), folder, watcher)
         if not self._as_json:
-            say_path(self._path)
+            print_path(self._path)
 
 
 def destination_of_checkpoint(
@@ -264,7 +264,7 @@ def destination_of_checkpoint(
     *,
     force: bool,
     as_json: bool = False,
-    others: Others = (),
+    other_inputs: OtherInputs = (),
 ) -> Destination:
     """Where a checkpoint goes: shards to a folder of shards, unless the output is one .safetensors file or `-`.
 
@@ -277,8 +277,10 @@ def destination_of_checkpoint(
     if output != PIPE and (output is None or output.suffix != ".safetensors"):
         names = shard_names() if shard_names is not None else _shard_names(source)
         if names:
-            return FolderDestination(output, source, suffix, names, force=force, as_json=as_json, others=others)
-    return Destination(output, source, f"{suffix}.safetensors", force=force, as_json=as_json, others=others)
+            return FolderDestination(
+                output, source, suffix, names, force=force, as_json=as_json, other_inputs=other_inputs
+            )
+    return Destination(output, source, f"{suffix}.safetensors", force=force, as_json=as_json, other_inputs=other_inputs)
 
 
 def _shard_names(source: Path | None) -> list[str]:
@@ -313,11 +315,11 @@ def write_beside(path: Path, content: bytes, watcher: Observer, *, force: bool) 
     watcher.note(f"{path} is written")
 
 
-def say_path(path: Path) -> None:
+def print_path(path: Path) -> None:
     """Print the path of a result, as no command takes it for an option: for a person, or in its bytes on the disk."""
     told = f"./{path}" if str(path).startswith("-") else str(path)
     if sys.stdout.isatty():
-        say(told)
+        print_result(told)
         return
     sys.stdout.flush()
     sys.stdout.buffer.write(os.fsencode(told) + b"\n")
