@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dcomp.cli.console import say
+from dcomp.cli.console import print_result
 from dcomp.errors import UsageError
 
 FOLDER = Path(__file__).parents[1] / "guide"
@@ -62,7 +62,7 @@ def guide(
     """
     if page is None:
         width = max(map(len, PAGES))
-        say("\n".join(f"{name:{width}}  {title_of(name)}" for name in PAGES))
+        print_result("\n".join(f"{name:{width}}  {title_of(name)}" for name in PAGES))
         return
     if page not in PAGES:
         nearest = difflib.get_close_matches(page.lower(), PAGES, n=1)
@@ -71,7 +71,7 @@ def guide(
     if sys.stdout.isatty():
         _render(text_of(page))
     else:
-        say(text_of(page).rstrip("\n"))
+        print_result(text_of(page).rstrip("\n"))
 
 
 def _render(text: str) -> None:
