@@ -2,6 +2,7 @@
 
 A mark is a Markdown comment in the line above a block; no reader sees it.
 
+    <!-- setup: COMMAND -->   run a command that readers do not see, for a file that they have; above no block
     <!-- run -->              run the block by bash, or by Python; it must exit 0
     <!-- run: exit 3 -->      it must exit 3
     <!-- save: mynet.py -->   write the block to a file
@@ -20,7 +21,8 @@ GUIDE = sorted(FOLDER.glob("*.md"))
 README = ROOT / "README.md"
 
 MARKED = re.compile(
-    r"^<!-- (?P<mark>run|save|output)(?:: (?P<argument>[^\n]+))? -->\n```(?P<language>\w+)\n(?P<text>.*?)^```$",
+    r"^<!-- (?:setup: (?P<setup>[^\n]+)|(?P<mark>run|save|output)(?:: (?P<argument>[^\n]+))?) -->\n"
+    r"(?(setup)|```(?P<language>\w+)\n(?P<text>.*?)^```$)",
     re.MULTILINE | re.DOTALL,
 )
 MARK = re.compile(r"^<!--", re.MULTILINE)
@@ -48,6 +50,12 @@ def blocks_of(page: Path) -> list[Block]:
         AssertionError: a mark stands above no block, or is none of the four.
     """
     text = page.read_text(encoding="utf-8")
-    blocks = [Block(**match.groupdict()) for match in MARKED.finditer(text)]
+    blocks = [_block(match) for match in MARKED.finditer(text)]
     assert len(blocks) == len(MARK.findall(text)), f"{page.name} has a mark above no block"
     return blocks
+
+
+def _block(match: re.Match[str]) -> Block:
+    if match["setup"]:
+        return Block("run", None, "bash", match["setup"])
+    return Block(match["mark"], match["argument"], match["language"], match["text"])
