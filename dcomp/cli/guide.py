@@ -40,9 +40,9 @@ def text_of(page: str) -> str:
     return (FOLDER / f"{page}.md").read_text(encoding="utf-8")
 
 
-def title_of(page: str) -> str:
-    """Return the heading of a page, without its mark."""
-    return text_of(page).partition("\n")[0].removeprefix("# ")
+def summary_of(page: str) -> str:
+    """Return what a page is about: what follows the colon in its title."""
+    return text_of(page).partition("\n")[0].partition(": ")[2]
 
 
 def _completed(incomplete: str) -> list[str]:
@@ -62,7 +62,7 @@ def guide(
     """
     if page is None:
         width = max(map(len, PAGES))
-        print_result("\n".join(f"{name:{width}}  {title_of(name)}" for name in PAGES))
+        print_result("\n".join(f"{name:{width}}  {summary_of(name)}" for name in PAGES))
         return
     if page not in PAGES:
         nearest = difflib.get_close_matches(page.lower(), PAGES, n=1)

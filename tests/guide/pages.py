@@ -6,6 +6,7 @@ A mark is a Markdown comment in the line above a block; no reader sees it.
     <!-- run -->              run the block by bash, or by Python; it must exit 0
     <!-- run: exit 3 -->      it must exit 3
     <!-- save: mynet.py -->   write the block to a file
+    <!-- source: PATH -->     a file of the repository contains the block
     <!-- output -->           what the last block printed has these lines, in this order; `...` stands for any lines
 """
 
@@ -21,7 +22,7 @@ GUIDE = sorted(FOLDER.glob("*.md"))
 README = ROOT / "README.md"
 
 MARKED = re.compile(
-    r"^<!-- (?:setup: (?P<setup>[^\n]+)|(?P<mark>run|save|output)(?:: (?P<argument>[^\n]+))?) -->\n"
+    r"^<!-- (?:setup: (?P<setup>[^\n]+)|(?P<mark>run|save|output|source)(?:: (?P<argument>[^\n]+))?) -->\n"
     r"(?(setup)|```(?P<language>\w+)\n(?P<text>.*?)^```$)",
     re.MULTILINE | re.DOTALL,
 )
@@ -47,7 +48,7 @@ def blocks_of(page: Path) -> list[Block]:
     """Return the marked blocks of a page, in order.
 
     Raises:
-        AssertionError: a mark stands above no block, or is none of the four.
+        AssertionError: a mark is none of these, or stands above no block.
     """
     text = page.read_text(encoding="utf-8")
     blocks = [_block(match) for match in MARKED.finditer(text)]

@@ -60,6 +60,8 @@ def test_marked_blocks_run(page, tmp_path, environment):
     for block in pages.blocks_of(page):
         if block.mark == "save":
             (folder / block.argument).write_text(block.text)
+        elif block.mark == "source":
+            assert block.text in (pages.ROOT / block.argument).read_text()
         elif block.mark == "output":
             check_output(block.text, printed)
         else:
