@@ -32,6 +32,7 @@ PAGES = (
 WIDEST = 100
 """Columns of a page on a wide terminal: longer lines are hard to read."""
 
+COMMENT = re.compile(r"^<!--.*-->\n", re.MULTILINE)
 LINK_TO_A_PAGE = re.compile(r"\[([^]]+)]\((?!http)[^)]*\)")
 
 
@@ -75,24 +76,27 @@ def guide(
 
 
 def _render(text: str) -> None:
-    """Print Markdown as a terminal shows it. Links to other pages keep their words only."""
+    """Print Markdown as a terminal shows it, without comments. Links to other pages keep their words only."""
     from rich.console import Console, ConsoleOptions, RenderResult
     from rich.markdown import CodeBlock, Markdown
+    from rich.padding import Padding
     from rich.text import Text
 
-    class Unpadded(CodeBlock):
-        """A block of code without a margin: the help of a command takes all 80 columns."""
+    class Block(CodeBlock):
+        """A block of code, set in by two columns where it fits; the help of a command takes all 80."""
 
         def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-            yield Text(str(self.text).rstrip(), style="cyan")
+            code = Text(str(self.text).rstrip(), style="cyan")
+            fits = max(line.cell_len for line in code.split()) + 2 <= options.max_width
+            yield Padding(code, (0, 0, 0, 2 if fits else 0))
 
     class Page(Markdown):
-        """Markdown whose code blocks have no margin."""
+        """Markdown with such blocks."""
 
-        elements = {**Markdown.elements, "fence": Unpadded, "code_block": Unpadded}  # noqa: RUF012  # as the base's
+        elements = {**Markdown.elements, "fence": Block, "code_block": Block}  # noqa: RUF012  # as the base's
 
     console = Console()
-    page = Page(LINK_TO_A_PAGE.sub(r"\1", text), hyperlinks=False)
+    page = Page(LINK_TO_A_PAGE.sub(r"\1", COMMENT.sub("", text)), hyperlinks=False)
     console.print(page, width=min(console.width, WIDEST))
 
 

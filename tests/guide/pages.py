@@ -7,7 +7,7 @@ A mark is a Markdown comment in the line above a block; no reader sees it.
     <!-- run: exit 3 -->      it must exit 3
     <!-- save: mynet.py -->   write the block to a file
     <!-- source: PATH -->     a file of the repository contains the block
-    <!-- output -->           what the last block printed has these lines, in this order; `...` stands for any lines
+    <!-- output -->           the last block printed these lines; `...` stands for any others
 """
 
 import re

@@ -27,6 +27,7 @@ architecture = load("test_architecture", GUIDE_TESTS.parent / "test_architecture
 FORMAT = pages.FOLDER.parent / "container" / "FORMAT.md"
 TEXTS = [pages.README, pages.ROOT / "CHANGELOG.md", FORMAT, *pages.GUIDE]
 LINK = re.compile(r"]\(([^)#]+)[^)]*\)")
+CODE = re.compile(r"^```(?:bash|text|yaml|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MAP = re.compile(r"^```text\n(dcomp/\n.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -47,6 +48,12 @@ def test_a_page_begins_with_its_title(page):
 def test_lines_have_at_most_120_characters(page):
     long = [number for number, line in enumerate(page.read_text().splitlines(), 1) if len(line) > 120]
     assert long == []
+
+
+@pytest.mark.parametrize("page", pages.GUIDE, ids=name_of)
+def test_blocks_of_code_fit_80_columns(page):
+    code = "".join(CODE.findall(page.read_text()))
+    assert [line for line in code.splitlines() if len(line) > 80] == []
 
 
 def test_the_readme_has_at_most_8_kilobytes():
