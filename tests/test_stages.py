@@ -9,7 +9,7 @@ from dcomp import stages
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.container.reader import Container
 from dcomp.errors import CheckpointError, GateError, UsageError
-from dcomp.progress.observer import Silent
+from dcomp.progress.observer import Observer
 from dcomp.settings import (
     EvalSettings,
     FinetuneSettings,
@@ -22,7 +22,7 @@ from dcomp.settings import (
 WEIGHTS = ["fc1.weight", "fc2.weight", "fc3.weight"]
 
 
-class Notes(Silent):
+class Notes(Observer):
     def __init__(self):
         self.lines = []
 

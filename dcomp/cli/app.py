@@ -3,7 +3,7 @@
 import functools
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,12 +11,12 @@ import typer
 import typer.main
 
 import dcomp
-from dcomp.cli import codec, inspection, learning, measure, runs, sensitivity, sweep
-from dcomp.cli.inputs import with_paths
+from dcomp.cli import encode_decode, eval_report, guide, inspection, learning, runs, sensitivity, sweep
 from dcomp.cli.options import option_names
+from dcomp.cli.path_conflicts import without_conflicts
 from dcomp.errors import UsageError
 from dcomp.settings.fields import expanded
-from dcomp.system.processes import COUNT, PROBLEMS
+from dcomp.system.ranks import PROBLEMS, WORLD_SIZE
 
 TOGETHER = ("train", "prune", "finetune", "quantize", "eval")
 """The commands that several processes may run as one."""
@@ -56,7 +56,7 @@ def dcomp_(
     """
     if PROBLEMS:
         raise UsageError(PROBLEMS[0])
-    if COUNT > 1 and context.invoked_subcommand not in TOGETHER:
+    if WORLD_SIZE > 1 and context.invoked_subcommand not in TOGETHER:
         raise UsageError(f"{context.invoked_subcommand} is for one process; torchrun starts {', '.join(TOGETHER)}")
 
 
@@ -85,40 +85,14 @@ def _checked(option: str, value: object) -> object:
         raise UsageError(f"{option}: {error}") from error
 
 
-for _module in (learning, codec, measure, inspection, sensitivity, runs, sweep):
+for _module in (learning, encode_decode, eval_report, inspection, sensitivity, runs, sweep, guide):
     _module.register(app)
 for _command in app.registered_commands:
     assert _command.callback is not None  # each is a function
     _command.callback.__doc__ = _unwrapped(_command.callback.__doc__ or "")
-    _command.callback = _with_checked_values(with_paths(_command.callback))
+    _command.callback = _with_checked_values(without_conflicts(_command.callback))
 
 
 def command() -> Any:
     """Return the command that parses the command line."""
     return typer.main.get_command(app)
-
-
-def without_force(arguments: Sequence[str]) -> list[str]:
-    """Return a command line as it was parsed, without the option --force."""
-    group = typer.main.get_command(app)
-    context = group.make_context("dcomp", list(arguments[:1]), resilient_parsing=True)
-    name, *words = arguments
-    parsed = group.commands[name].make_context(name, [], parent=context, resilient_parsing=True)  # type: ignore[attr-defined]  # a group has commands
-    values, _, order = parsed.command.make_parser(parsed).parse_args(words)
-    options, operands = list[str](), list[str]()
-    for parameter in dict.fromkeys(order):
-        value = values[str(parameter.name)]
-        if parameter.param_type_name == "argument":
-            operands += [value] if value is not None else []
-        elif parameter.name != "force":
-            options += _words_of(parameter.opts if value is not False else parameter.secondary_opts, value)
-    if any(operand.startswith("-") for operand in operands):
-        return [name, *options, "--", *operands]
-    return [name, *operands, *options]
-
-
-def _words_of(flags: Sequence[str], value: object) -> list[str]:
-    flag = max(flags, key=len)
-    if isinstance(value, bool):
-        return [flag]
-    return [str(word) for text in (value if isinstance(value, list) else [value]) for word in (flag, text)]

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dcomp.cli import outcome
+from dcomp.cli import json_document
 from dcomp.cli.console import observer
-from dcomp.cli.files import Destination, destination_of_checkpoint, opened
+from dcomp.cli.destinations import Destination, destination_of_checkpoint
+from dcomp.cli.inputs import input_file
 from dcomp.cli.options import (
     Architecture,
     Force,
@@ -36,7 +37,7 @@ from dcomp.settings import (
     TrainSettings,
 )
 from dcomp.system.files import check_replaceable
-from dcomp.system.processes import FIRST
+from dcomp.system.ranks import IS_FIRST
 
 if TYPE_CHECKING:
     from dcomp.checkpoints.checkpoint import Checkpoint
@@ -69,16 +70,23 @@ def train(
     name = settings.architecture.rpartition(":")[2]
     with ExitStack() as stack:
         destination = Destination(
-            output or Path(f"{name}.safetensors"), None, "", force=force, as_json=as_json, others=(settings.distill,)
+            output or Path(f"{name}.safetensors"),
+            None,
+            "",
+            force=force,
+            as_json=as_json,
+            other_inputs=(settings.distill,),
         )
         state = stack.enter_context(destination).state(resume=resume, save_every=_seconds(save_every))
         watchers, record = _watchers("train", settings, quiet, log, tensorboard, force=force or resume)
         trained = stages.train(settings, watchers, state=state)
         destination.save(trained)
-        if state is not None and FIRST:
+        if state is not None and IS_FIRST:
             state.remove()
         if as_json:
-            outcome.show("train", destination, {**outcome.of_checkpoint(trained), **record.as_dict()})
+            json_document.print_document(
+                "train", destination, {**json_document.describe_checkpoint(trained), **record.as_dict()}
+            )
 
 
 def _rewrite(
@@ -110,18 +118,20 @@ def _rewrite(
             | {"--resume": resume or None}
         )
     read = [getattr(settings, key, None) for key in CHECKPOINTS]
-    with destination_of_checkpoint(output, input, suffix, force=force, as_json=as_json, others=read) as destination:
+    with destination_of_checkpoint(
+        output, input, suffix, force=force, as_json=as_json, other_inputs=read
+    ) as destination:
         state = destination.state(resume=resume, save_every=_seconds(save_every)) if settings.epochs else None
         watchers, record = _watchers(name, settings, quiet, log, tensorboard, force=force or resume)
-        with opened(input) as path:
+        with input_file(input) as path:
             checkpoint = sources.load_checkpoint(path, note=watchers.note)
             changed = stage(checkpoint, settings, watchers, architecture=architecture, state=state)
             destination.save(changed)
-        if state is not None and FIRST:
+        if state is not None and IS_FIRST:
             state.remove()
         if as_json:
-            described = outcome.of_checkpoint(changed, count_values=name == "quantize")
-            outcome.show(name, destination, {**described, **record.as_dict()})
+            described = json_document.describe_checkpoint(changed, count_values=name == "quantize")
+            json_document.print_document(name, destination, {**described, **record.as_dict()})
 
 
 @options_of(PruneSettings, passed_on_to=_rewrite)
@@ -171,17 +181,17 @@ def _seconds(save_every: float | None) -> float:
 
 def _watchers(
     stage: str, settings: LearningSettings, quiet: bool, log: Path | None, tensorboard: Path | None, *, force: bool
-) -> tuple[Observer, outcome.Record]:
+) -> tuple[Observer, json_document.Recorder]:
     """Return the observers of a stage: the terminal, a CSV file and TensorBoard; and the record for `--json`.
 
     Raises:
         OutputError: the CSV file exists and may not be replaced.
         UsageError: TensorBoard is not installed.
     """
-    record = outcome.Record()
+    record = json_document.Recorder()
     watchers: list[Observer] = [observer(quiet), record]
     watchers[0].stage(stage)
-    if not FIRST:
+    if not IS_FIRST:
         return watchers[0], record
     if log is not None:
         check_replaceable(log, force=force)

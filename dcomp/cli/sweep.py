@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dcomp.cli.console import observer, say
-from dcomp.cli.files import say_path, write_beside
+from dcomp.cli.console import observer, print_path, print_result
+from dcomp.cli.destinations import write_beside
 from dcomp.cli.options import Json, Quiet
 from dcomp.errors import DcompError
 from dcomp.progress.observer import Observer
 from dcomp.system.files import check_regular, check_replaceable, replacing
 
 if TYPE_CHECKING:
-    from dcomp.reporting.front import Ranked
+    from dcomp.reporting.front import RankedPoint
 
 FRONT = "front.csv"
 """The table's name in the folder of all outputs."""
@@ -54,7 +54,7 @@ def sweep(
     Example: [bold]dcomp sweep recipe.yaml --set prune.sparsity=0.9,0.95,0.97 --set seed=0,1[/bold]
     """
     from dcomp.reporting import plots
-    from dcomp.reporting.front import ranked
+    from dcomp.reporting.front import rank_points
     from dcomp.runs.grid import points as points_of
     from dcomp.runs.sweep import Sweep
 
@@ -69,11 +69,11 @@ def sweep(
     work = Sweep(points, folder, watcher, jobs=jobs, force=force)
     _check_outputs(folder / FRONT, plot, as_csv, keys, force=force)
     work.run()
-    outcomes = ranked(work.outcomes)
+    outcomes = rank_points(work.outcomes)
     _write(outcomes, name, keys, folder / FRONT, plot, as_csv, watcher)
     if as_json:
         content = {"points": [point.as_dict() for point in outcomes], "failed": work.failures}
-        say(json.dumps({**content, "csv": str(folder / FRONT)}, indent=2))
+        print_result(json.dumps({**content, "csv": str(folder / FRONT)}, indent=2))
     else:
         _print_front(outcomes, keys, folder / FRONT)
     if work.failures:
@@ -91,7 +91,7 @@ def _check_outputs(front: Path, plot: Path | None, as_csv: Path | None, keys: Se
 
 
 def _write(
-    outcomes: "list[Ranked]",
+    outcomes: "list[RankedPoint]",
     name: str,
     keys: Sequence[str],
     front: Path,
@@ -111,11 +111,11 @@ def _write(
         write_beside(plot, plots.front_png(outcomes, name), watcher, force=True)
 
 
-def _print_front(outcomes: "list[Ranked]", keys: Sequence[str], front: Path) -> None:
+def _print_front(outcomes: "list[RankedPoint]", keys: Sequence[str], front: Path) -> None:
     from dcomp.reporting import render, tables
 
-    tables.show(render.front_table(outcomes, keys))
-    say_path(front)
+    tables.print_tables(render.front_table(outcomes, keys))
+    print_path(front)
 
 
 def _begins(path: Path, beginning: bytes) -> bool:

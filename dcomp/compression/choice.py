@@ -5,14 +5,13 @@ from typing import TypeVar
 
 import numpy as np
 
-from dcomp.checkpoints import layers, tensors
+from dcomp.checkpoints import layers, tensors, ties
 from dcomp.checkpoints.layers import Aliases
 from dcomp.checkpoints.tensors import Spec
-from dcomp.container import writer
 from dcomp.errors import CheckpointError, UsageError
 from dcomp.settings import PruneSettings, QuantizeSettings
 
-Network = Mapping[str, str | None]
+ParameterNames = Mapping[str, str | None]
 """What a network says of each name in its state: the first name of the parameter that it is, or None for a buffer."""
 
 T = TypeVar("T")
@@ -27,7 +26,7 @@ class Choice:
         kinds: Collection[layers.Kind],
         settings: PruneSettings | QuantizeSettings,
         what: str,
-        network: Network | None = None,
+        network: ParameterNames | None = None,
     ) -> None:
         """Choose among the tensors of these kinds; where the network is at hand, among its parameters.
 
@@ -89,7 +88,7 @@ class Choice:
         return told
 
 
-def weights(checkpoint: Mapping[str, np.ndarray], network: Network) -> dict[str, np.ndarray]:
+def weights(checkpoint: Mapping[str, np.ndarray], network: ParameterNames) -> dict[str, np.ndarray]:
     """All weights of a network in its checkpoint's order, by first name.
 
     Raises:
@@ -110,7 +109,7 @@ def check_finite(weights: Mapping[str, np.ndarray]) -> None:
 
 
 def _told_apart(
-    checkpoint: Mapping[str, np.ndarray], kinds: Collection[layers.Kind], what: str, network: Network | None
+    checkpoint: Mapping[str, np.ndarray], kinds: Collection[layers.Kind], what: str, network: ParameterNames | None
 ) -> tuple[list[Aliases], list[str]]:
     """The tensors of these kinds, and the names of those that are buffers of the network.
 
@@ -138,9 +137,9 @@ def _first_of_same(checkpoint: Mapping[str, np.ndarray], names: list[str]) -> di
     Tensors of one value are not: fresh scales and shifts all look alike.
     """
     some = tensors.subset(checkpoint, names)
-    ties, specs = writer.find_ties(some), tensors.specs_of(some)
+    tied, specs = ties.find(some), tensors.specs_of(some)
     first: dict[tuple[str, Spec], str] = {}
-    same = {name: first.setdefault((ties.get(name, name), specs[name]), name) for name in names}
+    same = {name: first.setdefault((tied.get(name, name), specs[name]), name) for name in names}
     return {name: name if name != other and _is_constant(some[name]) else other for name, other in same.items()}
 
 

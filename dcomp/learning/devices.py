@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from dcomp.errors import UsageError, first_line
 from dcomp.progress.observer import Observer
 from dcomp.settings import Precision
-from dcomp.system import processors
+from dcomp.system import cores
 
 DEVICES = ("cpu", "cuda", "mps", "xpu")
 
@@ -57,8 +57,8 @@ def choose_threads(asked: int | None, model: nn.Module, images: Tensor, observer
     if multiplications(model, images) <= SMALL:
         count, reason = 1, "enough for a small network"
     else:
-        count = processors.free()
-        reason = f"{count} of {processors.processors()} processors {'is' if count == 1 else 'are'} free"
+        count = cores.free()
+        reason = f"{count} of {cores.in_affinity()} processors {'is' if count == 1 else 'are'} free"
     torch.set_num_threads(count)
     text = f"{count} thread{' computes' if count == 1 else 's compute'}: {reason}; see --threads"
     if text not in _told:
@@ -68,13 +68,13 @@ def choose_threads(asked: int | None, model: nn.Module, images: Tensor, observer
 
 def threads_are_given(asked: int | None) -> bool:
     """Tell whether a person said how many threads compute, by option or environment."""
-    return asked is not None or bool(os.environ.get(processors.THREADS))
+    return asked is not None or bool(os.environ.get(cores.THREADS))
 
 
 def go_on_with_threads(count: int, asked: int | None) -> None:
     """Compute with as many threads as before a stop, unless a person says how many: so sums come to the same bits."""
     if not threads_are_given(asked):
-        processors.take(count)
+        cores.take(count)
         torch.set_num_threads(count)
 
 

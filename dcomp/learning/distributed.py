@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from dcomp.errors import DcompError
-from dcomp.system.processes import COUNT, FIRST, NUMBER
+from dcomp.system.ranks import IS_FIRST, RANK, WORLD_SIZE
 
 PATIENCE = timedelta(hours=12)
 """How long processes wait for each other, as for the first to decode a data set; torchrun sees those that die."""
@@ -24,10 +24,10 @@ PATIENCE = timedelta(hours=12)
 
 def join(device: torch.device) -> torch.device:
     """Meet the other processes, if there are any; the device that is this process's own."""
-    if COUNT == 1:
+    if WORLD_SIZE == 1:
         return device
     if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", NUMBER)))
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", RANK)))
         torch.cuda.set_device(device)
     if not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
@@ -42,20 +42,20 @@ def first_goes_ahead() -> Iterator[None]:
     Raises:
         DcompError: in the others, if it failed in the first, which tells why.
     """
-    if COUNT == 1 or not dist.is_initialized():
+    if WORLD_SIZE == 1 or not dist.is_initialized():
         yield
         return
     on_gpu = dist.get_backend() == "nccl"
     device = torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
-    if not FIRST and any_of(False, device):
+    if not IS_FIRST and any_of(False, device):
         raise DcompError("the first process has failed")
     try:
         yield
     except Exception:
-        if FIRST:
+        if IS_FIRST:
             any_of(True, device)
         raise
-    if FIRST:
+    if IS_FIRST:
         any_of(False, device)
 
 
@@ -65,16 +65,16 @@ def part_of(indices: Tensor) -> tuple[Tensor, float]:
     DistributedDataParallel takes the mean of the processes' gradients; with each loss times this weight that is the
     gradient of the whole batch's mean loss. Who gets no example takes one of another's, at weight 0.
     """
-    if COUNT == 1:
+    if WORLD_SIZE == 1:
         return indices, 1.0
-    own = indices.tensor_split(COUNT)[NUMBER]
-    weight = COUNT * len(own) / len(indices)
+    own = indices.tensor_split(WORLD_SIZE)[RANK]
+    weight = WORLD_SIZE * len(own) / len(indices)
     return (own, weight) if len(own) else (indices[:1], 0.0)
 
 
 def span_of(count: int) -> range:
     """This process's part of so many examples."""
-    return range(count * NUMBER // COUNT, count * (NUMBER + 1) // COUNT)
+    return range(count * RANK // WORLD_SIZE, count * (RANK + 1) // WORLD_SIZE)
 
 
 def parallel(model: nn.Module) -> nn.Module:
@@ -82,7 +82,7 @@ def parallel(model: nn.Module) -> nn.Module:
 
     Networks begin alike in every process, from one seed or one file, and masks move alike: nothing has to be sent.
     """
-    if COUNT == 1:
+    if WORLD_SIZE == 1:
         return model
     with warnings.catch_warnings():  # newer torch calls broadcast_buffers otherwise
         warnings.simplefilter("ignore", FutureWarning)
@@ -92,12 +92,12 @@ def parallel(model: nn.Module) -> nn.Module:
 def synchronized(model: nn.Module) -> nn.Module:
     """The model with batch normalization over the whole batch, where torch can do that: on GPUs."""
     on_gpu = next(model.parameters()).device.type == "cuda"
-    return nn.SyncBatchNorm.convert_sync_batchnorm(model) if COUNT > 1 and on_gpu else model
+    return nn.SyncBatchNorm.convert_sync_batchnorm(model) if WORLD_SIZE > 1 and on_gpu else model
 
 
 def agree_on_statistics(model: nn.Module) -> None:
     """Give every process the first one's running statistics, which follow from its own parts of the batches."""
-    if COUNT > 1:
+    if WORLD_SIZE > 1:
         for buffer in model.buffers():
             if buffer.is_floating_point():
                 dist.broadcast(buffer, 0)
@@ -105,7 +105,7 @@ def agree_on_statistics(model: nn.Module) -> None:
 
 def totals(numbers: Sequence[float], device: torch.device) -> list[float]:
     """The sums over all processes."""
-    if COUNT == 1:
+    if WORLD_SIZE == 1:
         return list(numbers)
     sums = torch.tensor(numbers, dtype=torch.float64, device=device)
     dist.all_reduce(sums)
@@ -114,13 +114,13 @@ def totals(numbers: Sequence[float], device: torch.device) -> list[float]:
 
 def any_of(flag: bool, device: torch.device) -> bool:
     """Whether it is so in any process."""
-    return flag if COUNT == 1 else totals([flag], device)[0] > 0
+    return flag if WORLD_SIZE == 1 else totals([flag], device)[0] > 0
 
 
 def gathered(own: Tensor, device: torch.device) -> list[Tensor]:
     """The tensors of all processes, which are alike in shape."""
-    if COUNT == 1:
+    if WORLD_SIZE == 1:
         return [own]
-    found = [torch.empty_like(own, device=device) for _ in range(COUNT)]
+    found = [torch.empty_like(own, device=device) for _ in range(WORLD_SIZE)]
     dist.all_gather(found, own.to(device))
     return [tensor.cpu() for tensor in found]

@@ -8,7 +8,7 @@ from dcomp.checkpoints import safetensors_file
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.compression import provenance
 from dcomp.errors import UsageError
-from dcomp.progress.observer import Silent
+from dcomp.progress.observer import Observer
 from dcomp.runs.run import Run
 from dcomp.settings import EvalSettings, PruneSettings, recipe
 
@@ -51,7 +51,7 @@ def test_without_any_data_a_data_set_is_asked_for(name, dense_file, dcomp):
 
 def settled(settings, **notes):
     metadata = {key.replace("_", "."): text for key, text in notes.items()}
-    return provenance.with_recorded_data(settings, Checkpoint({}, metadata), Silent()).data
+    return provenance.with_recorded_data(settings, Checkpoint({}, metadata), Observer()).data
 
 
 def test_the_latest_stage_that_trained_tells_the_data_and_a_person_goes_over_it():

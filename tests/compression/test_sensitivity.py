@@ -10,7 +10,7 @@ from dcomp.learning import datasets, probe
 from dcomp.learning.architectures import tensors_of
 from dcomp.learning.datasets import Dataset, MemorySplit, Preprocessing
 from dcomp.learning.evaluation import evaluate
-from dcomp.progress.observer import Silent
+from dcomp.progress.observer import Observer
 from dcomp.settings import PruneSettings, QuantizeSettings, SensitivitySettings
 
 NETWORK = """
@@ -118,7 +118,7 @@ def test_a_probe_puts_weights_back_even_when_an_evaluation_fails(network, monkey
 
 
 def test_the_observer_sees_every_evaluation_and_every_plan_tried(network):
-    class Watcher(Silent):
+    class Watcher(Observer):
         def __init__(self):
             self.steps, self.notes, self.total = [], [], 0
 
@@ -128,8 +128,8 @@ def test_the_observer_sees_every_evaluation_and_every_plan_tried(network):
         def started(self, steps):
             self.total = steps
 
-        def stepped(self, done, loss, accuracy):
-            self.steps.append(done)
+        def finished_steps(self, count, loss, accuracy):
+            self.steps.append(count)
 
     watcher = Watcher()
     chosen = settings(prune="0.2,0.5", bits="4", max_drop=1)

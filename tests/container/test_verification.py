@@ -13,7 +13,7 @@ from dcomp.container.layout import Entry
 from dcomp.container.reader import Container
 from dcomp.container.verification import verify
 from dcomp.errors import ChecksumError, ContainerError, DifferenceError, LimitError
-from dcomp.progress.observer import Silent
+from dcomp.progress.observer import Observer
 
 
 @pytest.fixture
@@ -114,11 +114,11 @@ def test_a_tensor_beyond_the_memory_limit_is_one_error(data):
 def test_progress_reaches_the_bytes_of_all_tensors_though_one_is_damaged(checkpoint, data):
     told = []
 
-    class Watcher(Silent):
+    class Watcher(Observer):
         def started_bytes(self, total):
             told.append(-total)
 
-        def advanced(self, nbytes):
+        def finished_bytes(self, nbytes):
             told.append(nbytes)
 
         def finished(self):
@@ -133,7 +133,7 @@ def test_progress_reaches_the_bytes_of_all_tensors_though_one_is_damaged(checkpo
 
 def test_a_tensor_whose_streams_are_broken_behind_a_right_checksum_is_named():
     array = np.arange(3000, dtype=np.float32) % 7
-    record = bytearray(encoder.encode(array).record)
+    record = bytearray(encoder.encode_tensor(array).record)
     record[-40] ^= 255
     entry = Entry("w", Spec(array.dtype, array.shape), len(record), crc32(record))
     with pytest.raises(ContainerError, match=r"^tensor 'w': "):

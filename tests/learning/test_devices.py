@@ -4,8 +4,8 @@ from torch import nn
 
 from dcomp.errors import UsageError
 from dcomp.learning import architectures, devices
-from dcomp.progress.observer import Silent
-from dcomp.system import processors
+from dcomp.progress.observer import Observer
+from dcomp.system import cores
 
 
 def test_a_device_that_is_not_there_is_a_usage_error():
@@ -32,7 +32,7 @@ def test_without_a_compiler_the_error_says_to_leave_the_option_out(monkeypatch):
         devices.check_compiler(torch.device("cpu"))
 
 
-class Notes(Silent):
+class Notes(Observer):
     def __init__(self):
         self.lines = []
 
@@ -44,9 +44,9 @@ class Notes(Silent):
 def nobody_said(monkeypatch):
     """An environment that says nothing of threads, and three free processors; torch's own number comes back."""
     before = torch.get_num_threads()
-    monkeypatch.delenv(processors.THREADS, raising=False)
-    monkeypatch.setattr(processors, "_free", 3)
-    monkeypatch.setattr(processors, "processors", lambda: 4)
+    monkeypatch.delenv(cores.THREADS, raising=False)
+    monkeypatch.setattr(cores, "_free", 3)
+    monkeypatch.setattr(cores, "in_affinity", lambda: 4)
     monkeypatch.setattr(devices, "_told", set())
     yield
     torch.set_num_threads(before)
@@ -57,7 +57,7 @@ LARGE = nn.Sequential(nn.Linear(10, 2_000_000, bias=False))
 
 
 def chosen(asked, model, notes=None):
-    devices.choose_threads(asked, model, torch.zeros(1, 10), notes or Silent())
+    devices.choose_threads(asked, model, torch.zeros(1, 10), notes or Observer())
     return torch.get_num_threads()
 
 
@@ -73,7 +73,7 @@ def test_a_small_network_computes_on_one_thread_and_a_large_one_on_those_that_ar
 def test_what_a_person_said_about_threads_holds_and_is_not_repeated(nobody_said, monkeypatch):
     notes = Notes()
     assert chosen(2, SMALL, notes) == 2
-    monkeypatch.setenv(processors.THREADS, "2")
+    monkeypatch.setenv(cores.THREADS, "2")
     assert chosen(None, SMALL, notes) == 2
     devices.go_on_with_threads(4, None)
     assert torch.get_num_threads() == 2

@@ -6,20 +6,20 @@ import pytest
 from dcomp import stages
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.learning.session import Session
-from dcomp.progress.observer import Silent
+from dcomp.progress.observer import Observer
 from dcomp.settings import PruneSettings, QuantizeSettings, TrainSettings
 
 GIVEN = {"data": "digits", "epochs": 1, "batch_size": 512}
 
 
 def rate(session: Session) -> float:
-    return session._model.dropout1.p
+    return session.model.dropout1.p
 
 
 @pytest.fixture
 def session() -> Session:
     settings = PruneSettings(sparsity=0.5, dropout=0.5, **GIVEN)
-    return Session("lenet300", None, settings, Silent())
+    return Session("lenet300", None, settings, Observer())
 
 
 def test_dropout_moves_with_the_masks_and_stays_while_shared_values_train(session):
@@ -28,21 +28,23 @@ def test_dropout_moves_with_the_masks_and_stays_while_shared_values_train(sessio
     session.mask({"fc1.weight": kept})
     assert rate(session) == pytest.approx(0.25)
     pruned = Checkpoint(session.tensors(), session.metadata())
-    sharing = Session("lenet300", pruned, QuantizeSettings(fc_bits=5, **GIVEN), Silent())
+    sharing = Session("lenet300", pruned, QuantizeSettings(fc_bits=5, **GIVEN), Observer())
     sharing.hold(["fc1.weight"])
-    sharing.fit(Silent())
+    sharing.fit(Observer())
     assert rate(sharing) == pytest.approx(0.5 * math.sqrt(0.25))
 
 
 def test_the_data_do_not_change_the_weights_that_chance_gives(session):
-    other = Session("lenet300", None, TrainSettings(architecture="lenet300", seed=0, **GIVEN), Silent())
+    other = Session("lenet300", None, TrainSettings(architecture="lenet300", seed=0, **GIVEN), Observer())
     assert np.array_equal(session.weights("fc1.weight"), other.weights("fc1.weight"))
 
 
 def test_a_checkpoints_dropout_and_classes_are_taken_up(session):
-    made = Session("lenet300", None, TrainSettings(architecture="lenet300", dropout=0.3, classes=12, **GIVEN), Silent())
+    made = Session(
+        "lenet300", None, TrainSettings(architecture="lenet300", dropout=0.3, classes=12, **GIVEN), Observer()
+    )
     metadata = made.metadata()
-    again = Session("lenet300", Checkpoint(made.tensors(), metadata), PruneSettings(sparsity=0.5, **GIVEN), Silent())
+    again = Session("lenet300", Checkpoint(made.tensors(), metadata), PruneSettings(sparsity=0.5, **GIVEN), Observer())
     assert again.metadata() == metadata
     assert (rate(again), again.weights("fc3.weight").shape) == (0.3, (12, 100))
 

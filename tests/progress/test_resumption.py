@@ -10,14 +10,14 @@ from functools import partial
 import numpy as np
 import pytest
 
-from dcomp import cli, stages
+from dcomp import stages
 from dcomp.checkpoints import safetensors_file
 from dcomp.checkpoints.checkpoint import Checkpoint
-from dcomp.cli import app, run, runs
+from dcomp.cli import app, restarting, run, runs
 from dcomp.errors import CheckpointError, StoppedError, UsageError
 from dcomp.learning import training
 from dcomp.progress.csv_log import Journal
-from dcomp.progress.observer import Silent, Together
+from dcomp.progress.observer import Observer, Together
 from dcomp.progress.resumption import StateFile
 from dcomp.settings import PruneSettings, QuantizeSettings, TrainSettings
 from dcomp.system import locks
@@ -33,14 +33,14 @@ def net():
 """
 
 
-class StopsAt(Silent):
+class StopsAt(Observer):
     """Presses Ctrl-C once, after a step."""
 
     def __init__(self, step):
         self.step = step
 
-    def stepped(self, done, loss, accuracy):
-        if done == self.step:
+    def finished_steps(self, count, loss, accuracy):
+        if count == self.step:
             signal.raise_signal(signal.SIGINT)
 
 
@@ -65,7 +65,7 @@ def stopped_and_resumed(tmp_path, monkeypatch):
     return run
 
 
-class Rates(Silent):
+class Rates(Observer):
     """Remembers the learning rate of each epoch."""
 
     def __init__(self):
@@ -270,7 +270,7 @@ def test_one_training_at_a_time_writes_an_output(tmp_path, dcomp, monkeypatch):
     monkeypatch.setattr(locks, "PATIENCE", 0)
     path = tmp_path / "made.state"
     path.write_text("of the other")
-    with locks.held(tmp_path / ".made.lock", "made"):
+    with locks.exclusive(tmp_path / ".made.lock", "made"):
         code, _, err = dcomp("train", "lenet300", "--data", "digits", "--epochs", "1", "-o", tmp_path / "made", "-f")
     assert (code, path.read_text()) == (1, "of the other")
     assert f"is at work in {tmp_path / 'made'}; wait for it" in err
@@ -344,10 +344,11 @@ def test_a_recipe_takes_up_the_stage_that_was_stopped(tmp_path, dcomp, monkeypat
     ("arguments", "again"),
     [
         (["train", "lenet5", "--resume"], "train lenet5 --resume"),
-        (["run", "r.yaml", "-qf", "--set", "eval=null"], "run r.yaml --quiet --set eval=null"),
-        (["run", "--set=a=-f", "--no-tensorboard", "r.yaml", "-f"], "run r.yaml --set a=-f --no-tensorboard"),
+        (["run", "r.yaml", "-qf", "--set", "eval=null"], "run r.yaml --set eval=null --quiet"),
+        (["run", "--set=a=-f", "--tensorboard", "r.yaml", "-f"], "run r.yaml --set a=-f --tensorboard"),
         (["run", "--out", "-f", "--", "-f.yaml"], "run --out -f -- -f.yaml"),
         (["run", "-f", "r.yaml", "--force", "--out", "of"], "run r.yaml --out of"),
+        (["sweep", "-fj2", "r.yaml", "--set", "a=1,2", "--set", "b=f"], "sweep r.yaml --set a=1,2 --set b=f --jobs 2"),
         (["demo", "--out", "x"], "demo --out x"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -360,7 +361,7 @@ def test_the_hint_of_a_stopped_command_is_one_that_goes_on(monkeypatch, capsys, 
     monkeypatch.setattr(app, "command", Stopped)
     assert run(arguments) == 130
     assert capsys.readouterr().err == f"stopped; go on with: dcomp {again}\n"
-    monkeypatch.setattr(cli, "COUNT", 2)
+    monkeypatch.setattr(restarting, "WORLD_SIZE", 2)
     assert run(arguments) == 130
     assert capsys.readouterr().err == "stopped; to go on, start all processes again as before, with --resume\n"
 
