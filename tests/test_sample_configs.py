@@ -51,7 +51,8 @@ def test_a_shipped_recipe_runs(path, generated):
     numbers = range(1, len(shipped.prune) + 1)
     prunings = [f"prune.{number}" for number in numbers] if len(numbers) > 1 else ["prune"]
     changes = ["data_dir=.", "workers=0", "device=cpu", "report=null", "eval.max_error=100", "train.warmup=0"]
-    changes += [f"{pruning}.until=0" for pruning in prunings]
+    moving = zip(prunings, shipped.prune, strict=True)
+    changes += [f"{pruning}.until=0" for pruning, section in moving if section.schedule != "oneshot"]
     finetunings = ["finetune"] if shipped.finetune else []
     for stage in ("train", *prunings, *finetunings, "quantize"):
         changes += [f"{stage}.epochs=1", f"{stage}.batch_size=2048", f"{stage}.val_split=0"]
@@ -61,6 +62,14 @@ def test_a_shipped_recipe_runs(path, generated):
     assert len(summary.results) == len(["train", *prunings, *finetunings, "quantize", "encode"])
     assert summary.results[-1].sparsity > 0.5
     assert summary.sizes.ratio > 3
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_begins_with_its_command_and_its_minutes(path):
+    header = path.read_text().partition("name: ")[0]
+    assert f"\n#   dcomp run sample_configs/{path.name}\n" in header
+    assert "minute" in header or "hour" in header
+    assert all(line.startswith("# ") for line in header.splitlines())
 
 
 def test_each_network_of_the_papers_has_a_recipe():
