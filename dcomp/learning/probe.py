@@ -39,7 +39,7 @@ class Probe:
         return cls(*network_for(checkpoint, architecture, settings, observer, partial(_validation, settings)))
 
     def evaluate(self, changed: Mapping[str, np.ndarray]) -> Evaluation:
-        """Errors with some tensors replaced; they are put back."""
+        """Return the errors with some tensors replaced; the tensors are put back."""
         state = self._model.state_dict()
         original = {name: state[name].clone() for name in changed}
         try:

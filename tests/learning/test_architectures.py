@@ -117,7 +117,7 @@ def test_a_checkpoint_says_what_its_network_is_made_with_and_settings_say_otherw
 @pytest.mark.parametrize("text", ["[]", "{", '{"classes": -1}', '{"size": "x"}', '{"code": 1}', "null"])
 def test_recorded_arguments_that_make_no_sense_are_refused(text):
     hostile = Checkpoint({}, {ARGUMENTS_KEY: text})
-    with pytest.raises(ArchitectureError, match=r"dcomp\.arguments is .* which makes no network"):
+    with pytest.raises(ArchitectureError, match=r"dcomp\.arguments is .* which no network takes"):
         Arguments("lenet5", hostile, DataSettings())
 
 

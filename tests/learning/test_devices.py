@@ -47,7 +47,7 @@ def nobody_said(monkeypatch):
     monkeypatch.delenv(cores.THREADS, raising=False)
     monkeypatch.setattr(cores, "_free", 3)
     monkeypatch.setattr(cores, "in_affinity", lambda: 4)
-    monkeypatch.setattr(devices, "_told", set())
+    monkeypatch.setattr(devices, "NOTED", set())
     yield
     torch.set_num_threads(before)
 
