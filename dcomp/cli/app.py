@@ -12,13 +12,13 @@ import typer.main
 
 import dcomp
 from dcomp.cli import encode_decode, eval_report, inspection, learning, runs, sensitivity, sweep
-from dcomp.cli.inputs import with_paths
 from dcomp.cli.options import option_names
+from dcomp.cli.path_conflicts import without_conflicts
 from dcomp.errors import UsageError
 from dcomp.settings.fields import expanded
 from dcomp.system.ranks import PROBLEMS, WORLD_SIZE
 
-TOGETHER = ("train", "prune", "quantize", "eval")
+TOGETHER = ("train", "prune", "finetune", "quantize", "eval")
 """The commands that several processes may run as one."""
 
 EPILOG = (
@@ -90,7 +90,7 @@ for _module in (learning, encode_decode, eval_report, inspection, sensitivity, r
 for _command in app.registered_commands:
     assert _command.callback is not None  # each is a function
     _command.callback.__doc__ = _unwrapped(_command.callback.__doc__ or "")
-    _command.callback = _with_checked_values(with_paths(_command.callback))
+    _command.callback = _with_checked_values(without_conflicts(_command.callback))
 
 
 def command() -> Any:

@@ -1,102 +1,32 @@
-"""Inputs and outputs of a command: files, pipes, and the names that outputs get by themselves."""
+"""Where the output of a command goes: a file, a folder of shards, or standard output."""
 
-import os
 import sys
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
 
-from dcomp.cli.console import print_result
-from dcomp.cli.inputs import PIPE, check_not_input, check_readable, is_pipe
-from dcomp.errors import CheckpointError, DcompError, OutputError, UsageError
+from dcomp.cli.console import print_path
+from dcomp.cli.inputs import PIPE, check_readable, is_pipe
+from dcomp.cli.output_names import CHECKPOINT_SUFFIX, check_name, command_of, sibling
+from dcomp.cli.path_conflicts import check_not_input
+from dcomp.errors import OutputError, UsageError
 from dcomp.progress.observer import Observer
 from dcomp.progress.resumption import StateFile
 from dcomp.system import locks
-from dcomp.system.files import (
-    INDEX_SUFFIX,
-    check_folder,
-    check_regular,
-    check_replaceable,
-    index_in,
-    part,
-    replacing,
-    replacing_files,
-    temporary_folder_named,
-)
+from dcomp.system.files import INDEX_SUFFIX, check_folder, check_replaceable, replacing, replacing_files
 from dcomp.system.ranks import IS_FIRST
 
 if TYPE_CHECKING:
     from dcomp.checkpoints.checkpoint import Checkpoint
 
-STAGE_SUFFIXES = (".pruned", ".quantized", ".decoded")
-CONTAINER_SUFFIX = ".dcz"
-COMMANDS = {"": "train", ".pruned": "prune", ".quantized": "quantize", ".decoded": "decode", CONTAINER_SUFFIX: "encode"}
-"""The command whose outputs have a suffix."""
-
-STANDARD_INPUT_NAME = "standard input"
-SPOOLED_BYTES = 1 << 20
 SILENT = Observer()
 
 OtherInputs = Iterable[Path | None]
 
-TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
-"""Names of torch's files, which no command writes."""
-
-
-@contextmanager
-def input_file(source: Path | None) -> Iterator[Path]:
-    """A file to read: the one named, or a temporary one with what comes from standard input or another pipe.
-
-    Raises:
-        UsageError: nothing was named and standard input is a terminal, or it is empty.
-    """
-    if not is_pipe(source):
-        assert source is not None
-        if source.is_dir():
-            yield index_in(source)
-            return
-        if not (source.is_fifo() or source.is_socket()):
-            check_regular(source)
-            yield source
-            return
-    name = STANDARD_INPUT_NAME if is_pipe(source) else str(source)
-    if is_pipe(source) and sys.stdin.isatty():
-        raise UsageError("no input: name a file, or pipe one in")
-    with ExitStack() as stack:
-        with temporary_folder_named():
-            spooled = stack.enter_context(part(Path(tempfile.gettempdir())))
-        if not _spool(source, spooled, name):
-            raise UsageError(f"{name} is empty: name a file, or see what the command before in the pipe says")
-        try:
-            yield spooled
-        except DcompError as error:
-            raise type(error)(str(error).replace(str(spooled), name)) from error
-
-
-def _spool(source: Path | None, target: Path, name: str) -> int:
-    """Write what comes from a pipe to a file; how many bytes there were."""
-    try:
-        stream = sys.stdin.buffer if is_pipe(source) else source.open("rb")  # type: ignore[union-attr]  # a pipe if None
-    except OSError as error:
-        raise CheckpointError(f"cannot read {name}: {error.strerror}") from error
-    with temporary_folder_named(), target.open("wb") as file:
-        for piece in iter(partial(_piece, stream, name), b""):
-            file.write(piece)
-        return file.tell()
-
-
-def _piece(stream: BinaryIO, name: str) -> bytes:
-    try:
-        return stream.read(SPOOLED_BYTES)
-    except OSError as error:
-        raise CheckpointError(f"cannot read {name}: {error.strerror}") from error
-
 
 class Destination:
-    """Where a command's output goes; made, and so checked, before the work begins."""
+    """Where the output of a command goes. To make one checks it, so make it before the work begins."""
 
     def __init__(
         self,
@@ -111,13 +41,13 @@ class Destination:
         """Choose the output.
 
         Args:
-            output: what the user asked for; `-` is standard output, None leaves the choice here: standard output for
-                standard input, a sibling for a file or folder.
+            output: the output that a person names, `-` for standard output. None means standard output where the input
+                is standard input, and a sibling of any other input.
             source: the input.
-            suffix: of the sibling, like `.pruned.safetensors`.
+            suffix: suffix of the sibling, like `.pruned.safetensors`.
             force: whether an existing file may be replaced.
-            as_json: whether standard output is for a JSON document, which has the path.
-            other_inputs: files that are read as well, where they are named.
+            as_json: whether standard output is for a JSON document, which holds the path.
+            other_inputs: other files that the command reads, or None.
 
         Raises:
             UsageError: the output has the name of another format, or it and the document would both go to standard
@@ -125,9 +55,9 @@ class Destination:
             OutputError: the file exists and may not be replaced, is an input, or binary would go to a terminal.
         """
         if output is None:
-            output = PIPE if is_pipe(source) else _sibling(source, suffix)
+            output = PIPE if source is None or source == PIPE else sibling(source, suffix)
         self._path = output
-        self._command = COMMANDS[suffix.removesuffix(".safetensors")]
+        self._command = command_of(suffix)
         self._force = force
         self._as_json = as_json
         if as_json and output == PIPE:
@@ -140,7 +70,7 @@ class Destination:
         for source in sources:
             check_readable(source)
         check_not_input(self._path, sources)
-        _check_name(self._path, self._command)
+        check_name(self._path, self._command)
         if self._path != PIPE:
             check_replaceable(self._path, force=self._force)
         elif sys.stdout.isatty():
@@ -150,11 +80,11 @@ class Destination:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let others train to the same output."""
+        """Allow other processes to train to the same output."""
         self._locks.close()
 
     def write(self, write: Callable[[BinaryIO], object]) -> None:
-        """Write the output, whole or not at all; a file's path is then the last line on standard output."""
+        """Write the output, whole or not at all, and print the path of a file on standard output."""
         if not IS_FIRST:
             return
         if self._path == PIPE:
@@ -173,13 +103,13 @@ class Destination:
         self.write(lambda file: stages.save(checkpoint, file, watcher))
 
     def state(self, *, resume: bool, save_every: float) -> StateFile | None:
-        """Where the state of a stage that trains is kept: beside the output, and nowhere for standard output.
+        """Return the file of the state of a stage that trains, beside the output; None for standard output.
 
         Until the destination is left, no other process trains to the same output.
 
         Raises:
-            UsageError: the state to be taken up is not there.
-            OutputError: a stopped run's state would be replaced, or another process trains to the same output.
+            UsageError: the state to resume from is missing.
+            OutputError: the state of a stopped run would be replaced, or another process trains to the same output.
         """
         if self._path == PIPE:
             if resume:
@@ -188,23 +118,23 @@ class Destination:
         state = StateFile.beside(self._path, resume=resume, every=save_every)
         if IS_FIRST:
             lock = self._path.with_name(f".{self._path.name}.lock")
-            self._locks.enter_context(locks.held(lock, str(self._path)))
+            self._locks.enter_context(locks.exclusive(lock, str(self._path)))
             state.check(force=self._force)
         return state
 
     @property
     def path(self) -> Path:
-        """The file, or `-` for standard output."""
+        """Return the file, or `-` for standard output."""
         return self._path
 
     @property
     def bytes(self) -> int | None:
-        """Size of the file written; None for standard output."""
+        """Return the size of the file that was written; None for standard output."""
         return None if self._path == PIPE else self._path.stat().st_size
 
 
 class FolderDestination(Destination):
-    """Where shards go; made, and so checked, before the work begins."""
+    """The folder where shards go."""
 
     def __init__(
         self,
@@ -219,11 +149,11 @@ class FolderDestination(Destination):
     ) -> None:
         """Choose the folder: the one named, else a sibling of the input with that suffix.
 
-        Args are those of `Destination`, and `names` those of the files that it will hold.
+        The arguments are those of `Destination`, and `names`, the names of the files to write.
 
         Raises:
-            UsageError: none was named, and the input is standard input.
-            OutputError: it exists and may not be written to, or one of the files is the input.
+            UsageError: no folder is named, and the input is standard input.
+            OutputError: the folder exists and may not be written to, or one of the files is an input.
         """
         if output is None and is_pipe(source):
             raise UsageError("the shards need a folder; name one with -o, or -o - for one file on standard output")
@@ -232,7 +162,7 @@ class FolderDestination(Destination):
 
     @property
     def bytes(self) -> int:
-        """Size of the files written, together; not of others in their folder."""
+        """Return the size of the files that were written; other files in the folder do not count."""
         return sum((self._path / name).stat().st_size for name in self._names)
 
     def _check(self, sources: list[Path]) -> None:
@@ -240,11 +170,11 @@ class FolderDestination(Destination):
             check_readable(source)
         for name in self._names:
             check_not_input(self._path / name, sources)
-        _check_name(self._path, self._command)
+        check_name(self._path, self._command)
         check_folder(self._path, force=self._force)
 
     def save(self, checkpoint: "Checkpoint", watcher: Observer = SILENT) -> None:
-        """Write a checkpoint as shards, whole or not at all; the folder is then the last line on standard output."""
+        """Write a checkpoint as shards, all or none, and print the path of the folder on standard output."""
         from dcomp import stages
         from dcomp.checkpoints import shards
 
@@ -266,83 +196,36 @@ def destination_of_checkpoint(
     as_json: bool = False,
     other_inputs: OtherInputs = (),
 ) -> Destination:
-    """Where a checkpoint goes: shards to a folder of shards, unless the output is one .safetensors file or `-`.
+    """Return where a checkpoint goes: shards to a folder, unless the output is one .safetensors file or `-`.
 
-    Args are those of `Destination`, with a suffix like `.pruned`. `shard_names` gives the files of a sharded
-    checkpoint, and none of another; without it those of the input count.
+    The arguments are those of `Destination`, with a suffix like `.pruned`. `shard_names` returns the names of a sharded
+    checkpoint's files, and [] for another checkpoint; by default, the files of the input are taken.
 
     Raises:
         UsageError, OutputError: as `Destination` and `FolderDestination`.
     """
-    if output != PIPE and (output is None or output.suffix != ".safetensors"):
+    if output != PIPE and (output is None or output.suffix != CHECKPOINT_SUFFIX):
         names = shard_names() if shard_names is not None else _shard_names(source)
         if names:
             return FolderDestination(
                 output, source, suffix, names, force=force, as_json=as_json, other_inputs=other_inputs
             )
-    return Destination(output, source, f"{suffix}.safetensors", force=force, as_json=as_json, other_inputs=other_inputs)
+    return Destination(
+        output, source, suffix + CHECKPOINT_SUFFIX, force=force, as_json=as_json, other_inputs=other_inputs
+    )
 
 
 def _shard_names(source: Path | None) -> list[str]:
-    """The names of the files of a sharded input; none if it is another one."""
-    from dcomp.checkpoints import shards
+    """Return the names of the files of a sharded input, and [] for another input."""
+    from dcomp.sources import files_of
 
     if source is None or not (source.is_dir() or source.name.endswith(INDEX_SUFFIX)):
         return []
-    return [file.name for file in shards.files_of(index_in(source) if source.is_dir() else source)]
-
-
-def _check_name(output: Path, command: str) -> None:
-    """Refuse a name that promises another format than that of the output.
-
-    Raises:
-        UsageError: it does.
-    """
-    written, other = CONTAINER_SUFFIX, ".safetensors"
-    hint = "dcomp decode writes .safetensors files"
-    if command != "encode":
-        written, other, hint = other, written, "dcomp encode writes .dcz files"
-    suffix = output.suffix.lower()
-    if suffix in (other, *TORCH_SUFFIXES):
-        more = f"; {hint}" if suffix == other else ""
-        raise UsageError(f"{command} writes {written} files: name it {output.with_suffix(written)} (-o){more}")
+    return [file.name for file in files_of(source)]
 
 
 def write_beside(path: Path, content: bytes, watcher: Observer, *, force: bool) -> None:
-    """Write a file that is not the command's result, and say so."""
+    """Write a file that is not the result of the command, and say so in a note."""
     with replacing(path, force=force) as file:
         file.write(content)
     watcher.note(f"{path} is written")
-
-
-def print_path(path: Path) -> None:
-    """Print the path of a result, as no command takes it for an option: for a person, or in its bytes on the disk."""
-    told = f"./{path}" if str(path).startswith("-") else str(path)
-    if sys.stdout.isatty():
-        print_result(told)
-        return
-    sys.stdout.flush()
-    sys.stdout.buffer.write(os.fsencode(told) + b"\n")
-
-
-def _sibling(source: Path | None, suffix: str) -> Path:
-    """A path beside the file or folder that was named.
-
-    Raises:
-        UsageError: the folder has no index of shards, or no name.
-    """
-    assert source is not None
-    if source.is_dir():
-        index_in(source)  # it holds a checkpoint
-        folder = source if source.name not in ("", "..") else source.resolve()
-        if not folder.name:
-            raise UsageError(f"{source} has no name that an output could have; name one with -o")
-        return folder.with_name(_without_stage(folder.name) + suffix)
-    if source.name.endswith(INDEX_SUFFIX):
-        return source.with_name(source.name.removesuffix(INDEX_SUFFIX) + suffix)
-    stem = source.with_suffix("")
-    return stem.with_name(_without_stage(stem.name) + suffix)
-
-
-def _without_stage(name: str) -> str:
-    return next((name.removesuffix(stage) for stage in STAGE_SUFFIXES if name.endswith(stage)), name)

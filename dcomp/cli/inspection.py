@@ -1,4 +1,4 @@
-"""inspect, verify, bench: what a container holds, whether it is whole, and how it does beside zstd."""
+"""inspect, verify, bench: what a container holds, whether it is intact, and how it compares with zstd."""
 
 import json
 from contextlib import ExitStack
@@ -9,14 +9,14 @@ from typing import Annotated
 import typer
 
 from dcomp.cli.console import observer, print_result
-from dcomp.cli.destinations import input_file
+from dcomp.cli.inputs import input_file
 from dcomp.cli.options import Input, Json, MaxMemory, Quiet, Workers, bytes_of
 
 
 def inspect(input: Input = None, max_memory: MaxMemory = 8, as_json: Json = False, quiet: Quiet = False) -> None:
-    """List the tensors and metadata of a .dcz file, how each is encoded, in how many bytes. Nothing is decoded.
+    """List the tensors and the metadata of a .dcz file, and the encoding and the bytes of each, without decoding.
 
-    Of any other checkpoint, tensors, their bytes, and the elements that are not zero.
+    For any other checkpoint, list the tensors, their bytes, and how many elements are not zero.
 
     Example: [bold]dcomp inspect lenet5.dcz[/bold]
     """
@@ -44,12 +44,12 @@ def inspect(input: Input = None, max_memory: MaxMemory = 8, as_json: Json = Fals
 
 def verify(
     input: Input = None,
-    against: Annotated[Path | None, typer.Option(help="Checkpoint that must be equal, bit for bit.")] = None,
+    against: Annotated[Path | None, typer.Option(help="Checkpoint that must be equal bit for bit.")] = None,
     max_memory: MaxMemory = 8,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Decode a .dcz file in memory and check every checksum; --against compares all bits with a checkpoint.
+    """Decode a .dcz file in memory and check every checksum; --against compares it with a checkpoint.
 
     Example: [bold]dcomp verify lenet5.dcz --against lenet5.quantized.safetensors[/bold]
     """
@@ -75,16 +75,18 @@ def verify(
 
 def bench(
     input: Input = None,
-    seconds: Annotated[float, typer.Option("-t", "--seconds", min=0, help="Least time for each figure.")] = 2,
-    levels: Annotated[str, typer.Option(help="zstd levels to compare with.", metavar="N,...")] = "3,19",
+    seconds: Annotated[
+        float, typer.Option("-t", "--seconds", min=0, metavar="SECONDS", help="Least time for each speed.")
+    ] = 2,
+    levels: Annotated[str, typer.Option(help="Levels of zstd to compare with.", metavar="N,...")] = "3,19",
     workers: Workers = 1,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure size and speed on a checkpoint: this codec, raw safetensors, and zstd, in one run.
+    """Compare the size and speed of this codec with raw safetensors and zstd on a checkpoint.
 
-    MB are 10^6 dense bytes, from arrays in memory to bytes in memory and back; the best of all runs counts. All work on
-    one core; with -T this codec compresses on more.
+    Speeds are in MB/s, 10^6 dense bytes a second, from arrays in memory to bytes in memory and back; the fastest run
+    counts. All codecs use one core; with -T this codec compresses on more.
 
     Example: [bold]dcomp bench lenet5.quantized.safetensors[/bold]
     """
@@ -96,8 +98,10 @@ def bench(
         chosen = [int(level) for level in levels.split(",") if level]
     except ValueError as error:
         raise UsageError(f"--levels {levels!r} is not a list of numbers like 3,19") from error
-    if not all(benchmark.LOWEST <= level <= benchmark.HIGHEST for level in chosen):
-        raise UsageError(f"--levels {levels}: zstd has the levels {benchmark.LOWEST} to {benchmark.HIGHEST}")
+    if not all(benchmark.LOWEST_LEVEL <= level <= benchmark.HIGHEST_LEVEL for level in chosen):
+        raise UsageError(
+            f"--levels {levels}: zstd has the levels {benchmark.LOWEST_LEVEL} to {benchmark.HIGHEST_LEVEL} only"
+        )
     watcher = observer(quiet)
     with input_file(input) as path:
         checkpoint = sources.load_checkpoint(path, note=watcher.note)

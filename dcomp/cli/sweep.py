@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from dcomp.cli.console import observer, print_result
-from dcomp.cli.destinations import print_path, write_beside
+from dcomp.cli.console import observer, print_path, print_result
+from dcomp.cli.destinations import write_beside
 from dcomp.cli.options import Json, Quiet
 from dcomp.errors import DcompError
 from dcomp.system.files import check_regular, check_replaceable, replacing

@@ -18,7 +18,7 @@ from dcomp.container import layout
 from dcomp.container.layout import Entry
 from dcomp.errors import CheckpointError
 from dcomp.system import parallel
-from dcomp.system.files import Scratch
+from dcomp.system.temporary import Scratch
 
 KEPT_IN_MEMORY = 1 << 24
 """Bytes of records that wait in memory for the directory, which stands before them; more wait in a temporary file."""

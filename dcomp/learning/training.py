@@ -156,7 +156,7 @@ class _Training:
             agree = self._step % NOTIFY_EVERY == 0 or self._step == self._total_steps
             if agree or recent.seconds > NOTIFY_AFTER:
                 self._observer.finished_steps(self._step, *recent.take())
-            if (agree or WORLD_SIZE == 1) and distributed.any_of(stop.asked, self._device):  # several have to agree
+            if (agree or WORLD_SIZE == 1) and distributed.any_of(stop.requested, self._device):  # several have to agree
                 self._stop()
         with self._average.in_place() if self._average is not None else nullcontext():
             self._finish_epoch(began)

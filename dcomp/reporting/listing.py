@@ -1,4 +1,4 @@
-"""What a file holds: of a container, its directory and the first byte of each record; of a checkpoint, its tensors."""
+"""What a file holds: the directory of a container and how its records are encoded, or the tensors of a checkpoint."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ FORM_NAMES = ("raw", "zstd", "shared", "planes")
 
 @dataclass(frozen=True)
 class RecordLine:
-    """A tensor: its dense bytes, those of its record, the first over the second, and how the record is encoded."""
+    """A tensor of a container: its dense bytes, the bytes of its record, their ratio, and how the record is encoded."""
 
     name: str
     dtype: str
@@ -28,7 +28,7 @@ class RecordLine:
 
 @dataclass(frozen=True)
 class ContainerListing:
-    """A container: its version, its dense bytes, its own, their ratio, those of its header, metadata and tensors."""
+    """A container: its version, its sizes in bytes, its metadata and its tensors."""
 
     version: int
     dense_bytes: int
@@ -40,28 +40,38 @@ class ContainerListing:
 
 
 def list_container(container: Container) -> ContainerListing:
-    """List a container's tensors; their records are neither checked nor decoded."""
-    lines = [
-        RecordLine(
-            entry.name,
-            dtypes.NAME_OF[entry.spec.dtype],
-            entry.spec.shape,
-            f"tied to {entry.tied_to}" if entry.tied_to is not None else describe_encoding(container.flags(entry.name)),
-            entry.spec.nbytes,
-            entry.size,
-            entry.spec.nbytes / entry.size if entry.size else None,
-            entry.offset,
-            "" if entry.tied_to is not None else f"{entry.checksum:08x}",
-        )
-        for entry in container.directory.entries
-    ]
+    """List the tensors of a container; their records are neither checked nor decoded."""
+    lines = [_record_line(container, entry) for entry in container.directory.entries]
     directory = container.directory
-    dense, own = sum(line.dense_bytes for line in lines), container.nbytes
-    return ContainerListing(layout.VERSION, dense, own, dense / own, directory.nbytes, directory.metadata, lines)
+    dense_bytes, file_bytes = sum(line.dense_bytes for line in lines), container.nbytes
+    return ContainerListing(
+        version=layout.VERSION,
+        dense_bytes=dense_bytes,
+        file_bytes=file_bytes,
+        ratio=dense_bytes / file_bytes,
+        header_bytes=directory.nbytes,
+        metadata=directory.metadata,
+        tensors=lines,
+    )
+
+
+def _record_line(container: Container, entry: layout.Entry) -> RecordLine:
+    is_tied = entry.tied_to is not None
+    return RecordLine(
+        name=entry.name,
+        dtype=dtypes.NAME_OF[entry.spec.dtype],
+        shape=entry.spec.shape,
+        encoding=f"tied to {entry.tied_to}" if is_tied else describe_encoding(container.flags(entry.name)),
+        dense_bytes=entry.spec.nbytes,
+        bytes=entry.size,
+        ratio=entry.spec.nbytes / entry.size if entry.size else None,
+        offset=entry.offset,
+        crc="" if is_tied else f"{entry.checksum:08x}",
+    )
 
 
 def describe_encoding(flags: int) -> str:
-    """A record's flags in words (FORMAT.md, section 4)."""
+    """Return the flags of a record in words (FORMAT.md, section 4)."""
     words = []
     if flags & HAS_POSITIONS:
         words.append("positions in classes" if flags & HAS_CLASSES else "positions")
@@ -73,7 +83,7 @@ def describe_encoding(flags: int) -> str:
 
 @dataclass(frozen=True)
 class TensorLine:
-    """A tensor of a checkpoint that is not compressed: its size, and how many of its elements are not zero."""
+    """A tensor of an uncompressed checkpoint: its size, and how many of its elements are not zero."""
 
     name: str
     dtype: str
@@ -86,7 +96,7 @@ class TensorLine:
 
 @dataclass(frozen=True)
 class CheckpointListing:
-    """A checkpoint that is not compressed: the sums over its tensors, its metadata, and its tensors."""
+    """An uncompressed checkpoint: the sums over its tensors, its metadata, and its tensors."""
 
     elements: int
     bytes: int
@@ -97,7 +107,7 @@ class CheckpointListing:
 
 
 def list_checkpoint(checkpoint: Checkpoint) -> CheckpointListing:
-    """List a checkpoint's tensors; each is read once, to count what is not zero."""
+    """List the tensors of a checkpoint; each is read once, to count the elements that are not zero."""
     lines = []
     for name, array in tensors.stream(checkpoint.tensors):
         kept = dtypes.count_not_zero(array)
@@ -108,5 +118,5 @@ def list_checkpoint(checkpoint: Checkpoint) -> CheckpointListing:
     return CheckpointListing(elements, nbytes, kept, _percent(kept, elements), checkpoint.metadata, lines)
 
 
-def _percent(part: int, whole: int) -> float:
-    return 100 * part / whole if whole else 0.0
+def _percent(kept: int, elements: int) -> float:
+    return 100 * kept / elements if elements else 0.0

@@ -1,7 +1,7 @@
 """What the paper's tables 1 to 5 say of its networks, layer by layer (Han, Mao, Dally 2015, arXiv:1510.00149, v5)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True)
@@ -32,23 +32,30 @@ class PaperRow:
 
     @property
     def estimated_ratio_pruned(self) -> float:
-        """Weights over kept weights, after P."""
+        """Return the weights over the kept weights, after P."""
         return 100 / self.kept_percent
 
     @property
     def estimated_ratio_shared(self) -> float:
-        """Dense size over compressed size, after P+Q."""
+        """Return the dense size over the compressed size, after P+Q."""
         return 100 / self.rate_percent
 
     @property
     def ratio(self) -> float:
-        """Dense size over compressed size, after P+Q+H."""
+        """Return the dense size over the compressed size, after P+Q+H."""
         return 100 / self.rate_percent_coded
+
+    def as_dict(self) -> dict[str, object]:
+        """Return what the paper prints, and the ratios that its rates come to, as plain data."""
+        return {**asdict(self), **{ratio: getattr(self, ratio) for ratio in RATIOS}}
+
+
+RATIOS = ("estimated_ratio_pruned", "estimated_ratio_shared", "ratio")
 
 
 @dataclass(frozen=True)
 class PaperNetwork:
-    """A network of the paper's.
+    """A network of the paper.
 
     Attributes:
         table: number of the table that its layers stand in.
@@ -68,6 +75,11 @@ class PaperNetwork:
     dense_error: float
     top1_error: float
     ratio: int
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the row of the whole network, and what table 1 prints, as plain data."""
+        table_1 = {key: value for key, value in vars(self).items() if key not in ("layers", "total")}
+        return {**self.total.as_dict(), **table_1}
 
 
 PAPER = {

@@ -1,4 +1,4 @@
-"""Results as tables for the terminal; a size report as Markdown or CSV as well, curves and fronts as CSV."""
+"""Results of commands as tables for the terminal, curves and fronts also as CSV."""
 
 import csv
 import io
@@ -9,6 +9,7 @@ from typing import Any
 from dcomp.compression.error_curves import CurvePoint, Sensitivity, Setting
 from dcomp.reporting.benchmark import BenchmarkRow
 from dcomp.reporting.front import POINT_FIGURES, RankedPoint
+from dcomp.reporting.layer_row import ratio_text
 from dcomp.reporting.listing import CheckpointListing, ContainerListing
 from dcomp.reporting.tables import Column, Table
 from dcomp.reporting.text import printable
@@ -17,27 +18,27 @@ EXCERPT_LENGTH = 60
 """Characters of a metadata value that are shown."""
 
 MOST_TENSORS, MOST_KEYS = 5000, 1000
-"""Lines of tensors and of metadata in the tables of `inspect`; a terminal is not for more."""
+"""Rows of tensors and of metadata in the tables of `inspect`; a terminal is not for more."""
 
 
 def container_table(listing: ContainerListing) -> Table:
-    """A line for each tensor of a container, its header, and the whole file."""
+    """Return a row for each tensor of a container, its header, and the whole file."""
     figures = ("dense bytes", "bytes", "ratio", "offset", "CRC-32")
     words = (Column("dtype"), Column("shape"), Column("encoding", "text"))
     table = Table([Column("tensor", "name"), *words, *map(Column, figures)])
     for line in listing.tensors[:MOST_TENSORS]:
-        ratio, offset = (f"{line.ratio:.2f}x", f"{line.offset:,}") if line.ratio is not None else ("", "")
-        sizes = [f"{line.dense_bytes:,}", f"{line.bytes:,}", ratio, offset, line.crc]
+        offset = f"{line.offset:,}" if line.bytes else ""
+        sizes = [f"{line.dense_bytes:,}", f"{line.bytes:,}", ratio_text(line.ratio), offset, line.crc]
         table.add(line.name, line.dtype, _shape(line.shape), line.encoding, *sizes)
     _add_hidden(table, len(listing.tensors) - MOST_TENSORS, columns=9)
     table.add("header, metadata", "", "", "", "", f"{listing.header_bytes:,}", "", "0", "")
-    sizes = [f"{listing.dense_bytes:,}", f"{listing.file_bytes:,}", f"{listing.ratio:.2f}x", "", ""]
+    sizes = [f"{listing.dense_bytes:,}", f"{listing.file_bytes:,}", ratio_text(listing.ratio), "", ""]
     table.add("whole file", "", "", f"version {listing.version}", *sizes, style="bold")
     return table
 
 
 def checkpoint_table(listing: CheckpointListing) -> Table:
-    """A line for each tensor of a checkpoint that is not compressed, and all of them."""
+    """Return a row for each tensor of an uncompressed checkpoint, and their sum."""
     table = Table([Column("tensor", "name"), *map(Column, ("dtype", "shape", "elements", "bytes", "kept %"))])
     for line in listing.tensors[:MOST_TENSORS]:
         figures = (f"{line.elements:,}", f"{line.bytes:,}", f"{line.kept_percent:.2f}")
@@ -49,7 +50,7 @@ def checkpoint_table(listing: CheckpointListing) -> Table:
 
 
 def _add_hidden(table: Table, count: int, columns: int) -> None:
-    """Say how many lines are left out, if some are."""
+    """Add a row that says how many rows are left out, if some are."""
     if count > 0:
         table.add(f"and {count:,} more; --json lists all", *[""] * (columns - 1))
 
@@ -59,7 +60,7 @@ def _shape(shape: Sequence[int]) -> str:
 
 
 def metadata_table(metadata: Mapping[str, str]) -> Table:
-    """A line for each key: the bytes of its value, and the beginning of that."""
+    """Return a row for each key: the bytes of its value, and the beginning of the value."""
     table = Table([Column("metadata", "name"), Column("bytes"), Column("value", "excerpt")])
     for key, value in islice(metadata.items(), MOST_KEYS):
         short = value if len(value) <= EXCERPT_LENGTH else f"{value[:EXCERPT_LENGTH]}..."
@@ -69,7 +70,7 @@ def metadata_table(metadata: Mapping[str, str]) -> Table:
 
 
 def benchmark_table(rows: Sequence[BenchmarkRow]) -> Table:
-    """A line for each codec."""
+    """Return a row for each codec."""
     figures = ("bytes", "ratio", "compress MB/s", "decompress MB/s")
     table = Table([Column("codec", "name"), *map(Column, figures)])
     for row in rows:
@@ -78,7 +79,7 @@ def benchmark_table(rows: Sequence[BenchmarkRow]) -> Table:
 
 
 def curve_table(result: Sensitivity, setting: Setting) -> Table:
-    """A line for each layer: the network's top-1 error at each amount."""
+    """Return a row for each layer: the top-1 error of the network at each amount."""
     curves = result.of(setting)
     amounts = [Column(f"{point.amount:g}") for point in curves[0].points]
     table = Table([Column(f"top-1 error % at {setting}", "name"), *amounts])
@@ -88,7 +89,7 @@ def curve_table(result: Sensitivity, setting: Setting) -> Table:
 
 
 def plan_table(result: Sensitivity) -> Table:
-    """A line for each layer: what the plan does to it, and the network's error with that alone; then all together."""
+    """Return a row for each layer: its part of the plan, and the error of the network with that part alone."""
     figures = ("weights", "sparsity", "error % alone", "bits", "error % alone")
     table = Table([Column("plan", "name"), *map(Column, figures)])
     weights = {curve.layer: curve.weights for curve in result.curves}
@@ -108,7 +109,7 @@ def _point_cells(point: CurvePoint | None) -> tuple[str, str]:
 
 
 def curves_csv(result: Sensitivity) -> str:
-    """A line for each point of each curve."""
+    """Return a line for each point of each curve."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(("layer", "weights", "setting", "amount", "top1_error", "loss"))
@@ -121,7 +122,7 @@ def curves_csv(result: Sensitivity) -> str:
 
 
 def front_table(points: Sequence[RankedPoint], keys: Sequence[str]) -> Table:
-    """A line for each point of a sweep, which differ in the values of `keys`; a star where it is on the front."""
+    """Return a row for each point of a sweep, with its values of `keys`; a star marks the front."""
     figures = [Column(title) for title in ("bytes", "ratio", "top-1 error %", "front")]
     table = Table([*(Column(key, "name") for key in keys), *figures])
     for point in points:
@@ -132,7 +133,7 @@ def front_table(points: Sequence[RankedPoint], keys: Sequence[str]) -> Table:
 
 
 def front_csv(points: Sequence[RankedPoint], keys: Sequence[str]) -> str:
-    """A line for each point of a sweep; `on_front` is 0 or 1."""
+    """Return a line for each point of a sweep; `on_front` is 0 or 1."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, (*keys, *POINT_FIGURES, "on_front"), lineterminator="\n")
     writer.writeheader()
@@ -141,11 +142,11 @@ def front_csv(points: Sequence[RankedPoint], keys: Sequence[str]) -> str:
 
 
 def summary_table(stages: Sequence[Mapping[str, Any]], dense_bytes: int) -> Table:
-    """A line for each stage of a run: its file, how large it is, and how often the network is wrong.
+    """Return a row for each stage of a run: its file, its size, and the error of the network.
 
     Args:
         stages: the `stages` of a run's summary.
-        dense_bytes: of the tensors, against which ratios count.
+        dense_bytes: bytes of the dense tensors, which ratios divide by the bytes of a file.
     """
     figures = ("bytes", "ratio", "kept %", "top-1 error %", "seconds")
     table = Table([Column("stage", "name"), Column("file", "name"), *map(Column, figures)])

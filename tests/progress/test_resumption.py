@@ -10,10 +10,10 @@ from functools import partial
 import numpy as np
 import pytest
 
-from dcomp import cli, stages
+from dcomp import stages
 from dcomp.checkpoints import safetensors_file
 from dcomp.checkpoints.checkpoint import Checkpoint
-from dcomp.cli import app, run, runs
+from dcomp.cli import app, restarting, run, runs
 from dcomp.errors import CheckpointError, StoppedError, UsageError
 from dcomp.learning import training
 from dcomp.progress.csv_log import Journal
@@ -270,7 +270,7 @@ def test_one_training_at_a_time_writes_an_output(tmp_path, dcomp, monkeypatch):
     monkeypatch.setattr(locks, "PATIENCE", 0)
     path = tmp_path / "made.state"
     path.write_text("of the other")
-    with locks.held(tmp_path / ".made.lock", "made"):
+    with locks.exclusive(tmp_path / ".made.lock", "made"):
         code, _, err = dcomp("train", "lenet300", "--data", "digits", "--epochs", "1", "-o", tmp_path / "made", "-f")
     assert (code, path.read_text()) == (1, "of the other")
     assert f"is at work in {tmp_path / 'made'}; wait for it" in err
@@ -344,8 +344,11 @@ def test_a_recipe_takes_up_the_stage_that_was_stopped(tmp_path, dcomp, monkeypat
     ("arguments", "again"),
     [
         (["train", "lenet5", "--resume"], "train lenet5 --resume"),
-        (["run", "r.yaml", "-qf", "--set", "eval=null"], "run r.yaml -q --set eval=null"),
+        (["run", "r.yaml", "-qf", "--set", "eval=null"], "run r.yaml --set eval=null --quiet"),
+        (["run", "--set=a=-f", "--tensorboard", "r.yaml", "-f"], "run r.yaml --set a=-f --tensorboard"),
+        (["run", "--out", "-f", "--", "-f.yaml"], "run --out -f -- -f.yaml"),
         (["run", "-f", "r.yaml", "--force", "--out", "of"], "run r.yaml --out of"),
+        (["sweep", "-fj2", "r.yaml", "--set", "a=1,2", "--set", "b=f"], "sweep r.yaml --set a=1,2 --set b=f --jobs 2"),
         (["demo", "--out", "x"], "demo --out x"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -358,7 +361,7 @@ def test_the_hint_of_a_stopped_command_is_one_that_goes_on(monkeypatch, capsys, 
     monkeypatch.setattr(app, "command", Stopped)
     assert run(arguments) == 130
     assert capsys.readouterr().err == f"stopped; go on with: dcomp {again}\n"
-    monkeypatch.setattr(cli, "WORLD_SIZE", 2)
+    monkeypatch.setattr(restarting, "WORLD_SIZE", 2)
     assert run(arguments) == 130
     assert capsys.readouterr().err == "stopped; to go on, start all processes again as before, with --resume\n"
 

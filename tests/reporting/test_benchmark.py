@@ -7,7 +7,7 @@ from dcomp.errors import DifferenceError
 from dcomp.reporting import benchmark
 
 
-def test_every_codec_gets_a_row_of_whole_sizes_and_positive_speeds(lenet_like):
+def test_every_codec_has_a_row_of_sizes_and_speeds(lenet_like):
     rows = benchmark.measure_codecs(lenet_like, [3, 1], 0)
     assert [row.codec for row in rows] == ["dcz", "safetensors", "zstd -3", "zstd -1"]
     for row in rows:
@@ -15,7 +15,7 @@ def test_every_codec_gets_a_row_of_whole_sizes_and_positive_speeds(lenet_like):
         assert min(row.compress, row.decompress) > 0
 
 
-def test_the_codec_that_is_measured_is_told(lenet_like):
+def test_notes_name_each_codec(lenet_like):
     told = []
     benchmark.measure_codecs(lenet_like, [], 0, told.append)
     assert told == ["dcz ...", "safetensors ..."]
@@ -31,9 +31,9 @@ def test_each_direction_of_each_codec_runs_for_the_time_asked_for(lenet_like, mo
     assert len(seen) == 3
 
 
-def test_a_codec_that_does_not_give_back_what_it_got_is_an_error(lenet_like, monkeypatch):
+def test_a_codec_that_does_not_restore_is_an_error(lenet_like, monkeypatch):
     monkeypatch.setattr(Container, "decode", lambda self, **_: {name: -lenet_like.tensors[name] for name in self.names})
-    with pytest.raises(DifferenceError, match=r"dcz did not give back tensor 'fc1\.weight' as it was"):
+    with pytest.raises(DifferenceError, match=r"dcz did not restore tensor 'fc1\.weight' bit for bit"):
         benchmark.measure_codecs(lenet_like, [], 0)
 
 

@@ -41,7 +41,7 @@ def test_a_plan_shows_in_the_figure():
     assert plots.sensitivity_png(result(2, planned=planned), "x") != plots.sensitivity_png(result(2), "x")
 
 
-def test_without_matplotlib_a_person_is_told_what_to_install(monkeypatch):
+def test_without_matplotlib_the_error_names_the_extra(monkeypatch):
     original = builtins.__import__
 
     def refuse(name, *rest):

@@ -83,7 +83,7 @@ def test_a_table_fits_and_shows_every_figure_and_every_word(monkeypatch, name, c
                 assert {word for cell in cells for word in cell.split()} <= set(words)
 
 
-def test_a_report_prints_so_many_rows_and_sums_the_others_while_csv_lists_all_with_whole_names(capsys):
+def test_a_long_report_sums_the_last_rows_and_csv_lists_all(capsys):
     count = size_tables.MOST_ROWS + 50
     names = [f"{number}." + "x" * 500 for number in range(count)]
     container = Container(
