@@ -13,6 +13,7 @@ from dcomp import api
 from dcomp.container.reader import DEFAULT_MAX_MEMORY
 from dcomp.errors import ArchitectureError, CheckpointError, first_line
 from dcomp.learning import masked
+from dcomp.learning.aliases import missing_names
 from dcomp.learning.conversion import numpy_dtype, to_numpy, to_torch
 
 
@@ -99,15 +100,14 @@ def load_model(
         ArchitectureError: the tensors do not fit the model, which is left as it was.
         LimitError, ContainerError, CheckpointError: as `load`.
     """
-    own = model.state_dict(keep_vars=True)  # the parameters themselves, so that shared ones are the same object
-    loaded = masked.split(load_file(filename, device, max_memory=max_memory), own)
-    found = {id(own[name]) for name in loaded if name in own}
-    missing = [name for name, value in own.items() if name not in loaded and id(value) not in found]
-    unexpected = [name for name in loaded if name not in own]
+    state = model.state_dict(keep_vars=True)
+    loaded = masked.split(load_file(filename, device, max_memory=max_memory), state)
+    missing = missing_names(state, loaded)
+    unexpected = [name for name in loaded if name not in state]
     misfits = [
-        f"{name} is {tuple(tensor.shape)} in the file and {tuple(own[name].shape)} in the model"
+        f"{name} is {tuple(tensor.shape)} in the file and {tuple(state[name].shape)} in the model"
         for name, tensor in loaded.items()
-        if name in own and tensor.shape != own[name].shape
+        if name in state and tensor.shape != state[name].shape
     ]
     if strict:
         misfits += [f"it lacks {name}" for name in missing] + [f"it has {name} besides" for name in unexpected]

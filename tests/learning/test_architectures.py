@@ -27,7 +27,7 @@ def test_networks_take_classes_channels_and_sizes(name, size, grayscale):
 
 
 @pytest.mark.parametrize("name", architectures.REGISTRY)
-def test_every_network_of_the_registry_takes_dropout_and_is_among_the_settings_names(name):
+def test_every_registered_network_takes_dropout_and_is_in_the_settings(name):
     size = architectures.REGISTRY[name].defaults["size"]
     with torch.device("meta"):
         model = architectures.build(name, {"dropout": 0.25})
@@ -97,14 +97,14 @@ def arguments(architecture, data, checkpoint=None, **given):
     return Arguments(architecture, checkpoint, DataSettings(**given)).complete(data)
 
 
-def test_a_fresh_network_is_made_for_its_data_and_only_what_differs_is_recorded():
+def test_a_fresh_network_fits_its_data_and_records_what_differs():
     assert arguments("lenet5", split(1, 28, 10)) == {}
     assert metadata({}) == {}
     assert arguments("lenet5", split(3, 32, 100)) == {"classes": 100, "grayscale": False, "size": 32}
     assert arguments("lenet5", split(1, 28, 10), dropout=0.5, classes=12) == {"classes": 12, "dropout": 0.5}
 
 
-def test_a_checkpoint_says_what_its_network_is_made_with_and_settings_say_otherwise():
+def test_settings_override_recorded_arguments():
     recorded = {"classes": 100, "grayscale": False, "size": 32}
     known = Checkpoint({}, {ARCHITECTURE_KEY: "lenet5", **metadata(recorded)})
     assert arguments("lenet5", split(3, 32, 10), known) == recorded
@@ -121,7 +121,7 @@ def test_recorded_arguments_that_make_no_sense_are_refused(text):
         Arguments("lenet5", hostile, DataSettings())
 
 
-def test_a_checkpoint_says_at_which_size_its_photos_are_stored_and_settings_say_otherwise():
+def test_settings_override_the_recorded_size_of_photos():
     known = Checkpoint({}, metadata({}, 160))
     assert Arguments("alexnet", known, DataSettings()).resize == 160
     assert Arguments("alexnet", known, DataSettings(resize=256)).resize == 256
@@ -131,7 +131,7 @@ def test_a_checkpoint_says_at_which_size_its_photos_are_stored_and_settings_say_
             Arguments("alexnet", Checkpoint({}, {RESIZE_KEY: text}), DataSettings())
 
 
-def test_a_factory_gets_the_arguments_that_were_given_and_no_others(tmp_path, monkeypatch):
+def test_a_factory_gets_the_explicit_arguments_only(tmp_path, monkeypatch):
     (tmp_path / "argnet.py").write_text(
         "import torch\n"
         "def make(**given):\n    model = torch.nn.Linear(2, 3)\n    model.given = given\n    return model\n"

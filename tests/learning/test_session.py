@@ -22,7 +22,7 @@ def session() -> Session:
     return Session("lenet300", None, settings, Observer())
 
 
-def test_dropout_moves_with_the_masks_and_stays_while_shared_values_train(session):
+def test_dropout_follows_the_masks(session):
     kept = np.zeros((300, 784), bool)
     kept[::4] = True
     session.mask({"fc1.weight": kept})
@@ -39,7 +39,7 @@ def test_the_data_do_not_change_the_weights_that_chance_gives(session):
     assert np.array_equal(session.weights("fc1.weight"), other.weights("fc1.weight"))
 
 
-def test_a_checkpoints_dropout_and_classes_are_taken_up(session):
+def test_a_checkpoints_dropout_and_classes_are_restored(session):
     made = Session(
         "lenet300", None, TrainSettings(architecture="lenet300", dropout=0.3, classes=12, **GIVEN), Observer()
     )

@@ -10,6 +10,7 @@ from torch import nn
 
 from dcomp.checkpoints.checkpoint import ARCHITECTURE_KEY, Checkpoint
 from dcomp.errors import ArchitectureError, first_line
+from dcomp.learning.aliases import missing_names
 from dcomp.learning.architectures.alexnet import AlexNet
 from dcomp.learning.architectures.lenet import LeNet5, LeNet300
 from dcomp.learning.architectures.network import PHOTO, Network
@@ -147,9 +148,9 @@ def check_shapes(
     Raises:
         ArchitectureError: names or shapes differ; the first few are listed.
     """
-    state = model.state_dict(keep_vars=True)  # the parameters themselves, so that tied ones are the same object
-    filled = {id(state[name]) for name in theirs if name in state}
-    ours = {name: tuple(value.shape) for name, value in state.items() if name in theirs or id(value) not in filled}
+    state = model.state_dict(keep_vars=True)
+    missing = set(missing_names(state, theirs))
+    ours = {name: tuple(tensor.shape) for name, tensor in state.items() if name in theirs or name in missing}
     wrong = [
         f"{name} is {theirs.get(name, 'absent')} where the network has {ours.get(name, 'none')}"
         for name in dict.fromkeys([*theirs, *ours])
