@@ -75,13 +75,13 @@ def test_a_persons_number_of_threads_is_set_without_a_note(nobody_said, monkeypa
     assert chosen(2, SMALL, notes) == 2
     monkeypatch.setenv(cores.THREADS, "2")
     assert chosen(None, SMALL, notes) == 2
-    devices.go_on_with_threads(4, None)
+    devices.restore_threads(4, None)
     assert torch.get_num_threads() == 2
     assert not notes.lines
 
 
 def test_a_resumed_stage_has_as_many_threads_as_before(nobody_said):
-    devices.go_on_with_threads(2, None)
+    devices.restore_threads(2, None)
     assert torch.get_num_threads() == 2
     assert chosen(None, LARGE) == 2
 
