@@ -11,7 +11,7 @@ import typer
 import typer.main
 
 import dcomp
-from dcomp.cli import encode_decode, eval_report, inspection, learning, runs, sensitivity, sweep
+from dcomp.cli import encode_decode, eval_report, guide, inspection, learning, runs, sensitivity, sweep
 from dcomp.cli.options import option_names
 from dcomp.cli.path_conflicts import without_conflicts
 from dcomp.errors import UsageError
@@ -85,7 +85,7 @@ def _checked(option: str, value: object) -> object:
         raise UsageError(f"{option}: {error}") from error
 
 
-for _module in (learning, encode_decode, eval_report, inspection, sensitivity, runs, sweep):
+for _module in (learning, encode_decode, eval_report, inspection, sensitivity, runs, sweep, guide):
     _module.register(app)
 for _command in app.registered_commands:
     assert _command.callback is not None  # each is a function

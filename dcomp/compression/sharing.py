@@ -7,7 +7,7 @@ import numpy as np
 
 from dcomp.checkpoints import layers
 from dcomp.checkpoints.layers import Aliases
-from dcomp.coding.values import SMALLEST_IN_PLANES
+from dcomp.coding.tuning import MIN_CODEBOOK_IN_PLANES
 from dcomp.compression.choice import Choice, ParameterNames, check_finite
 from dcomp.errors import UsageError
 from dcomp.progress.observer import Observer
@@ -135,7 +135,7 @@ def _share(
     weight = settings.rate_weight or RATE_WEIGHT
 
     def codebook_bits(size: int) -> float:
-        return 8 * size * (kept.itemsize if size < SMALLEST_IN_PLANES else narrow)
+        return 8 * size * (kept.itemsize if size < MIN_CODEBOOK_IN_PLANES else narrow)
 
     return entropy.cluster_with_rate(kept, AUTO_BITS, weight, settings.init, rng, codebook_bits=codebook_bits)
 

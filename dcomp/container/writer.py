@@ -13,7 +13,7 @@ from dcomp.checkpoints.tensors import Spec
 from dcomp.coding import encoder
 from dcomp.coding.level import DEFAULT, Level
 from dcomp.coding.limits import MAX_METADATA, MAX_TENSORS
-from dcomp.coding.plain import Buffer
+from dcomp.coding.values import Buffer
 from dcomp.container import layout
 from dcomp.container.layout import Entry
 from dcomp.errors import CheckpointError
