@@ -19,7 +19,7 @@ from dcomp.errors import DcompError
 from dcomp.system.ranks import IS_FIRST, RANK, WORLD_SIZE
 
 PATIENCE = timedelta(hours=12)
-"""How long processes wait for each other, as while the first decodes a data set; torchrun ends those that fail."""
+"""How long processes wait for each other, as while the first decodes photos; torchrun ends those that fail."""
 
 
 def join(device: torch.device) -> torch.device:

@@ -33,7 +33,7 @@ class Probe:
 
         Raises:
             ArchitectureError: no such network, or checkpoint or data do not fit it.
-            DataError: the data set cannot be had.
+            DataError: the data set cannot be loaded.
             UsageError: there are no validation examples.
         """
         return cls(*network_for(checkpoint, architecture, settings, observer, partial(_validation, settings)))

@@ -33,7 +33,7 @@ class PhotoDecoding:
         side: height and width of a stored photo.
         channels: 1 for grayscale, 3 for RGB.
         workers: processes that decode; None: one a core, which processes that train together share.
-        cache: folder for the files of decoded photos; None: photos are decoded whenever they are asked for.
+        cache: folder for the files of decoded photos; None: photos are decoded whenever they are used.
         observer: watches while a file is written.
     """
 
@@ -49,7 +49,7 @@ class PhotoDecoding:
 
 
 class Photos:
-    """The photos of a folder, as (side, side, channels) each; they are decoded when they are asked for."""
+    """The photos of a folder, as (side, side, channels) each; they are decoded when they are indexed."""
 
     def __init__(self, folder: Path, paths: Sequence[str], decoding: PhotoDecoding) -> None:
         """Take the folder, the paths of its photos, and how they are stored."""
