@@ -156,3 +156,9 @@ def test_tied_weights_load_by_one_of_their_names():
 def test_a_network_that_no_machine_can_hold_is_an_error():
     with pytest.raises(ArchitectureError, match=r"cannot make lenet5 with \{'classes': 1000000000000000\}"):
         architectures.build("lenet5", {"classes": 10**15})
+
+
+@pytest.mark.parametrize("name", ["lenet5", "torchvision:regnet_x_400mf"])
+def test_an_outline_has_the_names_of_the_network(name):
+    outline, model = architectures.outline_of(name), architectures.build(name)
+    assert architectures.parameters_of(outline) == architectures.parameters_of(model)
