@@ -197,7 +197,8 @@ def test_finetuning_holds_biases_that_are_pruned_as_a_whole(trained):
 @pytest.mark.parametrize("schedule", ["oneshot", "gradual", "iterative"])
 @pytest.mark.parametrize("scope", ["global", "layer"])
 def test_retraining_reaches_the_sparsity_exactly(trained, schedule, scope):
-    settings = PruneSettings(sparsity=0.9, epochs=3, until=1, every=0.25, schedule=schedule, scope=scope, **DIGITS)
+    moves = {} if schedule == "oneshot" else {"until": 1, "every": 0.25}
+    settings = PruneSettings(sparsity=0.9, epochs=3, schedule=schedule, scope=scope, **moves, **DIGITS)
     pruned = stages.prune(trained, settings)
     if scope == "global":
         assert zeros(pruned) == round(266_200 * 0.9)

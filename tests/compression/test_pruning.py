@@ -68,7 +68,7 @@ def test_each_move_of_an_amount_takes_its_part_of_the_rest(lenet_like):
 
 
 def test_moves_of_an_amount_may_be_given_by_start_until_and_every(lenet_like):
-    settings = PruneSettings(amount=0.5, start=1, until=3, schedule="uniform", **RETRAINING)
+    settings = PruneSettings(amount=0.5, start=1, until=3, **RETRAINING)
     pruning = Pruning(lenet_like.tensors, settings)
     kept = [sum(m.sum() for m in pruning.masks_at(move, lenet_like.tensors).values()) for move in pruning.moves]
     assert kept == [133_100, 66_550, 33_275]

@@ -121,12 +121,12 @@ def test_data_that_the_first_process_cannot_have_are_one_error(tmp_path):
     assert "no folder of photos is there" in error
 
 
-@pytest.mark.parametrize("name", sorted(set(app.command().commands) - {"train", "prune", "quantize", "eval"}))
+@pytest.mark.parametrize("name", sorted(set(app.command().commands) - set(app.TOGETHER)))
 def test_commands_for_one_process_are_refused_in_several(dcomp, monkeypatch, name):
     monkeypatch.setattr(app, "WORLD_SIZE", 2)
     code, out, err = dcomp(name, "x")
     assert (code, out) == (2, "")
-    assert err == f"error: {name} is for one process; torchrun starts train, prune, quantize, eval\n"
+    assert err == f"error: {name} is for one process; torchrun starts train, prune, finetune, quantize, eval\n"
 
 
 @pytest.mark.parametrize(

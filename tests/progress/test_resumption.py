@@ -317,7 +317,7 @@ def test_the_state_is_gone_when_the_stage_is_done(tmp_path, dcomp, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, out, _ = dcomp("train", "lenet300", "--data", "digits", "--epochs", "1", "--save-every", "0")
     assert (code, [path.name for path in tmp_path.iterdir()]) == (0, ["lenet300.safetensors"])
-    code, _, err = dcomp("prune", out.strip(), "--sparsity", "0.9", "--resume")
+    code, _, err = dcomp("prune", out.strip(), "--sparsity", "0.9", "--epochs", "1", "--resume")
     assert (code, "there is no lenet300.pruned.safetensors.state" in err) == (2, True)
 
 
