@@ -27,6 +27,7 @@ from dcomp.settings import (
     DataSettings,
     EncodeSettings,
     EvalSettings,
+    FinetuneSettings,
     LearningSettings,
     PruneSettings,
     QuantizeSettings,
@@ -47,37 +48,27 @@ def train(
     settings: TrainSettings,
     observer: Observer = SILENT,
     *,
-    start: Checkpoint | None = None,
     state: StateFile | None = None,
 ) -> Checkpoint:
-    """Train a network from scratch, or on from a checkpoint, whose zeros and shared values then hold.
+    """Train a network from scratch, or from torchvision's weights.
 
     Returns:
         the best epoch by validation error, with architecture, arguments and history as metadata.
 
     Raises:
-        UsageError: weights from a checkpoint and from torchvision as well, or no data.
+        UsageError: no data.
         StoppedError: Ctrl-C or SIGTERM came; `state` holds what it takes to go on.
     """
-    if start is not None and settings.pretrained:
-        raise UsageError("a checkpoint to begin with (--from) and --pretrained exclude each other")
-    if start is not None:
-        settings = provenance.with_recorded_data(settings, start, observer)
-    elif settings.data is None:
+    if settings.data is None:
         raise UsageError("training needs data: name a data set (--data), like mnist")
     observer.activity("loading torch")
     from dcomp.learning.session import Session
 
-    start = _fitted(start, settings.architecture, settings) if start is not None else None
     session = Session(
-        settings.architecture, start, settings, observer, pretrained=settings.pretrained, teacher=_teacher(settings)
+        settings.architecture, None, settings, observer, pretrained=settings.pretrained, teacher=_teacher(settings)
     )
-    if start is not None and (held := retraining.hold_all(session, start, layers.WEIGHTS, observer)):
-        observer.note(f"{', '.join(held)}: what is pruned or shared stays so")
-    history = session.fit(observer, start_counts=start is not None, state=state)
-    metadata = start.metadata if start is not None else {}
-    trained = Checkpoint(session.tensors(), {**metadata, **session.metadata()})
-    return provenance.noted(trained, "train", settings, history, metadata)
+    history = session.fit(observer, state=state)
+    return provenance.noted(Checkpoint(session.tensors(), session.metadata()), "train", settings, history)
 
 
 def prune(
@@ -118,6 +109,36 @@ def prune(
     for note in pruning.notes(checkpoint.tensors):
         observer.note(note)
     return provenance.noted(checkpoint, "prune", settings, history)
+
+
+def finetune(
+    checkpoint: Checkpoint,
+    settings: FinetuneSettings,
+    observer: Observer = SILENT,
+    *,
+    architecture: str | None = None,
+    state: StateFile | None = None,
+) -> Checkpoint:
+    """Train a checkpoint's network while all zeros stay zero and all shared values stay shared.
+
+    Returns:
+        the best epoch by validation error, the start included.
+
+    Raises:
+        ArchitectureError: no such network, or the checkpoint does not fit it.
+        CheckpointError: weights in two halves.
+        DataError: the data set cannot be had.
+        StoppedError: Ctrl-C or SIGTERM came; `state` holds what it takes to go on.
+    """
+    prefixes.check_merged(checkpoint)
+    settings = provenance.with_recorded_data(settings, checkpoint, observer)
+    observer.activity("loading torch")
+    checkpoint, network = _known(checkpoint, architecture, settings)
+    session = _session(checkpoint, settings, architecture, observer)
+    parameters = {name for name, first in network.items() if name == first}
+    history = retraining.finetune(session, checkpoint, parameters, observer, state)
+    checkpoint = checkpoint.replaced(session.tensors(), session.metadata())
+    return provenance.noted(checkpoint, "finetune", settings, history)
 
 
 def quantize(

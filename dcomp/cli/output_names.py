@@ -10,9 +10,16 @@ CHECKPOINT_SUFFIX, CONTAINER_SUFFIX = ".safetensors", ".dcz"
 TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
 """Names of torch's files, which no command writes."""
 
-STAGE_SUFFIXES = (".pruned", ".quantized", ".decoded")
+STAGE_SUFFIXES = (".pruned", ".finetuned", ".quantized", ".decoded")
 
-COMMANDS = {"": "train", ".pruned": "prune", ".quantized": "quantize", ".decoded": "decode", CONTAINER_SUFFIX: "encode"}
+COMMANDS = {
+    "": "train",
+    ".pruned": "prune",
+    ".finetuned": "finetune",
+    ".quantized": "quantize",
+    ".decoded": "decode",
+    CONTAINER_SUFFIX: "encode",
+}
 """The command whose outputs have a suffix."""
 
 

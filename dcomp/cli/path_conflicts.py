@@ -11,7 +11,7 @@ from typing import Any
 from dcomp.cli.inputs import PIPE, check_no_device, files_of_input
 from dcomp.errors import OutputError, UsageError
 
-READ = {"input", "start", "against", "recipe", "distill", "rewind", "plan"}
+READ = {"input", "against", "recipe", "distill", "rewind", "plan"}
 """Parameters that name files to read."""
 
 FOLDERS = {"data_dir", "cache", "tensorboard", "out"}

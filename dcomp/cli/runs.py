@@ -25,7 +25,7 @@ def run(
     data_dir: Annotated[Path | None, typer.Option(help="Folder that holds data sets.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for all outputs; runs/NAME unless given.")] = None,
     threads: Threads = None,
-    save_every: SaveEvery = SAVE_EVERY,
+    save_every: SaveEvery = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write TensorBoard's files beside the outputs.")
     ] = False,
@@ -51,7 +51,8 @@ def run(
     if tensorboard and not settings.trains:
         raise UsageError(f"--tensorboard logs epochs, and no stage of {recipe} has any: leave it out")
     folder = out or Path("runs") / settings.name
-    work = Run(settings, folder, observer(quiet), force=force, save_every=save_every, tensorboard=tensorboard)
+    seconds = SAVE_EVERY if save_every is None else save_every
+    work = Run(settings, folder, observer(quiet), force=force, save_every=seconds, tensorboard=tensorboard)
     summary = work.run()
     if as_json:
         print_result(json.dumps(summary.as_dict(), indent=2))

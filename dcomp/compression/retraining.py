@@ -52,6 +52,22 @@ def hold(
     return session.fit(observer, start_counts=True, state=state)
 
 
+def finetune(
+    session: "Session",
+    checkpoint: Checkpoint,
+    parameters: Collection[str],
+    observer: Observer,
+    state: StateFile | None = None,
+) -> list[EpochRecord]:
+    """Train while all that is pruned or shared stays so; vectors that are zero as a whole count as pruned too.
+
+    `hold` lets such vectors train, because it may be given a network whose shifts are still as they were made.
+    """
+    vectors = {name: checkpoint.tensors[name] for name in layers.select(checkpoint.tensors, ["bias"])}
+    session.mask({name: array != 0 for name, array in vectors.items() if name in parameters and not array.any()})
+    return hold(session, checkpoint, observer, state)
+
+
 def hold_all(
     session: "Session", checkpoint: Checkpoint, kinds: Collection[layers.Kind], observer: Observer
 ) -> list[str]:

@@ -33,10 +33,10 @@ from dcomp.runs.ledger import DoneStage, Errors
 from dcomp.progress.observer import Observer, Together
 from dcomp.runs.preflight import CHECKPOINTS
 from dcomp.pruning.budget import sparsity_of
-from dcomp.settings.recipe import Recipe
+from dcomp.settings.recipe import STAGES, Recipe, StageSettings
 from dcomp.reporting.sizes import SizeReport
 from dcomp.progress.resumption import SAVE_EVERY, StateFile
-from dcomp.settings import DataSettings, PruneSettings, QuantizeSettings, Settings, TrainSettings
+from dcomp.settings import DataSettings, FinetuneSettings, PruneSettings, QuantizeSettings, Settings, TrainSettings
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
@@ -124,7 +124,7 @@ class Run:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"cannot make the folder {folder}: {error.strerror}") from error
-        made = {"train", "prune", "quantize", *(stage for stage, _ in recipe.sections)}
+        made = {*STAGES, *(stage for stage, _ in recipe.sections)}
         names = [name for stage in sorted(made) for name in (_file_of(stage), _journal_of(stage))]
         self._check_folder([*names, CONTAINER, SUMMARY])
         self._done: dict[str, DoneStage] = {} if force else ledger.read(folder)
@@ -203,16 +203,15 @@ class Run:
             stages.check_error(error, self._recipe.eval)
 
     def _work(
-        self, settings: TrainSettings | PruneSettings | QuantizeSettings, current: Checkpoint | None
+        self, settings: StageSettings, current: Checkpoint | None
     ) -> Callable[..., Checkpoint]:
         """What a stage does, with the checkpoint of the one before."""
         if isinstance(settings, TrainSettings):
             return partial(stages.train, settings)
         assert current is not None  # the recipe has checked that it starts somewhere
-        architecture = self._recipe.trusted_architecture
-        if isinstance(settings, PruneSettings):
-            return partial(stages.prune, current, settings, architecture=architecture)
-        return partial(stages.quantize, current, settings, architecture=architecture)
+        work: dict[type[Settings], Callable[..., Checkpoint]]
+        work = {PruneSettings: stages.prune, FinetuneSettings: stages.finetune, QuantizeSettings: stages.quantize}
+        return partial(work[type(settings)], current, settings, architecture=self._recipe.trusted_architecture)
 
     def _shaped(self, last: str | None = None) -> tuple[Checkpoint, list[StageResult]]:
         """Train, prune and share, or go no further than the stage `last`."""

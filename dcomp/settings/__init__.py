@@ -11,6 +11,7 @@ from dcomp.settings.fields import DATA_NAMES, MAX_SEED, NETWORKS, Augment, DataN
 from dcomp.settings.learning import (
     DataSettings,
     EvalSettings,
+    FinetuneSettings,
     LearningSettings,
     NetworkSettings,
     SensitivitySettings,
@@ -27,6 +28,7 @@ __all__ = [
     "DataSettings",
     "EncodeSettings",
     "EvalSettings",
+    "FinetuneSettings",
     "LearningSettings",
     "NetworkSettings",
     "Precision",

@@ -193,6 +193,29 @@ def test_sections_in_a_list_run_in_order_each_with_a_file_and_a_row(dcomp, tmp_p
     assert (weights["fc2.weight"] == 0).sum() == 7_500
 
 
+FINETUNED = """
+name: finetuned
+data: digits
+train: {architecture: lenet300, epochs: 1, lr: 0.05}
+prune: {sparsity: 0.9}
+finetune: {epochs: 1}
+quantize: {fc_bits: 4}
+"""
+
+
+def test_finetune_runs_between_prune_and_quantize_and_keeps_the_masks(dcomp, tmp_path):
+    (tmp_path / "finetuned.yaml").write_text(FINETUNED)
+    out = tmp_path / "out"
+    code, _, err = dcomp("run", tmp_path / "finetuned.yaml", "--out", out)
+    assert code == 0, err
+    names = [stage["stage"] for stage in json.loads((out / "summary.json").read_text())["stages"]]
+    assert names == ["train", "prune", "finetune", "quantize", "encode"]
+    pruned, finetuned = (sources.load_checkpoint(out / f"{name}.safetensors") for name in ("prune", "finetune"))
+    before, after = pruned.tensors["fc1.weight"], finetuned.tensors["fc1.weight"]
+    assert np.array_equal(before == 0, after == 0)
+    assert not np.array_equal(before, after)
+
+
 def test_a_section_added_below_leaves_those_above_done(dcomp, tmp_path):
     path, out = tmp_path / "blocks.yaml", tmp_path / "out"
     path.write_text(BLOCKS)
