@@ -85,16 +85,23 @@ class StoppedError(DcompError):
 
 
 def first_line(error: Exception) -> str:
-    """What a foreign error says, in one line."""
+    """Return the first line of a foreign error's message, or the name of its class."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 @contextmanager
-def reading(path: object, error: type[DcompError]) -> Iterator[None]:
-    """Raise `error` where the system cannot read a path, or no path can be as that one is."""
+def reading(path: object, error: type[DcompError], kind: str = "") -> Iterator[None]:
+    """Raise `error` where the system cannot read a path in a block, or the path has a null character.
+
+    Args:
+        path: of the file, or a name for it.
+        error: the class of the error.
+        kind: what the file should be, for the message, like `the recipe`.
+    """
+    words = f"cannot read {kind} " if kind else "cannot read "
     try:
         yield
     except OSError as failure:
-        raise error(f"cannot read {path}: {failure.strerror}") from failure
+        raise error(f"{words}{path}: {failure.strerror}") from failure
     except ValueError as failure:  # a null character
-        raise error(f"cannot read {str(path)!r}: {failure}") from failure
+        raise error(f"{words}{str(path)!r}: {failure}") from failure

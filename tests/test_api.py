@@ -9,8 +9,8 @@ import dcomp
 import dcomp.torch
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.coding import encoder
+from dcomp.coding.decoder import decode_sparse_rows
 from dcomp.coding.level import LEVELS
-from dcomp.coding.record import sparse_rows
 from dcomp.container.reader import Container
 from dcomp.errors import ArchitectureError, CheckpointError, ContainerError, LimitError, OutputError
 from dcomp.sources import load_checkpoint
@@ -102,10 +102,10 @@ KEPT = {
 def test_compressed_sparse_rows_take_no_more_memory_than_is_checked(rng, make):
     encoded = encoder.encode_tensor(make(rng))
     tracemalloc.start()
-    sparse_rows(encoded)
+    decode_sparse_rows(encoded)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak <= encoded.csr_memory + 100_000
+    assert peak <= encoded.sparse_rows_memory + 100_000
 
 
 @pytest.mark.parametrize("turned", [False, True])
@@ -114,7 +114,7 @@ def test_compressed_sparse_rows_come_row_by_row_whatever_the_order_in_the_file(r
     array = np.where(runs, rng.choice([-1, 1, 2], runs.shape), 0).astype(np.float32)
     encoded = encoder.encode_tensor(array if turned else np.ascontiguousarray(array.T), LEVELS["default"])
     assert encoded.columns_first is turned
-    crow, columns, _ = sparse_rows(encoded)
+    crow, columns, _ = decode_sparse_rows(encoded)
     rows = np.repeat(np.arange(encoded.shape[0]), np.diff(crow))
     assert np.all(np.diff(rows * encoded.shape[1] + columns) > 0)
 

@@ -3,7 +3,7 @@
 import functools
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +11,7 @@ import typer
 import typer.main
 
 import dcomp
-from dcomp.cli import encode_decode, eval_report, inspection, learning, runs, sensitivity, sweep
+from dcomp.cli import encode_decode, eval_report, guide, inspection, learning, runs, sensitivity, sweep
 from dcomp.cli.options import option_names
 from dcomp.cli.path_conflicts import without_conflicts
 from dcomp.errors import UsageError
@@ -85,7 +85,7 @@ def _checked(option: str, value: object) -> object:
         raise UsageError(f"{option}: {error}") from error
 
 
-for _module in (learning, encode_decode, eval_report, inspection, sensitivity, runs, sweep):
+for _module in (learning, encode_decode, eval_report, inspection, sensitivity, runs, sweep, guide):
     _module.register(app)
 for _command in app.registered_commands:
     assert _command.callback is not None  # each is a function
@@ -96,29 +96,3 @@ for _command in app.registered_commands:
 def command() -> Any:
     """The command that parses the command line."""
     return typer.main.get_command(app)
-
-
-def without_force(arguments: Sequence[str]) -> list[str]:
-    """Return a command line as it was parsed, without the option --force."""
-    group = typer.main.get_command(app)
-    context = group.make_context("dcomp", list(arguments[:1]), resilient_parsing=True)
-    name, *words = arguments
-    parsed = group.commands[name].make_context(name, [], parent=context, resilient_parsing=True)  # type: ignore[attr-defined]  # a group has commands
-    values, _, order = parsed.command.make_parser(parsed).parse_args(words)
-    options, operands = list[str](), list[str]()
-    for parameter in dict.fromkeys(order):
-        value = values[str(parameter.name)]
-        if parameter.param_type_name == "argument":
-            operands += [value] if value is not None else []
-        elif parameter.name != "force":
-            options += _words_of(parameter.opts if value is not False else parameter.secondary_opts, value)
-    if any(operand.startswith("-") for operand in operands):
-        return [name, *options, "--", *operands]
-    return [name, *operands, *options]
-
-
-def _words_of(flags: Sequence[str], value: object) -> list[str]:
-    flag = max(flags, key=len)
-    if isinstance(value, bool):
-        return [flag]
-    return [str(word) for text in (value if isinstance(value, list) else [value]) for word in (flag, text)]

@@ -14,7 +14,7 @@ from dcomp.errors import OutputError, UsageError
 from dcomp.progress.observer import Observer
 from dcomp.progress.resumption import StateFile
 from dcomp.system import locks
-from dcomp.system.files import INDEX_SUFFIX, check_folder, check_replaceable, index_in, replacing, replacing_files
+from dcomp.system.files import INDEX_SUFFIX, check_folder, check_replaceable, replacing, replacing_files
 from dcomp.system.ranks import IS_FIRST
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Destination:
         state = StateFile.beside(self._path, resume=resume, every=save_every)
         if IS_FIRST:
             lock = self._path.with_name(f".{self._path.name}.lock")
-            self._locks.enter_context(locks.held(lock, str(self._path)))
+            self._locks.enter_context(locks.exclusive(lock, str(self._path)))
             state.check(force=self._force)
         return state
 
@@ -217,11 +217,11 @@ def destination_of_checkpoint(
 
 def _shard_names(source: Path | None) -> list[str]:
     """Return the names of the files of a sharded input, and [] for another input."""
-    from dcomp.checkpoints import shards
+    from dcomp.sources import files_of
 
     if source is None or not (source.is_dir() or source.name.endswith(INDEX_SUFFIX)):
         return []
-    return [file.name for file in shards.files_of(index_in(source) if source.is_dir() else source)]
+    return [file.name for file in files_of(source)]
 
 
 def write_beside(path: Path, content: bytes, watcher: Observer, *, force: bool) -> None:

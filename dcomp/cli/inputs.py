@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dcomp.errors import CheckpointError, DcompError, UsageError, reading
-from dcomp.system.files import INDEX_SUFFIX, check_regular, index_in, part, temporary_folder_named
+from dcomp.system.files import check_regular, index_in
+from dcomp.system.temporary import part, writing_temporary_files
 
 PIPE = Path("-")
 
@@ -51,7 +52,7 @@ def input_file(source: Path | None) -> Iterator[Path]:
 def _spooled(source: Path | None, name: str) -> Iterator[Path]:
     """Yield a temporary copy of what comes from a pipe; errors about the copy name the pipe."""
     with ExitStack() as stack:
-        with temporary_folder_named():
+        with writing_temporary_files():
             copy = stack.enter_context(part(Path(tempfile.gettempdir())))
         if not _copy(source, copy, name):
             raise UsageError(f"{name} is empty: name a file, or see what the command before in the pipe says")
@@ -67,7 +68,7 @@ def _copy(source: Path | None, target: Path, name: str) -> int:
         stream = sys.stdin.buffer if source is None or source == PIPE else source.open("rb")
     except OSError as error:
         raise CheckpointError(f"cannot read {name}: {error.strerror}") from error
-    with temporary_folder_named(), target.open("wb") as file:
+    with writing_temporary_files(), target.open("wb") as file:
         for chunk in iter(partial(_read_chunk, stream, name), b""):
             file.write(chunk)
         return file.tell()
@@ -92,18 +93,3 @@ def check_no_device(source: Path) -> None:
     """Raise CheckpointError for a device: some never end."""
     if source.is_char_device() or source.is_block_device():
         raise CheckpointError(f"{source} is a device; name a file, or pipe one in")
-
-
-def files_of_input(source: Path) -> list[Path]:
-    """Return the files of an input: one, or an index and its shards.
-
-    Raises:
-        CheckpointError, UsageError: a damaged index of shards, or a folder without one.
-    """
-    if source.is_dir():
-        source = index_in(source)
-    if not source.name.endswith(INDEX_SUFFIX) or not source.is_file():
-        return [source]
-    from dcomp.checkpoints import shards
-
-    return shards.files_of(source)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from dcomp.cli.inputs import PIPE, check_no_device, files_of_input
+from dcomp.cli.inputs import PIPE, check_no_device
 from dcomp.errors import OutputError, UsageError
 
 READ = {"input", "against", "recipe", "distill", "rewind", "plan"}
@@ -75,7 +75,9 @@ def check_not_input(output: Path, sources: Iterable[Path]) -> None:
         return
     if not stat.S_ISREG(written.st_mode):
         return
-    for file in (file for source in sources for file in files_of_input(source)):
+    from dcomp.sources import files_of
+
+    for file in (file for source in sources for file in files_of(source)):
         with suppress(OSError, ValueError):
             if os.path.samestat(os.fstat(STDIN_DESCRIPTOR) if file == PIPE else file.stat(), written):
                 name = "standard output" if output == PIPE else output

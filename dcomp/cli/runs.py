@@ -11,10 +11,10 @@ from dcomp.cli.console import observer, print_result
 from dcomp.cli.options import Json, Quiet, SaveEvery, Threads
 from dcomp.errors import StoppedError, UsageError
 from dcomp.progress.resumption import SAVE_EVERY
-from dcomp.system.files import part
+from dcomp.system.temporary import part
 
 if TYPE_CHECKING:
-    from dcomp.runs.run import Summary
+    from dcomp.runs.summary import Summary
 
 
 def run(

@@ -9,7 +9,7 @@ from types import FrameType
 from typing import NoReturn
 
 from dcomp.errors import INTERRUPTED, TERMINATED
-from dcomp.system.files import remove_parts
+from dcomp.system.temporary import remove_parts
 
 GRACE = 1.0
 """Seconds in which Python must handle a signal; a call of numpy or zstd may keep it busy for minutes."""

@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from dcomp.coding import bits, prefix_code
+from dcomp.coding import bits, prefix_code, tuning
 from dcomp.coding.limits import (
     MAX_BLOCK_EXPONENT,
     MAX_CHAINED_ALPHABET,
@@ -22,12 +22,6 @@ from dcomp.coding.limits import (
 )
 from dcomp.coding.wire import Cursor, varint
 from dcomp.errors import ContainerError
-
-STREAM_BYTES, LANE_BYTES, SYMBOL_BYTES = 3000, 200, 8
-"""About what a stream, a block and a symbol take in memory until they are decoded, besides the payload."""
-
-WINDOWS_OF_PAYLOAD = 6
-"""Bytes of memory for each byte of payload that is being decoded."""
 
 
 class Model(IntEnum):
@@ -75,9 +69,9 @@ class Stream:
     @property
     def memory(self) -> int:
         """About how many bytes of memory it takes to hold and decode the stream, decoding tables aside."""
-        windows = WINDOWS_OF_PAYLOAD * len(self.payload)
-        symbols = SYMBOL_BYTES * self.count // 2 + max(SYMBOL_BYTES * self.count // 2, windows)
-        return STREAM_BYTES + self.lengths.nbytes + LANE_BYTES * self.block_bits.size + symbols
+        windows = tuning.WINDOW_BYTES * len(self.payload)
+        symbols = tuning.SYMBOL_BYTES * self.count // 2 + max(tuning.SYMBOL_BYTES * self.count // 2, windows)
+        return tuning.STREAM_BYTES + self.lengths.nbytes + tuning.BLOCK_BYTES * self.block_bits.size + symbols
 
     @cached_property
     def longest(self) -> int:
@@ -102,7 +96,7 @@ class Stream:
         return 0 if self.implicit_code else len(prefix_code.write_lengths(self.lengths))
 
     def to_bytes(self) -> bytes:
-        """The stream as FORMAT.md, section 5, lays it out."""
+        """Return the stream as FORMAT.md, section 5, specifies it."""
         return self._bytes
 
     @cached_property
@@ -194,7 +188,7 @@ class Stream:
 
 
 def fewest_bits(letters: int, model: Model) -> int:
-    """The fewest bits that so many letters may take: a chain's may take none, but not all of them."""
+    """Return the fewest bits that so many letters may take: letters of a chain may take none, but not all of them."""
     return -(-letters // MAX_LETTERS_PER_BIT) if model is Model.CHAINED else letters
 
 
@@ -203,7 +197,7 @@ def _letter_count(symbols: int, model: Model) -> int:
 
 
 def _index(block_bits: np.ndarray) -> bytes:
-    """The fields `shortest`, `index width` and `index`."""
+    """Return the fields `shortest`, `index width` and `index`."""
     if block_bits.size == 1:
         return b""
     shortest, width = index_shape(block_bits)
@@ -213,20 +207,20 @@ def _index(block_bits: np.ndarray) -> bytes:
 
 
 def index_shape(block_bits: np.ndarray) -> tuple[int, int]:
-    """The size in bits of the shortest block but the last, and the bits that an entry of the index needs."""
+    """Return the size in bits of the shortest block but the last, and the bits of an entry of the index."""
     shortest = int(block_bits[:-1].min())
     return shortest, (int(block_bits[:-1].max()) - shortest).bit_length()
 
 
 def widths_of(lengths: np.ndarray) -> np.ndarray:
-    """Bits that each letter takes: its code's, and none where a code has one letter; uint32, shape (codes, letters)."""
+    """Return the bits of each letter: its code's, none where a code has one letter; uint32, shape (codes, letters)."""
     widths = lengths.astype(np.uint32)
     widths[np.count_nonzero(lengths != 0, axis=1) == 1] = 0
     return widths
 
 
 def next_codes(alphabet: int, codes: int, *, apart: bool) -> np.ndarray:
-    """The code after each symbol, by its class; shape (alphabet,).
+    """Return the code that each symbol chooses for the next one, by its class; shape (alphabet,).
 
     There are as many classes as codes, or one less where the first code is for symbols apart.
     """

@@ -12,9 +12,9 @@ from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.errors import UsageError
 from dcomp.progress.observer import EpochRecord, Observer
 from dcomp.settings import DataSettings, LearningSettings
+from dcomp.settings.recipe import STAGES
 
 VERSION_KEY, HISTORY_KEY = "dcomp.version", "dcomp.history"
-STAGES = ("train", "prune", "finetune", "quantize")
 NOTES = (VERSION_KEY, HISTORY_KEY, *(f"dcomp.{stage}" for stage in STAGES))
 """All entries that tell how a checkpoint was made, and that nothing needs."""
 

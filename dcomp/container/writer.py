@@ -13,12 +13,12 @@ from dcomp.checkpoints.tensors import Spec
 from dcomp.coding import encoder
 from dcomp.coding.level import DEFAULT, Level
 from dcomp.coding.limits import MAX_METADATA, MAX_TENSORS
-from dcomp.coding.plain import Buffer
+from dcomp.coding.values import Buffer
 from dcomp.container import layout
 from dcomp.container.layout import Entry
 from dcomp.errors import CheckpointError
 from dcomp.system import parallel
-from dcomp.system.files import Scratch
+from dcomp.system.temporary import Scratch
 
 KEPT_IN_MEMORY = 1 << 24
 """Bytes of records that wait in memory for the directory, which stands before them; more wait in a temporary file."""

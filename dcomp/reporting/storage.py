@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 
 from dcomp.coding.record import EncodedTensor
+from dcomp.coding.shared import Shared
 from dcomp.coding.stream import Stream
-from dcomp.coding.values import Shared
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -15,6 +15,7 @@ from pydantic import (
 
 from dcomp.checkpoints.layers import Kind, Rule
 from dcomp.errors import UsageError
+from dcomp.pruning.criteria import CRITERIA
 from dcomp.quantization import MAX_BITS
 from dcomp.settings import plan as plan_file
 
@@ -165,6 +166,11 @@ PLACEHOLDERS = {"imagefolder:path", "package.module:factory", "torchvision:name"
 
 TORCHVISION = "torchvision:"
 
+if TYPE_CHECKING:
+    Criterion = str
+else:
+    Criterion = Literal[tuple(CRITERIA)]  # one list of names, that of the table
+
 Fraction = Annotated[float, Field(ge=0), AfterValidator(_below_one)]
 BitCount = Annotated[int, Field(ge=1, le=MAX_BITS)]
 Rules = Annotated[tuple[str, ...], BeforeValidator(_one_or_more), AfterValidator(_parses_as_rules)]
@@ -192,7 +198,6 @@ Precision = Literal["fp32", "bf16"]
 CodebookValues = Literal["float32", "bfloat16", "float16"]
 Provenance = Literal["full", "settings", "none"]
 Augment = Literal["auto", "none", "shift", "affine", "crop-flip"]
-Criterion = Literal["magnitude", "fisher", "std", "random"]
 Scope = Literal["global", "layer"]
 Structure = Literal["weight", "row"]
 Unit = Literal["sparsity", "count", "amount", "threshold", "target_ratio"]

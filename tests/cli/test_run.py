@@ -256,7 +256,7 @@ def test_a_run_adopts_equal_stages_of_another(recipe, tmp_path):
     stale = other / "train.safetensors.0123.state"
     stale.write_bytes(b"of a run that was stopped")
     changed = recipe_file.load(recipe, ["prune.sparsity=0.5"])
-    Run(changed, other, notes, others=[tmp_path / "none", one]).prepare("prune")
+    Run(changed, other, notes, other_runs=[tmp_path / "none", one]).prepare("prune")
     assert [line.split(",")[0] for line in notes.lines[:2]] == ["train: done before", "prune: running"]
     assert (other / "train.safetensors").samefile(one / "train.safetensors")
     assert (other / "train.csv").read_text() == (one / "train.csv").read_text()
@@ -267,7 +267,7 @@ def test_a_damaged_file_of_another_run_is_not_adopted(recipe, tmp_path):
     one, notes = tmp_path / "one", Notes()
     Run(recipe_file.load(recipe), one).prepare("train")
     (one / "train.safetensors").write_bytes(b"damaged")
-    Run(recipe_file.load(recipe), tmp_path / "other", notes, others=[one]).prepare("train")
+    Run(recipe_file.load(recipe), tmp_path / "other", notes, other_runs=[one]).prepare("train")
     assert notes.lines == ["train: running"]
 
 
@@ -307,7 +307,7 @@ def test_a_teacher_of_other_classes_is_an_error(dcomp, tmp_path):
     code, _, err = dcomp(
         "train", "lenet300", "--data", "digits", "--epochs", "1", "--distill", teacher, "-o", tmp_path / "x"
     )
-    assert (code, err.splitlines()[-1]) == (1, "error: the teacher tells 12 classes apart, and the network 10")
+    assert (code, err.splitlines()[-1]) == (1, "error: the teacher has 12 classes, and the network 10")
 
 
 QUICK = """
@@ -332,7 +332,7 @@ def quick(dense_file, monkeypatch):
 )
 def test_one_run_at_a_time_works_in_a_folder(quick, dcomp, command):
     Path("out").mkdir()
-    with locks.held(Path("out", ".dcomp.lock"), "out"):
+    with locks.exclusive(Path("out", ".dcomp.lock"), "out"):
         code, out, err = dcomp(command[0], quick, *command[1:], "--out", "out")
     assert (code, out) == (1, "")
     assert err.startswith(f"error: process {os.getpid()} on ")
@@ -405,7 +405,7 @@ def test_a_damaged_ledger_is_one_error_and_force_begins_again(quick, dcomp):
 def test_a_damaged_ledger_of_another_run_is_no_reason_to_stop(quick, tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "stages.json").write_text("damaged")
-    Run(load(quick), Path("out"), others=[tmp_path / "other"]).run()
+    Run(load(quick), Path("out"), other_runs=[tmp_path / "other"]).run()
     assert Path("out", "summary.json").exists()
 
 

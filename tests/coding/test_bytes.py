@@ -13,7 +13,7 @@ import zstandard
 from dcomp.coding import encoder
 from dcomp.coding.level import LEVELS
 from dcomp.coding.planes import Planes
-from dcomp.coding.values import Shared
+from dcomp.coding.shared import Shared
 
 ZSTD_OF_THE_TABLE = (1, 5, 7)
 """The release of Zstandard that made the frames below; those of another are about as large."""
@@ -172,7 +172,7 @@ def test_the_fixtures_take_every_form_and_model():
     assert seen == {
         *("Raw", "Zstd", "Shared", "Planes", "PLAIN", "PAIRS", "CHAINED", "Golomb", "apart", "columns first"),
         *("fillers", "classes", "shared without positions"),
-        *("plane: Raw", "plane: Zstd", "plane: Huffman", "plane: Bits"),
+        *("plane: Raw", "plane: Zstd", "plane: HuffmanPlane", "plane: BitPlane"),
     }
 
 

@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 
 from dcomp.checkpoints import dtypes
-from dcomp.coding import encoder, positions, sparse_index, values
+from dcomp.coding import encoder, positions, sparse_index
+from dcomp.coding.codebook import find_codebook
 from dcomp.coding.level import LEVELS
-from dcomp.coding.plain import Raw, Zstd
 from dcomp.coding.planes import Planes
 from dcomp.coding.positions import Positions
+from dcomp.coding.raw import Raw
 from dcomp.coding.record import EncodedTensor, matrix_of
-from dcomp.coding.values import Shared
+from dcomp.coding.shared import Shared
+from dcomp.coding.zstd import Zstd
 
 DEFAULT, EXHAUSTIVE = LEVELS["default"], LEVELS["max"]
 
@@ -18,10 +20,10 @@ DEFAULT, EXHAUSTIVE = LEVELS["default"], LEVELS["max"]
 def forms(patterns, dtype, level, follows=None):
     """All forms of some values."""
     yield Raw(patterns)
-    yield Zstd.smaller(patterns, 1 << 40, level.zstd)
+    yield Zstd.smaller(patterns, dtype, 1 << 40, level)
     yield Planes.encode(patterns, dtype, level)
-    if codes := values.find_codes(patterns, dtype, level):
-        yield Shared.encode(codes, dtype, level, follows)
+    if indexed := find_codebook(patterns, dtype, level):
+        yield Shared.encode(indexed, dtype, level, follows)
 
 
 def alternatives(array, level):

@@ -3,10 +3,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from dcomp.coding import huffman, lockstep, prefix_code
+from dcomp.coding import huffman, lockstep, prefix_code, tuning
 from dcomp.coding.stream import Model, Stream
 from dcomp.coding.wire import Cursor
 from dcomp.errors import ContainerError
@@ -32,7 +32,6 @@ def symbol_arrays(draw):
     return np.minimum((alphabet * rng.random(size) ** (1 / skew)).astype(int), alphabet - 1), alphabet
 
 
-@settings(deadline=None)
 @given(st.lists(symbol_arrays(), min_size=1, max_size=4))
 def test_streams_decoded_together_give_their_symbols_back(drawn):
     streams = [reparsed(coded(symbols, alphabet)) for symbols, alphabet in drawn]
@@ -131,7 +130,7 @@ def test_streams_whose_tables_are_too_large_together_are_decoded_in_turn(rng, mo
     streams = [reparsed(coded(symbols, 256)) for symbols in drawn]
     made = []
     table_of = prefix_code.decoding_table
-    monkeypatch.setattr(lockstep, "TABLE_ENTRIES", 2 * streams[0].table_entries)
+    monkeypatch.setattr(tuning, "SHARED_TABLE_ENTRIES", 2 * streams[0].table_entries)
     monkeypatch.setattr(prefix_code, "decoding_table", lambda *code: made.append(table_of(*code)) or made[-1])
     for decoded, symbols in zip(lockstep.decode_streams(streams), drawn, strict=True):
         assert np.array_equal(decoded, symbols)
@@ -196,7 +195,7 @@ def test_a_stream_that_breaks_the_format_is_refused(rng, changes, message):
 def test_streams_decode_in_parts_as_they_do_at_once(rng, monkeypatch):
     drawn = [rng.integers(0, 7, size) for size in (90_000, 40_001, 700)]
     streams = [reparsed(coded(symbols, 7)) for symbols in drawn]
-    monkeypatch.setattr(lockstep, "MATRIX", 5000)
+    monkeypatch.setattr(tuning, "DECODED_LETTERS", 5000)
     for decoded, symbols in zip(lockstep.decode_streams(streams), drawn, strict=True):
         assert np.array_equal(decoded, symbols)
 
@@ -290,7 +289,7 @@ def test_blocks_are_as_small_as_their_index_allows(rng, size):
 def test_a_stream_of_many_blocks_decodes_with_others_and_alone(rng, monkeypatch):
     drawn = [np.minimum(rng.geometric(0.3, size), 19) for size in (50_000, 49_999, 800)]
     streams = [reparsed(coded(symbols, 20)) for symbols in drawn]
-    monkeypatch.setattr(lockstep, "ALONE", 20_000)
+    monkeypatch.setattr(tuning, "LONE_STREAM_LETTERS", 20_000)
     for decoded, symbols in zip(lockstep.decode_streams(streams), drawn, strict=True):
         assert np.array_equal(decoded, symbols)
 

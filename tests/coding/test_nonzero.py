@@ -3,19 +3,22 @@ import tracemalloc
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dcomp.checkpoints import dtypes
 from dcomp.coding import encoder, lockstep, nonzero, sparse_index
+from dcomp.coding.codebook import IndexedValues
+from dcomp.coding.decoder import decode_tensors
 from dcomp.coding.level import LEVELS
 from dcomp.coding.nonzero import NonZero
-from dcomp.coding.plain import Raw, Zstd
 from dcomp.coding.planes import Planes
 from dcomp.coding.positions import Positions
-from dcomp.coding.record import EncodedTensor, decode_tensors
+from dcomp.coding.raw import Raw
+from dcomp.coding.record import EncodedTensor
+from dcomp.coding.shared import Shared
 from dcomp.coding.sparse_index import GapIndex
-from dcomp.coding.values import Codes, Shared
+from dcomp.coding.zstd import Zstd
 
 
 def recounted(array):
@@ -56,7 +59,6 @@ def arrays(draw):
     return array.reshape(draw(st.sampled_from([array.shape, (-1,)])))
 
 
-@settings(deadline=None, max_examples=300)
 @given(arrays(), st.sampled_from(list(LEVELS.values())))
 def test_what_is_not_zero_is_counted_alike_from_a_record_and_from_the_array(array, level):
     encoded = encoder.encode_tensor(array, level)
@@ -217,11 +219,11 @@ def test_counting_takes_no_more_memory_than_decoding(form, columns_first):
         values = Raw(kept)
     else:
         index = None
-        codes = Codes(np.arange(2, dtype=np.uint8), patterns)
+        codes = IndexedValues(np.arange(2, dtype=np.uint8), patterns)
         values = (
             Shared.encode(codes, array.dtype, LEVELS["default"])
             if form == "codes"
-            else Zstd.smaller(patterns, patterns.size, 3)
+            else Zstd.smaller(patterns, array.dtype, patterns.size, LEVELS["fast"])
         )
     record = EncodedTensor(array.dtype, array.shape, index, values, columns_first=columns_first)
     expected = nonzero.of_array(array)

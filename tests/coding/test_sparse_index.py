@@ -78,9 +78,9 @@ def forged(symbols, width, kept, fillers):
     [
         ([0, 3, 1], 2, 1, 5, "position 5 among 5 elements"),
         ([0, 2], 2, 0, 3, "position 3 among 3 elements"),
-        ([0, 1, 3], 2, 1, 100, "filler at the end"),
-        ([0, 1, 1], 2, 1, 100, "2 kept elements were declared, and others found"),
-        ([0, 3], 2, 0, 100, "2 kept elements were declared, and others found"),
+        ([0, 1, 3], 2, 1, 100, "the gaps end with a filler"),
+        ([0, 1, 1], 2, 1, 100, "2 kept elements expected, 3 in the gaps"),
+        ([3, 0], 2, 0, 100, "2 kept elements expected, 1 in the gaps"),
     ],
 )
 def test_symbols_that_do_not_fit_are_refused(symbols, kept, fillers, elements, message):

@@ -8,9 +8,10 @@ import pytest
 
 from dcomp.checkpoints import dtypes
 from dcomp.coding import encoder, sparse_index
+from dcomp.coding.decoder import decode_tensors
 from dcomp.coding.level import LEVELS
 from dcomp.coding.positions import Positions
-from dcomp.coding.record import EncodedTensor, decode_tensors
+from dcomp.coding.record import EncodedTensor
 
 _spec = importlib.util.spec_from_file_location("reference_decoder", Path(__file__).parents[1] / "reference_decoder.py")
 assert _spec and _spec.loader

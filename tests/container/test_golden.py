@@ -37,7 +37,7 @@ def test_encoding_gives_the_golden_records(name):
 def test_floats_widened_from_half_their_size_have_their_signs_as_bits():
     array = safetensors_file.load_file(GOLDEN / "bits.safetensors").tensors["widened"]
     forms = [type(plane).__name__ for plane in encoder.encode_tensor(array).values.planes]
-    assert forms == ["Zstd", "Raw", "Zstd", "Bits"]
+    assert forms == ["Zstd", "Raw", "Zstd", "BitPlane"]
     golden = Container.open(GOLDEN / "bits.dcz").encoded("widened")
     assert [type(plane).__name__ for plane in golden.values.planes] == forms
 

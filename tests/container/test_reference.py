@@ -77,7 +77,6 @@ def structured(seed, rows, columns, most):
     return np.where(rng.random(walk.shape) < density, walk, 0).astype(np.float32)
 
 
-@settings(deadline=None, max_examples=150)
 @given(
     st.dictionaries(st.text(max_size=5), any_tensor(), max_size=3), st.dictionaries(st.text(), st.text(), max_size=2)
 )
@@ -85,7 +84,7 @@ def test_random_containers_decode_alike(tensors, metadata):
     agree(dcomp.save(tensors, metadata))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=settings().max_examples // 2)  # the reference decoder is slow
 @given(weights(), st.sampled_from(list(LEVELS.values())))
 def test_structured_weights_decode_alike_at_every_level(matrix, level):
     encoded = encoder.encode_tensor(matrix, level)
@@ -110,7 +109,6 @@ def test_structured_weights_take_every_model():
     assert seen == {"PLAIN", "PAIRS", "CHAINED", "golomb", "apart", "columns first", "classes"}
 
 
-@settings(deadline=None, max_examples=400)
 @given(st.one_of(any_tensor(), weights()), st.data())
 def test_damaged_records_with_mended_checksums_are_judged_alike(array, data):
     whole = dcomp.save({"w": array})

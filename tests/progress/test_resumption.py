@@ -270,7 +270,7 @@ def test_one_training_at_a_time_writes_an_output(tmp_path, dcomp, monkeypatch):
     monkeypatch.setattr(locks, "PATIENCE", 0)
     path = tmp_path / "made.state"
     path.write_text("of the other")
-    with locks.held(tmp_path / ".made.lock", "made"):
+    with locks.exclusive(tmp_path / ".made.lock", "made"):
         code, _, err = dcomp("train", "lenet300", "--data", "digits", "--epochs", "1", "-o", tmp_path / "made", "-f")
     assert (code, path.read_text()) == (1, "of the other")
     assert f"is at work in {tmp_path / 'made'}; wait for it" in err
@@ -344,7 +344,7 @@ def test_a_recipe_takes_up_the_stage_that_was_stopped(tmp_path, dcomp, monkeypat
     ("arguments", "again"),
     [
         (["train", "lenet5", "--resume"], "train lenet5 --resume"),
-        (["run", "r.yaml", "-qf", "--set", "eval=null"], "run r.yaml --quiet --set eval=null"),
+        (["run", "r.yaml", "-qf", "--set", "eval=null"], "run r.yaml --set eval=null --quiet"),
         (["run", "--set=a=-f", "--tensorboard", "r.yaml", "-f"], "run r.yaml --set a=-f --tensorboard"),
         (["run", "--out", "-f", "--", "-f.yaml"], "run --out -f -- -f.yaml"),
         (["run", "-f", "r.yaml", "--force", "--out", "of"], "run r.yaml --out of"),

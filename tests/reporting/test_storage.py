@@ -6,7 +6,7 @@ from zlib import crc32
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import dcomp
@@ -15,7 +15,7 @@ from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.checkpoints.tensors import Spec
 from dcomp.coding import bits, encoder, prefix_code
 from dcomp.coding.level import LEVELS
-from dcomp.coding.values import Shared
+from dcomp.coding.shared import Shared
 from dcomp.coding.wire import varint
 from dcomp.container import layout, writer
 from dcomp.container.layout import Entry
@@ -46,7 +46,6 @@ def check(container):
     return report
 
 
-@settings(deadline=None, max_examples=200)
 @given(
     st.dictionaries(st.text(max_size=5), tensors(), max_size=5),
     st.dictionaries(st.text(), st.text(), max_size=2),

@@ -2,7 +2,7 @@ import io
 import sys
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -57,7 +57,6 @@ def test_a_pipe_gets_one_table_with_full_names(monkeypatch):
     assert [line.split()[0] for line in lines[1:]] == NAMES
 
 
-@settings(deadline=None, max_examples=150)
 @given(
     st.lists(st.tuples(st.text(max_size=60), st.integers(0, 10**12), st.integers(0, 10**12)), min_size=1, max_size=8),
     st.integers(48, 120),

@@ -1,7 +1,7 @@
 import pytest
 
-from dcomp.runs import grid
 from dcomp.errors import RecipeError
+from dcomp.runs import grid
 
 RECIPE = """
 name: tiny

@@ -3,10 +3,10 @@
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from dcomp.runs import preflight
 from dcomp.checkpoints.checkpoint import ARCHITECTURE_KEY, Checkpoint
 from dcomp.errors import ArchitectureError
 from dcomp.learning import architectures
+from dcomp.runs import preflight
 from dcomp.settings.recipe import Recipe
 
 MISTAKES = {

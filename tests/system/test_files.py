@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from dcomp.errors import OutputError
-from dcomp.system.files import Scratch, check_replaceable, link_or_copy, part, replacing, replacing_files
+from dcomp.system.files import check_replaceable, link_or_copy, replacing, replacing_files
+from dcomp.system.temporary import Scratch, part
 
 
 def test_a_block_that_ends_well_replaces_the_file_and_leaves_nothing_beside_it(tmp_path):
