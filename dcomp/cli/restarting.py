@@ -1,7 +1,8 @@
 """Say how to go on from where a command was stopped."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from dcomp.system.ranks import WORLD_SIZE
 
@@ -14,9 +15,7 @@ def how_to_go_on(arguments: Sequence[str]) -> str:
     if WORLD_SIZE > 1:
         return "to go on, start all processes again as before, with --resume"
     if arguments[0] in WHOLE_RUNS:
-        from dcomp.cli.app import without_force
-
-        again = without_force(arguments)
+        again = [arguments[0], *_words_without_force(arguments)]
     else:
         again = [*arguments, *(["--resume"] if "--resume" not in arguments else [])]
     return f"go on with: {shlex.join(['dcomp', *again])}"

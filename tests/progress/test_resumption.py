@@ -348,7 +348,7 @@ def test_a_recipe_takes_up_the_stage_that_was_stopped(tmp_path, dcomp, monkeypat
         (["run", "--set=a=-f", "--tensorboard", "r.yaml", "-f"], "run r.yaml --set a=-f --tensorboard"),
         (["run", "--out", "-f", "--", "-f.yaml"], "run --out -f -- -f.yaml"),
         (["run", "-f", "r.yaml", "--force", "--out", "of"], "run r.yaml --out of"),
-        (["sweep", "-fj2", "r.yaml", "--set", "a=1,2", "--set", "b=f"], "sweep r.yaml --jobs 2 --set a=1,2 --set b=f"),
+        (["sweep", "-fj2", "r.yaml", "--set", "a=1,2", "--set", "b=f"], "sweep r.yaml --set a=1,2 --set b=f --jobs 2"),
         (["demo", "--out", "x"], "demo --out x"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
