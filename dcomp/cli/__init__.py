@@ -89,7 +89,7 @@ def _explain(error: Exception) -> tuple[str, int]:
         return str(error), error.exit_code
     if hasattr(error, "format_message"):  # the parser's usage errors, whichever library Typer takes them from
         context, message = getattr(error, "ctx", None), error.format_message().rstrip(".")
-        message = message.replace("Value error, ", "").replace(": Input should be ", ": it must be ")
+        message = message.replace("Value error, ", "").replace(": Input should be ", ": input should be ")
         return f"{message} (see {context.command_path} --help)" if message and context else message, 2
     if isinstance(error, OSError):
         return f"{error.filename or 'input or output'}: {error.strerror or error}", 1
