@@ -146,8 +146,13 @@ def test_bench_measures_every_codec(dcomp, files):
 )
 def test_a_mistake_is_one_error(dcomp, files, monkeypatch, arguments, code, message):
     monkeypatch.chdir(files)
-    whole = (files / "m.dcz").read_bytes()
-    for name, data in (("cut.dcz", whole[:-1]), ("head.dcz", whole[:20]), ("empty.dcz", b""), ("text.txt", b"hello")):
+    container = (files / "m.dcz").read_bytes()
+    for name, data in (
+        ("cut.dcz", container[:-1]),
+        ("head.dcz", container[:20]),
+        ("empty.dcz", b""),
+        ("text.txt", b"hello"),
+    ):
         (files / name).write_bytes(data)
     got, out, err = dcomp(*arguments)
     assert (got, out, err.count("\n")) == (code, "", 1)
