@@ -87,7 +87,7 @@ def bench(
     """Compare the size and speed of this codec with raw safetensors and zstd on a checkpoint.
 
     Speeds are in MB/s, 10^6 dense bytes a second, from arrays in memory to bytes in memory and back; the fastest run
-    counts. All codecs use one core; with -T this codec compresses on more.
+    counts. All codecs use one core; with --workers this codec compresses on more.
 
     Example: [bold]dcomp bench lenet5.quantized.safetensors[/bold]
     """

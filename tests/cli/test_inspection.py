@@ -118,7 +118,7 @@ def test_bench_measures_every_codec(dcomp, files):
     assert rows[0]["bytes"] == (files / "m.dcz").stat().st_size
     assert all(row["compress"] > 0 < row["decompress"] for row in rows)
     assert "zstd -1 ..." in err
-    assert "MB/s" in dcomp("bench", files / "m.safetensors", "-t", "0", "--levels", "1", "-T", "2", "-q")[1]
+    assert "MB/s" in dcomp("bench", files / "m.safetensors", "-t", "0", "--levels", "1", "-w", "2", "-q")[1]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_bench_measures_every_codec(dcomp, files):
         (["bench", "m.safetensors", "--levels", "x"], 2, "'x' is not a list of numbers like 3,19"),
         (["bench", "m.safetensors", "--levels", "99"], 2, "zstd has the levels"),
         (["encode", "m.safetensors", "--level", "best", "-o", "x"], 2, "'best' is not one of"),
-        (["encode", "m.safetensors", "-T", "0", "-o", "x"], 2, "should be greater than or equal to 1"),
+        (["encode", "m.safetensors", "-w", "0", "-o", "x"], 2, "should be greater than or equal to 1"),
     ],
 )
 def test_a_mistake_is_one_error(dcomp, files, monkeypatch, arguments, code, message):
