@@ -45,7 +45,9 @@ def inspect(input: Input = None, max_memory: MaxMemory = 8, as_json: Json = Fals
 
 def verify(
     input: Input = None,
-    against: Annotated[Path | None, typer.Option(help="Checkpoint that must be equal bit for bit.")] = None,
+    against: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Checkpoint that must be equal bit for bit.")
+    ] = None,
     max_memory: MaxMemory = 8,
     as_json: Json = False,
     quiet: Quiet = False,

@@ -30,7 +30,7 @@ def sensitivity(
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the curves as a PNG image.")] = None,
     architecture: Architecture = None,
     as_json: Json = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", metavar="", help="Print CSV.")] = False,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
