@@ -96,7 +96,7 @@ def _plan_yaml(result: "Sensitivity", subject: str) -> bytes:
     if not result.planned.plan.sections():
         drop = result.planned.max_drop
         raise GateError(
-            f"no amount that was tried keeps a layer within --max-drop {drop:g}: raise it; no plan is written"
+            f"no amount that was tried keeps any layer within --max-drop {drop:g}: raise it; no plan is written"
         )
     return result.planned.plan.as_yaml(f"{subject}\n{_verdict(result, result.planned)}").encode()
 
