@@ -35,11 +35,10 @@ Architecture = Annotated[
         rich_help_panel=NETWORK,
     ),
 ]
-Workers = Annotated[
-    int, typer.Option("-T", "--workers", min=1, metavar="N", help="Processes that encode at the same time.")
-]
+Workers = Annotated[int, typer.Option("-w", "--workers", min=1, metavar="N", help="Processes that encode.")]
 Threads = Annotated[
-    int | None, typer.Option(min=1, help="Threads that compute; those that are free, one for a small network.")
+    int | None,
+    typer.Option(min=1, metavar="N", help="Threads that compute; those that are free, one for a small network."),
 ]
 Resume = Annotated[
     bool,
@@ -63,7 +62,9 @@ TensorBoard = Annotated[
         "--tensorboard", metavar="DIR", help="Folder for TensorBoard's files.", rich_help_panel=FILES_AND_LOGS
     ),
 ]
-MaxMemory = Annotated[float, typer.Option("--max-memory", min=0, help="Limit of memory for a container, in GiB.")]
+MaxMemory = Annotated[
+    float, typer.Option("--max-memory", min=0, metavar="GIB", help="Limit of memory for a container, in GiB.")
+]
 GIB = 1 << 30
 
 

@@ -205,7 +205,7 @@ class QuantizeSettings(ChosenSettings):
     fc_bits: BitCount | None = Field(None, description="Bits of a fully connected layer's codes.")
     bits: BitRules = Field(
         (),
-        description="Bits of all other layers, or of those it finds; repeatable; auto: what is worth its bytes.",
+        description="Bits of the other layers, or of those it finds, repeatable; auto: what is worth its bytes.",
         json_schema_extra=shown(metavar="[REGEX=]N"),
     )
     bias_bits: BitCount | None = Field(

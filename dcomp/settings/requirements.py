@@ -114,7 +114,7 @@ REQUIREMENTS = (
     ),
     Requirement(
         UNITS,
-        "criterion std takes {threshold}: leave {options} out",
+        "{criterion} std takes {threshold}: leave {options} out",
         excludes=("criterion=std",),
     ),
     Requirement(

@@ -58,7 +58,7 @@ def test_a_damaged_container_is_one_error_in_any_number_of_processes(rng, tmp_pa
     path = tmp_path / "damaged.dcz"
     path.write_bytes(data)
     for workers in (1, 2, 4):
-        code, out, err = dcomp("encode", path, "-o", tmp_path / "again.dcz", "-T", workers, "-q")
+        code, out, err = dcomp("encode", path, "-o", tmp_path / "again.dcz", "-w", workers, "-q")
         assert (code, out) == (1, "")
         assert err == "error: tensor 'w4': its checksum does not match, the file is damaged\n"
     assert [entry.name for entry in tmp_path.iterdir()] == ["damaged.dcz"]
