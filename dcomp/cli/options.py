@@ -69,7 +69,7 @@ GIB = 1 << 30
 
 
 def bytes_of(gib: float) -> int:
-    """Return a limit in GiB as bytes; one that no machine reaches is one that no machine reaches."""
+    """Return a limit in GiB as bytes; a huge limit becomes one that no machine reaches."""
     return int(min(gib, GIB) * GIB)
 
 
@@ -90,10 +90,10 @@ def options_of(
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         called = {name: title for name, title in option_names(command).items() if name in leave_out}
 
-        def wrapped(**given: Any) -> Any:
-            chosen = {name: given.pop(name) for name in fields}
-            chosen |= {name: given[name] for name in leave_out}
-            return command(settings=settings.from_options(called, **chosen), **given)
+        def wrapped(**values: Any) -> Any:
+            chosen = {name: values.pop(name) for name in fields}
+            chosen |= {name: values[name] for name in leave_out}
+            return command(settings=settings.from_options(called, **chosen), **values)
 
         declared = [*(_parameter(settings, name) for name in fields), *_parameters(command, passed_on_to)]
         signature = inspect.Signature([p.replace(kind=p.KEYWORD_ONLY) for p in declared])
