@@ -1,3 +1,7 @@
+"""Tests of the Python interface, for arrays and for tensors, and of the examples in its docstrings."""
+
+import doctest
+import inspect
 import tracemalloc
 
 import numpy as np
@@ -30,6 +34,29 @@ def weights(rng):
     }
 
 
+PUBLIC = {
+    **{f"dcomp.{name}": getattr(dcomp, name) for name in dcomp.__all__ if name != "__version__"},
+    **{
+        f"dcomp.torch.{name}": function
+        for name, function in vars(dcomp.torch).items()
+        if inspect.isfunction(function) and function.__module__ == "dcomp.torch" and not name.startswith("_")
+    },
+}
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_public_name_has_an_example(name):
+    assert f">>> import {name.rpartition('.')[0].replace('dcomp.torch', 'torch, dcomp.torch')}" in PUBLIC[name].__doc__
+    assert "dcomp." + name.removeprefix("dcomp.") + "(" in PUBLIC[name].__doc__
+
+
+@pytest.mark.parametrize("module", [dcomp, dcomp.api, dcomp.torch], ids=lambda module: module.__name__)
+def test_the_examples_run(module, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    failed, attempted = doctest.testmod(module)
+    assert (failed, attempted > 0) == (0, True)
+
+
 @pytest.fixture
 def path(tmp_path, weights):
     dcomp.save_file(weights, tmp_path / "w.dcz", {"key": "value"})
@@ -41,9 +68,9 @@ def test_an_open_file_gives_its_names_metadata_and_single_tensors(path, weights)
         assert opened.keys() == list(weights)
         assert opened.metadata() == {"key": "value"}
         for name, array in weights.items():
-            found = opened.get_tensor(name)
-            assert (found.dtype, found.shape) == (array.dtype, array.shape)
-            assert found.tobytes() == array.tobytes()
+            tensor = opened.get_tensor(name)
+            assert (tensor.dtype, tensor.shape) == (array.dtype, array.shape)
+            assert tensor.tobytes() == array.tobytes()
 
 
 def test_one_tensor_is_read_though_the_others_are_damaged(path, weights):
@@ -76,10 +103,10 @@ def test_compressed_sparse_rows_are_the_dense_tensor(path, weights):
             dense = np.zeros_like(matrix)
             dense[np.repeat(np.arange(matrix.shape[0]), np.diff(crow)), columns] = values
             assert np.array_equal(dense, matrix)
-            made = torch.sparse_csr_tensor(
+            sparse = torch.sparse_csr_tensor(
                 torch.from_numpy(crow), torch.from_numpy(columns), torch.from_numpy(values), matrix.shape
             )
-            assert np.array_equal(made.to_dense().numpy(), matrix)
+            assert np.array_equal(sparse.to_dense().numpy(), matrix)
 
 
 @pytest.mark.parametrize("shape", [(10**9, 0), (10**6, 1)], ids=str)
@@ -165,7 +192,7 @@ def test_a_shared_parameter_is_loaded_under_whichever_of_its_names_the_file_has(
 
 
 @pytest.mark.parametrize(
-    ("names", "words"), [(["weight"], "it lacks bias"), (["weight", "bias", "more"], "it has more besides")]
+    ("names", "words"), [(["weight"], "it lacks bias"), (["weight", "bias", "more"], "it also has more")]
 )
 def test_a_strict_load_names_what_is_missing_or_too_much(tmp_path, names, words):
     dcomp.torch.save_file({name: torch.ones((4, 3) if name == "weight" else 4) for name in names}, tmp_path / "m.dcz")
