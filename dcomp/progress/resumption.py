@@ -38,8 +38,8 @@ class StateFile:
         """Return the state of the stage that writes `output`."""
         return cls(output.with_name(f"{output.name}.state"), resume, every)
 
-    def check(self, *, force: bool) -> None:
-        """Check that there is a state to continue from, or remove it; without `force` none is lost.
+    def prepare(self, *, force: bool) -> None:
+        """Check that there is a state to continue from; where none is wanted, remove it, which needs `force`.
 
         Raises:
             UsageError: there is no state to continue from.

@@ -76,7 +76,7 @@ def points(path: Path, overrides: Iterable[str], fixed: Sequence[str] = ()) -> l
             grid_points.append(GridPoint(name_of(differing), differing, recipe))
         except RecipeError as error:
             points_of_mistake.setdefault(str(error), []).append(name_of(differing))
-    _check(points_of_mistake, math.prod(map(len, axes.values())))
+    _raise_mistakes(points_of_mistake, math.prod(map(len, axes.values())))
     return grid_points
 
 
@@ -122,7 +122,7 @@ def _recipe_at(path: Path, overrides: Sequence[str]) -> Recipe:
     return recipe
 
 
-def _check(points_of_mistake: Mapping[str, Sequence[str]], count: int) -> None:
+def _raise_mistakes(points_of_mistake: Mapping[str, Sequence[str]], count: int) -> None:
     """Raise a RecipeError with all mistakes, each with the points in which it is, if not in all of them."""
     texts = [
         mistake if len(names) == count else f"at {names[0]}{_and_more(names)}: {mistake}"

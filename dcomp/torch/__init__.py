@@ -136,11 +136,7 @@ def load_model(
     loaded_ids = {id(state[name]) for name in loaded if name in state}
     missing = [name for name, value in state.items() if name not in loaded and id(value) not in loaded_ids]
     unexpected = [name for name in loaded if name not in state]
-    misfits = [
-        f"{name} is {tuple(tensor.shape)} in the file and {tuple(state[name].shape)} in the model"
-        for name, tensor in loaded.items()
-        if name in state and tensor.shape != state[name].shape
-    ]
+    misfits = _wrong_shapes(loaded, state)
     if strict:
         misfits += [f"it lacks {name}" for name in missing] + [f"it also has {name}" for name in unexpected]
     if misfits:
@@ -152,9 +148,19 @@ def load_model(
     return missing, unexpected
 
 
+def _wrong_shapes(loaded: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor]) -> list[str]:
+    """Say which tensors have other shapes in the file than in the model."""
+    return [
+        f"{name} is {tuple(tensor.shape)} in the file and {tuple(state[name].shape)} in the model"
+        for name, tensor in loaded.items()
+        if name in state and tensor.shape != state[name].shape
+    ]
+
+
 def _to_arrays(tensors: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    """Convert tensors to arrays; raise CheckpointError for other values, before any is copied."""
     for name, tensor in tensors.items():
         if not isinstance(tensor, torch.Tensor):
             raise CheckpointError(f"{name!r} is a {type(tensor).__name__}, not a tensor; save tensors only")
-        numpy_dtype(tensor, name)  # before any is copied
+        numpy_dtype(tensor, name)
     return {name: to_numpy(tensor) for name, tensor in tensors.items()}

@@ -136,7 +136,7 @@ def test_names_that_lost_a_prefix_keep_their_shards(tmp_path):
     text = json.dumps({"weight_map": {"model.a": one, "model.b": two}})
     kept = json.dumps({"index": index, "text": text, "files": {one: {}, two: {}}})
     trained = Checkpoint({"a": np.zeros(3), "b": np.ones(3), "new": np.ones(1)}, {shards.METADATA_KEY: kept})
-    shards.save_folder(shards.fitted(trained), tmp_path)
+    shards.save_folder(shards.reindexed(trained), tmp_path)
     assert json.loads((tmp_path / index).read_text())["weight_map"] == {"a": one, "b": two, "new": one}
 
 
