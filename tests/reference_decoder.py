@@ -155,9 +155,9 @@ def decode(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
             must(crc32(record) == last, "CRC-32 of its record")
             tensors[name] = Tensor(NAMES[dtype], shape, decode_record(Bytes(record), dtype, shape))
         else:  # "A tied tensor has no record"
-            must(last < len(tensors) and entries[last][3] > 0, "an entry before this one, that has a record")
+            must(last < len(tensors) and entries[last][3] > 0, "must stand before this one, must have a record")
             same = list(tensors.values())[last].data
-            must(len(same) == prod(shape) * SIZES[dtype], "of a tensor of as many bytes")
+            must(len(same) == prod(shape) * SIZES[dtype], "must be of a tensor of as many bytes")
             tensors[name] = Tensor(NAMES[dtype], shape, same)
     file.end("The last record must end where the file ends.")
     return tensors, metadata
@@ -198,7 +198,11 @@ def decode_record(record: Bytes, dtype: int, shape: tuple[int, ...]) -> bytes:
     form = flags >> 1 & 3
     has_positions, in_planes = bool(flags & 1), bool(flags & 8)
     columns_first, has_classes = bool(flags & 16), bool(flags & 32)
-    must(flags < 64 and (form == 2 or not in_planes), "other bits reserved")
+    must(flags < 128, "other bits reserved")
+    if flags & 64:
+        must(form == 0 and record.u8() >= 4, "bits 1 and 2 must be 0, and the number that follows must be at least 4")
+        must(False, "a form of a later version")
+    must(form == 2 or not in_planes, "only if the form is shared")
     must(has_positions or not has_classes, "density classes, only with positions")
     must(len(shape) > 1 or not (columns_first or has_classes), "bits 4 and 5 must be 0 then")
     n = prod(shape)
@@ -275,7 +279,7 @@ def decode_cell(record: Bytes, e: int, elements: int) -> list[tuple[int, int]]:
         filler = len(lengths) - 1
     fillers = record.varint()
     must(kept + fillers * filler <= e, "and kept + fillers x F too")
-    symbols = decode_stream(record, kept + fillers, filler + 1, known=lengths)
+    symbols = decode_stream(record, kept + fillers, filler + 1, golomb_lengths=lengths)
     found, place, gap = [], 0, 0
     for symbol in symbols:
         place, gap = place + symbol, gap + symbol
@@ -354,11 +358,11 @@ def decode_planes(record: Bytes, dtype: int, m: int) -> list[bytes]:
 
 
 def decode_stream(
-    record: Bytes, s: int, alphabet: int, known: list[int] | None = None, apart: list[bool] | None = None
+    record: Bytes, s: int, alphabet: int, golomb_lengths: list[int] | None = None, apart: list[bool] | None = None
 ) -> list[int]:
     head = record.u8()
     block_size, model = head & 15, head >> 4
-    must(model <= 2 and (model == 0 or known is None), "0 plain, 1 pairs, 2 chain; others reserved")
+    must(model <= 2 and (model == 0 or golomb_lengths is None), "0 plain, 1 pairs, 2 chain; others reserved")
     count, letters, chained = s, alphabet, model == 2
     if model == 1:
         must(alphabet <= MAX_PAIRED_ALPHABET, "A must be within the limit of paired alphabets")
@@ -369,7 +373,7 @@ def decode_stream(
         c = record.u8()
         must(2 <= c <= MAX_CHAINED_CODES, "c, from 2 to the limit; only in a chain")
     bits = Bits(record)
-    tables = [known if known is not None else decode_code_lengths(bits, letters) for _ in range(c)]
+    tables = [golomb_lengths if golomb_lengths is not None else decode_code_lengths(bits, letters) for _ in range(c)]
     lone = [[letter for letter in range(letters) if table[letter]] for table in tables]
     if not chained and len(lone[0]) == 1:
         must(block_size == 0, "and block size must be 0")

@@ -12,7 +12,8 @@ from torch.nn.utils import prune
 import dcomp
 import dcomp.torch
 from dcomp.checkpoints.checkpoint import Checkpoint
-from dcomp.coding import encoder, tensor
+from dcomp.coding import encoder
+from dcomp.coding.decoder import decode_sparse_rows
 from dcomp.coding.level import LEVELS
 from dcomp.container.reader import Container
 from dcomp.errors import ArchitectureError, CheckpointError, ContainerError, LimitError, OutputError
@@ -126,21 +127,21 @@ KEPT = {
 
 @pytest.mark.parametrize("make", KEPT.values(), ids=KEPT)
 def test_compressed_sparse_rows_take_the_checked_memory(rng, make):
-    encoded = encoder.encode(make(rng))
+    encoded = encoder.encode_tensor(make(rng))
     tracemalloc.start()
-    tensor.csr(encoded)
+    decode_sparse_rows(encoded)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak <= encoded.csr_memory + 100_000
+    assert peak <= encoded.sparse_rows_memory + 100_000
 
 
 @pytest.mark.parametrize("turned", [False, True])
 def test_compressed_sparse_rows_are_in_row_order(rng, turned):
     runs = np.repeat(rng.random((20, 300)) < 0.2, 10, axis=0)
     array = np.where(runs, rng.choice([-1, 1, 2], runs.shape), 0).astype(np.float32)
-    encoded = encoder.encode(array if turned else np.ascontiguousarray(array.T), LEVELS["default"])
+    encoded = encoder.encode_tensor(array if turned else np.ascontiguousarray(array.T), LEVELS["default"])
     assert encoded.columns_first is turned
-    crow, columns, _ = tensor.csr(encoded)
+    crow, columns, _ = decode_sparse_rows(encoded)
     rows = np.repeat(np.arange(encoded.shape[0]), np.diff(crow))
     assert np.all(np.diff(rows * encoded.shape[1] + columns) > 0)
 

@@ -10,7 +10,14 @@ from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.container.reader import Container
 from dcomp.errors import CheckpointError, GateError, UsageError
 from dcomp.progress.observer import Observer
-from dcomp.settings import EvalSettings, PruneSettings, QuantizeSettings, ReportSettings, TrainSettings
+from dcomp.settings import (
+    EvalSettings,
+    FinetuneSettings,
+    PruneSettings,
+    QuantizeSettings,
+    ReportSettings,
+    TrainSettings,
+)
 
 WEIGHTS = ["fc1.weight", "fc2.weight", "fc3.weight"]
 
@@ -157,28 +164,34 @@ def test_training_writes_architecture_arguments_and_history_as_metadata(trained)
     assert history[-1]["val_error"] < 25
 
 
-def test_training_goes_on_from_a_checkpoint(trained):
-    settings = TrainSettings(architecture="lenet300", epochs=1, **{**DIGITS, "lr": 0.001})
-    resumed = stages.train(settings, start=trained)
-    distance = np.abs(resumed.tensors["fc1.weight"] - trained.tensors["fc1.weight"]).max()
-    assert distance < 0.05
-    assert [record["epoch"] for record in json.loads(resumed.metadata["dcomp.history"])] == [1, 2, 3, 4, 5]
+def test_finetuning_trains_the_network_on(trained):
+    settings = FinetuneSettings(epochs=1, val_split=0, **{**DIGITS, "lr": 0.001})
+    finetuned = stages.finetune(trained, settings)
+    distance = np.abs(finetuned.tensors["fc1.weight"] - trained.tensors["fc1.weight"]).max()
+    assert 0 < distance < 0.05
+    assert json.loads(finetuned.metadata["dcomp.finetune"])["epochs"] == 1
+    assert [record["epoch"] for record in json.loads(finetuned.metadata["dcomp.history"])] == [1]
 
 
-def test_training_on_never_ends_worse_than_it_began(trained):
-    worse = TrainSettings(architecture="lenet300", epochs=1, **{**DIGITS, "lr": 0.4})
-    resumed = stages.train(worse, start=trained)
-    assert np.array_equal(resumed.tensors["fc1.weight"], trained.tensors["fc1.weight"])
+def test_finetuning_never_ends_worse_than_it_began(trained):
+    finetuned = stages.finetune(trained, FinetuneSettings(epochs=1, **{**DIGITS, "lr": 0.4}))
+    assert np.array_equal(finetuned.tensors["fc1.weight"], trained.tensors["fc1.weight"])
 
 
-def test_training_on_holds_what_is_pruned_and_shared(trained):
+def test_finetuning_holds_what_is_pruned_and_shared(trained):
     shared = stages.quantize(stages.prune(trained, PruneSettings(sparsity=0.9)), QuantizeSettings(bits=("fc2=3",)))
-    notes = Notes()
-    settings = TrainSettings(architecture="lenet300", epochs=1, **DIGITS)
-    resumed = stages.train(settings, notes, start=shared)
-    assert notes.lines == ["fc1.weight, fc2.weight, fc3.weight: what is pruned or shared stays so"]
-    assert zeros(resumed) == zeros(shared)
-    assert np.unique(resumed.tensors["fc2.weight"]).size <= 9
+    finetuned = stages.finetune(shared, FinetuneSettings(epochs=1, **DIGITS))
+    for name in ("fc1.weight", "fc2.weight", "fc3.weight"):
+        assert np.array_equal(finetuned.tensors[name] == 0, shared.tensors[name] == 0)
+    assert not np.array_equal(finetuned.tensors["fc1.weight"], shared.tensors["fc1.weight"])
+    assert np.unique(finetuned.tensors["fc2.weight"]).size <= 9
+
+
+def test_finetuning_holds_biases_that_are_pruned_as_a_whole(trained):
+    pruned = trained.replaced({"fc1.bias": np.zeros_like(trained.tensors["fc1.bias"])})
+    finetuned = stages.finetune(pruned, FinetuneSettings(epochs=1, **DIGITS))
+    assert not finetuned.tensors["fc1.bias"].any()
+    assert not np.array_equal(finetuned.tensors["fc2.bias"], trained.tensors["fc2.bias"])
 
 
 @pytest.mark.parametrize("schedule", ["oneshot", "gradual", "iterative"])

@@ -11,14 +11,14 @@ import typer
 import typer.main
 
 import dcomp
-from dcomp.cli import codec, inspection, learning, measure, runs, sensitivity, sweep
-from dcomp.cli.inputs import with_paths
+from dcomp.cli import encode_decode, eval_report, guide, inspection, learning, runs, sensitivity, sweep
 from dcomp.cli.options import option_names
+from dcomp.cli.path_conflicts import without_conflicts
 from dcomp.errors import UsageError
-from dcomp.settings.values import expanded
+from dcomp.settings.fields import expanded
 from dcomp.system.ranks import PROBLEMS, WORLD_SIZE
 
-TOGETHER = ("train", "prune", "quantize", "eval")
+TOGETHER = ("train", "prune", "finetune", "quantize", "eval")
 """The commands that several processes may run as one."""
 
 EPILOG = (
@@ -85,12 +85,12 @@ def _checked(option: str, value: object) -> object:
         raise UsageError(f"{option}: {error}") from error
 
 
-for _module in (learning, codec, measure, inspection, sensitivity, runs, sweep):
+for _module in (learning, encode_decode, eval_report, inspection, sensitivity, runs, sweep, guide):
     _module.register(app)
 for _command in app.registered_commands:
     assert _command.callback is not None  # each is a function
     _command.callback.__doc__ = _unwrapped(_command.callback.__doc__ or "")
-    _command.callback = _with_checked_values(with_paths(_command.callback))
+    _command.callback = _with_checked_values(without_conflicts(_command.callback))
 
 
 def command() -> Any:

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from dcomp.cli.console import observer, say
-from dcomp.cli.files import say_path, write_beside
+from dcomp.cli.console import observer, print_path, print_result
+from dcomp.cli.destinations import write_beside
 from dcomp.cli.options import Json, Quiet
 from dcomp.errors import DcompError
 from dcomp.system.files import check_regular, check_replaceable, replacing
@@ -44,7 +44,7 @@ def sweep(
     Example: [bold]dcomp sweep sample_configs/lenet5-mnist.yaml --set prune.sparsity=0.9,0.95,0.97 --set seed=0,1[/bold]
     """
     from dcomp.reporting import plots, render, tables
-    from dcomp.reporting.front import ranked
+    from dcomp.reporting.front import rank_points
     from dcomp.runs.grid import points as points_of
     from dcomp.runs.sweep import Sweep
 
@@ -61,7 +61,7 @@ def sweep(
         if path is not None:
             check_replaceable(path, force=force or _begins(path, beginning))
     work.run()
-    found = ranked(work.outcomes)
+    found = rank_points(work.outcomes)
     table = render.front_csv(found, keys).encode()
     with replacing(folder / FRONT, force=True) as file:
         file.write(table)
@@ -71,10 +71,10 @@ def sweep(
         write_beside(plot, plots.front_png(found, name), watcher, force=True)
     if as_json:
         content = {"points": [point.as_dict() for point in found], "failed": work.failures, "csv": str(folder / FRONT)}
-        say(json.dumps(content, indent=2))
+        print_result(json.dumps(content, indent=2))
     else:
-        tables.show(render.front_table(found, keys))
-        say_path(folder / FRONT)
+        tables.print_tables(render.front_table(found, keys))
+        print_path(folder / FRONT)
     if work.failures:
         told = [f"{point}: {what}" for point, what in work.failures.items()]
         raise DcompError("\n  ".join([f"{len(told)} of {len(points)} points failed:", *told]))

@@ -2,16 +2,13 @@
 
 import numpy as np
 
-WORD = 64
-FEW = 24
-"""Fields up to which one integer is faster than arrays."""
+from dcomp.coding import tuning
 
-UNPACKED = 1 << 13
-"""Values that are unpacked at a time, a multiple of eight: each bit takes nine bytes on the way."""
+WORD = 64
 
 
 class BitWriter:
-    """A bit string of a known size, written from its start on.
+    """A bit string of a fixed size, written from its start on.
 
     Neighbouring fields are joined, two and two, until a joined field may take up to 64 bits; then every 64-bit
     word is the union of the fields that start in it and the end of the one before.
@@ -60,7 +57,7 @@ class BitWriter:
         self._at += total
 
     def to_bytes(self) -> bytes:
-        """The bytes; the last one is filled up with zero bits."""
+        """Return the bytes; the last one is filled up with zero bits."""
         return self._words.astype(">u8").tobytes()[: (self._size + 7) // 8]
 
 
@@ -71,7 +68,7 @@ def pack(values: np.ndarray, widths: np.ndarray) -> bytes:
         values: shape (n,), unsigned, each below 2^width.
         widths: shape (n,), from 1 to 32, the same for all or not.
     """
-    if values.size <= FEW:
+    if values.size <= tuning.FEW_FIELDS:
         word = size = 0
         for value, width in zip(values.tolist(), widths.tolist(), strict=True):
             word, size = word << width | value, size + width
@@ -88,8 +85,8 @@ def unpack(data: bytes | memoryview, width: int, count: int) -> np.ndarray:
         return values
     packed = np.frombuffer(data, np.uint8)
     weights = 1 << np.arange(width - 1, -1, -1, dtype=np.int64)
-    for begin in range(0, count, UNPACKED):
-        part = values[begin : begin + UNPACKED]
+    for begin in range(0, count, tuning.UNPACK_CHUNK):
+        part = values[begin : begin + tuning.UNPACK_CHUNK]
         bits = np.unpackbits(packed[begin * width // 8 :], count=part.size * width).reshape(part.size, width)
         np.matmul(bits.astype(np.int64), weights, out=part)
     return values

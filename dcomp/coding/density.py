@@ -1,8 +1,8 @@
-"""Rows and columns sorted into classes by their density, so that each cell gets a code that fits it (FORMAT.md, 4.1).
+"""Rows and columns in classes by their density, so that each cell gets a code that suits it (FORMAT.md, 4.1).
 
-A tensor is seen as a *matrix*: its first dimension times the product of the others. Rows that keep about the same
-part of their elements form a class, and so do columns; a *cell* is what the rows of one class have in the columns of
-another. The elements of a cell, in row-major order, are as if they were a tensor of their own.
+A tensor is a *matrix*: its first dimension times the product of the others. Rows that keep about the same part of
+their elements form a class, and so do columns; a *cell* holds the elements where the rows of one class meet the columns
+of another, in row-major order.
 """
 
 from collections.abc import Iterator
@@ -11,14 +11,11 @@ from functools import cached_property
 
 import numpy as np
 
-from dcomp.coding import huffman
+from dcomp.coding import huffman, tuning
 from dcomp.coding.limits import MAX_DENSITY_CLASSES
 from dcomp.coding.stream import Stream
 from dcomp.coding.wire import Cursor
 from dcomp.errors import ContainerError
-
-CUTS = 192
-"""Places at which the sorted densities may be cut."""
 
 
 @dataclass(frozen=True)
@@ -48,17 +45,17 @@ class Classes:
 
     @cached_property
     def _ranks(self) -> tuple[np.ndarray, np.ndarray]:
-        """Of each row and each column, how many of its class come before."""
+        """For each row and each column, how many of its class come before."""
         ranks = np.zeros(self.rows.size, np.int64), np.zeros(self.columns.size, np.int64)
         for rank, members in zip(ranks, self.members, strict=True):
-            for own in members:
-                rank[own] = np.arange(own.size)
+            for lines in members:
+                rank[lines] = np.arange(lines.size)
         return ranks
 
     def sizes(self) -> list[int]:
-        """Number of elements of each cell, in order: by class of rows, then by class of columns."""
+        """Return the number of elements of each cell, in order: by class of rows, then by class of columns."""
         rows, columns = self.members
-        return [own_rows.size * own_columns.size for own_rows in rows for own_columns in columns]
+        return [of_row.size * of_column.size for of_row in rows for of_column in columns]
 
     def sorted_into_cells(self, positions: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
         """Sort positions of the matrix, ascending, by cell.
@@ -69,25 +66,25 @@ class Classes:
         cell = self.cell_of(positions)
         order = np.argsort(cell, kind="stable")
         row, column = divided(positions[order], self.columns.size)
-        widths = np.array([own.size for own in self.members[1]])
+        widths = np.array([columns.size for columns in self.members[1]])
         inside = self._ranks[0][row] * widths[self.columns[column]] + self._ranks[1][column]
         return order, np.split(inside, np.cumsum(np.bincount(cell, minlength=self.cells))[:-1])
 
     def cell_of(self, positions: np.ndarray) -> np.ndarray:
-        """The number of the cell that holds each position of the matrix; uint8, shape (n,)."""
+        """Return the number of the cell that holds each position of the matrix; uint8, shape (n,)."""
         row, column = divided(positions, self.columns.size)
         cell = self.rows[row] * np.uint8(self.counts[1])
         cell += self.columns[column]
         return cell
 
     def outside(self, cell: int, positions: np.ndarray) -> np.ndarray:
-        """Positions of a cell as positions of the matrix; of one of 2^32 elements or more they are int64."""
+        """Turn positions in a cell into positions in the matrix; int64 in a matrix of 2^32 elements or more."""
         rows, columns = self.members
-        own_rows, own_columns = rows[cell // self.counts[1]], columns[cell % self.counts[1]]
-        row, column = divided(positions, own_columns.size)
-        flat = own_rows[row]
+        cell_rows, cell_columns = rows[cell // self.counts[1]], columns[cell % self.counts[1]]
+        row, column = divided(positions, cell_columns.size)
+        flat = cell_rows[row]
         flat *= self.columns.size
-        flat += own_columns[column]
+        flat += cell_columns[column]
         return flat if self.rows.size * self.columns.size >= 1 << 32 else flat.astype(positions.dtype, copy=False)
 
 
@@ -101,7 +98,7 @@ class CodedClasses:
 
     @property
     def streams(self) -> list[Stream]:
-        """Those that are there."""
+        """The streams that are present."""
         return [stream for stream in (self.rows, self.columns) if stream is not None]
 
     @property
@@ -110,7 +107,7 @@ class CodedClasses:
         return len(self.counts) + sum(stream.nbytes for stream in self.streams)
 
     def to_bytes(self) -> bytes:
-        """The classes as FORMAT.md, section 4.1, lays them out."""
+        """Return the classes as FORMAT.md, section 4.1, specifies them."""
         return bytes(self.counts) + b"".join(stream.to_bytes() for stream in self.streams)
 
     @classmethod
@@ -119,8 +116,8 @@ class CodedClasses:
         rows, columns = classes.counts
         return cls(
             classes.counts,
-            huffman.encode(classes.rows, rows) if rows > 1 else None,
-            huffman.encode(classes.columns, columns) if columns > 1 else None,
+            huffman.encode_stream(classes.rows, rows) if rows > 1 else None,
+            huffman.encode_stream(classes.columns, columns) if columns > 1 else None,
         )
 
     @classmethod
@@ -142,7 +139,7 @@ class CodedClasses:
         return cls(counts, rows, columns)
 
     def decode(self, shape: tuple[int, int], symbols: Iterator[np.ndarray]) -> Classes:
-        """The classes, from the decoded symbols of `streams`."""
+        """Return the classes, from the decoded symbols of `streams`."""
         rows, columns = (
             np.zeros(size, np.uint8) if stream is None else np.ascontiguousarray(next(symbols))
             for size, stream in zip(shape, (self.rows, self.columns), strict=True)
@@ -151,13 +148,13 @@ class CodedClasses:
 
 
 def divided(positions: np.ndarray, columns: int) -> tuple[np.ndarray, np.ndarray]:
-    """Row and column of each position in a matrix of so many columns."""
+    """Return the row and the column of each position in a matrix of so many columns."""
     row = positions // positions.dtype.type(columns)
     return row, positions - row * positions.dtype.type(columns)
 
 
 def entropy_of_density(kept: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """Bits of `size` elements of which `kept` are kept, in places that tell nothing of each other."""
+    """Return the entropy in bits of `size` elements of which `kept` are kept, each independent of the others."""
     part = np.divide(kept, size, out=np.zeros(np.broadcast(kept, size).shape), where=size > 0)
     inner = (part > 0) & (part < 1)
     part = np.where(inner, part, 0.5)
@@ -167,7 +164,7 @@ def entropy_of_density(kept: np.ndarray, size: np.ndarray) -> np.ndarray:
 def classified(kept: np.ndarray, size: int, classes: int) -> np.ndarray:
     """Sort lines into classes so that knowing a line's class saves the most bits; uint8, shape (lines,).
 
-    The best cuts of the lines in order of density, by dynamic programming over at most `CUTS` places.
+    The best cuts of the lines in order of density, by dynamic programming over at most `tuning.DENSITY_CUTS` places.
 
     Args:
         kept: how many elements each line keeps, shape (lines,).
@@ -175,7 +172,7 @@ def classified(kept: np.ndarray, size: int, classes: int) -> np.ndarray:
         classes: how many classes there may be.
     """
     order = np.argsort(kept, kind="stable")
-    cuts = np.unique(np.linspace(0, kept.size, CUTS + 1).astype(np.int64))
+    cuts = np.unique(np.linspace(0, kept.size, tuning.DENSITY_CUTS + 1).astype(np.int64))
     total = np.concatenate([[0], np.cumsum(kept[order])])[cuts]
     lines = cuts[None, :] - cuts[:, None]
     cost = np.where(
@@ -188,17 +185,17 @@ def classified(kept: np.ndarray, size: int, classes: int) -> np.ndarray:
         through = best[:, None] + cost
         choices.append(through.argmin(axis=0))
         best = through.min(axis=0)
-    found = np.zeros(kept.size, np.uint8)
+    class_of = np.zeros(kept.size, np.uint8)
     end = cuts.size - 1
     for number, choice in zip(range(len(choices), 0, -1), reversed(choices), strict=True):
         begin = int(choice[end])
-        found[order[cuts[begin] : cuts[end]]] = number
+        class_of[order[cuts[begin] : cuts[end]]] = number
         end = begin
-    return found
+    return class_of
 
 
 def unevenness(kept: np.ndarray) -> float:
-    """How much lines differ in density beyond chance: the variance of their densities relative to the mean, squared.
+    """Measure how much lines differ in density beyond chance: the variance of their densities over the squared mean.
 
     Args:
         kept: how many elements some lines, or samples of them, keep, shape (lines,).
@@ -207,8 +204,10 @@ def unevenness(kept: np.ndarray) -> float:
     return float((kept.var() - mean) / mean**2) if mean else 0.0
 
 
-def proposals(positions: np.ndarray, shape: tuple[int, int], numbers: tuple[int, ...]) -> list[tuple[float, Classes]]:
-    """Classes that might pay, each with the entropy of positions and classes in bits, the smallest first.
+def propose_classes(
+    positions: np.ndarray, shape: tuple[int, int], numbers: tuple[int, ...]
+) -> list[tuple[float, Classes]]:
+    """Return classes that may save bits, each with the entropy of positions and classes in bits, the smallest first.
 
     Args:
         positions: of the kept elements in the matrix, ascending.
@@ -218,7 +217,7 @@ def proposals(positions: np.ndarray, shape: tuple[int, int], numbers: tuple[int,
     row, column = divided(positions, shape[1])
     of_rows = _by_number(huffman.histogram(row, shape[0]), shape[1], numbers)
     of_columns = _by_number(huffman.histogram(column, shape[1]), shape[0], numbers)
-    made = []
+    proposals = []
     for rows, columns in [*((n, 1) for n in numbers), *((1, n) for n in numbers), *((n, n) for n in numbers)]:
         if rows > shape[0] or columns > shape[1]:
             continue
@@ -226,8 +225,8 @@ def proposals(positions: np.ndarray, shape: tuple[int, int], numbers: tuple[int,
         cell = classes.rows[row] * np.uint8(columns) + classes.columns[column]
         bits = entropy_of_density(huffman.histogram(cell, classes.cells), np.array(classes.sizes())).sum()
         bits += sum(huffman.entropy_bits(np.bincount(lines)) for lines in (classes.rows, classes.columns))
-        made.append((float(bits), classes))
-    return sorted(made, key=lambda proposal: proposal[0])
+        proposals.append((float(bits), classes))
+    return sorted(proposals, key=lambda proposal: proposal[0])
 
 
 def _by_number(kept: np.ndarray, size: int, numbers: tuple[int, ...]) -> dict[int, np.ndarray]:

@@ -1,6 +1,6 @@
-"""Symbols -> Huffman-coded streams, in models and blocks that suit them (paper, section 4; FORMAT.md, section 5).
+"""Symbols -> Huffman-coded streams, in the model and blocks that suit them (paper, section 4; FORMAT.md, section 5).
 
-Symbols have shape (n,); of several models, the one with the fewest bits is taken. `lockstep` decodes.
+Symbols have shape (n,). `lockstep` decodes streams.
 """
 
 from collections.abc import Iterator
@@ -8,82 +8,57 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dcomp.coding import bits, prefix_code
+from dcomp.coding import bits, prefix_code, tuning
 from dcomp.coding.limits import MAX_BLOCK_EXPONENT, MAX_CHAINED_ALPHABET, MAX_CODE_LENGTH, MAX_PAIRED_ALPHABET
-from dcomp.coding.lookup import CHUNK
 from dcomp.coding.stream import Model, Stream, fewest_bits, index_shape, next_codes, widths_of
-
-SMALLEST_BLOCK_EXPONENT = 9
-MAX_INDEX_SHARE = 0.004
-MANY_LETTERS = 1 << 16
-"""The block index takes at most this part of the payload, and half of that if the letters are fewer."""
-
-LONGEST_CODE = 12
-"""Bits that the encoder allows where the alphabet does: tables of 4,096 entries stay in the fastest cache."""
-
-LONGEST_PAIR = 16
-"""Bits that it allows for pairs, most of which are rare."""
-
-COUNTED = 1 << 19
-"""Letters that are counted at a time."""
 
 ENTRY_BITS = 5
 ENTRY_MASK = 31
-"""What the encoder looks up for a letter is `code << 5 | width`."""
-
-TABLE_BITS = 4
-"""About what a letter takes in a table of code lengths; it decides which models are looked at closely."""
-
-CHAINS = (3, 6, 12)
-MIN_CHAINED = 2048
-MIN_PAIRED = 1024
-"""Symbols below which a model with larger tables is not tried."""
-
-MANY = 1 << 14
-"""Symbols from which on a stream in pairs comes close to its entropy."""
-
-NARROW = 16
-"""Letters up to which pairs of them are few enough to make their code for an estimate."""
-
-CHAINED_GAIN = 0.99
-"""A chain decodes more slowly, and has to be smaller than this times what it replaces."""
+"""For each letter the encoder looks up `code << 5 | width`."""
 
 
-def code_lengths(counts: np.ndarray, longest: int = LONGEST_CODE) -> np.ndarray:
-    """The code lengths that `encode` gives to letters that occur so often, shape (alphabet,)."""
+def code_lengths(counts: np.ndarray, longest: int = tuning.LONGEST_CODE) -> np.ndarray:
+    """Return the code lengths that `encode_stream` gives to letters with these counts, shape (alphabet,)."""
     most = max(longest, min(MAX_CODE_LENGTH, int(np.count_nonzero(counts) - 1).bit_length() + 2))
     return prefix_code.optimal_lengths(counts, most)
 
 
 def coded_bits(counts: np.ndarray) -> int:
-    """Bits of letters that occur so often, shape (alphabet,), each in its code; without the table."""
+    """Return the bits of letters with these counts, shape (alphabet,), in their code, without its table."""
     return int(counts @ widths_of(code_lengths(counts)[None])[0])
 
 
 def entropy_bits(counts: np.ndarray) -> float:
-    """Order-0 entropy of letters that occur so often, for all of them together."""
+    """Return the order-0 entropy in bits of all letters with these counts, shape (alphabet,)."""
     present = counts[counts > 0].astype(np.float64)
     return float(present @ np.log2(present.sum() / present)) if present.size else 0.0
 
 
 def estimated_bits(counts: np.ndarray) -> float:
-    """About what letters that occur so often take, with their table: no code made, pairs taken into account."""
+    """Estimate the bits of letters with these counts and of their table, without a code; pairs are considered."""
     total = int(counts.sum())
-    table = TABLE_BITS / 2 * np.count_nonzero(counts)
-    if counts.size > MAX_PAIRED_ALPHABET or total < MANY:
+    table = tuning.TABLE_LETTER_BITS / 2 * np.count_nonzero(counts)
+    if counts.size > MAX_PAIRED_ALPHABET or total < tuning.LONG_STREAM:
         present = counts[counts > 0]
         return float(present @ np.maximum(np.log2(total / present), 1)) + table
-    if counts.size <= NARROW:
+    if counts.size <= tuning.SMALL_ALPHABET:
         pairs = np.rint(np.outer(counts, counts) / total).astype(np.int64).reshape(-1)
         return coded_bits(pairs) / 2 + table
-    likeliest = (counts.max() / total) ** 2  # pair; it takes a bit, whatever it is worth
-    lost = 1 - entropy_bits(np.array([likeliest, 1 - likeliest])) if likeliest > 0.5 else 0.0
-    return entropy_bits(counts) + lost * total / 2 + table
+    likeliest = (counts.max() / total) ** 2  # pair; it takes one bit, even where its information is less
+    excess = 1 - entropy_bits(np.array([likeliest, 1 - likeliest])) if likeliest > 0.5 else 0.0
+    return entropy_bits(counts) + excess * total / 2 + table
 
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A model with its code, and the bits of both."""
+    """A model with its code.
+
+    Attributes:
+        model: of the stream.
+        letters: that are coded, shape (n,).
+        lengths: of each code, shape (codes, letters).
+        bits: of the letters and the table.
+    """
 
     model: Model
     letters: np.ndarray
@@ -91,22 +66,22 @@ class _Candidate:
     bits: int
 
     @classmethod
-    def make(cls, model: Model, letters: np.ndarray, counts: np.ndarray) -> "_Candidate":
-        """Find the codes for letters that occur `counts` often, shape (codes, letters)."""
-        longest = LONGEST_PAIR if model is Model.PAIRS else LONGEST_CODE
+    def with_code(cls, model: Model, letters: np.ndarray, counts: np.ndarray) -> "_Candidate":
+        """Find the best codes for letters with these counts, shape (codes, letters)."""
+        longest = tuning.LONGEST_PAIR_CODE if model is Model.PAIRS else tuning.LONGEST_CODE
         lengths = np.stack([code_lengths(row, longest) for row in counts])
         lengths[~lengths.any(axis=1), 0] = 1  # a code that no symbol needs
         payload = int((counts * widths_of(lengths)).sum())
         return cls(model, letters, lengths, payload + 8 * len(prefix_code.write_lengths(lengths)))
 
 
-def encode(
+def encode_stream(
     symbols: np.ndarray,
     alphabet: int,
     *,
     chain: bool = False,
     follows: np.ndarray | None = None,
-    known: np.ndarray | None = None,
+    implicit_lengths: np.ndarray | None = None,
 ) -> Stream:
     """Code symbols in the model that takes the fewest bytes.
 
@@ -115,11 +90,12 @@ def encode(
         alphabet: number of different symbols there might be.
         chain: whether a symbol may tell about the next one.
         follows: of a chain, whether each symbol is the neighbour of the one before; all are if absent. Shape (n,).
-        known: code lengths to take, which the stream then does not hold, shape (alphabet,).
+        implicit_lengths: the code's lengths, which the stream then does not hold, shape (alphabet,).
     """
-    if known is not None:
-        return _code(symbols.size, alphabet, _Candidate(Model.PLAIN, symbols, known[None], 0), known=True)
-    paired = alphabet <= MAX_PAIRED_ALPHABET and symbols.size >= MIN_PAIRED
+    if implicit_lengths is not None:
+        plain = _Candidate(Model.PLAIN, symbols, implicit_lengths[None], 0)
+        return _code(symbols.size, alphabet, plain, implicit_code=True)
+    paired = alphabet <= MAX_PAIRED_ALPHABET and symbols.size >= tuning.MIN_PAIRED
     if paired:
         pairs = pairs_of(symbols, alphabet)
         pair_counts = histogram(pairs, alphabet * alphabet)
@@ -128,10 +104,12 @@ def encode(
         counts = histogram(symbols, alphabet)
     best = None
     at_least = max(entropy_bits(counts), symbols.size)
-    if paired and entropy_bits(pair_counts) + TABLE_BITS * np.count_nonzero(pair_counts) < 1.1 * at_least:
-        best = _Candidate.make(Model.PAIRS, pairs, pair_counts[None])
+    if paired:
+        pair_bits = entropy_bits(pair_counts) + tuning.TABLE_LETTER_BITS * np.count_nonzero(pair_counts)
+        if pair_bits < tuning.PAIRED_MARGIN * at_least:
+            best = _Candidate.with_code(Model.PAIRS, pairs, pair_counts[None])
     if best is None or at_least < best.bits:
-        plain = _Candidate.make(Model.PLAIN, symbols, counts[None])
+        plain = _Candidate.with_code(Model.PLAIN, symbols, counts[None])
         best = plain if best is None or plain.bits <= best.bits else best
     if chain and np.count_nonzero(counts) > 1:
         chained = _chained(symbols, alphabet, follows, best)
@@ -145,15 +123,15 @@ def encode(
 
 
 def histogram(symbols: np.ndarray, alphabet: int) -> np.ndarray:
-    """How often each symbol occurs; int64, shape (alphabet,)."""
+    """Count each symbol; int64, shape (alphabet,)."""
     counts = np.zeros(alphabet, np.int64)
-    for begin in range(0, symbols.size, COUNTED):
-        counts += np.bincount(symbols[begin : begin + COUNTED], minlength=alphabet)
+    for begin in range(0, symbols.size, tuning.HISTOGRAM_CHUNK):
+        counts += np.bincount(symbols[begin : begin + tuning.HISTOGRAM_CHUNK], minlength=alphabet)
     return counts
 
 
 def _marginal(pair_counts: np.ndarray, alphabet: int, symbols: int) -> np.ndarray:
-    """How often each symbol occurs in pairs of so many symbols."""
+    """Count each symbol, from the counts of the pairs of so many symbols."""
     both = pair_counts.reshape(alphabet, alphabet)
     counts = both.sum(axis=0) + both.sum(axis=1)
     counts[0] -= symbols % 2
@@ -161,7 +139,7 @@ def _marginal(pair_counts: np.ndarray, alphabet: int, symbols: int) -> np.ndarra
 
 
 def pairs_of(symbols: np.ndarray, alphabet: int) -> np.ndarray:
-    """A letter for each two symbols, first + alphabet x second; uint16. An odd one's second is 0."""
+    """Return a letter for each two symbols, first + alphabet x second; uint16. If n is odd, the last second is 0."""
     symbols = symbols.astype(np.uint8, copy=False)
     if symbols.size % 2:
         symbols = np.append(symbols, np.uint8(0))
@@ -175,33 +153,34 @@ def pairs_of(symbols: np.ndarray, alphabet: int) -> np.ndarray:
 
 
 def _chained(symbols: np.ndarray, alphabet: int, follows: np.ndarray | None, best: _Candidate) -> _Candidate:
-    """Codes that depend on the class of the symbol before, if that is smaller by enough to be worth its time."""
-    finest = CHAINS[-1]
-    if not finest < alphabet <= MAX_CHAINED_ALPHABET or symbols.size < MIN_CHAINED:
+    """Return codes that depend on the class of the symbol before if they are smaller by enough, or else the best."""
+    finest = tuning.CHAIN_CLASSES[-1]
+    if not finest < alphabet <= MAX_CHAINED_ALPHABET or symbols.size < tuning.MIN_CHAINED:
         return best
     joint = _counts_after(symbols, alphabet, follows, finest)
-    merged = {classes: _merged(joint, classes, apart=follows is not None) for classes in CHAINS}
+    counts_of = {classes: _coarser(joint, classes, apart=follows is not None) for classes in tuning.CHAIN_CLASSES}
     estimates = {
-        classes: sum(map(entropy_bits, counts)) + TABLE_BITS * np.count_nonzero(counts)
-        for classes, counts in merged.items()
+        classes: sum(map(entropy_bits, counts)) + tuning.TABLE_LETTER_BITS * np.count_nonzero(counts)
+        for classes, counts in counts_of.items()
     }
     classes = min(estimates, key=lambda classes: estimates[classes])
-    if estimates[classes] >= CHAINED_GAIN * best.bits:
+    if estimates[classes] >= tuning.CHAIN_GAIN * best.bits:
         return best
-    counts = merged[classes]
-    counts[0] += np.bincount(symbols[:: 1 << SMALLEST_BLOCK_EXPONENT], minlength=alphabet)  # first in their blocks
-    made = _Candidate.make(Model.CHAINED, symbols, counts)
-    return made if made.bits < CHAINED_GAIN * best.bits else best
+    counts = counts_of[classes]
+    first_in_blocks = symbols[:: 1 << tuning.SMALLEST_BLOCK_EXPONENT]
+    counts[0] += np.bincount(first_in_blocks, minlength=alphabet)
+    chained = _Candidate.with_code(Model.CHAINED, symbols, counts)
+    return chained if chained.bits < tuning.CHAIN_GAIN * best.bits else best
 
 
 def _counts_after(symbols: np.ndarray, alphabet: int, follows: np.ndarray | None, classes: int) -> np.ndarray:
-    """How often each symbol occurs in each code of the finest chain; shape (codes, alphabet)."""
+    """Count each symbol in each code of the finest chain; shape (codes, alphabet)."""
     codes = classes + (follows is not None)
     firsts = _first_entries(alphabet, codes, apart=follows is not None)
     joint = np.zeros(codes * alphabet, np.int64)
-    for begin in range(0, symbols.size, CHUNK):
+    for begin in range(0, symbols.size, tuning.LOOKUP_CHUNK):
         index = _chain_index(symbols, begin, firsts, follows)
-        joint += np.bincount(index + symbols[begin : begin + CHUNK], minlength=joint.size)
+        joint += np.bincount(index + symbols[begin : begin + tuning.LOOKUP_CHUNK], minlength=joint.size)
     return joint.reshape(codes, alphabet)
 
 
@@ -210,27 +189,27 @@ def _first_entries(alphabet: int, codes: int, *, apart: bool) -> np.ndarray:
 
 
 def _chain_index(symbols: np.ndarray, begin: int, firsts: np.ndarray, follows: np.ndarray | None) -> np.ndarray:
-    """Where the code of each symbol of a chunk begins, as the symbol before has it."""
-    part = symbols[begin : begin + CHUNK]
+    """Return where the code of each symbol of a chunk begins in the table; the symbol before chooses it."""
+    part = symbols[begin : begin + tuning.LOOKUP_CHUNK]
     index = np.zeros(part.size, np.uint16)
     index[1:] = firsts[part[:-1]]
     if begin:
         index[0] = firsts[symbols[begin - 1]]
     if follows is not None:
-        index *= follows[begin : begin + CHUNK]
+        index *= follows[begin : begin + tuning.LOOKUP_CHUNK]
     return index
 
 
-def _merged(joint: np.ndarray, classes: int, *, apart: bool) -> np.ndarray:
-    """Counts of a chain with fewer classes."""
-    coarser = joint[int(apart) :].reshape(classes, -1, joint.shape[1]).sum(axis=1)
-    return np.concatenate([joint[: int(apart)], coarser])
+def _coarser(joint: np.ndarray, classes: int, *, apart: bool) -> np.ndarray:
+    """Sum counts of the finest chain up to those of a chain with fewer classes."""
+    of_classes = joint[int(apart) :].reshape(classes, -1, joint.shape[1]).sum(axis=1)
+    return np.concatenate([joint[: int(apart)], of_classes])
 
 
 def _code(
-    count: int, alphabet: int, chosen: _Candidate, *, follows: np.ndarray | None = None, known: bool = False
+    count: int, alphabet: int, chosen: _Candidate, *, follows: np.ndarray | None = None, implicit_code: bool = False
 ) -> Stream:
-    """Cut the letters into blocks and write them, chunk by chunk; no more than a chunk's codes are held."""
+    """Divide the letters into blocks and write them, chunk by chunk; only one chunk's codes are in memory."""
     widths = widths_of(chosen.lengths)
     entries = np.stack([prefix_code.codes(row) for row in chosen.lengths]) << ENTRY_BITS | widths
     letters, chained = chosen.letters, chosen.model is Model.CHAINED
@@ -238,27 +217,28 @@ def _code(
     flat = entries.reshape(-1)
 
     def chunks(exponent: int) -> Iterator[np.ndarray]:
-        for begin in range(0, letters.size, CHUNK):
-            part = letters[begin : begin + CHUNK]
+        for begin in range(0, letters.size, tuning.LOOKUP_CHUNK):
+            part = letters[begin : begin + tuning.LOOKUP_CHUNK]
             if firsts is not None:
                 index = _chain_index(letters, begin, firsts, follows)
                 index[:: 1 << (exponent or MAX_BLOCK_EXPONENT)] = 0  # a block begins with the first code
                 part = index + part
             yield flat.take(part)
 
-    exponent, block_bits = _cut(_block_bits(chunks(SMALLEST_BLOCK_EXPONENT), SMALLEST_BLOCK_EXPONENT), letters.size)
-    if chained and exponent != SMALLEST_BLOCK_EXPONENT:
+    smallest = tuning.SMALLEST_BLOCK_EXPONENT
+    exponent, block_bits = _choose_blocks(_block_bits(chunks(smallest), smallest), letters.size)
+    if chained and exponent != smallest:
         block_bits = _block_bits(chunks(exponent), exponent or MAX_BLOCK_EXPONENT)
     writer = bits.BitWriter(int(block_bits.sum()))
     for chunk in chunks(exponent):
         writer.append(chunk >> ENTRY_BITS, chunk & ENTRY_MASK, int(widths.max()))
     payload = writer.to_bytes()
     apart = chained and follows is not None
-    return Stream(count, alphabet, chosen.model, chosen.lengths, exponent, block_bits, payload, known, apart)
+    return Stream(count, alphabet, chosen.model, chosen.lengths, exponent, block_bits, payload, implicit_code, apart)
 
 
 def _block_bits(chunks: Iterator[np.ndarray], exponent: int) -> np.ndarray:
-    """Sizes in bits of the blocks of 2^exponent letters, whose entries come in chunks."""
+    """Return the sizes in bits of blocks of 2^exponent letters, whose entries come in chunks."""
     per_block = 1 << exponent
     sums = [
         np.add.reduceat(chunk & ENTRY_MASK, np.arange(0, chunk.size, per_block), dtype=np.int64) for chunk in chunks
@@ -266,11 +246,11 @@ def _block_bits(chunks: Iterator[np.ndarray], exponent: int) -> np.ndarray:
     return np.concatenate(sums)
 
 
-def _cut(block_bits: np.ndarray, letters: int) -> tuple[int, np.ndarray]:
-    """The smallest blocks, of those given or some together, whose index is small enough: exponent, sizes in bits."""
-    share = MAX_INDEX_SHARE if letters >= MANY_LETTERS else MAX_INDEX_SHARE / 2
+def _choose_blocks(block_bits: np.ndarray, letters: int) -> tuple[int, np.ndarray]:
+    """Join the smallest blocks, two and two, until their index is small enough; return exponent and sizes in bits."""
+    share = tuning.MAX_INDEX_SHARE if letters >= tuning.FULL_INDEX_LETTERS else tuning.MAX_INDEX_SHARE / 2
     most = share * int(block_bits.sum())
-    for exponent in range(SMALLEST_BLOCK_EXPONENT, MAX_BLOCK_EXPONENT):
+    for exponent in range(tuning.SMALLEST_BLOCK_EXPONENT, MAX_BLOCK_EXPONENT):
         if block_bits.size == 1:
             return 0, block_bits
         _, width = index_shape(block_bits)

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dcomp.coding import prefix_code
-from dcomp.coding.lookup import CHUNK
+from dcomp.coding import prefix_code, tuning
 from dcomp.coding.stream import Model, Stream, next_codes
 from dcomp.errors import ContainerError
 
@@ -19,55 +18,40 @@ CHAIN_BITS = 4
 """A table entry is `output << 5 | length`, or `output << 9 | next code << 5 | length` if a stream is chained."""
 
 WINDOW_BITS = 49
-"""Bits that a lane surely has ahead when it has just been filled: 64, from the last 16-bit boundary on."""
-
-ALONE = 1 << 20
-MANY_LANES = 1 << 9
-"""A stream of so many letters and blocks does not share its loop; its own table stays in the fastest cache."""
-
-TABLE_ENTRIES = 1 << 21
-"""Entries of the tables of streams that share a loop; those of the others are made when these are gone."""
-
-ENTRY_BYTES = 6
-"""What an entry takes at most, while tables are made."""
-
-TILE = 128
-"""Lanes that are put in order at a time; they stay in the caches."""
-
-MATRIX = 1 << 23
-"""Letters that are decoded at a time."""
+"""Bits that a lane has ahead at least when its window has just been filled: 64, from the last 16-bit boundary on."""
 
 
 Decoded = np.ndarray | ContainerError
 
 
 def memory(streams: Iterable[Stream]) -> int:
-    """About how many bytes it takes to decode streams together: themselves, and the tables that are there at once."""
+    """Estimate the bytes that decoding streams together takes: the streams, and the tables that exist at once."""
     sizes = [(stream.memory, stream.table_entries) for stream in streams]
-    tables = max([min(TABLE_ENTRIES, sum(entries for _, entries in sizes)), *(entries for _, entries in sizes)])
-    return sum(held for held, _ in sizes) + ENTRY_BYTES * tables
+    entries = [stream_entries for _, stream_entries in sizes]
+    tables = max([min(tuning.SHARED_TABLE_ENTRIES, sum(entries)), *entries])
+    return sum(nbytes for nbytes, _ in sizes) + tuning.TABLE_ENTRY_BYTES * tables
 
 
-def decode(streams: Sequence[Stream], follows: Sequence[np.ndarray | None] | None = None) -> list[np.ndarray]:
-    """Decode streams together; for each its symbols, as `decode_each`.
+def decode_streams(streams: Sequence[Stream], follows: Sequence[np.ndarray | None] | None = None) -> list[np.ndarray]:
+    """Decode streams together; return the symbols of each, as `decode_each_stream` does.
 
     Raises:
         ContainerError: a block does not end where the next one starts.
     """
     decoded = []
-    for symbols in decode_each(streams, follows):
+    for symbols in decode_each_stream(streams, follows):
         if isinstance(symbols, ContainerError):
             raise symbols
         decoded.append(symbols)
     return decoded
 
 
-def decode_each(streams: Sequence[Stream], follows: Sequence[np.ndarray | None] | None = None) -> list[Decoded]:
-    """Decode streams together; give for each its symbols, or the error that a block of it does not end where it should.
+def decode_each_stream(streams: Sequence[Stream], follows: Sequence[np.ndarray | None] | None = None) -> list[Decoded]:
+    """Decode streams together; return the symbols of each, or the error that one of its blocks ends at a wrong place.
 
     Args:
         streams: in any order.
-        follows: for each stream that keeps symbols apart, which of them are neighbours of the one before.
+        follows: for each stream whose symbols may stand apart, which of them are neighbours of the one before.
 
     Returns:
         symbols, shape (count,), uint8 where the alphabet allows, else uint16.
@@ -77,32 +61,37 @@ def decode_each(streams: Sequence[Stream], follows: Sequence[np.ndarray | None] 
     for i, stream in enumerate(streams):
         if stream.block_bits.size == 0:
             decoded[i] = _repeated(stream)
-        else:  # streams whose blocks are about as long go in one batch
-            alone = i + 1 if stream.letters >= ALONE and stream.block_bits.size >= MANY_LANES else 0
+        else:  # streams whose blocks are about as long share a loop
+            alone = i + 1 if _decodes_alone(stream) else 0
             alike.setdefault((alone, _block_size(stream).bit_length()), []).append(i)
-    for members in (batch for group in alike.values() for batch in _batches(streams, group)):
+    for members in (loop for group in alike.values() for loop in _loops(streams, group)):
         apart = [follows[i] if follows is not None and streams[i].apart else None for i in members]
-        for i, symbols in zip(members, _decode_batch([streams[i] for i in members], apart), strict=True):
+        for i, symbols in zip(members, _decode_loop([streams[i] for i in members], apart), strict=True):
             decoded[i] = symbols
     return decoded
 
 
-def _batches(streams: Sequence[Stream], group: Sequence[int]) -> Iterator[list[int]]:
-    """Cut a group of streams where their tables would be too large together."""
-    batch: list[int] = []
+def _decodes_alone(stream: Stream) -> bool:
+    """Tell whether a stream is so large that it gets a loop without others."""
+    return stream.letters >= tuning.LONE_STREAM_LETTERS and stream.block_bits.size >= tuning.LONE_STREAM_BLOCKS
+
+
+def _loops(streams: Sequence[Stream], group: Sequence[int]) -> Iterator[list[int]]:
+    """Divide a group of streams into those that share a loop: together their tables are not too large."""
+    members: list[int] = []
     entries = 0
     for i in group:
-        own = streams[i].table_entries
-        if batch and entries + own > TABLE_ENTRIES:
-            yield batch
-            batch, entries = [], 0
-        batch.append(i)
-        entries += own
-    yield batch
+        more = streams[i].table_entries
+        if members and entries + more > tuning.SHARED_TABLE_ENTRIES:
+            yield members
+            members, entries = [], 0
+        members.append(i)
+        entries += more
+    yield members
 
 
 def _repeated(stream: Stream) -> np.ndarray:
-    """The symbols of a stream whose lone letter takes no bits; their memory is one letter, whatever their count."""
+    """Return the symbols of a stream whose lone letter takes no bits, in the memory of one letter."""
     letter = int(np.flatnonzero(stream.lengths[0])[0])
     dtype = np.uint8 if stream.alphabet <= 256 else np.uint16
     second, first = divmod(letter, stream.alphabet)
@@ -115,8 +104,8 @@ def _block_size(stream: Stream) -> int:
     return min(stream.letters, 1 << stream.exponent) if stream.exponent else stream.letters
 
 
-def _decode_batch(streams: Sequence[Stream], follows: Sequence[np.ndarray | None]) -> list[Decoded]:
-    """Lock-step decoding of streams that have payloads."""
+def _decode_loop(streams: Sequence[Stream], follows: Sequence[np.ndarray | None]) -> list[Decoded]:
+    """Decode streams that have payloads in one loop."""
     tables = _Tables.of(streams)
     payload = b"".join([*(stream.payload for stream in streams), bytes(16)])
     payload_starts = np.cumsum([0, *(8 * len(stream.payload) for stream in streams[:-1])])
@@ -130,66 +119,66 @@ def _decode_batch(streams: Sequence[Stream], follows: Sequence[np.ndarray | None
 
     order = np.argsort(-counts, kind="stable")  # lanes that are done are always the last ones
     steps = int(counts.max())
-    apart = _apart(streams, follows, steps) if any(own is not None for own in follows) else None
-    per_part = max(1, MATRIX // steps)
+    apart = _apart(streams, follows, steps) if any(one is not None for one in follows) else None
+    per_part = max(1, tuning.DECODED_LETTERS // steps)
     parts = []
     is_wrong = np.zeros(order.size, bool)
     for begin in range(0, order.size, per_part):
-        own = order[begin : begin + per_part]
-        first_byte = int(starts[own].min()) // 16 * 2
-        last_byte = int(ends[own].max()) // 8 + 16
+        part = order[begin : begin + per_part]
+        first_byte = int(starts[part].min()) // 16 * 2
+        last_byte = int(ends[part].max()) // 8 + 16
         windows = _windows(payload[first_byte:last_byte])
-        positions = starts[own] - 8 * first_byte
+        positions = starts[part] - 8 * first_byte
         matrix = _run(
             positions,
-            counts[own],
+            counts[part],
             windows,
             tables,
-            None if table_starts is None else table_starts[own],
-            None if lane_bits is None else lane_bits[own],
-            None if apart is None else np.ascontiguousarray(apart[own].T),
+            None if table_starts is None else table_starts[part],
+            None if lane_bits is None else lane_bits[part],
+            None if apart is None else np.ascontiguousarray(apart[part].T),
             steps,
         )
-        is_wrong[begin : begin + own.size] = positions + 8 * first_byte != ends[own]
+        is_wrong[begin : begin + part.size] = positions + 8 * first_byte != ends[part]
         parts.append(matrix)
     columns = np.split(np.argsort(order), np.cumsum(lanes)[:-1])
     return [
         ContainerError("a block of a stream does not end where the next one starts")
-        if is_wrong[own].any()
-        else _symbols(stream, parts, own, tables.shift)
-        for stream, own in zip(streams, columns, strict=True)
+        if is_wrong[lanes_of].any()
+        else _symbols(stream, parts, lanes_of, tables.shift)
+        for stream, lanes_of in zip(streams, columns, strict=True)
     ]
 
 
 def _apart(streams: Sequence[Stream], follows: Sequence[np.ndarray | None], steps: int) -> np.ndarray:
-    """Which symbols do not depend on the one before; shape (lanes, steps)."""
+    """Tell which symbols do not depend on the one before; shape (lanes, steps)."""
     lanes = sum(stream.block_bits.size for stream in streams)
     apart = np.zeros((lanes, steps), bool)
     lane = 0
-    for stream, own in zip(streams, follows, strict=True):
+    for stream, neighbours in zip(streams, follows, strict=True):
         blocks, size = stream.block_bits.size, _block_size(stream)
-        if own is not None:
+        if neighbours is not None:
             padded = np.zeros(blocks * size, bool)
-            np.logical_not(own, out=padded[: own.size])
+            np.logical_not(neighbours, out=padded[: neighbours.size])
             apart[lane : lane + blocks, :size] = padded.reshape(blocks, size)
         lane += blocks
     return apart
 
 
-def _symbols(stream: Stream, parts: list[np.ndarray], own: np.ndarray, shift: int) -> np.ndarray:
-    """Put the lanes of a stream, columns `own` of all parts, one after the other; letters begin at bit `shift`."""
+def _symbols(stream: Stream, parts: list[np.ndarray], columns: np.ndarray, shift: int) -> np.ndarray:
+    """Put the lanes of a stream, some columns of all parts, one after the other; letters begin at bit `shift`."""
     per_part = parts[0].shape[1]
     block = _block_size(stream)
     letters = np.uint16 if stream.model is Model.PAIRS or stream.alphabet > 256 else np.uint8
-    symbols = np.empty((own.size, block), letters)
-    for begin in range(0, own.size, TILE):
-        tile = own[begin : begin + TILE]
+    symbols = np.empty((columns.size, block), letters)
+    for begin in range(0, columns.size, tuning.TRANSPOSED_LANES):
+        tile = columns[begin : begin + tuning.TRANSPOSED_LANES]
         part, column = divmod(int(tile[0]), per_part)
         if tile[-1] - tile[0] == tile.size - 1 and column + tile.size <= per_part:
             lanes = parts[part][:block, column : column + tile.size]
         else:
             lanes = np.stack([parts[lane // per_part][:block, lane % per_part] for lane in tile.tolist()], axis=1)
-        symbols[begin : begin + TILE] = (lanes >> shift).astype(letters).T
+        symbols[begin : begin + tuning.TRANSPOSED_LANES] = (lanes >> shift).astype(letters).T
     flat = symbols.reshape(-1)
     return flat.view(np.uint8)[: stream.count] if stream.model is Model.PAIRS else flat[: stream.count]
 
@@ -202,11 +191,11 @@ def _block_counts(stream: Stream) -> np.ndarray:
 
 
 def _windows(payload: bytes) -> np.ndarray:
-    """The 64 bits from each 16-bit boundary on."""
+    """Return the 64 bits from each 16-bit boundary on."""
     halves = np.frombuffer(payload[: len(payload) // 2 * 2], ">u2")
     windows = np.empty(halves.size - 3, np.uint64)
-    for begin in range(0, windows.size, CHUNK):
-        part = windows[begin : begin + CHUNK]
+    for begin in range(0, windows.size, tuning.LOOKUP_CHUNK):
+        part = windows[begin : begin + tuning.LOOKUP_CHUNK]
         part[:] = halves[begin : begin + part.size]
         for place in (1, 2, 3):
             part <<= np.uint64(16)
@@ -216,10 +205,10 @@ def _windows(payload: bytes) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Tables:
-    """Decoding tables of a batch, one after the other.
+    """Decoding tables of the streams of a loop, one after the other.
 
     Attributes:
-        entries: what a letter is and takes, for each string of as many bits as the stream looks up at a time.
+        entries: a letter and its bits, for each string of as many bits as the stream looks up at a time.
         starts: where each stream's first table starts in `entries`.
         bits: that each stream looks up at a time, those of its longest code.
         chained: whether entries tell the next symbol's table.
@@ -253,7 +242,7 @@ class _Tables:
 
 
 def _entries(stream: Stream, lengths: np.ndarray, chained: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Code lengths of the letters that one code of a stream has, ascending, and what a table says of each."""
+    """Return the code lengths of the letters of one code, ascending, and the entry of each in a table."""
     present = np.flatnonzero(lengths != 0)
     letters: np.ndarray = present.astype(np.uint32)
     if stream.model is Model.PAIRS:
@@ -263,9 +252,9 @@ def _entries(stream: Stream, lengths: np.ndarray, chained: bool) -> tuple[np.nda
         if stream.model is Model.CHAINED:
             following = next_codes(stream.alphabet, len(stream.lengths), apart=stream.apart)
             letters |= following[present].astype(np.uint32)
-    own = lengths[present]
-    widths = own if present.size > 1 else 0  # a letter that alone has a code takes no bits
-    return own, letters << LENGTH_BITS | widths
+    present_lengths = lengths[present]
+    widths = present_lengths if present.size > 1 else 0  # a letter that alone has a code takes no bits
+    return present_lengths, letters << LENGTH_BITS | widths
 
 
 def _run(
@@ -280,17 +269,17 @@ def _run(
 ) -> np.ndarray:
     """Advance every lane by its count of letters, descending; `positions` move in place. Shape (steps, lanes).
 
-    Lanes look up `lane_bits` at a time, or, without, all as many.
+    Lanes look up `lane_bits` at a time; without it, all look up the same number.
     """
     matrix = np.empty((steps, counts.size), tables.entries.dtype)
     refill_after = WINDOW_BITS // int(tables.bits.max())
     lane_bits = tables.bits[:1] if lane_bits is None else lane_bits
     lane_shifts = (64 - lane_bits).astype(np.uint64)
-    ahead, index, taken = np.empty((3, counts.size), np.uint64)
+    ahead, index, letter_bits = np.empty((3, counts.size), np.uint64)
     chain = np.zeros(counts.size, np.int64)
     begin = 0
     for lanes, end in _phases(counts):
-        position, window, at, width = positions[:lanes], ahead[:lanes], index[:lanes], taken[:lanes]
+        position, window, at, width = positions[:lanes], ahead[:lanes], index[:lanes], letter_bits[:lanes]
         place, lane_chain = at.view(np.int64), chain[:lanes]
         start = None if table_starts is None else table_starts[:lanes]
         shift, code_bits = lane_shifts[:lanes], lane_bits[:lanes]
@@ -321,6 +310,6 @@ def _run(
 
 
 def _phases(counts: np.ndarray) -> list[tuple[int, int]]:
-    """(lanes, step): so many lanes run up to that step; counts descend."""
+    """Return pairs (lanes, step): so many lanes run up to that step; counts descend."""
     lasts = np.append(np.flatnonzero(counts[1:] != counts[:-1]), counts.size - 1)
     return [(int(last) + 1, int(counts[last])) for last in reversed(lasts)]

@@ -2,18 +2,18 @@
 
 import numpy as np
 
-CHUNK = 1 << 16
-"""Elements that are looked up, taken apart or coded at a time; what is made of them stays in the second cache."""
+from dcomp.coding import tuning
 
 
 def lookup(table: np.ndarray, indices: np.ndarray) -> np.ndarray:
-    """The table's entry for each index, shape (n,); numpy would widen all indices to eight bytes at once.
+    """Return the table's entry for each index, shape (n,); numpy would widen all indices to eight bytes at once.
 
     Args:
         table: shape (k,).
         indices: unsigned, each below k, shape (n,).
     """
-    found = np.empty(indices.size, table.dtype)
-    for begin in range(0, indices.size, CHUNK):
-        np.take(table, indices[begin : begin + CHUNK], out=found[begin : begin + CHUNK], mode="clip")
-    return found
+    entries = np.empty(indices.size, table.dtype)
+    for begin in range(0, indices.size, tuning.LOOKUP_CHUNK):
+        end = begin + tuning.LOOKUP_CHUNK
+        np.take(table, indices[begin:end], out=entries[begin:end], mode="clip")
+    return entries

@@ -1,8 +1,8 @@
-"""How many elements of a tensor are not zero, and how far apart, from its record (FORMAT.md, section 4).
+"""Record -> how many elements of a tensor are not zero, and how far apart they are (FORMAT.md, section 4).
 
-Zeros stand in a record as gaps, as an element of the codebook, or as elements like all others; -0.0, which has a bit
-pattern of its own, is zero too. Only the parts of a record that may hold zeros are decoded, and what is decoded is
-looked at in chunks, so that counting takes no more memory than decoding.
+Zeros stand in a record as gaps, as an element of the codebook, or as elements like all others; -0.0 is zero too. Only
+the parts of a record that may hold zeros are decoded, and their elements are counted in chunks, so that counting takes
+no more memory than decoding.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,24 +11,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from dcomp.checkpoints import dtypes
-from dcomp.coding import lockstep, sparse_index, tensor
-from dcomp.coding.plain import Raw, Symbols, Zstd
-from dcomp.coding.planes import Plane, Planes, has_exponent
+from dcomp.coding import lockstep, sparse_index, tuning
+from dcomp.coding.decoder import decode_tensors
+from dcomp.coding.planes import Planes, has_exponent
+from dcomp.coding.record import EncodedTensor
+from dcomp.coding.shared import Shared
 from dcomp.coding.stream import Model, Stream
-from dcomp.coding.tensor import EncodedTensor
-from dcomp.coding.values import Form, Shared
+from dcomp.coding.values import Symbols, Values
 
 Mask = Callable[[np.ndarray], np.ndarray]
-"""Tells of each of some elements whether it is not zero."""
+"""A function that tells of each element whether it is not zero."""
 
-CHUNK = 1 << 17
-"""Elements that are looked at at a time."""
 
 SIGN = 1
 """The last byte of -0.0 in planes: the sign stands in its last bit."""
-
-MOST_COMPARED = 1 << 16
-"""Elements up to which those of a record without a codebook are looked at for shared values."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +53,7 @@ def of_records(tensors: Sequence[EncodedTensor]) -> list[NonZero]:
         ContainerError: damaged streams.
     """
     needed = [_needed(encoded) for encoded in tensors]
-    decoded = iter(lockstep.decode([stream for streams in needed for stream in streams]))
+    decoded = iter(lockstep.decode_streams([stream for streams in needed for stream in streams]))
     return [
         _of_record(encoded, iter([next(decoded) for _ in streams]))
         for encoded, streams in zip(tensors, needed, strict=True)
@@ -65,10 +61,10 @@ def of_records(tensors: Sequence[EncodedTensor]) -> list[NonZero]:
 
 
 def _needed(encoded: EncodedTensor) -> list[Stream]:
-    """The streams that tell where zeros are: the positions, or codes among which zero is one."""
+    """Return the streams that tell where zeros are: the positions, or codes among which zero is one."""
     if encoded.index is not None:
         return encoded.index.streams
-    if isinstance(encoded.values, Shared) and not codebook_mask(encoded.values, encoded.dtype).all():
+    if isinstance(encoded.values, Shared) and not _codebook_mask(encoded.values, encoded.dtype).all():
         return [encoded.values.codes]
     return []
 
@@ -77,13 +73,13 @@ def _of_record(encoded: EncodedTensor, symbols: Symbols) -> NonZero:
     if encoded.index is None:
         return _of_dense(encoded, symbols)
     if not _all_kept(encoded.values, encoded.dtype):
-        return of_array(tensor.decode([encoded])[0])
-    kept_at, _ = encoded.positions(symbols)
-    assert kept_at is not None  # there is an index
+        return of_array(decode_tensors([encoded])[0])
+    kept_positions, _ = encoded.decode_positions(symbols)
+    assert kept_positions is not None  # there is an index
     if not encoded.columns_first and encoded.index.classes is None:
-        return _of_positions(kept_at, encoded.size)
+        return _of_positions(kept_positions, encoded.size)
     is_kept = np.zeros(encoded.size, bool)
-    for part in _chunks(kept_at):
+    for part in _chunks(kept_positions):
         is_kept[part] = True
     return _counted(_in_rows(encoded, is_kept))
 
@@ -91,86 +87,85 @@ def _of_record(encoded: EncodedTensor, symbols: Symbols) -> NonZero:
 def _of_dense(encoded: EncodedTensor, symbols: Symbols) -> NonZero:
     """Count in a record where every element has a value."""
     if isinstance(encoded.values, Shared):
-        of_codes = codebook_mask(encoded.values, encoded.dtype)
-        if of_codes.all():
+        code_mask = _codebook_mask(encoded.values, encoded.dtype)
+        if code_mask.all():
             return NonZero(encoded.size, 0)
-        return _counted(_in_rows(encoded, next(symbols)), of_codes.take)
+        return _counted(_in_rows(encoded, next(symbols)), code_mask.take)
     elements, mask = _elements(encoded.values, encoded.dtype)
     if elements is None:
         return NonZero(encoded.size, 0)
     return _counted(_in_rows(encoded, elements), mask)
 
 
-def _of_positions(kept_at: np.ndarray, elements: int) -> NonZero:
+def _of_positions(kept_positions: np.ndarray, elements: int) -> NonZero:
     """Count from the positions of what is not zero, ascending."""
-    if kept_at.size == elements:
+    if kept_positions.size == elements:
         return NonZero(elements, 0)
     widths, last = sparse_index.FixedWidths(), -1
-    for part in _chunks(kept_at):
+    for part in _chunks(kept_positions):
         widths.add(np.diff(part.astype(np.int64), prepend=last) - 1)
         last = int(part[-1])
-    return NonZero(kept_at.size, widths.bits)
+    return NonZero(kept_positions.size, widths.bits)
 
 
 def _counted(chunks: Iterator[np.ndarray], mask: Mask = np.asarray) -> NonZero:
-    """Count in elements that come chunk by chunk; a gap may begin in one chunk and end in another."""
+    """Count elements that come chunk by chunk; a gap may begin in one chunk and end in another."""
     widths, last, seen, count = sparse_index.FixedWidths(), -1, 0, 0
     for part in chunks:
-        found = np.flatnonzero(mask(part)) + seen
-        widths.add(np.diff(found, prepend=last) - 1)
-        last = int(found[-1]) if found.size else last
-        seen, count = seen + part.size, count + found.size
+        positions = np.flatnonzero(mask(part)) + seen
+        widths.add(np.diff(positions, prepend=last) - 1)
+        last = int(positions[-1]) if positions.size else last
+        seen, count = seen + part.size, count + positions.size
     return NonZero(count, widths.bits if count < seen else 0)
 
 
 def _chunks(elements: np.ndarray) -> Iterator[np.ndarray]:
-    return (elements[begin : begin + CHUNK] for begin in range(0, elements.size, CHUNK))
+    return (elements[begin : begin + tuning.NONZERO_CHUNK] for begin in range(0, elements.size, tuning.NONZERO_CHUNK))
 
 
 def _in_rows(encoded: EncodedTensor, elements: np.ndarray) -> Iterator[np.ndarray]:
-    """What a record holds of each element, shape (n,), in chunks in row-major order."""
+    """Yield what a record holds of each element, shape (n,), in chunks in row-major order."""
     if not encoded.columns_first:
         yield from _chunks(elements)
         return
-    matrix = elements.reshape(tensor.matrix_of(encoded.shape, columns_first=True)).T
+    matrix = elements.reshape(encoded.matrix).T
     rows, columns = matrix.shape
-    height = max(1, CHUNK // max(1, columns))
+    height = max(1, tuning.NONZERO_CHUNK // max(1, columns))
     for top in range(0, rows, height):
         band = matrix[top : top + height]
-        for begin in range(0, columns, CHUNK):
-            yield band[:, begin : begin + CHUNK].reshape(-1)
+        for begin in range(0, columns, tuning.NONZERO_CHUNK):
+            yield band[:, begin : begin + tuning.NONZERO_CHUNK].reshape(-1)
 
 
 def distinct_values(encoded: EncodedTensor) -> int | None:
-    """Count the different elements that are not zero; None of a record without a codebook that has very many."""
+    """Count the different elements that are not zero; return None for a large record without a codebook."""
     values = encoded.values
     if isinstance(values, Shared):
-        return int(codebook_mask(values, encoded.dtype).sum())
-    if (encoded.size if encoded.index is None else encoded.index.kept) > MOST_COMPARED:
+        return int(_codebook_mask(values, encoded.dtype).sum())
+    if encoded.kept > tuning.MAX_COMPARED:
         return None
-    patterns = values.patterns(iter(lockstep.decode(values.streams)))
+    patterns = values.patterns(iter(lockstep.decode_streams(values.streams)))
     return int(np.unique(patterns[dtypes.not_zero(patterns, encoded.dtype)]).size)
 
 
-def codebook_mask(shared: Shared, dtype: np.dtype) -> np.ndarray:
-    """Which elements of a codebook are not zero; bool, shape (k,)."""
-    codebook = shared.codebook.patterns(iter(lockstep.decode(shared.codebook.streams)))
-    return dtypes.not_zero(codebook, dtype)
+def _codebook_mask(shared: Shared, dtype: np.dtype) -> np.ndarray:
+    """Tell which elements of a codebook are not zero; bool, shape (k,)."""
+    return dtypes.not_zero(shared.codebook_patterns, dtype)
 
 
-def _all_kept(values: Form, dtype: np.dtype) -> bool:
-    """Whether no value is zero; where a codebook holds zero, one is taken to be."""
+def _all_kept(values: Values, dtype: np.dtype) -> bool:
+    """Tell whether no value is zero; a codebook that holds zero is taken to be used for it."""
     if isinstance(values, Shared):
-        return bool(codebook_mask(values, dtype).all())
+        return bool(_codebook_mask(values, dtype).all())
     elements, mask = _elements(values, dtype)
     return elements is None or all(mask(part).all() for part in _chunks(elements))
 
 
-def _elements(values: Raw | Zstd | Planes, dtype: np.dtype) -> tuple[np.ndarray | None, Mask]:
-    """Values without a codebook, and what tells which are not zero; None if all are seen to be that."""
+def _elements(values: Values, dtype: np.dtype) -> tuple[np.ndarray | None, Mask]:
+    """Return values without a codebook, and their mask; None if it is clear that none is zero."""
     if isinstance(values, Planes) and has_exponent(dtype):
         return _mask_of_planes(values), np.asarray
-    return values.patterns(iter(lockstep.decode(values.streams))), _mask_of(dtype)
+    return values.patterns(iter(lockstep.decode_streams(values.streams))), _mask_of(dtype)
 
 
 def _mask_of(dtype: np.dtype) -> Mask:
@@ -178,7 +173,7 @@ def _mask_of(dtype: np.dtype) -> Mask:
 
 
 def _mask_of_planes(values: Planes) -> np.ndarray | None:
-    """Look at one plane after the other, while some element has been zero in all of them."""
+    """Tell which elements are not zero, plane by plane; None if it is clear that all are."""
     mask = np.zeros(values.count, bool)
     *before, last = values.planes
     for plane in before:
@@ -191,23 +186,23 @@ def _mask_of_planes(values: Planes) -> np.ndarray | None:
     return mask
 
 
-def _add_above(mask: np.ndarray, plane: Plane, zero: int) -> None:
+def _add_above(mask: np.ndarray, plane: Values, zero: int) -> None:
     """Set a mask where the byte of a plane is more than `zero`."""
     for marked, part in zip(_chunks(mask), _chunks(_bytes_of(plane)), strict=True):
         marked |= part > zero
 
 
-def _bytes_of(plane: Plane) -> np.ndarray:
-    return plane.patterns(iter(lockstep.decode(plane.streams)))
+def _bytes_of(plane: Values) -> np.ndarray:
+    return plane.patterns(iter(lockstep.decode_streams(plane.streams)))
 
 
-def _lacks_zero(plane: Plane) -> bool:
-    """Whether no letter that has a code stands for the byte 0, or for a pair that holds it."""
+def _lacks_zero(plane: Values) -> bool:
+    """Tell whether no letter that has a code stands for the byte 0, or for a pair that holds it."""
     return any(_letters(stream).all() for stream in plane.streams)
 
 
 def _letters(stream: Stream) -> np.ndarray:
-    """The letters that have a code; of a pair, the lower one."""
+    """Return the letters that have a code; of a pair, the lower one."""
     letters = np.flatnonzero(stream.lengths.any(axis=0))
     if stream.model is Model.PAIRS:
         letters = np.minimum(letters % stream.alphabet, letters // stream.alphabet)

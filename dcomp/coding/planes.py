@@ -1,35 +1,31 @@
-"""Elements as planes: their bytes of the same significance together, each plane in its smallest form (FORMAT.md, 4.3).
+"""Values as planes: form 3 (FORMAT.md, section 4.3).
 
-In floats the sign is moved to the end, so that the first plane holds the exponent: of trained weights it takes less
-than three bits, and the planes after it are noise.
+A plane holds the bytes of the same significance of all elements, in its smallest form. In floats the sign is moved to
+the end, so that the first plane holds the exponent: of trained weights it takes less than three bits, and the planes
+after it are noise.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from dcomp.coding import huffman
+from dcomp.coding import huffman, tuning
 from dcomp.coding.level import Level
-from dcomp.coding.lookup import CHUNK
-from dcomp.coding.plain import SAMPLE, Buffer, Raw, Symbols, Zstd, sampled
+from dcomp.coding.raw import Raw
+from dcomp.coding.sample import sampled
 from dcomp.coding.stream import Stream
+from dcomp.coding.values import Buffer, Symbols, Values, ValuesContext
 from dcomp.coding.wire import Cursor
+from dcomp.coding.zstd import Zstd
 from dcomp.errors import ContainerError
 
-SURE_NOISE = 7.99
-NOISE = 7.95
-"""A sample of a plane with more bits a byte than this is surely not worth a code, or probably not."""
-
-WORTH_ITS_TIME = 0.9
-"""A stream of a plane has to be smaller by this factor than a form that decodes several times as fast."""
-
-FEW_LETTERS = 48
-"""Different bytes up to which pairs of them are few enough to be counted in a sample."""
+BYTE = np.dtype(np.uint8)
 
 
 @dataclass(frozen=True)
-class Huffman:
+class HuffmanPlane(Values):
     """A plane of bytes as a stream."""
 
     stream: Stream
@@ -45,27 +41,26 @@ class Huffman:
         return self.stream.nbytes
 
     def parts(self) -> Iterator[Buffer]:
-        """The stream."""
+        """Yield the stream."""
         yield self.stream.to_bytes()
 
     def patterns(self, symbols: Symbols) -> np.ndarray:
-        """The stream's symbols."""
+        """Return the stream's symbols."""
         return next(symbols)
 
     @classmethod
-    def parse(cls, cursor: Cursor, count: int, itemsize: int) -> "Huffman":
-        """Read a stream of `count` bytes."""
-        return cls(Stream.parse(cursor, count, 1 << 8 * itemsize))
+    def parse(cls, cursor: Cursor, context: ValuesContext) -> "HuffmanPlane":
+        """Read a stream of bytes."""
+        return cls(Stream.parse(cursor, context.count, 256))
 
 
 @dataclass(frozen=True)
-class Bits:
-    """A plane of two different bytes as bits: that of the signs, where floats were widened from half their size."""
+class BitPlane(Values):
+    """A plane of two different bytes as bits: the plane of signs, where floats were widened from half their size."""
 
     letters: tuple[int, int]
     packed: np.ndarray
     count: int
-    streams: Sequence[Stream] = ()
 
     @property
     def nbytes(self) -> int:
@@ -73,12 +68,12 @@ class Bits:
         return 2 + self.packed.nbytes
 
     def parts(self) -> Iterator[Buffer]:
-        """The two bytes, the lower one first, and a bit for each byte of the plane."""
+        """Yield the two bytes, the lower one first, and a bit for each byte of the plane."""
         yield bytes(self.letters)
         yield self.packed.data
 
     def patterns(self, symbols: Symbols) -> np.ndarray:
-        """The byte that each bit stands for."""
+        """Return the byte that each bit stands for."""
         low, high = self.letters
         plane = np.unpackbits(self.packed, count=self.count)
         plane *= np.uint8(high - low)
@@ -86,8 +81,8 @@ class Bits:
         return plane
 
     @classmethod
-    def encode(cls, plane: np.ndarray) -> "Bits | None":
-        """The plane, if it holds two different bytes."""
+    def encode(cls, plane: np.ndarray) -> "BitPlane | None":
+        """Encode a plane of bytes; return None unless it holds two different ones."""
         low, high = int(plane.min()), int(plane.max())
         is_high = plane == high
         if low == high or np.count_nonzero(plane == low) + np.count_nonzero(is_high) != plane.size:
@@ -95,8 +90,8 @@ class Bits:
         return cls((low, high), np.packbits(is_high), plane.size)
 
     @classmethod
-    def parse(cls, cursor: Cursor, count: int, itemsize: int) -> "Bits":
-        """Read `count` bits.
+    def parse(cls, cursor: Cursor, context: ValuesContext) -> "BitPlane":
+        """Read the two bytes and the bits.
 
         Raises:
             ContainerError: they break the format.
@@ -105,18 +100,19 @@ class Bits:
         # "The first byte must be less than the second."
         if low >= high:
             raise ContainerError(f"{cursor.what}: a plane of the bytes {low} and {high}")
-        return cls((low, high), np.frombuffer(cursor.take((count + 7) // 8), np.uint8), count)
+        return cls((low, high), np.frombuffer(cursor.take((context.count + 7) // 8), np.uint8), context.count)
 
 
-Plane = Raw | Zstd | Huffman | Bits
-PLANE_FORMS: tuple[type[Raw] | type[Zstd] | type[Huffman] | type[Bits], ...] = (Raw, Zstd, Huffman, Bits)
+PLANE_FORMS: tuple[type[Values], ...] = (Raw, Zstd, HuffmanPlane, BitPlane)
 
 
 @dataclass(frozen=True)
-class Planes:
+class Planes(Values):
     """Planes of `count` elements, the most significant first."""
 
-    planes: Sequence[Plane]
+    COPIES: ClassVar[int] = 1
+
+    planes: Sequence[Values]
     count: int
     dtype: np.dtype
 
@@ -131,56 +127,68 @@ class Planes:
         return sum(1 + plane.nbytes for plane in self.planes)
 
     def parts(self) -> Iterator[Buffer]:
-        """For each plane its form and its bytes."""
+        """Yield for each plane its form and its bytes."""
         for plane in self.planes:
             yield bytes([PLANE_FORMS.index(type(plane))])
             yield from plane.parts()
 
     def patterns(self, symbols: Symbols) -> np.ndarray:
-        """The planes put together."""
+        """Put the planes together."""
         planes = [plane.patterns(symbols) for plane in self.planes]
-        together = np.empty(self.count, f"<u{len(planes)}")
-        for begin in range(0, self.count, CHUNK):
-            part = together[begin : begin + CHUNK]
-            part[:] = _joined([plane[begin : begin + CHUNK] for plane in planes])
+        patterns = np.empty(self.count, f"<u{len(planes)}")
+        for begin in range(0, self.count, tuning.LOOKUP_CHUNK):
+            part = patterns[begin : begin + tuning.LOOKUP_CHUNK]
+            part[:] = _joined([plane[begin : begin + tuning.LOOKUP_CHUNK] for plane in planes])
             if has_exponent(self.dtype):
                 sign = part << part.dtype.type(8 * len(planes) - 1)
                 part >>= part.dtype.type(1)
                 part |= sign
-        return together
+        return patterns
 
     @classmethod
     def encode(cls, patterns: np.ndarray, dtype: np.dtype, level: Level) -> "Planes":
-        """Code each plane in the smallest of its forms."""
-        width = patterns.itemsize
-        planes = np.empty((width, patterns.size), np.uint8)
-        for begin in range(0, patterns.size, CHUNK):
-            part = patterns[begin : begin + CHUNK]
-            if has_exponent(dtype):
-                part = part << part.dtype.type(1) | part >> part.dtype.type(8 * width - 1)
-            words = part.view(np.uint8).reshape(-1, width)
-            for place in range(width):
-                planes[place, begin : begin + part.size] = words[:, width - 1 - place]
+        """Code each plane of patterns, shape (m,), m > 0, in the smallest of its forms."""
+        planes = _divided(patterns, rotate=has_exponent(dtype))
         return cls([_smallest_plane(plane, level) for plane in planes], patterns.size, dtype)
 
     @classmethod
-    def parse(cls, cursor: Cursor, count: int, dtype: np.dtype) -> "Planes":
-        """Read `count` elements.
+    def smaller(cls, patterns: np.ndarray, dtype: np.dtype, limit: int, level: Level) -> "Planes | None":
+        """Encode patterns, shape (m,), m > 0; return None if that takes `limit` bytes or more."""
+        planes = cls.encode(patterns, dtype, level)
+        return planes if planes.nbytes < limit else None
+
+    @classmethod
+    def parse(cls, cursor: Cursor, context: ValuesContext) -> "Planes":
+        """Read a plane for each byte of an element.
 
         Raises:
             ContainerError: they break the format.
         """
-        planes: list[Plane] = []
-        for _ in range(dtype.itemsize):
+        planes: list[Values] = []
+        for _ in range(context.dtype.itemsize):
             form = cursor.byte()
             if form >= len(PLANE_FORMS):
                 raise ContainerError(f"{cursor.what}: a plane of the reserved form {form}")
-            planes.append(PLANE_FORMS[form].parse(cursor, count, 1))
-        return cls(planes, count, dtype)
+            planes.append(PLANE_FORMS[form].parse(cursor, ValuesContext(context.count, BYTE)))
+        return cls(planes, context.count, context.dtype)
+
+
+def _divided(patterns: np.ndarray, *, rotate: bool) -> np.ndarray:
+    """Return the planes of patterns, shape (width, m), uint8; rotated, the sign is the last bit."""
+    width = patterns.itemsize
+    planes = np.empty((width, patterns.size), np.uint8)
+    for begin in range(0, patterns.size, tuning.LOOKUP_CHUNK):
+        part = patterns[begin : begin + tuning.LOOKUP_CHUNK]
+        if rotate:
+            part = part << part.dtype.type(1) | part >> part.dtype.type(8 * width - 1)
+        words = part.view(np.uint8).reshape(-1, width)
+        for place in range(width):
+            planes[place, begin : begin + part.size] = words[:, width - 1 - place]
+    return planes
 
 
 def _joined(planes: list[np.ndarray]) -> np.ndarray:
-    """One plane of wider words from all, the most significant first: neighbours are joined, two and two."""
+    """Return one plane of wider words, from planes of which the most significant is first: neighbours are joined."""
     while len(planes) > 1:
         bits = 8 * planes[0].itemsize
         wider = np.dtype(f"<u{2 * planes[0].itemsize}")
@@ -193,34 +201,35 @@ def _joined(planes: list[np.ndarray]) -> np.ndarray:
 
 
 def has_exponent(dtype: np.dtype) -> bool:
-    """Whether elements are single floats of more than a byte: F16, BF16, F32, F64."""
+    """Tell whether elements are single floats of more than a byte: F16, BF16, F32, F64."""
     return dtype.itemsize > 1 and dtype.name in ("float16", "bfloat16", "float32", "float64")
 
 
-def _smallest_plane(plane: np.ndarray, level: Level) -> Plane:
-    """The smallest form of a plane; a stream has to be smaller by a tenth than a form that decodes faster."""
-    best: Plane = Raw(plane)
-    size, gain = plane.size, 1.0
-    promise, letters = _promise(plane)
-    is_noise = promise > NOISE if plane.size >= SAMPLE else promise * size + 2 * letters > 8 * size
-    if not is_noise and plane.size >= SAMPLE and not level.exhaustive:
-        fast = (Bits.encode(plane) if letters <= 2 else None) or Zstd.of_literals(plane)
-        if fast.nbytes < size:
-            best, size, gain = fast, fast.nbytes, WORTH_ITS_TIME
-    try_all = level.exhaustive and (plane.size < SAMPLE or promise <= SURE_NOISE)
-    if try_all or not (is_noise or promise * plane.size > 8 * gain * size):
-        coded = Huffman(huffman.encode(plane, 256))
-        if coded.nbytes < gain * size:
-            best, size = coded, coded.nbytes
-    return Zstd.smaller(plane, size, level.zstd, exhaustive=level.exhaustive) or best
+def _smallest_plane(plane: np.ndarray, level: Level) -> Values:
+    """Return the smallest form of a plane; a stream has to be smaller by a tenth than a form that decodes faster."""
+    best: Values = Raw(plane)
+    limit: float = plane.size  # of a stream
+    is_large = plane.size >= tuning.SAMPLE_SIZE
+    bits, letters = _promised_bits(plane)
+    is_noise = bits > tuning.NOISE_BITS if is_large else bits * plane.size + 2 * letters > 8 * plane.size
+    if is_large and not is_noise and not level.exhaustive:
+        fast = (BitPlane.encode(plane) if letters <= 2 else None) or Zstd.of_literals(plane)
+        if fast.nbytes < plane.size:
+            best, limit = fast, tuning.PLANE_STREAM_GAIN * fast.nbytes
+    try_anyway = level.exhaustive and (not is_large or bits <= tuning.SURE_NOISE_BITS)
+    if try_anyway or not (is_noise or bits * plane.size > 8 * limit):
+        coded = HuffmanPlane(huffman.encode_stream(plane, 256))
+        if coded.nbytes < limit:
+            best = coded
+    return Zstd.smaller(plane, BYTE, best.nbytes, level) or best
 
 
-def _promise(plane: np.ndarray) -> tuple[float, int]:
-    """About how many bits a byte of a plane takes in a stream, and how many bytes differ; by samples if it is large."""
-    counts = np.bincount(plane[:: plane.size // SAMPLE | 1])  # an odd step visits all columns of most matrices
+def _promised_bits(plane: np.ndarray) -> tuple[float, int]:
+    """Return about how many bits a byte of a plane takes in a stream, and how many bytes differ, by samples."""
+    counts = np.bincount(plane[:: plane.size // tuning.SAMPLE_SIZE | 1])  # an odd step visits most columns
     letters = int(np.count_nonzero(counts))
     entropy = huffman.entropy_bits(counts) / counts.sum()
-    if letters <= FEW_LETTERS:
+    if letters <= tuning.COUNTED_PAIR_LETTERS:
         runs = sampled(plane)
         pairs = np.bincount(runs[:-1].astype(np.uint16) << 8 | runs[1:])
         alone = huffman.entropy_bits(np.bincount(runs))

@@ -1,40 +1,19 @@
-"""Where a tensor's kept elements are <-> bytes: an index for the whole, or one for each cell (FORMAT.md, 4.1)."""
+"""Positions of a tensor's kept elements <-> bytes: one index, or one for each cell (FORMAT.md, section 4.1)."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from dcomp.coding import density, sparse_index
+from dcomp.coding import density, sparse_index, tuning
 from dcomp.coding.density import Classes, CodedClasses
 from dcomp.coding.level import Level
-from dcomp.coding.plain import sampled
-from dcomp.coding.sparse_index import GapIndex, GapPlan
+from dcomp.coding.sample import sampled
+from dcomp.coding.sparse_index import GapCoding, GapIndex
 from dcomp.coding.stream import Stream
 from dcomp.coding.wire import Cursor
 
 Shape = tuple[int, int]
-
-WORTH_CLASSES = 1 << 9
-"""Kept elements below which classes cost more than they save."""
-
-CELL_BITS = 64
-"""About what a cell takes besides the entropy of its positions."""
-
-PROPOSALS = 2
-"""Proposals of classes that are coded, of those that promise something."""
-
-UNEVEN, SLIGHTLY_UNEVEN = 0.03, 0.005
-"""Classes are tried where the densities' relative variance is above this: a hundredth may be saved, or a little."""
-
-TRIED_IN_FULL = 1 << 15
-"""Kept elements up to which an exhaustive search tries classes that promise nothing."""
-
-SAMPLED_GAPS = 1 << 15
-"""Kept elements that are looked at to choose the order."""
-
-TURNING_GAIN = 0.97
-"""Gaps have to look smaller by this factor, or the matrix is not turned."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +50,7 @@ class Positions:
         return [*(self.classes.streams if self.classes else []), *gaps]
 
     def to_bytes(self) -> bytes:
-        """The positions as FORMAT.md, section 4.1, lays them out."""
+        """Return the positions as FORMAT.md, section 4.1, specifies them."""
         return (self.classes.to_bytes() if self.classes else b"") + b"".join(cell.to_bytes() for cell in self.cells)
 
     @classmethod
@@ -99,102 +78,102 @@ class Positions:
             ContainerError: the symbols do not fit.
         """
         if self.classes is None:
-            found = _decoded(self.cells[0], symbols, shape[0] * shape[1])
-            return found, [found]
+            positions = _decoded(self.cells[0], symbols, shape[0] * shape[1])
+            return positions, [positions]
         classes = self.classes.decode(shape, symbols)
         sizes = classes.sizes()
         inside = [_decoded(cell, symbols, size) for cell, size in zip(self.cells, sizes, strict=True)]
-        outside = [classes.outside(number, own) for number, own in enumerate(inside)]
+        outside = [classes.outside(number, positions) for number, positions in enumerate(inside)]
         return np.concatenate(outside), inside
 
 
 def follows(cells: Sequence[np.ndarray]) -> np.ndarray:
-    """Whether the gap before each position of some cells is 0; shape (kept,)."""
+    """Tell whether the gap before each position of some cells is 0; shape (kept,)."""
     adjacent = np.empty(sum(positions.size for positions in cells), bool)
     begin = 0
     for positions in cells:
-        own = adjacent[begin : begin + positions.size]
-        own[:1] = positions[:1] == 0
-        np.equal(positions[1:] - positions[:-1], 1, out=own[1:])
-        begin += own.size
+        of_cell = adjacent[begin : begin + positions.size]
+        of_cell[:1] = positions[:1] == 0
+        np.equal(positions[1:] - positions[:-1], 1, out=of_cell[1:])
+        begin += of_cell.size
     return adjacent
 
 
 def _decoded(index: GapIndex, symbols: Iterator[np.ndarray], elements: int) -> np.ndarray:
     if index.gaps is None:
         return np.zeros(0, np.int64)
-    return sparse_index.decode(index, next(symbols), elements)
+    return sparse_index.decode_gaps(index, next(symbols), elements)
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How positions will be coded, and about how many bits that takes.
+class PositionCoding:
+    """A way to code positions, and about how many bits that takes.
 
     Attributes:
-        classes: None if the whole matrix is one cell.
-        order: of the kept elements, where cells change it.
+        classes: of rows and columns; None if the matrix is one cell.
+        order: of the kept elements, where cells change it, shape (kept,).
         gaps: of each cell.
-        plans: for each cell's gaps; None for a cell that keeps nothing.
+        gap_codings: of each cell's gaps; None for a cell that keeps nothing.
         bits: of the gaps and their tables.
     """
 
     classes: Classes | None
     order: np.ndarray | None
     gaps: Sequence[np.ndarray]
-    plans: Sequence[GapPlan | None]
+    gap_codings: Sequence[GapCoding | None]
     bits: float
 
     def encode(self) -> Positions:
         """Code the positions."""
         cells = [
-            GapIndex(0) if plan is None else sparse_index.encode(gaps, plan)
-            for gaps, plan in zip(self.gaps, self.plans, strict=True)
+            GapIndex(0) if coding is None else sparse_index.encode_gaps(gaps, coding)
+            for gaps, coding in zip(self.gaps, self.gap_codings, strict=True)
         ]
         return Positions(None if self.classes is None else CodedClasses.encode(self.classes), cells)
 
     def follows(self) -> np.ndarray:
-        """Whether the gap before each kept element is 0, in the order in which positions are coded."""
+        """Tell whether the gap before each kept element is 0, in the order in which positions are coded."""
         return np.concatenate([gaps == 0 for gaps in self.gaps])
 
     def ordered(self, values: np.ndarray) -> np.ndarray:
-        """Values of the kept elements, in the order in which their positions are coded."""
+        """Return values of the kept elements in the order in which their positions are coded."""
         return values if self.order is None else values[self.order]
 
 
-def plan(gaps: np.ndarray, shape: Shape, level: Level) -> Plan:
-    """The way to code positions that promises the fewest bits.
+def choose_position_coding(gaps: np.ndarray, shape: Shape, level: Level) -> PositionCoding:
+    """Choose the way to code positions that promises the fewest bits.
 
     Args:
         gaps: of the kept elements of the matrix, row-major, shape (kept,), kept > 0.
         shape: of the matrix.
         level: how hard to try.
     """
-    whole = sparse_index.plan(gaps)
-    best = Plan(None, None, [gaps], [whole], whole.bits)
-    if not level.classes or gaps.size < WORTH_CLASSES or min(shape) == 1:
+    gap_coding = sparse_index.choose_gap_coding(gaps)
+    best = PositionCoding(None, None, [gaps], [gap_coding], gap_coding.bits)
+    if not level.classes or gaps.size < tuning.MIN_CLASSIFIED or min(shape) == 1:
         return best
     positions = sparse_index.positions_of(gaps)
-    try_all = level.exhaustive and gaps.size <= TRIED_IN_FULL
-    if not try_all and _unevenness(positions, shape) <= (SLIGHTLY_UNEVEN if level.exhaustive else UNEVEN):
+    try_anyway = level.exhaustive and gaps.size <= tuning.MAX_CLASSES_ANYWAY
+    least = tuning.SLIGHT_UNEVENNESS if level.exhaustive else tuning.UNEVENNESS
+    if not try_anyway and _unevenness(positions, shape) <= least:
         return best
-    for bits, classes in density.proposals(positions, shape, level.classes)[:PROPOSALS]:
-        if bits + CELL_BITS * classes.cells < best.bits or try_all:
-            made = _plan_cells(positions, classes)
-            best = min(best, made, key=lambda made: made.bits)
+    for bits, classes in density.propose_classes(positions, shape, level.classes)[: tuning.CLASS_PROPOSALS]:
+        if bits + tuning.CELL_BITS * classes.cells < best.bits or try_anyway:
+            best = min(best, _code_cells(positions, classes), key=lambda coding: coding.bits)
     return best
 
 
-def _plan_cells(positions: np.ndarray, classes: Classes) -> Plan:
+def _code_cells(positions: np.ndarray, classes: Classes) -> PositionCoding:
     order, cells = classes.sorted_into_cells(positions)
-    gaps = [sparse_index.gaps_of(own) for own in cells]
-    plans = [sparse_index.plan(own) if own.size else None for own in gaps]
-    of_classes = 8 * len(CodedClasses.encode(classes).to_bytes())
-    cells_bits = sum(CELL_BITS / 4 + (made.bits if made else 0) for made in plans)
-    return Plan(classes, order, gaps, plans, of_classes + cells_bits)
+    gaps = [sparse_index.gaps_of(cell) for cell in cells]
+    codings = [sparse_index.choose_gap_coding(of_cell) if of_cell.size else None for of_cell in gaps]
+    class_bits = 8 * len(CodedClasses.encode(classes).to_bytes())
+    cell_bits = sum(tuning.CELL_BITS / 4 + (coding.bits if coding else 0) for coding in codings)
+    return PositionCoding(classes, order, gaps, codings, class_bits + cell_bits)
 
 
 def _unevenness(positions: np.ndarray, shape: Shape) -> float:
-    """By how much rows or columns differ in density beyond chance; columns are judged by a sample."""
+    """Measure by how much rows or columns differ in density beyond chance; columns by a sample."""
     starts = np.arange(0, shape[0] * shape[1] + 1, shape[1], dtype=positions.dtype)
     in_rows = np.diff(np.searchsorted(positions, starts))
     _, column = density.divided(sampled(positions), shape[1])
@@ -203,9 +182,9 @@ def _unevenness(positions: np.ndarray, shape: Shape) -> float:
 
 
 def columns_first_pays(gaps: np.ndarray, shape: Shape) -> bool:
-    """Whether gaps down the columns look smaller than gaps along the rows, in a band of rows."""
+    """Tell whether gaps down the columns take fewer bits than gaps along the rows, in a band of rows."""
     positions = sparse_index.positions_of(gaps)
-    most = max(2, shape[0] * SAMPLED_GAPS // gaps.size)
+    most = max(2, shape[0] * tuning.SAMPLED_GAPS // gaps.size)
     first = max(0, shape[0] - most) // 2
     band = np.array([first, min(first + most, shape[0])]) * shape[1]
     begin, end = np.searchsorted(positions, band.astype(positions.dtype))
@@ -213,5 +192,5 @@ def columns_first_pays(gaps: np.ndarray, shape: Shape) -> bool:
         return False
     row, column = density.divided(positions[begin:end] - positions.dtype.type(first * shape[1]), shape[1])
     down = np.sort(column.astype(np.int64) * min(most, shape[0]) + row)
-    turned = sparse_index.plan(sparse_index.gaps_of(down))
-    return turned.bits < TURNING_GAIN * sparse_index.plan(gaps[begin:end]).bits
+    down_bits = sparse_index.choose_gap_coding(sparse_index.gaps_of(down)).bits
+    return down_bits < tuning.COLUMNS_FIRST_GAIN * sparse_index.choose_gap_coding(gaps[begin:end]).bits

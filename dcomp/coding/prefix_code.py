@@ -12,7 +12,7 @@ from dcomp.errors import ContainerError
 
 
 def optimal_lengths(counts: np.ndarray, limit: int) -> np.ndarray:
-    """Lengths of the shortest code with no length above `limit`; uint8, shape (A,).
+    """Return the lengths of the shortest code with no length above `limit`; uint8, shape (A,).
 
     The package-merge algorithm (Larmore and Hirschberg 1990): a coin of each letter's weight at each of `limit`
     levels; from the deepest level up, coins are packaged in pairs and merged with those of the next level.
@@ -26,24 +26,24 @@ def optimal_lengths(counts: np.ndarray, limit: int) -> np.ndarray:
         return lengths
     letters = letters[np.argsort(counts[letters], kind="stable")]
     weights = counts[letters]
-    merged, is_coin = weights, []
+    level, is_coin = weights, []
     for _ in range(limit - 1):
-        packages = merged[: merged.size // 2 * 2].reshape(-1, 2).sum(axis=1)
+        packages = level[: level.size // 2 * 2].reshape(-1, 2).sum(axis=1)
         both = np.concatenate([weights, packages])
         order = np.argsort(both, kind="stable")
-        merged = both[order]
+        level = both[order]
         is_coin.append(order < weights.size)
-    wanted = 2 * letters.size - 2
+    items = 2 * letters.size - 2
     for coins in reversed(is_coin):
-        taken = int(np.count_nonzero(coins[:wanted]))
-        lengths[letters[:taken]] += 1
-        wanted = 2 * (wanted - taken)
-    lengths[letters[:wanted]] += 1
+        count = int(np.count_nonzero(coins[:items]))
+        lengths[letters[:count]] += 1
+        items = 2 * (items - count)
+    lengths[letters[:items]] += 1
     return lengths
 
 
 def golomb_lengths(divisor: int) -> np.ndarray:
-    """Code lengths of the Golomb code of that divisor, cut off at a filler; uint8 (Golomb 1966; FORMAT.md, 4.1).
+    """Return the code lengths of the Golomb code of a divisor, ended by a filler; uint8 (Golomb 1966; FORMAT.md, 4.1).
 
     A letter is its quotient in unary, then its remainder in as few bits as `divisor` remainders need, the smaller ones
     in one bit less; the last letter stands for a quotient beyond all others.
@@ -57,24 +57,26 @@ def golomb_lengths(divisor: int) -> np.ndarray:
 
 
 def _canonical_order(lengths: np.ndarray) -> np.ndarray:
-    """Letters that have a code, by (length, letter)."""
+    """Return the letters that have a code, by (length, letter)."""
     letters = np.flatnonzero(lengths != 0)  # bools are looked through many times as fast
     return letters[np.argsort(lengths[letters], kind="stable")]
 
 
 def codes(lengths: np.ndarray) -> np.ndarray:
-    """The canonical code of each letter, in its low bits; uint32, shape (A,)."""
+    """Return the canonical code of each letter, in its low bits; uint32, shape (A,)."""
     order = _canonical_order(lengths)
     ordered = lengths[order].astype(np.int64)
     longest = ordered[-1]
     spans = 1 << (longest - ordered)  # codes of full length that begin with the letter's
-    found = np.zeros(lengths.size, np.uint32)
-    found[order] = (np.cumsum(spans) - spans) >> (longest - ordered)
-    return found
+    codes = np.zeros(lengths.size, np.uint32)
+    codes[order] = (np.cumsum(spans) - spans) >> (longest - ordered)
+    return codes
 
 
 def decoding_table(lengths: np.ndarray, entries: np.ndarray, longest: int) -> np.ndarray:
-    """For each string of `longest` bits the entry of the letter whose code it begins with; a lone letter's for all.
+    """Return for each string of `longest` bits the entry of the letter whose code it begins with.
+
+    If one letter alone has a code, all entries are its entry.
 
     Args:
         lengths: shape (A,).
@@ -88,7 +90,7 @@ def decoding_table(lengths: np.ndarray, entries: np.ndarray, longest: int) -> np
 
 
 def write_lengths(lengths: np.ndarray) -> bytes:
-    """The bit string of FORMAT.md, section 5.1, for codes one after the other; the inverse of `read_lengths`.
+    """Write code lengths as the bit string of FORMAT.md, section 5.1; the inverse of `read_lengths`.
 
     Args:
         lengths: shape (codes, A).
@@ -98,15 +100,15 @@ def write_lengths(lengths: np.ndarray) -> bytes:
 
 
 def _length_fields(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Fields of one code: for each letter that has one, the run of letters without before it, then its length."""
+    """Return the fields of one code: for each letter in it, the run of letters without a code, then its length."""
     present = np.flatnonzero(lengths != 0)
     if present.size == 1:
         return _lone_fields(int(present[0]), int(lengths[present[0]]), lengths.size)
-    found = lengths[present].astype(np.int64)
-    step = np.diff(found, prepend=-LARGEST_STEP * 2) + LARGEST_STEP
+    present_lengths = lengths[present].astype(np.int64)
+    step = np.diff(present_lengths, prepend=-LARGEST_STEP * 2) + LARGEST_STEP
     near = (step >= 0) & (step <= 2 * LARGEST_STEP)
     step[~near] = 0
-    length_values = np.where(near, _STEP_VALUES[step], 0b1110 << 4 | found - 1)
+    length_values = np.where(near, _STEP_VALUES[step], 0b1110 << 4 | present_lengths - 1)
     length_widths = np.where(near, _STEP_WIDTHS[step], 8)
     runs = np.diff(present, prepend=-1, append=lengths.size) - 1
     run_widths = np.where(runs > 0, 2 * np.frexp(runs)[1] - 1, 0)
@@ -120,7 +122,7 @@ def _length_fields(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _lone_fields(letter: int, length: int, alphabet: int) -> tuple[np.ndarray, np.ndarray]:
-    """Fields of a code of one letter."""
+    """Return the fields of a code of one letter."""
     fields = [(0b1110 << 4 | length - 1, 8)]
     before, after = letter, alphabet - letter - 1
     if before:
@@ -154,7 +156,7 @@ def read_lengths(cursor: Cursor, codes: int, alphabet: int) -> np.ndarray:
 def _read_code(reader: "_BitReader", lengths: np.ndarray, what: str) -> None:
     """Fill in the code lengths of one code and check that they make one."""
     alphabet = lengths.size
-    found: list[int] = []
+    present: list[int] = []
     letters: list[int] = []
     letter = previous = 0
     while letter < alphabet:
@@ -173,10 +175,10 @@ def _read_code(reader: "_BitReader", lengths: np.ndarray, what: str) -> None:
         if not 1 <= previous <= MAX_CODE_LENGTH:
             raise ContainerError(f"{what}: letter {letter} has a code of {previous} bits")
         letters.append(letter)
-        found.append(previous)
+        present.append(previous)
         letter += 1
-    lengths[letters] = found
-    _check_complete(np.array(found, np.int64), what)
+    lengths[letters] = present
+    _check_complete(np.array(present, np.int64), what)
 
 
 def _check_complete(present: np.ndarray, what: str) -> None:
@@ -193,14 +195,14 @@ def _check_complete(present: np.ndarray, what: str) -> None:
 
 
 class _BitReader:
-    """Bits of a cursor's bytes, for the few that tables of code lengths take."""
+    """Bits of a cursor's bytes; for tables of code lengths, which are short."""
 
     def __init__(self, cursor: Cursor) -> None:
         self._cursor = cursor
         self._window = self._left = 0
 
     def number(self, width: int) -> int:
-        """An unsigned integer of `width` bits."""
+        """Read an unsigned integer of `width` bits."""
         while self._left < width:
             self._window = (self._window << 8 | self._cursor.byte()) & 0xFFFFFFFFFF
             self._left += 8
@@ -208,14 +210,14 @@ class _BitReader:
         return self._window >> self._left & (1 << width) - 1
 
     def ones(self, most: int) -> int:
-        """How many ones come before a zero, which is read too; at most `most`."""
+        """Read ones up to the next zero, and that, or `most` of them; return their number."""
         count = 0
         while count < most and self.number(1):
             count += 1
         return count
 
     def gamma(self, limit: int) -> int:
-        """A number in the Elias gamma code.
+        """Read a number in the Elias gamma code.
 
         Raises:
             ContainerError: it is larger than `limit`.
@@ -229,5 +231,5 @@ class _BitReader:
         return value
 
     def finish(self) -> None:
-        """Leave the last byte's other bits."""
+        """Skip the other bits of the last byte."""
         self._left = 0

@@ -10,29 +10,11 @@ from functools import cached_property
 
 import numpy as np
 
-from dcomp.coding import huffman, prefix_code
+from dcomp.coding import huffman, prefix_code, tuning
 from dcomp.coding.limits import MAX_GAP_WIDTH, MAX_GOLOMB_DIVISOR
 from dcomp.coding.stream import Stream
 from dcomp.coding.wire import Cursor, varint
 from dcomp.errors import ContainerError
-
-WIDTHS_TRIED = 3
-"""Alphabets that look best by estimate, of which the best is found by making their codes."""
-
-FEW_GAPS = 1 << 12
-"""Gaps up to which a Golomb code may beat another with its table."""
-
-FILLER_COST = 0.25
-"""Bits that a filler should save, because it takes time."""
-
-MANY_GAPS = 1 << 14
-"""Gaps from which on estimates are good enough; fewer are planned by making their codes."""
-
-CHUNK = 1 << 17
-"""Elements that are looked at at a time."""
-
-SHORT_HISTOGRAM = 1 << 16
-"""Gaps up to here, or up to a few times their number, are counted rather than sorted."""
 
 WIDEST_FIELD = 64
 """Bits of a field that holds any gap."""
@@ -83,12 +65,12 @@ class GapIndex:
         return len(self._head) + (0 if self.gaps is None else self.gaps.nbytes)
 
     def to_bytes(self) -> bytes:
-        """The positions as FORMAT.md, section 4.1, lays them out."""
+        """Return the positions as FORMAT.md, section 4.1, specifies them."""
         return self._head + (b"" if self.gaps is None else self.gaps.to_bytes())
 
     @property
     def _head(self) -> bytes:
-        """All before the gaps."""
+        """The fields before the gaps."""
         if self.letters is None:
             return varint(0)
         alphabet = bytes([self.letters.width]) + (varint(self.letters.divisor) if self.letters.divisor else b"")
@@ -111,15 +93,21 @@ class GapIndex:
         if not width and not divisor:
             raise ContainerError(f"{cursor.what}: a Golomb code of divisor 0")
         letters = Letters(width, divisor)
-        # "Fillers and kept elements must not stand for more than n elements."
+        # "Then kept must be at most e, and kept + fillers x F too."
         fillers = cursor.varint((elements - kept) // letters.filler, "fillers")
-        gaps = Stream.parse(cursor, kept + fillers, letters.filler + 1, known=letters.lengths)
+        gaps = Stream.parse(cursor, kept + fillers, letters.filler + 1, implicit_lengths=letters.lengths)
         return cls(kept, letters, fillers, gaps)
 
 
 @dataclass(frozen=True)
-class GapPlan:
-    """An alphabet for gaps, how often each letter occurs then, and about how many bits they take with their table."""
+class GapCoding:
+    """A way to code gaps.
+
+    Attributes:
+        letters: the alphabet.
+        counts: how often each letter occurs, shape (filler + 1,).
+        bits: about what the gaps take with their table.
+    """
 
     letters: Letters
     counts: np.ndarray
@@ -131,47 +119,47 @@ class GapPlan:
         return int(self.counts[-1])
 
 
-def plan(gaps: np.ndarray) -> GapPlan:
-    """The alphabet in which the gaps, shape (kept,), kept > 0, come out smallest; from their histogram alone."""
+def choose_gap_coding(gaps: np.ndarray) -> GapCoding:
+    """Choose the alphabet in which gaps, shape (kept,), kept > 0, take the fewest bits; from their histogram alone."""
     lengths, occurrences = occurrences_of(gaps)
     widest = min(MAX_GAP_WIDTH, int(lengths[-1] + 1).bit_length())
     counts_at = {width: letter_counts(lengths, occurrences, (1 << width) - 1) for width in range(1, widest + 1)}
     useful = {width: counts for width, counts in counts_at.items() if counts[-1] <= gaps.size or width == widest}
-    plans = [GapPlan(Letters(width), counts, huffman.estimated_bits(counts)) for width, counts in useful.items()]
-    if gaps.size >= MANY_GAPS:
-        return min(plans, key=lambda made: made.bits + FILLER_COST * made.fillers)
-    promising = sorted(plans, key=lambda made: made.bits)[:WIDTHS_TRIED]
-    exact = [_exact(made) for made in promising]
-    if gaps.size <= FEW_GAPS:
-        exact += _golomb_plans(lengths, occurrences)
-    return min(exact, key=lambda made: made.bits)
+    codings = [GapCoding(Letters(width), counts, huffman.estimated_bits(counts)) for width, counts in useful.items()]
+    if gaps.size >= tuning.ESTIMATED_GAPS:
+        return min(codings, key=lambda coding: coding.bits + tuning.FILLER_BITS * coding.fillers)
+    promising = sorted(codings, key=lambda coding: coding.bits)[: tuning.WIDTHS_TRIED]
+    exact = [_exact(coding) for coding in promising]
+    if gaps.size <= tuning.MAX_GOLOMB_GAPS:
+        exact += _golomb_codings(lengths, occurrences)
+    return min(exact, key=lambda coding: coding.bits)
 
 
-def _exact(planned: GapPlan) -> GapPlan:
-    """A plan with the bits of a plain code."""
-    lengths = huffman.code_lengths(planned.counts)[None]
+def _exact(coding: GapCoding) -> GapCoding:
+    """Return a coding with the exact bits of a plain code instead of an estimate."""
+    lengths = huffman.code_lengths(coding.counts)[None]
     table = 8 * len(prefix_code.write_lengths(lengths))
-    return GapPlan(planned.letters, planned.counts, huffman.coded_bits(planned.counts) + table)
+    return GapCoding(coding.letters, coding.counts, huffman.coded_bits(coding.counts) + table)
 
 
-def _golomb_plans(gaps: np.ndarray, occurrences: np.ndarray) -> list[GapPlan]:
-    """Golomb codes about the one that would be best if gaps were as likely as in a random place."""
+def _golomb_codings(gaps: np.ndarray, occurrences: np.ndarray) -> list[GapCoding]:
+    """Return Golomb codes near the one that is best where elements are kept by chance."""
     mean = float(gaps @ occurrences) / int(occurrences.sum())
     likeliest = max(1, round((mean + 1) * np.log(2)))
-    plans = []
+    codings = []
     for divisor in {max(1, likeliest - 1), likeliest, likeliest + 1}:
         if divisor <= MAX_GOLOMB_DIVISOR:
             letters = Letters(0, divisor)
             counts = letter_counts(gaps, occurrences, letters.filler)
             assert letters.lengths is not None
-            plans.append(GapPlan(letters, counts, float(counts @ letters.lengths.astype(np.int64))))
-    return plans
+            codings.append(GapCoding(letters, counts, float(counts @ letters.lengths.astype(np.int64))))
+    return codings
 
 
 def occurrences_of(gaps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The different gaps, ascending, and how often each occurs."""
+    """Return the different gaps, ascending, and how often each occurs."""
     longest = int(gaps.max())
-    if longest > 4 * gaps.size + SHORT_HISTOGRAM:
+    if longest > 4 * gaps.size + tuning.SHORT_HISTOGRAM:
         return np.unique(gaps, return_counts=True)
     counts = huffman.histogram(gaps, longest + 1)
     present = np.flatnonzero(counts)
@@ -179,14 +167,14 @@ def occurrences_of(gaps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def letter_counts(gaps: np.ndarray, occurrences: np.ndarray, filler: int) -> np.ndarray:
-    """How often each letter up to `filler` occurs if each of `gaps` does so often; shape (filler + 1,)."""
+    """Count each letter up to `filler` in gaps with these occurrences; shape (filler + 1,)."""
     counts = np.bincount(gaps % filler, weights=occurrences, minlength=filler + 1).astype(np.int64)
     counts[filler] = (gaps // filler * occurrences).sum()
     return counts
 
 
 class FixedWidths:
-    """The bits of gaps and their fillers in fields of each width, summed up as gaps come."""
+    """Sums of the bits of gaps and their fillers in fields of each width."""
 
     def __init__(self) -> None:
         self._gaps = self._longest = 0
@@ -210,7 +198,7 @@ class FixedWidths:
 
 
 def gaps_of(positions: np.ndarray) -> np.ndarray:
-    """Zeros before each position, in their dtype; shape (kept,)."""
+    """Return the zeros before each position, in the dtype of the positions; shape (kept,)."""
     gaps = np.empty_like(positions)
     gaps[:1] = positions[:1]
     np.subtract(positions[1:], positions[:-1], out=gaps[1:])
@@ -219,19 +207,19 @@ def gaps_of(positions: np.ndarray) -> np.ndarray:
 
 
 def positions_of(gaps: np.ndarray) -> np.ndarray:
-    """The positions that have so many zeros before each, in the dtype of the gaps; shape (kept,)."""
+    """Return the positions that have so many zeros before each, in the dtype of the gaps; shape (kept,)."""
     positions: np.ndarray = np.cumsum(gaps, dtype=gaps.dtype)
-    for begin in range(0, gaps.size, CHUNK):
-        part = positions[begin : begin + CHUNK]
+    for begin in range(0, gaps.size, tuning.SCAN_CHUNK):
+        part = positions[begin : begin + tuning.SCAN_CHUNK]
         part += np.arange(begin, begin + part.size, dtype=gaps.dtype)
     return positions
 
 
 def scan(patterns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The gaps and the patterns of the elements that are not zero, each of shape (kept,).
+    """Return the gaps and the patterns of the elements that are not zero, each of shape (kept,).
 
-    Gaps are uint32, or int64 where positions may need it. The elements are looked at in chunks, so that their
-    positions never leave the second cache.
+    Gaps are uint32, or int64 where positions may need it. The elements are scanned in chunks, so that their positions
+    never leave the second cache.
 
     Args:
         patterns: shape (n,).
@@ -240,24 +228,24 @@ def scan(patterns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     gaps: np.ndarray = np.empty(count, np.uint32 if patterns.size < 1 << 32 else np.int64)
     kept = np.empty(count, patterns.dtype)
     done, last = 0, -1
-    for begin in range(0, patterns.size, CHUNK):
-        part = patterns[begin : begin + CHUNK]
-        found = np.flatnonzero(part != 0)
-        if found.size:
-            own = gaps[done : done + found.size]
-            own[0] = begin + int(found[0]) - last - 1
-            np.subtract(found[1:], found[:-1], out=own[1:], casting="unsafe")
-            own[1:] -= 1
-            np.take(part, found, out=kept[done : done + found.size], mode="clip")
-            done, last = done + found.size, begin + int(found[-1])
+    for begin in range(0, patterns.size, tuning.SCAN_CHUNK):
+        part = patterns[begin : begin + tuning.SCAN_CHUNK]
+        places = np.flatnonzero(part != 0)
+        if places.size:
+            part_gaps = gaps[done : done + places.size]
+            part_gaps[0] = begin + int(places[0]) - last - 1
+            np.subtract(places[1:], places[:-1], out=part_gaps[1:], casting="unsafe")
+            part_gaps[1:] -= 1
+            np.take(part, places, out=kept[done : done + places.size], mode="clip")
+            done, last = done + places.size, begin + int(places[-1])
     return gaps, kept
 
 
-def encode(gaps: np.ndarray, planned: GapPlan) -> GapIndex:
-    """Code gaps, shape (kept,), kept > 0, in the alphabet planned."""
-    filler = planned.letters.filler
+def encode_gaps(gaps: np.ndarray, coding: GapCoding) -> GapIndex:
+    """Code gaps, shape (kept,), kept > 0, in the alphabet of a coding."""
+    filler = coding.letters.filler
     letter = np.dtype(np.uint8 if filler < 256 else np.uint16)
-    if planned.fillers == 0:
+    if coding.fillers == 0:
         symbols = gaps.astype(letter)
     else:
         long = np.flatnonzero(gaps >= filler)
@@ -265,12 +253,12 @@ def encode(gaps: np.ndarray, planned: GapPlan) -> GapIndex:
         letters = gaps.astype(letter)
         letters[long] = rest
         symbols = np.insert(letters, np.repeat(long, runs), filler)
-    stream = huffman.encode(symbols, filler + 1, known=planned.letters.lengths)
-    return GapIndex(gaps.size, planned.letters, planned.fillers, stream)
+    stream = huffman.encode_stream(symbols, filler + 1, implicit_lengths=coding.letters.lengths)
+    return GapIndex(gaps.size, coding.letters, coding.fillers, stream)
 
 
-def decode(index: GapIndex, symbols: np.ndarray, elements: int) -> np.ndarray:
-    """The positions, ascending and below `elements`, from the decoded symbols of the gaps; shape (kept,).
+def decode_gaps(index: GapIndex, symbols: np.ndarray, elements: int) -> np.ndarray:
+    """Return the positions, ascending and below `elements`, from the decoded symbols of the gaps; shape (kept,).
 
     Raises:
         ContainerError: the symbols do not fit the counts, or lead beyond the elements.
@@ -279,8 +267,10 @@ def decode(index: GapIndex, symbols: np.ndarray, elements: int) -> np.ndarray:
     filler = index.letters.filler
     is_kept = symbols != filler
     # "The symbols that are not fillers must number kept, and the last symbol must not be a filler."
-    if np.count_nonzero(is_kept) != index.kept or not is_kept[-1]:
-        raise ContainerError(f"{index.kept} kept elements were declared, and others found, or a filler at the end")
+    if not is_kept[-1]:
+        raise ContainerError("the gaps end with a filler")
+    if (count := np.count_nonzero(is_kept)) != index.kept:
+        raise ContainerError(f"{index.kept} kept elements expected, {count} in the gaps")
     # "All positions must lie in their cell."
     last = int(symbols.sum(dtype=np.int64)) + index.kept - 1
     if last >= elements:

@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from dcomp.coding import bits, prefix_code
+from dcomp.coding import bits, prefix_code, tuning
 from dcomp.coding.limits import (
     MAX_BLOCK_EXPONENT,
     MAX_CHAINED_ALPHABET,
@@ -22,12 +22,6 @@ from dcomp.coding.limits import (
 )
 from dcomp.coding.wire import Cursor, varint
 from dcomp.errors import ContainerError
-
-STREAM_BYTES, LANE_BYTES, SYMBOL_BYTES = 3000, 200, 8
-"""About what a stream, a block and a symbol take in memory until they are decoded, besides the payload."""
-
-WINDOWS_OF_PAYLOAD = 6
-"""Bytes of memory for each byte of payload that is being decoded."""
 
 
 class Model(IntEnum):
@@ -51,7 +45,7 @@ class Stream:
         exponent: blocks have 2^exponent letters, the last one what is left; 0 if there is one block.
         block_bits: size of each block in bits, shape (blocks,); empty where a lone letter needs none.
         payload: the blocks, one after the other.
-        known: whether the code is known from elsewhere, and not in the stream.
+        implicit_code: whether a decoder has the code from elsewhere; it is not in the stream.
         apart: of a chain, whether its first code is that of symbols that have no neighbour before them.
         read_sizes: bytes of its code lengths, and of all of it, in the file that it was read from; None if it is new.
     """
@@ -63,7 +57,7 @@ class Stream:
     exponent: int
     block_bits: np.ndarray
     payload: bytes | memoryview
-    known: bool = False
+    implicit_code: bool = False
     apart: bool = False
     read_sizes: tuple[int, int] | None = None
 
@@ -75,9 +69,9 @@ class Stream:
     @property
     def memory(self) -> int:
         """About how many bytes of memory it takes to hold and decode the stream, decoding tables aside."""
-        windows = WINDOWS_OF_PAYLOAD * len(self.payload)
-        symbols = SYMBOL_BYTES * self.count // 2 + max(SYMBOL_BYTES * self.count // 2, windows)
-        return STREAM_BYTES + self.lengths.nbytes + LANE_BYTES * self.block_bits.size + symbols
+        windows = tuning.WINDOW_BYTES * len(self.payload)
+        symbols = tuning.SYMBOL_BYTES * self.count // 2 + max(tuning.SYMBOL_BYTES * self.count // 2, windows)
+        return tuning.STREAM_BYTES + self.lengths.nbytes + tuning.BLOCK_BYTES * self.block_bits.size + symbols
 
     @cached_property
     def longest(self) -> int:
@@ -99,10 +93,10 @@ class Stream:
         """Size of its code lengths in the file."""
         if self.read_sizes is not None:
             return self.read_sizes[0]
-        return 0 if self.known else len(prefix_code.write_lengths(self.lengths))
+        return 0 if self.implicit_code else len(prefix_code.write_lengths(self.lengths))
 
     def to_bytes(self) -> bytes:
-        """The stream as FORMAT.md, section 5, lays it out."""
+        """Return the stream as FORMAT.md, section 5, specifies it."""
         return self._bytes
 
     @cached_property
@@ -111,7 +105,7 @@ class Stream:
         parts: list[bytes | memoryview] = [bytes([blocks | self.model << 4])]
         if self.model is Model.CHAINED:
             parts.append(bytes([len(self.lengths)]))
-        if not self.known:
+        if not self.implicit_code:
             parts.append(prefix_code.write_lengths(self.lengths))
         if self.block_bits.size:
             parts += [varint(int(self.block_bits.sum())), _index(self.block_bits), self.payload]
@@ -119,7 +113,13 @@ class Stream:
 
     @classmethod
     def parse(
-        cls, cursor: Cursor, count: int, alphabet: int, *, known: np.ndarray | None = None, apart: bool = False
+        cls,
+        cursor: Cursor,
+        count: int,
+        alphabet: int,
+        *,
+        implicit_lengths: np.ndarray | None = None,
+        apart: bool = False,
     ) -> "Stream":
         """Read a stream of `count` symbols.
 
@@ -127,7 +127,7 @@ class Stream:
             cursor: at its first byte.
             count: number of symbols.
             alphabet: number of different symbols there might be.
-            known: its code lengths, where they are not in the stream.
+            implicit_lengths: its code lengths, where the stream does not hold them, shape (alphabet,).
             apart: whether, if it is a chain, its first code is that of symbols without a neighbour before them.
 
         Raises:
@@ -137,7 +137,7 @@ class Stream:
         head = cursor.byte()
         blocks_field, model_number = head & 15, head >> 4
         exponent = blocks_field + MIN_BLOCK_EXPONENT - 1 if blocks_field else 0
-        if exponent > MAX_BLOCK_EXPONENT or model_number > (Model.CHAINED if known is None else Model.PLAIN):
+        if exponent > MAX_BLOCK_EXPONENT or model_number > (Model.CHAINED if implicit_lengths is None else Model.PLAIN):
             raise ContainerError(f"{cursor.what}: a stream begins with the reserved value {head:#04x}")
         model = Model(model_number)
         codes, letters = 1, alphabet
@@ -150,7 +150,10 @@ class Stream:
             if not 2 <= codes <= MAX_CHAINED_CODES or alphabet > MAX_CHAINED_ALPHABET:
                 raise ContainerError(f"{cursor.what}: a chain of {codes} codes over {alphabet} letters")
         table_begin = cursor.offset
-        lengths = prefix_code.read_lengths(cursor, codes, letters) if known is None else known[None]
+        if implicit_lengths is None:
+            lengths = prefix_code.read_lengths(cursor, codes, letters)
+        else:
+            lengths = implicit_lengths[None]
         table = cursor.offset - table_begin
         coded = _letter_count(count, model)
         blocks = -(-coded >> exponent) if exponent else 1
@@ -179,13 +182,13 @@ class Stream:
             if block_bits[-1] < 0:
                 raise ContainerError(f"{cursor.what}: the blocks are longer than the payload")
         payload = cursor.take((total + 7) // 8)
-        apart = apart and model is Model.CHAINED
+        implicit, apart = implicit_lengths is not None, apart and model is Model.CHAINED
         sizes = table, cursor.offset - begin
-        return cls(count, alphabet, model, lengths, exponent, block_bits, payload, known is not None, apart, sizes)
+        return cls(count, alphabet, model, lengths, exponent, block_bits, payload, implicit, apart, sizes)
 
 
 def fewest_bits(letters: int, model: Model) -> int:
-    """The fewest bits that so many letters may take: a chain's may take none, but not all of them."""
+    """Return the fewest bits that so many letters may take: letters of a chain may take none, but not all of them."""
     return -(-letters // MAX_LETTERS_PER_BIT) if model is Model.CHAINED else letters
 
 
@@ -194,7 +197,7 @@ def _letter_count(symbols: int, model: Model) -> int:
 
 
 def _index(block_bits: np.ndarray) -> bytes:
-    """The fields `shortest`, `index width` and `index`."""
+    """Return the fields `shortest`, `index width` and `index`."""
     if block_bits.size == 1:
         return b""
     shortest, width = index_shape(block_bits)
@@ -204,20 +207,20 @@ def _index(block_bits: np.ndarray) -> bytes:
 
 
 def index_shape(block_bits: np.ndarray) -> tuple[int, int]:
-    """The size in bits of the shortest block but the last, and the bits that an entry of the index needs."""
+    """Return the size in bits of the shortest block but the last, and the bits of an entry of the index."""
     shortest = int(block_bits[:-1].min())
     return shortest, (int(block_bits[:-1].max()) - shortest).bit_length()
 
 
 def widths_of(lengths: np.ndarray) -> np.ndarray:
-    """Bits that each letter takes: its code's, and none where a code has one letter; uint32, shape (codes, letters)."""
+    """Return the bits of each letter: its code's, none where a code has one letter; uint32, shape (codes, letters)."""
     widths = lengths.astype(np.uint32)
     widths[np.count_nonzero(lengths != 0, axis=1) == 1] = 0
     return widths
 
 
 def next_codes(alphabet: int, codes: int, *, apart: bool) -> np.ndarray:
-    """The code after each symbol, by its class; shape (alphabet,).
+    """Return the code that each symbol chooses for the next one, by its class; shape (alphabet,).
 
     There are as many classes as codes, or one less where the first code is for symbols apart.
     """

@@ -7,7 +7,7 @@ MAX_VARINT = (1 << 7 * MAX_VARINT_BYTES) - 1
 
 
 def varint(value: int) -> bytes:
-    """An unsigned integer in groups of seven bits, least significant group first."""
+    """Return an unsigned integer in groups of seven bits, least significant group first."""
     out = bytearray()
     while value >= 0x80:
         out.append(value & 0x7F | 0x80)
@@ -17,7 +17,7 @@ def varint(value: int) -> bytes:
 
 
 def string(text: str) -> bytes:
-    """UTF-8 behind its size."""
+    """Return a text as UTF-8, after its size."""
     encoded = text.encode()
     return varint(len(encoded)) + encoded
 
@@ -42,25 +42,25 @@ class Cursor:
         return self._end - self.offset
 
     def take(self, size: int) -> memoryview:
-        """The next `size` bytes, not copied."""
+        """Read the next `size` bytes; they are not copied."""
         if size > self.remaining:
             raise ContainerError(f"{self.what} is cut short: {size} bytes expected, {self.remaining} left")
         self.offset += size
         return self.data[self.offset - size : self.offset]
 
     def byte(self) -> int:
-        """A u8."""
+        """Read a u8."""
         if self.offset == self._end:
             self.take(1)  # tells what is missing
         self.offset += 1
         return self.data[self.offset - 1]
 
     def u32(self) -> int:
-        """A u32, little-endian."""
+        """Read a u32, little-endian."""
         return int.from_bytes(self.take(4), "little")
 
     def varint(self, limit: int, name: str) -> int:
-        """A varint of at most `limit`; errors call it `name`."""
+        """Read a varint of at most `limit`; errors call it `name`."""
         value = self.byte()
         if value >= 0x80:
             value = self._longer_varint(value & 0x7F, name)
@@ -79,7 +79,7 @@ class Cursor:
         raise ContainerError(f"{self.what}: {name} is a varint of more than {MAX_VARINT_BYTES} bytes")
 
     def string(self, name: str) -> str:
-        """A string; errors call it `name`."""
+        """Read a string; errors call it `name`."""
         size = self.varint(self.remaining, f"size of {name}")
         try:
             return bytes(self.take(size)).decode()

@@ -5,14 +5,13 @@ from typing import TypeVar
 
 import numpy as np
 
-from dcomp.checkpoints import layers, tensors
+from dcomp.checkpoints import layers, tensors, ties
 from dcomp.checkpoints.layers import Aliases
 from dcomp.checkpoints.tensors import Spec
-from dcomp.container import writer
 from dcomp.errors import CheckpointError, UsageError
 from dcomp.settings import PruneSettings, QuantizeSettings
 
-Network = Mapping[str, str | None]
+ParameterNames = Mapping[str, str | None]
 """What a network says of each name in its state: the first name of the parameter that it is, or None for a buffer."""
 
 T = TypeVar("T")
@@ -27,7 +26,7 @@ class Choice:
         kinds: Collection[layers.Kind],
         settings: PruneSettings | QuantizeSettings,
         what: str,
-        network: Network | None = None,
+        network: ParameterNames | None = None,
     ) -> None:
         """Choose among the tensors of these kinds; where the network is at hand, among its parameters.
 
@@ -52,7 +51,7 @@ class Choice:
             UsageError: nothing else is chosen.
         """
         output = layers.output_of(checkpoint)
-        patterns = [*self._settings.only, *(rule.pattern.pattern for rule in self._settings.own_rules)]
+        patterns = [*self._settings.only, *(rule.pattern.pattern for rule in self._settings.layer_rules)]
         others = [names for names in self.aliases if output not in names]
         if len(others) == len(self.aliases) or (
             output and any(layers.finds(pattern, [output]) for pattern in patterns)
@@ -73,7 +72,7 @@ class Choice:
             UsageError: a rule that finds nothing.
         """
         planned = layers.apply_rules(self.aliases, self._settings.planned, self._everything)
-        return planned | layers.apply_rules(self.aliases, self._settings.own_rules, self._buffers)
+        return planned | layers.apply_rules(self.aliases, self._settings.layer_rules, self._buffers)
 
     def under_all_names(self, changed: Mapping[str, T]) -> dict[str, T]:
         """What is given by first name, by all names."""
@@ -81,7 +80,7 @@ class Choice:
 
     def notes(self) -> list[str]:
         """What a person named that is left alone nevertheless."""
-        patterns = [*self._settings.only, *(rule.pattern.pattern for rule in self._settings.own_rules)]
+        patterns = [*self._settings.only, *(rule.pattern.pattern for rule in self._settings.layer_rules)]
         named = [name for name in self._buffers if any(layers.finds(pattern, [name]) for pattern in patterns)]
         told = [f"{name}: is a buffer of the network, which does not train, and is left alone" for name in named]
         if self._output is not None:
@@ -89,7 +88,7 @@ class Choice:
         return told
 
 
-def weights(checkpoint: Mapping[str, np.ndarray], network: Network) -> dict[str, np.ndarray]:
+def weights(checkpoint: Mapping[str, np.ndarray], network: ParameterNames) -> dict[str, np.ndarray]:
     """All weights of a network in its checkpoint's order, by first name.
 
     Raises:
@@ -110,7 +109,7 @@ def check_finite(weights: Mapping[str, np.ndarray]) -> None:
 
 
 def _told_apart(
-    checkpoint: Mapping[str, np.ndarray], kinds: Collection[layers.Kind], what: str, network: Network | None
+    checkpoint: Mapping[str, np.ndarray], kinds: Collection[layers.Kind], what: str, network: ParameterNames | None
 ) -> tuple[list[Aliases], list[str]]:
     """The tensors of these kinds, and the names of those that are buffers of the network.
 
@@ -138,9 +137,9 @@ def _first_of_same(checkpoint: Mapping[str, np.ndarray], names: list[str]) -> di
     Tensors of one value are not: fresh scales and shifts all look alike.
     """
     some = tensors.subset(checkpoint, names)
-    ties, specs = writer.find_ties(some), tensors.specs_of(some)
+    tied, specs = ties.find(some), tensors.specs_of(some)
     first: dict[tuple[str, Spec], str] = {}
-    same = {name: first.setdefault((ties.get(name, name), specs[name]), name) for name in names}
+    same = {name: first.setdefault((tied.get(name, name), specs[name]), name) for name in names}
     return {name: name if name != other and _is_constant(some[name]) else other for name, other in same.items()}
 
 

@@ -20,7 +20,7 @@ DECIMALS = 6
 
 
 @dataclass(frozen=True)
-class Point:
+class CurvePoint:
     """What one amount costs: the network's top-1 error in percent, its mean cross-entropy in nats."""
 
     amount: float
@@ -35,7 +35,7 @@ class Curve:
     layer: str
     weights: int
     setting: Setting
-    points: tuple[Point, ...]
+    points: tuple[CurvePoint, ...]
 
     def drops(self, dense_error: float) -> list[float]:
         """The largest drop up to each point: chance may make a harsher amount look better than a gentler one."""
@@ -71,7 +71,7 @@ class Sensitivity:
         """The curves of one setting, in the order of the layers."""
         return [curve for curve in self.curves if curve.setting == setting]
 
-    def chosen(self, setting: Setting) -> dict[str, Point]:
+    def chosen(self, setting: Setting) -> dict[str, CurvePoint]:
         """The points of one setting that are in the plan, by layer."""
         if self.planned is None:
             return {}

@@ -12,9 +12,9 @@ from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.errors import UsageError
 from dcomp.progress.observer import EpochRecord, Observer
 from dcomp.settings import DataSettings, LearningSettings
+from dcomp.settings.recipe import STAGES
 
 VERSION_KEY, HISTORY_KEY = "dcomp.version", "dcomp.history"
-STAGES = ("train", "prune", "quantize")
 NOTES = (VERSION_KEY, HISTORY_KEY, *(f"dcomp.{stage}" for stage in STAGES))
 """All entries that tell how a checkpoint was made, and that nothing needs."""
 
@@ -26,7 +26,6 @@ def noted(
     stage: str,
     settings: LearningSettings,
     history: Sequence[EpochRecord] = (),
-    before: Mapping[str, str] | None = None,
 ) -> Checkpoint:
     """The checkpoint with notes of a stage, as far as its settings want any: `full`, `settings` alone, or `none`.
 
@@ -35,7 +34,6 @@ def noted(
         stage: its name.
         settings: its arguments; defaults are left out, and are those of the version noted.
         history: its epochs, if it trained.
-        before: metadata whose history this one goes on from.
     """
     metadata = dict(checkpoint.metadata)
     if settings.provenance != "full":
@@ -44,9 +42,7 @@ def noted(
         return Checkpoint(checkpoint.tensors, {key: text for key, text in metadata.items() if key not in NOTES})
     metadata |= {VERSION_KEY: __version__, f"dcomp.{stage}": _compact(settings.arguments(defaults=False))}
     if history and settings.provenance == "full":
-        earlier = _history_of(before or {})
-        epochs = [{**record.rounded(), "epoch": len(earlier) + record.epoch} for record in history]
-        metadata[HISTORY_KEY] = _compact([*earlier, *epochs])
+        metadata[HISTORY_KEY] = _compact([record.rounded() for record in history])
     return Checkpoint(checkpoint.tensors, metadata)
 
 
@@ -81,15 +77,6 @@ def _recorded_data(metadata: Mapping[str, str]) -> str | None:
         except (ValueError, RecursionError, UsageError):
             continue
     return None
-
-
-def _history_of(metadata: Mapping[str, str]) -> list[object]:
-    """The history in a checkpoint's metadata; none if it is not ours."""
-    try:
-        history = json.loads(metadata.get(HISTORY_KEY, "[]"))
-    except (ValueError, RecursionError):
-        return []
-    return history if isinstance(history, list) else []
 
 
 def _compact(value: object) -> str:

@@ -223,7 +223,7 @@ def _read_entries(cursor: Cursor, offset: int, max_memory: int) -> list[Entry]:
 def _tied(name: str, spec: Spec, cursor: Cursor, before: Sequence[Entry]) -> Entry:
     """An entry without a record, whose bytes are those of one before it."""
     place = cursor.varint(MAX_VARINT, f"the tensor that {name!r} is tied to")
-    # "It must be an entry before this one that has a record, of a tensor of as many bytes."
+    # "must stand before this one, must have a record, and must be of a tensor of as many bytes"
     if place >= len(before) or not before[place].size:
         raise ContainerError(f"tensor {name!r} is tied to entry {place}, which is none before it with a record")
     if before[place].spec.nbytes != spec.nbytes:

@@ -11,9 +11,9 @@ import numpy as np
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.checkpoints.dtypes import bit_patterns
 from dcomp.checkpoints.tensors import Tensors
-from dcomp.coding import tensor
-from dcomp.coding.plain import Raw
-from dcomp.coding.tensor import EncodedTensor
+from dcomp.coding.decoder import decode_each_tensor, decode_sparse_rows
+from dcomp.coding.raw import Raw
+from dcomp.coding.record import EncodedTensor
 from dcomp.container import layout
 from dcomp.container.layout import Entry
 from dcomp.errors import ChecksumError, ContainerError, LimitError
@@ -149,7 +149,7 @@ class Container:
         self, names: Sequence[str], limit: int, *, keep: bool
     ) -> Iterator[tuple[str, np.ndarray | ContainerError]]:
         for group, records in self._groups(names, limit, keep=keep):
-            arrays = tensor.decode_each([one for one in records.values() if isinstance(one, EncodedTensor)])
+            arrays = decode_each_tensor([one for one in records.values() if isinstance(one, EncodedTensor)])
             waiting = Counter(self._entry_with_record(name).name for name in group)
             shared: dict[str, np.ndarray | ContainerError] = {}  # of records that other tensors of the group wait for
             for name in group:
@@ -212,8 +212,8 @@ class Container:
             dense = self.decode([name], max_memory=limit)[name]
             encoded = EncodedTensor(entry.spec.dtype, entry.spec.shape, None, Raw(bit_patterns(dense)))
             held += dense.nbytes
-        _check_memory(held + encoded.csr_memory, limit)
-        return tensor.csr(encoded)
+        _check_memory(held + encoded.sparse_rows_memory, limit)
+        return decode_sparse_rows(encoded)
 
     def tensors(self, names: Sequence[str] | None = None, *, max_memory: int | None = None) -> Tensors:
         """The tensors named, or all, each decoded when it is asked for; then raises as `decode`."""

@@ -7,13 +7,13 @@ from zlib import crc32
 
 import numpy as np
 
-from dcomp.checkpoints import dtypes, tensors
+from dcomp.checkpoints import dtypes, tensors, ties
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.checkpoints.tensors import Spec
 from dcomp.coding import encoder
 from dcomp.coding.level import DEFAULT, Level
 from dcomp.coding.limits import MAX_METADATA, MAX_TENSORS
-from dcomp.coding.plain import Buffer
+from dcomp.coding.values import Buffer
 from dcomp.container import layout
 from dcomp.container.layout import Entry
 from dcomp.errors import CheckpointError
@@ -24,9 +24,6 @@ KEPT_IN_MEMORY = 1 << 24
 """Bytes of records that wait in memory for the directory, which stands before them; more wait in a temporary file."""
 
 COPIED = 1 << 20
-
-PIECE = 64
-"""Bytes at both ends of a tensor by which candidates for a tie are told apart before they are compared."""
 
 
 def write(
@@ -51,8 +48,8 @@ def write(
     """
     specs = tensors.specs_of(checkpoint.tensors)
     _check(checkpoint.metadata, specs)
-    ties = find_ties(checkpoint.tensors)
-    own = [name for name in specs if name not in ties]
+    tied = ties.find(checkpoint.tensors)
+    own = [name for name in specs if name not in tied]
     written: dict[str, tuple[int, Entry]] = {}
     with Scratch(KEPT_IN_MEMORY) as records:
         for name, parts in _encoded(checkpoint.tensors, own, level, workers):
@@ -60,7 +57,7 @@ def write(
             written[name] = start, Entry(name, specs[name], *_spool(parts, records))
             on_tensor(specs[name].nbytes)
         entries = [
-            Entry(name, specs[name], 0, tied_to=ties[name]) if name in ties else written[name][1] for name in specs
+            Entry(name, specs[name], 0, tied_to=tied[name]) if name in tied else written[name][1] for name in specs
         ]
         stream.write(layout.write_header(checkpoint.metadata, entries))
         for name in own:
@@ -75,13 +72,13 @@ def _encoded(
     """The records of tensors, in parts: in order, or as workers get ready with them."""
     if workers == 1:
         for name, array in tensors.stream(tensors.subset(all_tensors, names)):
-            yield name, encoder.encode(array, level).parts()
+            yield name, encoder.encode_tensor(array, level).parts()
         return
     specs = tensors.specs_of(all_tensors)
     largest_first = sorted(names, key=lambda name: -specs[name].nbytes)
 
     def task(name: str) -> Sequence[Buffer]:
-        return list(encoder.encode(all_tensors[name], level).parts())
+        return list(encoder.encode_tensor(all_tensors[name], level).parts())
 
     for number, parts in parallel.results([partial(task, name) for name in largest_first], workers):
         yield largest_first[number], parts
@@ -117,28 +114,3 @@ def _check(metadata: Mapping[str, str], specs: Mapping[str, Spec]) -> None:
             raise CheckpointError(f"tensor {name!r} has dtype {spec.dtype}, which safetensors does not know")
         if problem := layout.shape_problem(spec.shape):
             raise CheckpointError(f"tensor {name!r} {problem}")
-
-
-def find_ties(checkpoint_tensors: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """Tensors with the same bytes as an earlier one, and that one; only those of the same size are looked at."""
-    of_size: dict[int, list[str]] = {}
-    for name, spec in tensors.specs_of(checkpoint_tensors).items():
-        of_size.setdefault(spec.nbytes, []).append(name)
-    ties: dict[str, str] = {}
-    for nbytes, names in of_size.items():
-        if nbytes == 0 or len(names) == 1:
-            continue
-        first_with: dict[bytes, list[str]] = {}
-        for name in names:
-            data = _bytes(checkpoint_tensors[name])
-            earlier = first_with.setdefault(data[:PIECE].tobytes() + data[-PIECE:].tobytes(), [])
-            same = next((other for other in earlier if np.array_equal(_bytes(checkpoint_tensors[other]), data)), None)
-            if same is None:
-                earlier.append(name)
-            else:
-                ties[name] = same
-    return ties
-
-
-def _bytes(array: np.ndarray) -> np.ndarray:
-    return dtypes.bit_patterns(array).view(np.uint8)

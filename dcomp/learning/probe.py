@@ -13,7 +13,7 @@ from dcomp.errors import UsageError
 from dcomp.learning.conversion import to_torch
 from dcomp.learning.datasets import Dataset, Split
 from dcomp.learning.evaluation import Evaluation, evaluate
-from dcomp.learning.session import network_for
+from dcomp.learning.networks import network_for
 from dcomp.progress.observer import Observer
 from dcomp.settings import SensitivitySettings
 

@@ -3,7 +3,7 @@
 from typing import Literal
 
 Init = Literal["linear", "density", "random", "kmeans++", "optimal"]
-"""Where k-means starts; see `kmeans.share`."""
+"""Where k-means starts; see `kmeans.cluster`."""
 
 MAX_BITS = 16
 """Codes take at most 16 bits: 65,536 shared values."""

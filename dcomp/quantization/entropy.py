@@ -22,7 +22,7 @@ DROPPED = 1 / 64
 """The part of the codes that are dropped at a time."""
 
 
-def share(
+def cluster_with_rate(
     values: np.ndarray,
     bits: int,
     rate_weight: float,
@@ -37,7 +37,7 @@ def share(
         values: finite and non-zero, shape (n,), any float dtype.
         bits: 1 to 16.
         rate_weight: the part of the mean square that a bit is worth; at 0 it is k-means.
-        init: where centroids start, as for `kmeans.share`.
+        init: where centroids start, as for `kmeans.cluster`.
         rng: likewise.
         codebook_bits: what so many shared values take themselves, besides the codes; nothing unless given.
 
@@ -45,7 +45,7 @@ def share(
         codebook, codes
     """
     if rate_weight == 0:
-        return kmeans.share(values, bits, init, rng)
+        return kmeans.cluster(values, bits, init, rng)
     distinct, places, counts = np.unique(values, return_inverse=True, return_counts=True)
     if distinct.size <= 1:
         return distinct, np.zeros(values.size, np.uint16)

@@ -16,7 +16,7 @@ from dcomp.quantization import Init
 MAX_LLOYD_STEPS = 1000
 
 
-def share(
+def cluster(
     values: np.ndarray, bits: int, init: Init = "linear", rng: np.random.Generator | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cluster `values` into at most 2^bits shared ones (paper, sections 3.1 and 3.2).

@@ -9,7 +9,7 @@ from dcomp.errors import OutputError
 from dcomp.progress.resumption import StateFile
 from dcomp.runs import ledger
 from dcomp.settings import Settings
-from dcomp.settings.recipe import Recipe
+from dcomp.settings.recipe import STAGES, Recipe
 from dcomp.system import locks
 from dcomp.system.files import check_replaceable, check_writable
 
@@ -17,9 +17,6 @@ CONTAINER = "model.dcz"
 SUMMARY = "summary.json"
 LOCK = ".dcomp.lock"
 TENSORBOARD = "tensorboard"
-
-STAGES = ("train", "prune", "quantize")
-"""Stages that write a checkpoint; those of an earlier run may lie in the folder."""
 
 CHECKPOINT_KEYS = ("distill", "rewind")
 """Settings that name a checkpoint, beside the one that a stage changes."""

@@ -13,7 +13,7 @@ from dcomp import sources
 from dcomp.checkpoints import layers, prefixes
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.checkpoints.tensors import specs_of
-from dcomp.compression.choice import Choice, Network
+from dcomp.compression.choice import Choice, ParameterNames
 from dcomp.errors import CheckpointError, DcompError, RecipeError, UsageError
 from dcomp.runs.folder import checkpoints_of
 from dcomp.settings import DataSettings, PruneSettings, QuantizeSettings, Settings
@@ -21,7 +21,7 @@ from dcomp.settings.recipe import Recipe
 
 NO_FILES: Mapping[str, Path] = {}
 
-NetworkLayers = tuple[dict[str, np.ndarray], Network]
+NetworkLayers = tuple[dict[str, np.ndarray], ParameterNames]
 """Arrays with the shapes of a network's weights, which take no memory, and its parameters' names."""
 
 
@@ -116,7 +116,7 @@ def _check_start(start: Checkpoint, architecture: str | None, settings: DataSett
 
     name = architecture_of(start, architecture)
     arguments = Arguments(name, start, settings)
-    model = outline_of(name, arguments.known)
+    model = outline_of(name, arguments.explicit)
     tensors = prefixes.fitted(start, model.state_dict()).tensors
     shapes = {tensor: spec.shape for tensor, spec in specs_of(tensors).items()}
     check_shapes(model, shapes, name, exact=not arguments.depend_on_data)
@@ -156,7 +156,7 @@ def _layers_of_network(recipe: Recipe) -> NetworkLayers:
 
     assert recipe.train is not None  # only called where the recipe trains
     name = recipe.train.architecture
-    model = outline_of(name, Arguments(name, None, recipe.train).known)
+    model = outline_of(name, Arguments(name, None, recipe.train).explicit)
     state = model.state_dict()
     zero = np.zeros((), np.float32)
     floats = {name: np.broadcast_to(zero, tensor.shape) for name, tensor in state.items() if tensor.is_floating_point()}

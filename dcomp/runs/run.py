@@ -28,8 +28,8 @@ from dcomp.runs import preflight
 from dcomp.runs.folder import CHECKPOINT_KEYS, RunFolder, checkpoints_of
 from dcomp.runs.ledger import DoneStage, Errors, Ledger, fingerprint_after
 from dcomp.runs.summary import StageResult, Summary
-from dcomp.settings import DataSettings, PruneSettings, QuantizeSettings, Settings, TrainSettings
-from dcomp.settings.recipe import Recipe
+from dcomp.settings import DataSettings, FinetuneSettings, PruneSettings, QuantizeSettings, Settings, TrainSettings
+from dcomp.settings.recipe import Recipe, StageSettings
 from dcomp.system.files import replacing
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
@@ -164,7 +164,7 @@ class Run:
     def _stage(
         self,
         stage: str,
-        settings: TrainSettings | PruneSettings | QuantizeSettings,
+        settings: StageSettings,
         previous: Checkpoint | None,
         fingerprint: str,
     ) -> Checkpoint:
@@ -185,17 +185,14 @@ class Run:
         state.remove()
         return checkpoint
 
-    def _work(
-        self, settings: TrainSettings | PruneSettings | QuantizeSettings, previous: Checkpoint | None
-    ) -> Callable[..., Checkpoint]:
-        """Return the function of a stage, which takes an observer and a state."""
+    def _work(self, settings: StageSettings, previous: Checkpoint | None) -> Callable[..., Checkpoint]:
+        """Return the function of a stage, with its settings and the checkpoint of the stage before."""
         if isinstance(settings, TrainSettings):
             return partial(stages.train, settings)
-        assert previous is not None  # the recipe has checked that it starts from a checkpoint
-        architecture = self._recipe.trusted_architecture
-        if isinstance(settings, PruneSettings):
-            return partial(stages.prune, previous, settings, architecture=architecture)
-        return partial(stages.quantize, previous, settings, architecture=architecture)
+        assert previous is not None  # the recipe has checked that it starts somewhere
+        work: dict[type[Settings], Callable[..., Checkpoint]]
+        work = {PruneSettings: stages.prune, FinetuneSettings: stages.finetune, QuantizeSettings: stages.quantize}
+        return partial(work[type(settings)], previous, settings, architecture=self._recipe.trusted_architecture)
 
     def _encode(self, checkpoint: Checkpoint, fingerprint: str) -> StageResult:
         """Encode, decode again and compare; every result is then that of both."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dcomp.errors import DcompError, OutputError, StoppedError
 from dcomp.progress.observer import Observer
-from dcomp.reporting.front import Outcome
+from dcomp.reporting.front import PointResult
 from dcomp.runs.folder import LOCK
 from dcomp.runs.grid import Branch, GridPoint, branches
 from dcomp.runs.summary import Summary
@@ -61,7 +61,7 @@ class Sweep:
         self._force = force
         self._threads = max(1, cores.free() // self._jobs)
         self._started: set[Path] = set()
-        self.outcomes: list[Outcome] = []
+        self.outcomes: list[PointResult] = []
         self.failures: dict[str, str] = {}
 
     def run(self) -> None:
@@ -142,11 +142,11 @@ class Sweep:
         return []
 
 
-def _outcome(point: GridPoint, summary: Summary) -> Outcome:
+def _outcome(point: GridPoint, summary: Summary) -> PointResult:
     """Return a point's figures from the summary of its run."""
     last = summary.results[-1]
     assert last.top1_error is not None and last.top5_error is not None  # the recipe has a section eval
-    return Outcome(
+    return PointResult(
         point.values,
         summary.sizes.file_bytes,
         summary.sizes.ratio,

@@ -10,7 +10,8 @@
     eval: {max_error: 0.9}
     report: {min_ratio: 39}
 
-`prune` and `quantize` may be lists of sections, which run in order, each from the checkpoint of the one before::
+The stages run in the order train, prune, finetune, quantize. `prune`, `finetune` and `quantize` may be lists of
+sections, which run in order, each from the checkpoint of the one before::
 
     quantize:
       - {conv_bits: 8, epochs: 2}
@@ -23,7 +24,7 @@ sections, its rules for the layers that they choose. Paths count from the curren
 `distill` and `rewind` may also name a stage before, as in `distill: train`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
@@ -35,6 +36,7 @@ from dcomp.settings import (
     DataName,
     EncodeSettings,
     EvalSettings,
+    FinetuneSettings,
     PruneSettings,
     QuantizeSettings,
     ReportSettings,
@@ -42,7 +44,8 @@ from dcomp.settings import (
     TrainSettings,
     mistakes,
 )
-from dcomp.settings.values import NetworkName, Provenance, UserPath
+from dcomp.settings.base import Section, settings_class
+from dcomp.settings.fields import NetworkName, Provenance, UserPath
 from dcomp.settings.yaml_files import load_mapping, parsed
 
 
@@ -50,10 +53,16 @@ def _in_a_list(value: object) -> object:
     return value if isinstance(value, list | tuple) else [value]
 
 
-Pruning = Annotated[tuple[PruneSettings, ...], BeforeValidator(_in_a_list)]
-Quantization = Annotated[tuple[QuantizeSettings, ...], BeforeValidator(_in_a_list)]
+PruneSections = Annotated[tuple[PruneSettings, ...], BeforeValidator(_in_a_list)]
+FinetuneSections = Annotated[tuple[FinetuneSettings, ...], BeforeValidator(_in_a_list)]
+QuantizeSections = Annotated[tuple[QuantizeSettings, ...], BeforeValidator(_in_a_list)]
 
-AnySection = TypeVar("AnySection", PruneSettings, QuantizeSettings, EvalSettings)
+AnySection = TypeVar("AnySection", PruneSettings, FinetuneSettings, QuantizeSettings, EvalSettings)
+
+StageSettings = TrainSettings | PruneSettings | FinetuneSettings | QuantizeSettings
+
+STAGES = ("train", "prune", "finetune", "quantize")
+"""The sections that make checkpoints, in the order in which they run."""
 
 SHARED_KEYS = (
     *("architecture", "data", "data_dir", "resize", "cache", "workers", "threads", "device", "plan", "seed"),
@@ -78,8 +87,9 @@ class Recipe(Settings):
     checkpoint: UserPath | None = None
     plan: UserPath | None = None
     train: TrainSettings | None = None
-    prune: Pruning = ()
-    quantize: Quantization = ()
+    prune: PruneSections = ()
+    finetune: FinetuneSections = ()
+    quantize: QuantizeSections = ()
     encode: EncodeSettings = EncodeSettings()
     eval: EvalSettings | None = None
     report: ReportSettings = ReportSettings()
@@ -94,14 +104,14 @@ class Recipe(Settings):
         if isinstance(train, dict) and train.get("data") is not None:
             merged.setdefault("data", train["data"])
         for section, field in cls.model_fields.items():
-            settings, own = _settings_class(field.annotation), merged.get(section)
+            settings, own = settings_class(field.annotation), merged.get(section)
             if settings is None:
                 continue
             shared = {key: merged[key] for key in SHARED_KEYS if key in merged and key in settings.model_fields}
             if isinstance(own, dict):
-                merged[section] = shared | own
+                merged[section] = Section(own, shared)
             elif isinstance(own, list):
-                merged[section] = [shared | item if isinstance(item, dict) else item for item in own]
+                merged[section] = [Section(item, shared) if isinstance(item, dict) else item for item in own]
         return merged
 
     @model_validator(mode="after")
@@ -113,20 +123,23 @@ class Recipe(Settings):
         return self
 
     @property
-    def sections(self) -> list[tuple[str, TrainSettings | PruneSettings | QuantizeSettings]]:
+    def sections(self) -> list[tuple[str, StageSettings]]:
         """Name and settings of each stage that makes a checkpoint, in order.
 
         The first of several sections has no number, so it stays done when a second one is written below it.
         """
-        train = [("train", self.train)] if self.train is not None else []
-        prunings = [(_numbered("prune", number), own) for number, own in enumerate(self.prune, 1)]
-        sharings = [(_numbered("quantize", number), own) for number, own in enumerate(self.quantize, 1)]
-        return [*train, *prunings, *sharings]
+        train = () if self.train is None else (self.train,)
+        groups: list[Sequence[StageSettings]] = [train, self.prune, self.finetune, self.quantize]
+        return [
+            (_numbered(stage, number), section)
+            for stage, group in zip(STAGES, groups, strict=True)
+            for number, section in enumerate(group, 1)
+        ]
 
     @property
     def trains(self) -> bool:
         """Whether any section has epochs."""
-        return self.train is not None or any(section.epochs for section in (*self.prune, *self.quantize))
+        return any(section.epochs for _, section in self.sections)
 
     @property
     def lacks_data(self) -> bool:
@@ -141,9 +154,10 @@ class Recipe(Settings):
             return section if section.data is not None else section.model_copy(update={"data": data})
 
         prune = tuple(filled(section) if section.epochs else section for section in self.prune)
+        finetune = tuple(filled(section) for section in self.finetune)
         quantize = tuple(filled(section) if section.epochs else section for section in self.quantize)
         judge = filled(self.eval) if self.eval is not None else None
-        return self.model_copy(update={"prune": prune, "quantize": quantize, "eval": judge})
+        return self.model_copy(update={"prune": prune, "finetune": finetune, "quantize": quantize, "eval": judge})
 
     @property
     def trusted_architecture(self) -> str | None:
@@ -155,11 +169,6 @@ def _numbered(stage: str, number: int) -> str:
     return stage if number == 1 else f"{stage}.{number}"
 
 
-def _settings_class(annotation: Any) -> type[Settings] | None:
-    options = [annotation, *getattr(annotation, "__args__", ())]
-    return next((kind for kind in options if isinstance(kind, type) and issubclass(kind, Settings)), None)
-
-
 def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
     """Read a recipe; `overrides` are `key=value`, with dots between section and key.
 
@@ -167,16 +176,24 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
         RecipeError: not readable, or mistakes, all of them in one message.
     """
     content = load_mapping(path, "recipe")
+    _check_place_of_finetune(path, content)
     for override in overrides:
         _override(content, override)
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
         lists = [section for section, own in content.items() if isinstance(own, list)]
-        found = [f"{key}: {what}" if key else what for key, what in mistakes(error, lists)]
+        found = [f"{key}: {what}" if key else what for key, what in mistakes(error, lists, Recipe)]
         if len(found) == 1:
             raise RecipeError(f"in the recipe {path}: {found[0]}") from error
         raise RecipeError("\n  ".join([f"the recipe {path} has {len(found)} mistakes:", *found])) from error
+
+
+def _check_place_of_finetune(path: Path, content: dict[str, Any]) -> None:
+    """Raise RecipeError where finetune is written in another place than the one in which it runs."""
+    written = [key for key in content if key in STAGES]
+    if "finetune" in written and written != sorted(written, key=STAGES.index):
+        raise RecipeError(f"in the recipe {path}: finetune runs after prune and before quantize: write it there")
 
 
 def parted(override: str) -> tuple[str, str]:

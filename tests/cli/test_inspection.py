@@ -9,7 +9,7 @@ from safetensors.numpy import load_file, save_file
 
 import dcomp as library
 from dcomp.container.reader import Container
-from dcomp.reporting import outline, render
+from dcomp.reporting import listing, render
 
 
 @pytest.fixture
@@ -166,8 +166,8 @@ def test_a_directory_that_takes_more_than_the_limit_is_refused(dcomp, tmp_path, 
 
 
 def test_long_listings_end_early_and_say_where_the_rest_is(dcomp, tmp_path, monkeypatch):
-    monkeypatch.setattr(render, "SHOWN_TENSORS", 2)
-    monkeypatch.setattr(render, "SHOWN_KEYS", 1)
+    monkeypatch.setattr(render, "MOST_TENSORS", 2)
+    monkeypatch.setattr(render, "MOST_KEYS", 1)
     path = tmp_path / "m.dcz"
     path.write_bytes(
         library.save({name: np.ones(3, np.float32) for name in "wxyz"}, {"first": "", "second": "", "third": ""})
@@ -193,7 +193,7 @@ def test_inspect_shows_the_same_as_a_table(dcomp, files):
     assert f"{listing['file_bytes']:,}" in next(row for row in table.splitlines() if row.startswith("whole file"))
 
 
-def test_inspect_shortens_metadata_and_shows_no_control_characters_of_a_file(dcomp, tmp_path):
+def test_inspect_shortens_metadata_and_replaces_control_characters(dcomp, tmp_path):
     library.save_file({"w\x1b[31m": np.ones(3)}, tmp_path / "x.dcz", {"long": "é" * 500, "[bold]": "a\x1b[2Jb\nc"})
     code, out, _ = dcomp("inspect", tmp_path / "x.dcz")
     assert code == 0
@@ -214,7 +214,7 @@ def test_the_encoding_in_words_is_that_of_the_record(rng):
     }
     container = Container(library.save(tensors))
     for name in tensors:
-        assert outline.encoding(container.record(name)[0]) == name
+        assert listing.describe_encoding(container.record(name)[0]) == name
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_a_dry_run_reads_standard_input(dcomp, files):
     assert done.stdout == dcomp("encode", files / "m.safetensors", "--dry-run")[1]
 
 
-def test_bench_prints_a_row_for_each_codec_and_notes_on_standard_error(dcomp, files):
+def test_bench_prints_a_row_for_each_codec(dcomp, files):
     bench = ["bench", files / "m.safetensors", "-t", "0"]
     code, out, err = dcomp(*bench, "--levels", "1,3")
     assert code == 0
@@ -280,7 +280,7 @@ def test_inspect_lists_a_checkpoint_that_is_not_compressed(dcomp, files):
     assert kept == f"{lines['fc.weight']['kept_percent']:.2f}"
 
 
-def test_inspect_says_the_same_of_shards_and_of_files_that_torch_saved(dcomp, files):
+def test_inspect_lists_shards_and_torch_files_alike(dcomp, files):
     import torch
 
     arrays = load_file(files / "m.safetensors")

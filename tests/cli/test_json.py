@@ -21,7 +21,7 @@ def document(result):
     return json.loads(out)
 
 
-def test_train_tells_the_path_the_epochs_and_the_one_that_was_kept(dcomp, tmp_path, narrow):
+def test_train_lists_its_epochs_as_json(dcomp, tmp_path, narrow):
     path = tmp_path / f"{'long name ' * 9}.safetensors"
     told = document(dcomp("train", "lenet300", *EPOCHS, "--json", "-q", "-o", path))
     assert (told["command"], told["path"], told["bytes"]) == ("train", str(path), path.stat().st_size)
@@ -33,7 +33,7 @@ def test_train_tells_the_path_the_epochs_and_the_one_that_was_kept(dcomp, tmp_pa
     assert told["sparsity"] < 0.01
 
 
-def test_prune_tells_the_sparsity_of_each_tensor(dcomp, dense_file):
+def test_prune_lists_the_sparsity_of_each_tensor(dcomp, dense_file):
     told = document(dcomp("prune", dense_file, "--layer", "fc2=0.75", "--json"))
     tensors = {tensor["name"]: tensor for tensor in told["tensors"]}
     assert told["path"] == str(dense_file.with_name("lenet300.pruned.safetensors"))
@@ -44,7 +44,7 @@ def test_prune_tells_the_sparsity_of_each_tensor(dcomp, dense_file):
     assert any("weights kept" in note for note in told["notes"])
 
 
-def test_the_bytes_of_shards_are_those_written_not_of_what_lies_beside_them(dcomp, tmp_path):
+def test_the_bytes_of_shards_do_not_count_other_files(dcomp, tmp_path):
     (tmp_path / "m").mkdir()
     for name in "ab":
         save_file({name: np.ones((30, 40), np.float32)}, tmp_path / "m" / f"{name}.safetensors")
@@ -58,7 +58,7 @@ def test_the_bytes_of_shards_are_those_written_not_of_what_lies_beside_them(dcom
     assert told["bytes"] == sum(file.stat().st_size for file in written)
 
 
-def test_quantize_tells_how_many_values_and_bits_each_tensor_has(dcomp, tmp_path, narrow):
+def test_quantize_lists_values_and_bits_of_each_tensor(dcomp, tmp_path, narrow):
     pruned = np.where(np.arange(1000) % 2, np.linspace(-1, 1, 1000), 0).astype(np.float32).reshape(10, 100)
     save_file({"fc.weight": pruned, "none.weight": np.zeros((2, 2), np.float32)}, tmp_path / "a.safetensors")
     told = document(dcomp("quantize", tmp_path / "a.safetensors", "--bits", "^fc=3", "--json", "-q"))
@@ -66,7 +66,7 @@ def test_quantize_tells_how_many_values_and_bits_each_tensor_has(dcomp, tmp_path
     assert told["tensors"][0]["sparsity"] == 0.5
 
 
-def test_a_tensor_of_which_no_two_elements_are_equal_has_no_values_and_no_bits(dcomp, tmp_path, narrow):
+def test_a_tensor_of_different_elements_has_no_values_and_no_bits(dcomp, tmp_path, narrow):
     weight, bias = np.linspace(-1, 1, 120, dtype=np.float32).reshape(12, 10), np.linspace(1, 2, 12, dtype=np.float32)
     save_file({"fc.bias": bias, "fc.weight": weight}, tmp_path / "a.safetensors")
     told = document(dcomp("quantize", tmp_path / "a.safetensors", "--fc-bits", "3", "--json", "-q"))
@@ -74,7 +74,7 @@ def test_a_tensor_of_which_no_two_elements_are_equal_has_no_values_and_no_bits(d
     assert figures == {"fc.weight": (8, 3), "fc.bias": (None, None)}
 
 
-def test_encode_tells_the_bytes_of_each_tensor_and_with_dry_run_no_path(dcomp, dense_file, narrow):
+def test_encode_lists_the_bytes_of_each_tensor_as_json(dcomp, dense_file, narrow):
     tried = document(dcomp("encode", dense_file, "--dry-run", "--json"))
     told = document(dcomp("encode", dense_file, "--json"))
     container = dense_file.with_name("lenet300.dcz")
@@ -86,7 +86,7 @@ def test_encode_tells_the_bytes_of_each_tensor_and_with_dry_run_no_path(dcomp, d
     assert (tried["command"], tried["path"]) == ("encode", None)
 
 
-def test_decode_tells_what_it_wrote(dcomp, dense_file):
+def test_decode_describes_its_output(dcomp, dense_file):
     dcomp("encode", dense_file)
     told = document(dcomp("decode", dense_file.with_name("lenet300.dcz"), "--json"))
     path = dense_file.with_name("lenet300.decoded.safetensors")

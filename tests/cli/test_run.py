@@ -85,7 +85,7 @@ def test_errors_are_measured_again_without_running_stages_again(recipe, dcomp, t
 
 
 @pytest.mark.parametrize("change", ["precision=bf16", "resize=64"])
-def test_errors_are_measured_again_when_what_they_go_by_has_changed(recipe, dcomp, tmp_path, change):
+def test_changed_data_settings_measure_errors_again(recipe, dcomp, tmp_path, change):
     measured = []
     for arguments in ([], ["--set", f"eval.{change}"], ["--set", "eval.workers=0", "--set", "eval.max_error=99"]):
         only_train = ["--set", "prune=null", "--set", "quantize=null"]
@@ -94,13 +94,13 @@ def test_errors_are_measured_again_when_what_they_go_by_has_changed(recipe, dcom
     assert measured == [{"digits"}, {"digits", f"digits {change}"}, {"digits", f"digits {change}"}]
 
 
-def test_keys_above_the_sections_hold_for_every_section_that_knows_them(recipe):
+def test_keys_above_the_sections_apply_to_each_section(recipe):
     read = load(recipe, ["resize=64", "cache=photos", "eval.resize=80"])
     assert [section.resize for section in (read.train, *read.prune, *read.quantize, read.eval)] == [64, 64, 64, 80]
     assert read.eval.cache == read.train.cache == Path("photos")
 
 
-def test_a_stage_that_fails_keeps_those_before_it_and_no_stale_summary(recipe, dcomp, tmp_path):
+def test_a_failed_stage_keeps_earlier_stages_and_no_summary(recipe, dcomp, tmp_path):
     out = tmp_path / "out"
     assert dcomp("run", recipe, "--out", out)[0] == 0
     code, _, _ = dcomp("run", recipe, "--out", out, "--set", "quantize.lr=1e30")
@@ -162,7 +162,7 @@ def test_curves_of_a_run_that_trains_nothing_are_refused(dense_file, dcomp, tmp_
     path = tmp_path / "from.yaml"
     path.write_text(f"name: from\ncheckpoint: {dense_file}\nprune: {{sparsity: 0.9}}\n")
     code, _, err = dcomp("run", path, "--out", tmp_path / "out", "--tensorboard")
-    assert (code, "--tensorboard is about epochs, and" in err) == (2, True)
+    assert (code, "--tensorboard logs epochs, and no stage of" in err) == (2, True)
 
 
 BLOCKS = """
@@ -193,6 +193,29 @@ def test_sections_in_a_list_run_in_order_each_with_a_file_and_a_row(dcomp, tmp_p
     assert (weights["fc2.weight"] == 0).sum() == 7_500
 
 
+FINETUNED = """
+name: finetuned
+data: digits
+train: {architecture: lenet300, epochs: 1, lr: 0.05}
+prune: {sparsity: 0.9}
+finetune: {epochs: 1}
+quantize: {fc_bits: 4}
+"""
+
+
+def test_finetune_runs_between_prune_and_quantize_and_keeps_the_masks(dcomp, tmp_path):
+    (tmp_path / "finetuned.yaml").write_text(FINETUNED)
+    out = tmp_path / "out"
+    code, _, err = dcomp("run", tmp_path / "finetuned.yaml", "--out", out)
+    assert code == 0, err
+    names = [stage["stage"] for stage in json.loads((out / "summary.json").read_text())["stages"]]
+    assert names == ["train", "prune", "finetune", "quantize", "encode"]
+    pruned, finetuned = (sources.load_checkpoint(out / f"{name}.safetensors") for name in ("prune", "finetune"))
+    before, after = pruned.tensors["fc1.weight"], finetuned.tensors["fc1.weight"]
+    assert np.array_equal(before == 0, after == 0)
+    assert not np.array_equal(before, after)
+
+
 def test_a_section_added_below_leaves_those_above_done(dcomp, tmp_path):
     path, out = tmp_path / "blocks.yaml", tmp_path / "out"
     path.write_text(BLOCKS)
@@ -203,7 +226,7 @@ def test_a_section_added_below_leaves_those_above_done(dcomp, tmp_path):
     assert err.count("done before") == 2
 
 
-def test_a_run_takes_up_no_stage_whose_rewind_has_changed(dense_file, dcomp, tmp_path):
+def test_a_changed_rewind_runs_its_stage_again(dense_file, dcomp, tmp_path):
     path, out, early = tmp_path / "ticket.yaml", tmp_path / "out", tmp_path / "early.safetensors"
     path.write_text(f"name: t\ncheckpoint: {dense_file}\nprune: {{sparsity: 0.9, rewind: {early}}}\n")
     early.write_bytes(dense_file.read_bytes())
@@ -224,7 +247,7 @@ class Notes(Observer):
         self.lines.append(text)
 
 
-def test_a_run_takes_up_what_another_has_done_in_the_same_way(recipe, tmp_path):
+def test_a_run_adopts_equal_stages_of_another(recipe, tmp_path):
     one, other, notes = tmp_path / "one", tmp_path / "other", Notes()
     Run(recipe_file.load(recipe), one).prepare("prune")
     assert not (one / "quantize.safetensors").exists()
@@ -240,7 +263,7 @@ def test_a_run_takes_up_what_another_has_done_in_the_same_way(recipe, tmp_path):
     assert not stale.exists()
 
 
-def test_a_damaged_file_of_another_run_is_not_taken_up(recipe, tmp_path):
+def test_a_damaged_file_of_another_run_is_not_adopted(recipe, tmp_path):
     one, notes = tmp_path / "one", Notes()
     Run(recipe_file.load(recipe), one).prepare("train")
     (one / "train.safetensors").write_bytes(b"damaged")
@@ -248,7 +271,7 @@ def test_a_damaged_file_of_another_run_is_not_taken_up(recipe, tmp_path):
     assert notes.lines == ["train: running"]
 
 
-def test_a_stage_may_learn_from_a_stage_before_and_is_run_again_when_that_has_changed(dcomp, tmp_path):
+def test_a_change_of_the_teacher_runs_its_student_again(dcomp, tmp_path):
     path, out = tmp_path / "taught.yaml", tmp_path / "out"
     path.write_text(
         "name: taught\ndata: digits\ntrain: {architecture: lenet300, epochs: 1}\n"
@@ -274,7 +297,7 @@ def test_a_stage_learns_from_no_later_one_not_even_of_a_run_before(dcomp, tmp_pa
     assert (out / "quantize.safetensors").read_bytes() == before
 
 
-def test_a_teacher_of_other_classes_is_told(dcomp, tmp_path):
+def test_a_teacher_of_other_classes_is_an_error(dcomp, tmp_path):
     path = tmp_path / "taught.yaml"
     path.write_text(
         "name: taught\ndata: digits\ntrain: {architecture: lenet300, epochs: 1, classes: 12}\nquantize: {fc_bits: 4}\n"
@@ -284,7 +307,7 @@ def test_a_teacher_of_other_classes_is_told(dcomp, tmp_path):
     code, _, err = dcomp(
         "train", "lenet300", "--data", "digits", "--epochs", "1", "--distill", teacher, "-o", tmp_path / "x"
     )
-    assert (code, err.splitlines()[-1]) == (1, "error: the teacher tells 12 classes apart, and the network 10")
+    assert (code, err.splitlines()[-1]) == (1, "error: the teacher has 12 classes, and the network 10")
 
 
 QUICK = """
@@ -336,7 +359,7 @@ OUTPUTS = ["prune.safetensors", "prune.csv", "quantize.safetensors", "train.csv"
 
 @pytest.mark.parametrize("name", [*OUTPUTS, "stages.json", ".dcomp.lock"])
 @pytest.mark.parametrize("force", [[], ["--force"]])
-def test_a_folder_at_the_path_of_an_output_is_told_before_any_stage(quick, dcomp, name, force):
+def test_a_folder_at_an_output_path_stops_before_any_stage(quick, dcomp, name, force):
     Path("out", name).mkdir(parents=True)
     code, _, err = dcomp("run", quick, "--out", "out", *force)
     assert (code, err) == (1, f"error: out/{name} is a folder where a file is written; name another --out\n")
@@ -358,7 +381,7 @@ def test_a_section_may_read_the_file_of_a_stage_before_it(quick, dcomp):
         assert code == 0, err
 
 
-def test_a_ledger_of_before_kept_percentages_gives_the_same_summary(quick, dcomp):
+def test_an_older_ledger_gives_the_same_summary(quick, dcomp):
     assert dcomp("run", quick, "--out", "out")[0] == 0
     path, summary = Path("out", "stages.json"), Path("out", "summary.json").read_text()
     ledger = json.loads(path.read_text())

@@ -24,7 +24,7 @@ def test_json_and_csv_have_the_same_points(dcomp, dense_file):
     assert len(points) == 3 * 4
 
 
-def test_plan_and_plot_are_written_and_the_plan_is_taken_by_prune_and_quantize(dcomp, dense_file):
+def test_prune_and_quantize_read_the_plan_that_sensitivity_writes(dcomp, dense_file):
     plan, plot = dense_file.with_name("plan.yaml"), dense_file.with_name("curves.png")
     files = ["--plan", plan, "--plot", plot]
     code, out, err = dcomp("sensitivity", dense_file, *FEW, "--max-drop", "20", *files)
@@ -68,7 +68,7 @@ MISTAKES = {
     "nothing to try": (["--prune", "none", "--bits", "none"], 2, "nothing to try: give sparsities (--prune)"),
     "no example": (["--val-split", "0.0001"], 2, "--val-split 0.0001 leaves no example to measure on"),
     "a limit of 0": (["--limit", "0"], 2, "--limit: input should be greater than or equal to 1"),
-    "a plan of no drop": (["--plan", "p.yaml"], 2, "--plan: say what a plan may cost with --max-drop"),
+    "a plan of no drop": (["--plan", "p.yaml"], 2, "--plan needs --max-drop"),
     "a plot of another kind": (["--plot", "p.svg"], 2, "the image is a PNG, so name it .png"),
     "two formats": (["--json", "--csv"], 2, "--json and --csv exclude each other"),
     "a plan over the checkpoint": (

@@ -82,7 +82,7 @@ def test_home_is_expanded_in_a_recipe(dense_file, tmp_path, dcomp, monkeypatch):
 
 
 @pytest.mark.parametrize("option", ["--data-dir", "DCOMP_DATA"])
-def test_a_folder_of_data_that_is_not_there_is_an_error_and_is_not_made(option, tmp_path, dcomp, monkeypatch):
+def test_a_missing_data_folder_is_an_error(option, tmp_path, dcomp, monkeypatch):
     monkeypatch.chdir(tmp_path)
     typo = tmp_path / "typo"
     if option == "DCOMP_DATA":
@@ -153,7 +153,7 @@ def test_what_would_empty_the_network_is_refused(options, message, dense_file, d
 
 
 @pytest.mark.parametrize("section", ["prune: {sparsity: 1}", "prune: {layer: [fc1=1]}", "plan: plan.yaml\nprune: {}"])
-def test_a_recipe_or_a_plan_that_would_empty_the_network_is_refused(section, dense_file, dcomp, monkeypatch):
+def test_a_plan_that_empties_the_network_is_refused(section, dense_file, dcomp, monkeypatch):
     monkeypatch.chdir(dense_file.parent)
     (dense_file.parent / "plan.yaml").write_text("prune: {layer: [fc1=1]}\n")
     (dense_file.parent / "r.yaml").write_text(f"name: r\ncheckpoint: lenet300.safetensors\n{section}\n")

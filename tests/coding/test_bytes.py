@@ -13,7 +13,7 @@ import zstandard
 from dcomp.coding import encoder
 from dcomp.coding.level import LEVELS
 from dcomp.coding.planes import Planes
-from dcomp.coding.values import Shared
+from dcomp.coding.shared import Shared
 
 ZSTD_OF_THE_TABLE = (1, 5, 7)
 """The release of Zstandard that made the frames below; those of another are about as large."""
@@ -141,7 +141,7 @@ def has_frames(encoded):
 
 
 def measured(name, level):
-    encoded = encoder.encode(array_of(name), LEVELS[level])
+    encoded = encoder.encode_tensor(array_of(name), LEVELS[level])
     return encoded.nbytes, sha256(encoded.record).hexdigest()[:12], has_frames(encoded)
 
 
@@ -157,10 +157,10 @@ def test_the_encoder_writes_the_bytes_that_it_wrote_before(name, level):
 
 
 def test_the_fixtures_take_every_form_and_model():
-    every = [encoder.encode(array_of(name), LEVELS[level]) for name in FIXTURES for level in ("fast", "default")]
+    every = [encoder.encode_tensor(array_of(name), LEVELS[level]) for name in FIXTURES for level in ("fast", "default")]
     seen = {type(encoded.values).__name__ for encoded in every}
     seen |= {stream.model.name for encoded in every for stream in encoded.streams}
-    seen |= {"Golomb" for encoded in every for stream in encoded.streams if stream.known}
+    seen |= {"Golomb" for encoded in every for stream in encoded.streams if stream.implicit_code}
     seen |= {"apart" for encoded in every for stream in encoded.streams if stream.apart}
     seen |= {"columns first" for encoded in every if encoded.columns_first}
     seen |= {"fillers" for encoded in every if encoded.index is not None and encoded.index.fillers}
@@ -172,7 +172,7 @@ def test_the_fixtures_take_every_form_and_model():
     assert seen == {
         *("Raw", "Zstd", "Shared", "Planes", "PLAIN", "PAIRS", "CHAINED", "Golomb", "apart", "columns first"),
         *("fillers", "classes", "shared without positions"),
-        *("plane: Raw", "plane: Zstd", "plane: Huffman", "plane: Bits"),
+        *("plane: Raw", "plane: Zstd", "plane: HuffmanPlane", "plane: BitPlane"),
     }
 
 

@@ -45,7 +45,7 @@ def test_classes_come_back_from_their_bytes(classes, counts):
     parsed = CodedClasses.parse(cursor, (12, 16))
     cursor.finish()
     assert len(parsed.streams) == sum(count > 1 for count in counts)
-    decoded = parsed.decode((12, 16), iter(lockstep.decode(parsed.streams)))
+    decoded = parsed.decode((12, 16), iter(lockstep.decode_streams(parsed.streams)))
     assert (decoded.rows.tolist(), decoded.columns.tolist()) == (rows.tolist(), columns.tolist())
 
 
@@ -91,7 +91,7 @@ def test_unevenness_is_the_variance_beyond_chance(rng):
 def test_proposals_are_told_with_their_entropy_and_the_smallest_first(rng):
     rows = np.repeat([0.05, 0.6], 20)
     positions = np.flatnonzero(rng.random((40, 50)) < rows[:, None])
-    proposals = density.proposals(positions, (40, 50), (2, 3))
+    proposals = density.propose_classes(positions, (40, 50), (2, 3))
     bits = [bits for bits, _ in proposals]
     assert bits == sorted(bits)
     assert sorted(classes.counts for _, classes in proposals) == [(1, 2), (1, 3), (2, 1), (2, 2), (3, 1), (3, 3)]
@@ -105,7 +105,7 @@ def test_proposals_are_told_with_their_entropy_and_the_smallest_first(rng):
 
 def test_a_matrix_is_not_given_more_classes_than_it_has_rows_or_columns(rng):
     positions = np.flatnonzero(rng.random((2, 50)) < 0.3)
-    counts = {classes.counts for _, classes in density.proposals(positions, (2, 50), (2, 3))}
+    counts = {classes.counts for _, classes in density.propose_classes(positions, (2, 50), (2, 3))}
     assert counts == {(2, 1), (2, 2), (1, 2), (1, 3)}
 
 

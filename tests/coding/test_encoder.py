@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 
 from dcomp.checkpoints import dtypes
-from dcomp.coding import encoder, positions, sparse_index, values
+from dcomp.coding import encoder, positions, sparse_index
+from dcomp.coding.codebook import find_codebook
 from dcomp.coding.level import LEVELS
-from dcomp.coding.plain import Raw, Zstd
 from dcomp.coding.planes import Planes
 from dcomp.coding.positions import Positions
-from dcomp.coding.tensor import EncodedTensor, matrix_of
-from dcomp.coding.values import Shared
+from dcomp.coding.raw import Raw
+from dcomp.coding.record import EncodedTensor, matrix_of
+from dcomp.coding.shared import Shared
+from dcomp.coding.zstd import Zstd
 
 DEFAULT, EXHAUSTIVE = LEVELS["default"], LEVELS["max"]
 
@@ -18,10 +20,10 @@ DEFAULT, EXHAUSTIVE = LEVELS["default"], LEVELS["max"]
 def forms(patterns, dtype, level, follows=None):
     """All forms of some values."""
     yield Raw(patterns)
-    yield Zstd.smaller(patterns, 1 << 40, level.zstd)
+    yield Zstd.smaller(patterns, dtype, 1 << 40, level)
     yield Planes.encode(patterns, dtype, level)
-    if codes := values.find_codes(patterns, dtype, level):
-        yield Shared.encode(codes, dtype, level, follows)
+    if indexed := find_codebook(patterns, dtype, level):
+        yield Shared.encode(indexed, dtype, level, follows)
 
 
 def alternatives(array, level):
@@ -32,7 +34,7 @@ def alternatives(array, level):
     for columns_first in (False, True) if min(matrix) > 1 else (False,):
         turned = patterns.reshape(matrix).T.reshape(-1) if columns_first else patterns
         gaps, kept = sparse_index.scan(np.ascontiguousarray(turned))
-        plan = positions.plan(gaps, matrix[::-1] if columns_first else matrix, level)
+        plan = positions.choose_position_coding(gaps, matrix[::-1] if columns_first else matrix, level)
         for form in forms(plan.ordered(kept), array.dtype, level, plan.follows()):
             yield EncodedTensor(array.dtype, array.shape, plan.encode(), form, columns_first)
 
@@ -68,7 +70,7 @@ ARRAYS = {
 @pytest.mark.parametrize("kind", ARRAYS)
 def test_at_the_highest_level_no_other_encoding_is_smaller(rng, kind):
     array = np.ascontiguousarray(ARRAYS[kind](rng))
-    encoded = encoder.encode(array, EXHAUSTIVE)
+    encoded = encoder.encode_tensor(array, EXHAUSTIVE)
     assert encoded.nbytes == len(encoded.record)
     assert encoded.nbytes <= min(other.nbytes for other in alternatives(array, EXHAUSTIVE))
 
@@ -77,17 +79,17 @@ def test_at_the_highest_level_no_other_encoding_is_smaller(rng, kind):
 def test_at_the_default_level_hardly_any_is(rng, kind):
     array = np.ascontiguousarray(ARRAYS[kind](rng))
     least = min(other.nbytes for other in alternatives(array, DEFAULT))
-    assert encoder.encode(array).nbytes <= 1.02 * least + 4
+    assert encoder.encode_tensor(array).nbytes <= 1.02 * least + 4
 
 
 def test_at_the_highest_level_columns_may_come_first_where_hardly_any_is_zero(rng):
     down = np.ascontiguousarray(walk(rng, (40, 200)).T.astype(np.float32))
     down[rng.random(down.shape) < 0.01] = 0
-    encoded = encoder.encode(down, EXHAUSTIVE)
+    encoded = encoder.encode_tensor(down, EXHAUSTIVE)
     assert (encoded.columns_first, encoded.index) == (True, None)
-    assert encoded.nbytes < 0.9 * encoder.encode(down).nbytes
+    assert encoded.nbytes < 0.9 * encoder.encode_tensor(down).nbytes
 
 
 def test_a_tensor_of_zeros_keeps_nothing():
-    encoded = encoder.encode(np.zeros((3, 4), np.float32))
+    encoded = encoder.encode_tensor(np.zeros((3, 4), np.float32))
     assert (encoded.index, encoded.nbytes) == (Positions(None, [sparse_index.GapIndex(0)]), 2)

@@ -4,9 +4,11 @@ import pytest
 
 from dcomp.coding import lockstep
 from dcomp.coding.level import LEVELS
-from dcomp.coding.plain import Raw, Zstd
-from dcomp.coding.planes import Bits, Planes, has_exponent
+from dcomp.coding.planes import BitPlane, Planes, has_exponent
+from dcomp.coding.raw import Raw
+from dcomp.coding.values import ValuesContext
 from dcomp.coding.wire import Cursor
+from dcomp.coding.zstd import Zstd
 
 DEFAULT = LEVELS["default"]
 
@@ -14,14 +16,14 @@ DEFAULT = LEVELS["default"]
 def planes_of(array, level=DEFAULT):
     """The planes of an array, after they have come back from their bytes."""
     patterns = array.view(f"u{array.dtype.itemsize}")
-    made = Planes.encode(patterns, array.dtype, level)
-    data = b"".join(made.parts())
-    assert len(data) == made.nbytes
+    planes = Planes.encode(patterns, array.dtype, level)
+    data = b"".join(planes.parts())
+    assert len(data) == planes.nbytes
     cursor = Cursor(data, "it")
-    parsed = Planes.parse(cursor, array.size, array.dtype)
+    parsed = Planes.parse(cursor, ValuesContext(array.size, array.dtype))
     cursor.finish()
-    assert np.array_equal(parsed.patterns(iter(lockstep.decode(parsed.streams))), patterns)
-    return made
+    assert np.array_equal(parsed.patterns(iter(lockstep.decode_streams(parsed.streams))), patterns)
+    return planes
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -36,7 +38,7 @@ def test_the_first_plane_of_floats_is_their_exponent_and_the_sign_is_in_the_last
     scaled = rng.choice(np.array([-1, 1], np.float32), 4000) * np.float32(0.75)
     exponent, *rest = planes_of(scaled).planes
     assert exponent.nbytes < 20
-    assert isinstance(rest[-1], Bits) or rest[-1].nbytes <= 520
+    assert isinstance(rest[-1], BitPlane) or rest[-1].nbytes <= 520
 
 
 def test_only_floats_of_more_than_a_byte_have_their_exponent_in_front():
@@ -64,10 +66,10 @@ def test_a_plane_takes_the_form_that_suits_it(rng, size):
 
 def test_a_plane_of_chance_bits_is_stored_as_bits(rng):
     two = rng.choice(np.array([3, 200], np.uint8), 40_000)
-    assert isinstance(plane_of(two), Bits)
+    assert isinstance(plane_of(two), BitPlane)
     assert plane_of(two).letters == (3, 200)
 
 
 @pytest.mark.parametrize("letters", [[5], [1, 2, 3]])
 def test_only_planes_of_two_letters_are_bits(rng, letters):
-    assert Bits.encode(rng.choice(np.array(letters, np.uint8), 100)) is None
+    assert BitPlane.encode(rng.choice(np.array(letters, np.uint8), 100)) is None

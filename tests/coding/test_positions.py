@@ -17,7 +17,7 @@ def uneven(rng, shape=(60, 80)):
 
 
 def planned(found, shape, level=DEFAULT):
-    return positions.plan(sparse_index.gaps_of(found), shape, level)
+    return positions.choose_position_coding(sparse_index.gaps_of(found), shape, level)
 
 
 def test_kept_elements_and_fillers_are_those_of_all_cells():
@@ -33,7 +33,7 @@ def test_positions_come_back_with_classes_and_without(rng, level):
     cursor = Cursor(plan.encode().to_bytes(), "it")
     parsed = Positions.parse(cursor, shape, classes=plan.classes is not None)
     cursor.finish()
-    back, cells = parsed.decode(shape, iter(lockstep.decode(parsed.streams)))
+    back, cells = parsed.decode(shape, iter(lockstep.decode_streams(parsed.streams)))
     assert (plan.classes is None) == (level == "fast")
     assert np.array_equal(back, plan.ordered(found))
     assert np.array_equal(positions.follows(cells), plan.follows())

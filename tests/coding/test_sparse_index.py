@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcomp.coding import huffman, lockstep, sparse_index
-from dcomp.coding.sparse_index import GapIndex, GapPlan, Letters
+from dcomp.coding.sparse_index import GapCoding, GapIndex, Letters
 from dcomp.coding.wire import Cursor
 from dcomp.errors import ContainerError
 
@@ -12,17 +12,17 @@ from dcomp.errors import ContainerError
 def coded(positions, width=None, divisor=0):
     gaps = sparse_index.gaps_of(np.asarray(positions))
     if width is None:
-        return sparse_index.encode(gaps, sparse_index.plan(gaps))
+        return sparse_index.encode_gaps(gaps, sparse_index.choose_gap_coding(gaps))
     letters = Letters(width, divisor)
     counts = sparse_index.letter_counts(*np.unique(gaps, return_counts=True), letters.filler)
-    return sparse_index.encode(gaps, GapPlan(letters, counts, 0))
+    return sparse_index.encode_gaps(gaps, GapCoding(letters, counts, 0))
 
 
 def decoded(index, elements):
     cursor = Cursor(index.to_bytes(), "it")
     parsed = GapIndex.parse(cursor, elements)
     cursor.finish()
-    return sparse_index.decode(parsed, *lockstep.decode([parsed.gaps]), elements).tolist()
+    return sparse_index.decode_gaps(parsed, *lockstep.decode_streams([parsed.gaps]), elements).tolist()
 
 
 @given(st.sets(st.integers(0, 3000), min_size=1), st.integers(1, 12))
@@ -45,7 +45,7 @@ def test_few_positions_in_chance_places_take_a_golomb_code(rng):
 def test_the_example_of_the_format_holds():
     index = coded([2, 6, 7, 12], 2)
     assert (index.kept, index.fillers) == (4, 2)
-    assert lockstep.decode([index.gaps])[0].tolist() == [2, 3, 0, 0, 3, 1]
+    assert lockstep.decode_streams([index.gaps])[0].tolist() == [2, 3, 0, 0, 3, 1]
 
 
 @pytest.mark.parametrize("gap", [6, 7, 8, 14, 15, 700])
@@ -70,7 +70,7 @@ def test_the_width_chosen_is_close_to_the_best_one(rng):
 
 
 def forged(symbols, width, kept, fillers):
-    return GapIndex(kept, Letters(width), fillers, huffman.encode(np.array(symbols, np.uint8), 1 << width))
+    return GapIndex(kept, Letters(width), fillers, huffman.encode_stream(np.array(symbols, np.uint8), 1 << width))
 
 
 @pytest.mark.parametrize(
@@ -78,9 +78,9 @@ def forged(symbols, width, kept, fillers):
     [
         ([0, 3, 1], 2, 1, 5, "position 5 among 5 elements"),
         ([0, 2], 2, 0, 3, "position 3 among 3 elements"),
-        ([0, 1, 3], 2, 1, 100, "filler at the end"),
-        ([0, 1, 1], 2, 1, 100, "2 kept elements were declared, and others found"),
-        ([0, 3], 2, 0, 100, "2 kept elements were declared, and others found"),
+        ([0, 1, 3], 2, 1, 100, "the gaps end with a filler"),
+        ([0, 1, 1], 2, 1, 100, "2 kept elements expected, 3 in the gaps"),
+        ([3, 0], 2, 0, 100, "2 kept elements expected, 1 in the gaps"),
     ],
 )
 def test_symbols_that_do_not_fit_are_refused(symbols, kept, fillers, elements, message):
@@ -107,8 +107,8 @@ def test_letters_are_counted_without_making_them(gaps, width):
     gaps = np.array(gaps)
     filler = Letters(width).filler
     counts = sparse_index.letter_counts(*sparse_index.occurrences_of(gaps), filler)
-    index = sparse_index.encode(gaps, GapPlan(Letters(width), counts, 0))
-    symbols = lockstep.decode([index.gaps])[0]
+    index = sparse_index.encode_gaps(gaps, GapCoding(Letters(width), counts, 0))
+    symbols = lockstep.decode_streams([index.gaps])[0]
     assert counts.tolist() == np.bincount(symbols, minlength=filler + 1).tolist()
     assert index.fillers == counts[-1]
 
@@ -143,8 +143,8 @@ def test_an_alphabet_ends_with_its_filler():
 def test_no_width_is_much_smaller_than_the_one_planned(rng, size, density):
     positions = np.flatnonzero(rng.random(size) < density)
     least = min(len(coded(positions, width).to_bytes()) for width in range(1, 13))
-    planned = sparse_index.plan(sparse_index.gaps_of(positions))
-    index = sparse_index.encode(sparse_index.gaps_of(positions), planned)
+    planned = sparse_index.choose_gap_coding(sparse_index.gaps_of(positions))
+    index = sparse_index.encode_gaps(sparse_index.gaps_of(positions), planned)
     assert len(index.to_bytes()) <= 1.02 * least + 2
     assert planned.bits == pytest.approx(8 * len(index.to_bytes()), rel=0.1, abs=70)
     assert planned.fillers == index.fillers
@@ -152,7 +152,7 @@ def test_no_width_is_much_smaller_than_the_one_planned(rng, size, density):
 
 def test_positions_of_huge_tensors_are_counted_in_eight_bytes():
     gaps = np.array([1 << 33, 5], np.int64)
-    index = sparse_index.encode(gaps // (1 << 20), sparse_index.plan(gaps // (1 << 20)))
-    symbols = lockstep.decode([index.gaps])[0]
-    assert sparse_index.decode(index, symbols, 1 << 33).dtype == np.int64
-    assert sparse_index.decode(index, symbols, 1 << 20).dtype == np.uint32
+    index = sparse_index.encode_gaps(gaps // (1 << 20), sparse_index.choose_gap_coding(gaps // (1 << 20)))
+    symbols = lockstep.decode_streams([index.gaps])[0]
+    assert sparse_index.decode_gaps(index, symbols, 1 << 33).dtype == np.int64
+    assert sparse_index.decode_gaps(index, symbols, 1 << 20).dtype == np.uint32

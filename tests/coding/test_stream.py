@@ -16,18 +16,18 @@ def parsed(data, count, alphabet, **how):
 
 def chained(rng, size=5000, alphabet=60):
     walk = np.abs(np.cumsum(rng.integers(-2, 3, size)) % (2 * alphabet - 2) - alphabet + 1)
-    return huffman.encode(walk.astype(np.uint8), alphabet, chain=True)
+    return huffman.encode_stream(walk.astype(np.uint8), alphabet, chain=True)
 
 
 def test_a_letter_is_a_symbol_or_two_of_them(rng):
     assert chained(rng).letters == 5000
     for count, letters in ((5000, 2500), (5001, 2501)):
-        pairs = huffman.encode((rng.random(count) < 0.1).astype(np.uint8), 2)
+        pairs = huffman.encode_stream((rng.random(count) < 0.1).astype(np.uint8), 2)
         assert (pairs.model, pairs.letters) == (Model.PAIRS, letters)
 
 
 def test_the_sizes_of_blocks_come_back(rng):
-    coded = huffman.encode(rng.integers(0, 200, 100_000).astype(np.uint8), 200)
+    coded = huffman.encode_stream(rng.integers(0, 200, 100_000).astype(np.uint8), 200)
     back = parsed(coded.to_bytes(), 100_000, 200)
     assert back.exponent == coded.exponent
     assert np.array_equal(back.block_bits, coded.block_bits)
@@ -89,14 +89,14 @@ def test_a_stream_at_its_limits_is_read():
     assert parsed(widest, 300, 2).block_bits.tolist() == [256, 44]
 
 
-def test_only_a_plain_stream_may_have_a_code_that_is_known():
-    known = np.array([1, 1], np.uint8)
-    assert parsed(b"\x00\x05\x00", 5, 2, known=known).known
+def test_only_a_plain_stream_may_have_an_implicit_code():
+    lengths = np.array([1, 1], np.uint8)
+    assert parsed(b"\x00\x05\x00", 5, 2, implicit_lengths=lengths).implicit_code
     with pytest.raises(ContainerError, match="reserved value 0x10"):
-        parsed(b"\x10\x05\x00", 5, 2, known=known)
+        parsed(b"\x10\x05\x00", 5, 2, implicit_lengths=lengths)
 
 
 def test_only_a_chain_keeps_symbols_apart(rng):
-    plain = huffman.encode(rng.integers(0, 60, 5000).astype(np.uint8), 60)
+    plain = huffman.encode_stream(rng.integers(0, 60, 5000).astype(np.uint8), 60)
     assert parsed(chained(rng).to_bytes(), 5000, 60, apart=True).apart
     assert not parsed(plain.to_bytes(), 5000, 60, apart=True).apart

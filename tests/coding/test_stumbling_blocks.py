@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from dcomp.checkpoints import dtypes
-from dcomp.coding import encoder, sparse_index, tensor
+from dcomp.coding import encoder, sparse_index
+from dcomp.coding.decoder import decode_tensors
 from dcomp.coding.level import LEVELS
-from dcomp.coding.tensor import EncodedTensor
+from dcomp.coding.positions import Positions
+from dcomp.coding.record import EncodedTensor
 
 _spec = importlib.util.spec_from_file_location("reference_decoder", Path(__file__).parents[1] / "reference_decoder.py")
 assert _spec and _spec.loader
@@ -25,12 +27,12 @@ def same_by_both(encoded, array):
     parsed = EncodedTensor.parse(record, array.dtype, array.shape, "it")
     number = NAMES.index(dtypes.NAME_OF[array.dtype])
     theirs = reference.decode_record(reference.Bytes(record), number, array.shape)
-    return tensor.decode([parsed])[0].tobytes() == array.tobytes() == theirs
+    return decode_tensors([parsed])[0].tobytes() == array.tobytes() == theirs
 
 
 def survives(array):
     for level in LEVELS.values():
-        assert same_by_both(encoder.encode(array, level), array)
+        assert same_by_both(encoder.encode_tensor(array, level), array)
 
 
 def kept_at(positions, size, value=1.5):
@@ -45,9 +47,9 @@ def coded_with(positions, size, width):
     gaps = sparse_index.gaps_of(np.asarray(positions))
     letters = sparse_index.Letters(width)
     counts = sparse_index.letter_counts(*np.unique(gaps, return_counts=True), letters.filler)
-    index = sparse_index.encode(gaps, sparse_index.GapPlan(letters, counts, 0))
-    values = encoder.encode(np.full(len(positions), 1.5, np.float32)).values
-    encoded = EncodedTensor(array.dtype, array.shape, tensor.Positions(None, [index]), values)
+    index = sparse_index.encode_gaps(gaps, sparse_index.GapCoding(letters, counts, 0))
+    values = encoder.encode_tensor(np.full(len(positions), 1.5, np.float32)).values
+    encoded = EncodedTensor(array.dtype, array.shape, Positions(None, [index]), values)
     return encoded, array, index
 
 
@@ -72,9 +74,9 @@ def test_long_fillers():
 
 def test_a_gap_of_millions():
     array = kept_at([3_999_999], 4_000_000)
-    encoded = encoder.encode(array)
+    encoded = encoder.encode_tensor(array)
     assert encoded.nbytes < 40
-    assert np.array_equal(tensor.decode([encoded])[0], array)
+    assert np.array_equal(decode_tensors([encoded])[0], array)
 
 
 @pytest.mark.parametrize("positions", [[0], [2500], [4999]], ids=["first", "middle", "last"])
@@ -109,7 +111,8 @@ def test_no_zeros_and_all_zeros(rng):
 def test_as_many_distinct_values_as_a_codebook_may_have(rng, count):
     array = rng.permutation(np.repeat(np.arange(1, count + 1, dtype=np.uint32), 2)).view(np.float32)
     for level in LEVELS.values():
-        assert np.array_equal(tensor.decode([encoder.encode(array, level)])[0].view(np.uint32), array.view(np.uint32))
+        (decoded,) = decode_tensors([encoder.encode_tensor(array, level)])
+        assert np.array_equal(decoded.view(np.uint32), array.view(np.uint32))
 
 
 def patterns(rng, few, size=3000):
@@ -130,7 +133,7 @@ def test_denormals_and_infinities(rng):
 
 def test_a_codebook_of_equal_values_with_different_bits(rng):
     array = patterns(rng, [0x80000000, 0x3F800000, 0x7FC00000, 0x7FC00001])
-    encoded = encoder.encode(array)
+    encoded = encoder.encode_tensor(array)
     assert encoded.values.size == 4
     survives(array)
 

@@ -10,7 +10,7 @@ from dcomp.compression.byte_budget import ByteBudget
 from dcomp.compression.pruning import Pruning
 from dcomp.errors import UsageError
 from dcomp.learning import architectures, paths
-from dcomp.pruning import criteria
+from dcomp.pruning.criteria.magnitude import absolute
 from dcomp.settings import PruneSettings, QuantizeSettings, TrainSettings
 
 NAMES = ["fc1.weight", "fc2.weight", "fc3.weight"]
@@ -19,7 +19,7 @@ NAMES = ["fc1.weight", "fc2.weight", "fc3.weight"]
 def masks_of(checkpoint, ratio, names=NAMES, code_bits=4):
     budget = ByteBudget(checkpoint.tensors, [(name,) for name in names], ratio, code_bits)
     weights = {name: checkpoint.tensors[name] for name in names}
-    return budget.masks(weights, budget.sparsity, lambda name, array: criteria.magnitude(array))
+    return budget.masks(weights, budget.sparsity, lambda name, array: absolute(array))
 
 
 @pytest.mark.parametrize("ratio", [20, 80, 200])

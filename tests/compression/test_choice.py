@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from dcomp.checkpoints.checkpoint import Checkpoint
-from dcomp.compression import choice, sharing
+from dcomp.compression import choice
 from dcomp.compression.pruning import Pruning
+from dcomp.compression.sharing import Sharing
 from dcomp.errors import CheckpointError, UsageError
 from dcomp.progress.observer import Observer
 from dcomp.settings import PruneSettings, QuantizeSettings
@@ -51,9 +52,9 @@ def test_tied_weights_are_spoken_of_by_either_name(tied, name):
 
 def test_tied_weights_share_one_codebook(tied):
     settings = QuantizeSettings(fc_bits=5, bits="out=2", init="random")
-    bits = sharing.bits_of(tied.tensors, settings, Observer())
-    assert bits == {("words", "out"): 2, ("fc",): 5}
-    shared = sharing.shared(tied.tensors, bits, settings, Observer())
+    sharing = Sharing(tied.tensors, settings, Observer())
+    assert sharing.bits == {("words", "out"): 2, ("fc",): 5}
+    shared = sharing.at_once(tied.tensors, Observer())
     assert np.array_equal(shared["words"], shared["out"])
     assert np.unique(shared["words"]).size == 4
 
@@ -109,7 +110,7 @@ def test_tensors_of_the_same_bytes_are_tied_unless_all_their_elements_are_alike(
 
 def test_weights_that_are_equal_by_chance_are_two_where_the_network_has_two(tied):
     network = {name: name for name in tied.tensors}
-    assert sharing.bits_of(tied.tensors, QuantizeSettings(fc_bits=3), Observer(), network).keys() == {
+    assert Sharing(tied.tensors, QuantizeSettings(fc_bits=3), Observer(), network).bits.keys() == {
         ("words",),
         ("fc",),
         ("out",),
@@ -144,7 +145,7 @@ def test_a_plan_may_speak_of_tensors_that_are_not_chosen(tied):
     plan = "^words$=0.5", "^fc$=0.2"
     assert {name: zeros(array) for name, array in planned(tied, *plan, only="fc").items()} == {"fc": 20}
     assert {name: zeros(array) for name, array in planned(tied, *plan, skip="fc").items()} == {"words": 100, "out": 100}
-    bits = sharing.bits_of(tied.tensors, QuantizeSettings(plan=("words=3", "fc=4"), only="fc"), Observer())
+    bits = Sharing(tied.tensors, QuantizeSettings(plan=("words=3", "fc=4"), only="fc"), Observer()).bits
     assert bits == {("fc",): 4}
 
 
@@ -161,7 +162,7 @@ def test_a_plan_that_asks_nothing_of_what_is_chosen_is_refused(tied):
     ):
         planned(tied, "words=0.5", only="fc")
     with pytest.raises(UsageError, match="nothing is asked for fc: give conv_bits"):
-        sharing.bits_of(tied.tensors, QuantizeSettings(plan=("words=3",), only="fc"), Observer())
+        Sharing(tied.tensors, QuantizeSettings(plan=("words=3",), only="fc"), Observer())
 
 
 def test_the_weights_of_a_network_are_those_of_no_kind_but_conv_and_linear(tied):
@@ -183,7 +184,7 @@ def test_what_is_given_by_first_name_holds_for_all_names(tied):
 
 
 def bits_found(checkpoint, **settings):
-    found = sharing.bits_of(checkpoint.tensors, QuantizeSettings(**settings), Observer())
+    found = Sharing(checkpoint.tensors, QuantizeSettings(**settings), Observer()).bits
     return {names[0]: bits for names, bits in found.items()}
 
 

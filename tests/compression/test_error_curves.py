@@ -1,13 +1,13 @@
 import pytest
 
-from dcomp.compression.error_curves import Curve, Point, Sensitivity, plan_within, tightened
+from dcomp.compression.error_curves import Curve, CurvePoint, Sensitivity, plan_within, tightened
 from dcomp.settings.plan import Plan
 
 DENSE = 2.0
 
 
 def curve(layer, setting, errors):
-    return Curve(layer, 100, setting, tuple(Point(amount, error, 0.1) for amount, error in errors.items()))
+    return Curve(layer, 100, setting, tuple(CurvePoint(amount, error, 0.1) for amount, error in errors.items()))
 
 
 CURVES = (

@@ -28,6 +28,7 @@ def trained(tmp_path, lenet_like):
     "command",
     [
         ["prune", "--sparsity", "0.5", "--epochs", "1", "--until", "0", *SMALL],
+        ["finetune", "--epochs", "1", *SMALL],
         ["quantize", "--fc-bits", "3", "--epochs", "1", *SMALL],
         ["eval"],
         ["sensitivity", "--prune", "0.5", "--bits", "none"],
@@ -39,14 +40,6 @@ def test_without_data_that_of_the_checkpoint_is_used_and_said(command, trained, 
     code, _, err = dcomp(name, trained, *options)
     assert code == 0
     assert err.count("data: digits, as the checkpoint records") == 1
-
-
-def test_training_that_begins_with_a_checkpoint_uses_its_data(trained, tmp_path, dcomp):
-    code, _, err = dcomp(
-        "train", "lenet300", "--from", trained, "--epochs", "1", *SMALL, "-o", tmp_path / "x.safetensors"
-    )
-    assert code == 0
-    assert "data: digits, as the checkpoint records" in err
 
 
 @pytest.mark.parametrize("name", ["eval", "sensitivity", "prune"])

@@ -37,11 +37,11 @@ class Steps:
     def weights(self, name):
         return self.tensors[name]
 
-    def fit(self, observer, *, events, eligible_after, state):
-        for time, happen in events:
+    def fit(self, observer, plan, state):
+        for time, move in plan.events:
             self.step = round(time * self.steps_per_epoch)
-            happen()
-        return [eligible_after]
+            move()
+        return [plan.eligible_after]
 
 
 def pruned(checkpoint, **settings):
@@ -71,7 +71,7 @@ def test_tensors_of_every_kind_are_held(lenet_like):
     held = []
     session = Steps(lenet_like, 1)
     session.hold = held.extend
-    session.fit = lambda observer, start_counts, state: []
+    session.fit = lambda observer, plan, state: []
     retraining.hold(session, lenet_like.replaced({"steps": np.ones(3, np.int64)}), Observer())
     assert held == list(lenet_like.tensors)
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dcomp.checkpoints.checkpoint import Checkpoint
-from dcomp.compression import sharing
+from dcomp.compression.sharing import AUTO, Sharing
 from dcomp.errors import UsageError
 from dcomp.progress.observer import Observer
 from dcomp.settings import QuantizeSettings
@@ -27,7 +27,7 @@ def small(rng):
 
 
 def bits_of(checkpoint, observer=None, **settings):
-    return sharing.bits_of(checkpoint.tensors, QuantizeSettings(**settings), observer or Observer())
+    return Sharing(checkpoint.tensors, QuantizeSettings(**settings), observer or Observer()).bits
 
 
 def test_each_kind_has_its_bits_and_a_rule_its_tensor(small):
@@ -51,15 +51,14 @@ def test_where_nothing_is_left_of_the_kinds_that_were_asked_for_the_choice_is_na
 
 
 def test_bits_are_found_for_the_weights_that_nothing_is_asked_for(small):
-    found = {("conv.weight",): sharing.FOUND, ("fc.weight",): 4}
+    found = {("conv.weight",): AUTO, ("fc.weight",): 4}
     assert bits_of(small, bits=("auto", "fc=4")) == found
     assert bits_of(small, bits="auto", fc_bits=4) == found
 
 
 def shared(checkpoint, observer=None, **settings):
-    settings = QuantizeSettings(**settings)
-    bits = sharing.bits_of(checkpoint.tensors, settings, Observer())
-    return sharing.shared(checkpoint.tensors, bits, settings, observer or Observer())
+    sharing = Sharing(checkpoint.tensors, QuantizeSettings(**settings), Observer())
+    return sharing.at_once(checkpoint.tensors, observer or Observer())
 
 
 def test_kept_weights_share_values_and_zeros_stay(small):
@@ -106,11 +105,13 @@ def test_a_codebook_of_doubles_in_single_precision_is_worth_as_many_values_as_on
 def test_values_are_rounded_to_the_nearest_of_a_smaller_type_and_never_to_zero(rng, kind, step):
     array = np.concatenate([rng.normal(size=500), [0, 1e-30, -1e-30, 3e38, -3e38, 1e-42, -1e-42]]).astype(np.float32)
     tensors = {"w": array, "other": array}
-    made = sharing.rounded(tensors, ["w"], kind)
+    settings = QuantizeSettings(bias_bits=8, only="w", codebook_values=kind)
+    sharing = Sharing(tensors, settings, Observer(), {"w": "w", "other": "other"})
+    made = sharing.rounded(tensors)
     assert list(made) == ["w"]
     assert made["w"].dtype == np.float32
     assert (np.abs(made["w"][:500] - array[:500]) <= step * np.abs(array[:500]) + 1e-7).all()
     assert np.array_equal(made["w"] == 0, array == 0)
     assert np.array_equal(np.sign(made["w"]), np.sign(array))
     assert np.isfinite(made["w"]).all()
-    assert np.array_equal(sharing.rounded(made, ["w"], kind)["w"], made["w"])
+    assert np.array_equal(sharing.rounded(made)["w"], made["w"])

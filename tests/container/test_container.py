@@ -3,7 +3,7 @@ import os
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import dcomp
@@ -19,7 +19,6 @@ def written(checkpoint: Checkpoint) -> bytes:
     return buffer.getvalue()
 
 
-@settings(deadline=None)
 @given(
     st.dictionaries(st.text(), st.lists(st.sampled_from([0.0, 0.0, 0.0, 1.5, -2.0]), max_size=50), max_size=5),
     st.dictionaries(st.text(), st.text(), max_size=3),

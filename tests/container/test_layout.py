@@ -6,6 +6,7 @@ import pytest
 import dcomp.container
 from dcomp.checkpoints import dtypes
 from dcomp.coding import limits
+from dcomp.coding.value_forms import FORMS
 from dcomp.container import layout
 
 FORMAT = (Path(dcomp.container.__file__).parent / "FORMAT.md").read_text()
@@ -20,6 +21,16 @@ def test_the_dtype_numbers_of_the_format_and_of_the_code_agree():
     rows = re.findall(r"\| (\d+) \| (\w+) \| (\d) (?=\|)", FORMAT.partition("## 7")[2])
     written = {name: (int(number), int(size)) for number, name, size in rows}
     assert written == {name: (number, dtypes.BY_NAME[name].itemsize) for name, number in layout.DTYPE_NUMBERS.items()}
+
+
+def test_the_forms_of_the_format_and_of_the_code_agree():
+    section = FORMAT.partition("### 4.2")[2].partition("### 4.3")[0]
+    written = {int(number): name for number, name in re.findall(r"^\| (\d) \| (\w+) \|", section, re.MULTILINE)}
+    assert written == {number: form.__name__.lower() for number, form in FORMS.items()}
+
+
+def test_no_line_of_the_format_is_longer_than_120_characters():
+    assert [line for line in FORMAT.splitlines() if len(line) > 120] == []
 
 
 @pytest.mark.parametrize("field", ["magic", "version"])

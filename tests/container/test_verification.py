@@ -133,7 +133,7 @@ def test_progress_reaches_the_bytes_of_all_tensors_though_one_is_damaged(checkpo
 
 def test_a_tensor_whose_streams_are_broken_behind_a_right_checksum_is_named():
     array = np.arange(3000, dtype=np.float32) % 7
-    record = bytearray(encoder.encode(array).record)
+    record = bytearray(encoder.encode_tensor(array).record)
     record[-40] ^= 255
     entry = Entry("w", Spec(array.dtype, array.shape), len(record), crc32(record))
     with pytest.raises(ContainerError, match=r"^tensor 'w': "):

@@ -20,7 +20,7 @@ from dcomp.container.layout import Entry
 from dcomp.container.reader import Container
 from dcomp.container.verification import verify
 from dcomp.errors import DcompError
-from dcomp.reporting import outline
+from dcomp.reporting import listing
 from fuzzing.cases import MAX_MEMORY, Case, Kind, demand
 from fuzzing.mutations import damaged
 
@@ -64,7 +64,7 @@ def containers() -> list[bytes]:
     made = [path.read_bytes() for path in sorted(GOLDEN.glob("*.dcz"))]
     every = tensors_of_every_form()
     made += [dcomp.save({name: array}) for name, array in every.items()]
-    made += [forged({"w": (array, encoder.encode(array, LEVELS["max"]).record)}) for array in every.values()]
+    made += [forged({"w": (array, encoder.encode_tensor(array, LEVELS["max"]).record)}) for array in every.values()]
     made.append(dcomp.save(every, {"key": "value", "ключ": "x" * 300}))
     made.append(dcomp.save({f"layer.{i}.weight": np.full(3, i, np.int16) for i in range(300)}))
     made.append(dcomp.save({"a": np.zeros(50), "b": np.zeros(50), "c": np.zeros(400, np.int8)}))
@@ -101,7 +101,7 @@ def judge(case: Case, path: Path) -> str:
     listed, reported, verified, decoded = (
         _outcome(stage)
         for stage in (
-            lambda: outline.of(container),
+            lambda: listing.list_container(container),
             lambda: stages.report(container),
             lambda: verify(container),
             lambda: container.decode(),

@@ -16,14 +16,14 @@ def course(losses=(), **changes):
     """The learning rate of each step."""
     chosen = settings(**changes)
     optimizer = make_optimizer(nn.Linear(2, 2), chosen)
-    rate = LearningRate(optimizer, chosen, STEPS)
+    rate = LearningRate(optimizer, chosen, chosen.epochs, STEPS)
     rates = []
     for epoch in range(chosen.epochs):
         for _ in range(STEPS):
             rates.append(rate.now)
             optimizer.step()
-            rate.stepped()
-        rate.judged(losses[epoch] if losses else 0.0)
+            rate.step()
+        rate.end_epoch(losses[epoch] if losses else 0.0)
     return rates
 
 

@@ -13,7 +13,7 @@ GIVEN = {"data": "digits", "epochs": 1, "batch_size": 512}
 
 
 def rate(session: Session) -> float:
-    return session._model.dropout1.p
+    return session.model.dropout1.p
 
 
 @pytest.fixture

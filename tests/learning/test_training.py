@@ -10,6 +10,7 @@ from dcomp.errors import DcompError
 from dcomp.learning import constraints, training
 from dcomp.learning.datasets import MemorySplit, Preprocessing
 from dcomp.learning.evaluation import evaluate
+from dcomp.learning.fit_plan import FitPlan
 from dcomp.progress.observer import Observer
 from dcomp.settings import TrainSettings
 
@@ -55,7 +56,7 @@ def test_epochs_that_are_not_eligible_are_not_candidates():
     model = linear()
     validation = blobs(300, 1)
     run = settings(lr=2.0, lr_schedule="constant")
-    history = training.fit(model, blobs(1000, 0), validation, run, Observer(), eligible_after=5)
+    history = training.fit(model, blobs(1000, 0), validation, run, Observer(), FitPlan(eligible_after=5))
     assert evaluate(model, validation).top1_error == history[-1].val_error
 
 
@@ -126,8 +127,8 @@ def kept_of(split, model=None, **changes):
         def chose_epoch(self, kept):
             told.append(kept)
 
-    arguments = {name: changes.pop(name) for name in ("eligible_after", "start_counts") if name in changes}
-    history = training.fit(model or linear(), blobs(1000, 0), split, settings(**changes), Watching(), **arguments)
+    plan = FitPlan(**{name: changes.pop(name) for name in ("eligible_after", "start_counts") if name in changes})
+    history = training.fit(model or linear(), blobs(1000, 0), split, settings(**changes), Watching(), plan)
     [kept] = told
     return kept, history
 
@@ -197,8 +198,7 @@ def test_events_happen_once_each_at_their_time_and_may_move_masks():
         blobs(10, 1),
         settings(epochs=2, batch_size=25),
         Observer(),
-        events=events,
-        eligible_after=1.3,
+        FitPlan(events=events, eligible_after=1.3),
     )
     assert happened == ["start", "move", "late"]
     assert np.array_equal(constraints.effective(model, "1.weight") != 0, np.eye(4, dtype=bool))
@@ -240,7 +240,7 @@ def test_without_validation_nothing_is_recorded_of_it_and_the_last_epoch_stands(
     assert {(record.val_loss, record.val_error, record.val_top5_error) for record in history} == {(None, None, None)}
     assert set(history[0].rounded()) == {"epoch", "train_loss"}
     again = linear()
-    training.fit(again, blobs(100, 0), nothing, settings(epochs=2), Observer(), eligible_after=1.5)
+    training.fit(again, blobs(100, 0), nothing, settings(epochs=2), Observer(), FitPlan(eligible_after=1.5))
     assert torch.equal(again[1].weight, model[1].weight)
 
 
@@ -257,7 +257,7 @@ def test_a_network_trains_on_after_an_event_that_had_it_evaluate():
     model = linear()
     modes = []
     model.register_forward_pre_hook(lambda module, _: modes.append(module.training) or None)
-    training.fit(model, blobs(256, 0), blobs(9, 1), settings(epochs=1), Observer(), events=[(0.5, model.eval)])
+    training.fit(model, blobs(256, 0), blobs(9, 1), settings(epochs=1), Observer(), FitPlan(events=[(0.5, model.eval)]))
     assert modes == [True] * 4 + [False]
 
 
@@ -359,7 +359,7 @@ def test_the_network_as_it_comes_stands_where_training_makes_it_worse_and_it_is_
     model = brightest() if kept else linear()
     before = model[1].weight.detach().clone()
     noise = MemorySplit(blobs(200, 0).images, torch.randint(0, 4, (200,)), PREPROCESSING) if kept else blobs(200, 0)
-    training.fit(model, noise, blobs(100, 1), settings(epochs=1, lr=lr), Observer(), start_counts=True)
+    training.fit(model, noise, blobs(100, 1), settings(epochs=1, lr=lr), Observer(), FitPlan(start_counts=True))
     assert torch.equal(model[1].weight, before) == kept
     other = brightest() if kept else linear()
     training.fit(other, noise, blobs(100, 1), settings(epochs=1, lr=lr), Observer())
@@ -371,7 +371,7 @@ def test_an_epoch_that_ends_at_the_eligible_time_is_no_candidate_and_the_next_on
     for eligible_after, candidates in ((1.0, [2, 3]), (0.99, [1, 2, 3]), (2.0, [3])):
         model = brightest()
         run = settings(epochs=3, lr=2.0, lr_schedule="constant")
-        history = training.fit(model, images, validation, run, Observer(), eligible_after=eligible_after)
+        history = training.fit(model, images, validation, run, Observer(), FitPlan(eligible_after=eligible_after))
         best = min((record.val_error, record.val_loss) for record in history if record.epoch in candidates)
         assert evaluate(model, validation).loss == pytest.approx(best[1])
 

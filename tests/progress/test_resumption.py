@@ -10,10 +10,10 @@ from functools import partial
 import numpy as np
 import pytest
 
-from dcomp import cli, stages
+from dcomp import stages
 from dcomp.checkpoints import safetensors_file
 from dcomp.checkpoints.checkpoint import Checkpoint
-from dcomp.cli import app, run, runs
+from dcomp.cli import app, restarting, run, runs
 from dcomp.errors import CheckpointError, StoppedError, UsageError
 from dcomp.learning import training
 from dcomp.progress.csv_log import Journal
@@ -344,8 +344,11 @@ def test_a_run_continues_a_stopped_stage(tmp_path, dcomp, monkeypatch):
     ("arguments", "again"),
     [
         (["train", "lenet5", "--resume"], "train lenet5 --resume"),
-        (["run", "r.yaml", "-qf", "--set", "eval=null"], "run r.yaml -q --set eval=null"),
+        (["run", "r.yaml", "-qf", "--set", "eval=null"], "run r.yaml --set eval=null --quiet"),
+        (["run", "--set=a=-f", "--tensorboard", "r.yaml", "-f"], "run r.yaml --set a=-f --tensorboard"),
+        (["run", "--out", "-f", "--", "-f.yaml"], "run --out -f -- -f.yaml"),
         (["run", "-f", "r.yaml", "--force", "--out", "of"], "run r.yaml --out of"),
+        (["sweep", "-fj2", "r.yaml", "--set", "a=1,2", "--set", "b=f"], "sweep r.yaml --set a=1,2 --set b=f --jobs 2"),
         (["demo", "--out", "x"], "demo --out x"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -358,7 +361,7 @@ def test_the_hint_names_the_command_that_continues(monkeypatch, capsys, argument
     monkeypatch.setattr(app, "command", Stopped)
     assert run(arguments) == 130
     assert capsys.readouterr().err == f"stopped; go on with: dcomp {again}\n"
-    monkeypatch.setattr(cli, "WORLD_SIZE", 2)
+    monkeypatch.setattr(restarting, "WORLD_SIZE", 2)
     assert run(arguments) == 130
     assert capsys.readouterr().err == "stopped; to go on, start all processes again as before, with --resume\n"
 

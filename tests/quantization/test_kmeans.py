@@ -22,7 +22,7 @@ def squared_error(values, codebook, codes):
 @pytest.mark.parametrize("init", INITS)
 @given(values=arrays(np.float32, st.integers(1, 80), elements=nonzero), bits=st.integers(1, 4))
 def test_a_codebook_is_ascending_without_zero_and_each_value_has_its_nearest_entry(init, values, bits):
-    codebook, codes = kmeans.share(values, bits, init)
+    codebook, codes = kmeans.cluster(values, bits, init)
     assert 1 <= codebook.size <= 2**bits
     assert codebook.dtype == values.dtype
     assert (np.diff(codebook) > 0).all()
@@ -34,25 +34,25 @@ def test_a_codebook_is_ascending_without_zero_and_each_value_has_its_nearest_ent
 @pytest.mark.parametrize("init", INITS)
 def test_few_distinct_values_are_kept_exactly(init):
     values = np.array([3, -1, 3, 2, -1, 7], np.float32)
-    codebook, codes = kmeans.share(values, 2, init)
+    codebook, codes = kmeans.cluster(values, 2, init)
     assert np.array_equal(codebook[codes], values)
 
 
 def test_no_values_make_an_empty_codebook():
-    codebook, codes = kmeans.share(np.zeros(0, np.float32), 5)
+    codebook, codes = kmeans.cluster(np.zeros(0, np.float32), 5)
     assert (codebook.size, codes.size) == (0, 0)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float64])
 def test_other_dtypes_share_values_of_their_own_precision(dtype, rng):
     values = rng.normal(size=500).astype(dtype)
-    codebook, _ = kmeans.share(values[values != 0], 3)
+    codebook, _ = kmeans.cluster(values[values != 0], 3)
     assert codebook.dtype == dtype
     assert codebook.size == 8
 
 
 def test_a_cluster_around_zero_is_not_represented_by_zero():
-    codebook, codes = kmeans.share(np.array([-1, 1, 99, 100, 101], np.float32), 1)
+    codebook, codes = kmeans.cluster(np.array([-1, 1, 99, 100, 101], np.float32), 1)
     assert codebook.tolist() == [-1, 100]
     assert codes.tolist() == [0, 0, 1, 1, 1]
 
@@ -60,7 +60,7 @@ def test_a_cluster_around_zero_is_not_represented_by_zero():
 @pytest.mark.parametrize("init", INITS)
 @pytest.mark.parametrize("scale", [1e-170, 1.9e307, 1e-310])
 def test_values_of_any_magnitude_are_shared(init, scale):
-    codebook, codes = kmeans.share(np.linspace(1, 9, 20) * scale, 2, init)
+    codebook, codes = kmeans.cluster(np.linspace(1, 9, 20) * scale, 2, init)
     assert np.isfinite(codebook).all()
     assert np.abs(codebook[codes] / scale - np.linspace(1, 9, 20)).max() < 3
 
@@ -85,8 +85,8 @@ def test_optimal_clusters_have_the_least_squared_error(values, k, data):
 @pytest.mark.parametrize("init", INITS)
 def test_no_start_beats_the_optimum_and_all_beat_no_clustering(init, rng):
     values = rng.laplace(size=3000).astype(np.float32)
-    best = squared_error(values, *kmeans.share(values, 3, "optimal"))
-    found = squared_error(values, *kmeans.share(values, 3, init))
+    best = squared_error(values, *kmeans.cluster(values, 3, "optimal"))
+    found = squared_error(values, *kmeans.cluster(values, 3, init))
     assert best - 1e-6 <= found < 0.25 * float((values.astype(np.float64) ** 2).sum())
 
 
@@ -102,14 +102,14 @@ def test_linear_centroids_start_evenly_and_density_ones_by_the_distribution(rng)
 def test_the_same_seed_gives_the_same_codebook(rng):
     values = rng.normal(size=1000).astype(np.float32)
     for init in ("random", "kmeans++"):
-        one, other = (kmeans.share(values, 4, init, np.random.default_rng(5))[0] for _ in range(2))
+        one, other = (kmeans.cluster(values, 4, init, np.random.default_rng(5))[0] for _ in range(2))
         assert np.array_equal(one, other)
 
 
 @pytest.mark.parametrize("init", INITS)
 def test_each_entry_is_the_mean_of_its_members(init, rng):
     values = rng.laplace(size=400)
-    codebook, codes = kmeans.share(values, 3, init)
+    codebook, codes = kmeans.cluster(values, 3, init)
     means = [values[codes == code].mean() for code in range(codebook.size)]
     assert codebook == pytest.approx(means, rel=1e-9)
 
@@ -118,8 +118,8 @@ def test_each_entry_is_the_mean_of_its_members(init, rng):
 def test_as_many_distinct_values_as_there_are_codes_are_the_codebook(init):
     distinct = [-900, 1, 2, 3, 4, 5, 6, 1000]
     values = np.array([*distinct, *[1] * 500], np.float32)
-    assert kmeans.share(values, 3, init)[0].tolist() == distinct
-    assert kmeans.share(np.append(values, np.float32(7)), 3, init)[0].size <= 8
+    assert kmeans.cluster(values, 3, init)[0].tolist() == distinct
+    assert kmeans.cluster(np.append(values, np.float32(7)), 3, init)[0].size <= 8
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
@@ -140,7 +140,7 @@ def test_values_are_scaled_by_a_power_of_two_to_between_one_and_two():
 
 
 def test_a_mean_weighs_values_by_how_often_they_occur():
-    codebook, codes = kmeans.share(np.repeat([1.0, 2.0, 10.0], [3, 1, 2]), 1)
+    codebook, codes = kmeans.cluster(np.repeat([1.0, 2.0, 10.0], [3, 1, 2]), 1)
     assert (codebook.tolist(), codes.tolist()) == ([1.25, 10], [0, 0, 0, 0, 1, 1])
 
 
@@ -176,7 +176,7 @@ def heavy_tails(rng, size=20_000):
 @pytest.mark.parametrize("init", INITS)
 @pytest.mark.parametrize("bits", [2, 3, 5, 8])
 def test_all_values_of_the_codebook_are_used_where_there_are_as_many(init, bits, rng):
-    _, codes = kmeans.share(heavy_tails(rng), bits, init)
+    _, codes = kmeans.cluster(heavy_tails(rng), bits, init)
     assert np.array_equal(np.unique(codes), np.arange(2**bits))
 
 
@@ -210,7 +210,7 @@ def test_no_more_clusters_are_made_than_there_are_values():
 def test_values_of_a_huge_range_are_shared(init, bits, rng):
     tiny = rng.normal(size=50) * 1e-300
     values = np.concatenate([tiny, rng.normal(size=50), [1.7e308, -1.7e308]])
-    codebook, codes = kmeans.share(values, bits, init)
+    codebook, codes = kmeans.cluster(values, bits, init)
     assert np.isfinite(codebook).all()
     assert codebook.size == 2**bits
     assert codebook[codes][-2:] == pytest.approx(values[-2:])
@@ -222,6 +222,6 @@ def test_values_of_a_huge_range_are_shared(init, bits, rng):
 def test_the_squared_error_is_near_that_of_scikit_learn(init, bits, rng):
     cluster = pytest.importorskip("sklearn.cluster")
     values = rng.laplace(size=20_000).astype(np.float32)
-    found = squared_error(values, *kmeans.share(values, bits, init))
+    found = squared_error(values, *kmeans.cluster(values, bits, init))
     theirs = cluster.KMeans(2**bits, n_init=3, random_state=0).fit(values.astype(np.float64).reshape(-1, 1)).inertia_
     assert found < 1.15 * theirs

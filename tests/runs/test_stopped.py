@@ -19,11 +19,11 @@ def slowly(write):
         time.sleep(0.02)
         return write(self, *parts)
     return slow
-encode, stream = w.encoder.encode, c.tensors.stream
+encode, stream = w.encoder.encode_tensor, c.tensors.stream
 def late(*a, **k):
     time.sleep(0.05)
     return encode(*a, **k)
-w.encoder.encode = late
+w.encoder.encode_tensor = late
 def one_by_one(tensors):
     for pair in stream(tensors):
         time.sleep(0.05)
@@ -111,7 +111,7 @@ from dcomp import cli
 def busy(*arguments, **settings):
     print(os.getpid(), flush=True)
     {call}
-w.encoder.encode = busy
+w.encoder.encode_tensor = busy
 cli.main(sys.argv[1:])
 """
 IN_PYTHON = "time.sleep(100)"

@@ -16,7 +16,7 @@ from dcomp.learning.architectures.network import PHOTO, Network
 from dcomp.learning.architectures.vgg import VGG16, VGG16Cifar
 from dcomp.learning.conversion import to_numpy, to_torch
 from dcomp.learning.factories import call_factory
-from dcomp.settings.values import TORCHVISION, network_name
+from dcomp.settings.fields import TORCHVISION, network_name
 
 
 def _network(make: Callable[..., nn.Module], classes: int, grayscale: bool, size: int, dropout: float) -> Network:
@@ -87,14 +87,17 @@ def build(architecture: str, arguments: Mapping[str, Any] | None = None) -> nn.M
 
 
 def outline_of(architecture: str, arguments: Mapping[str, Any] | None = None) -> nn.Module:
-    """Make a network for its names and shapes alone; of one that is known here, the weights take no memory.
+    """Make a network for its names and shapes alone, on torch's meta device where its code allows that.
 
     Raises:
         ArchitectureError: as `build`.
     """
     if ":" in architecture and not architecture.startswith(TORCHVISION):
         return build(architecture, arguments)  # a person's code may not work without values
-    with torch.device("meta"):
+    try:
+        with torch.device("meta"):
+            return build(architecture, arguments)
+    except ArchitectureError:  # torchvision's RegNets read values while they are made; real errors come again
         return build(architecture, arguments)
 
 

@@ -27,14 +27,14 @@ class Arguments:
             ArchitectureError: no such network, or the checkpoint's arguments make no sense.
         """
         self._defaults = find(architecture).defaults
-        self._known = _recorded(checkpoint) | _given(settings)
+        self._explicit = _recorded(checkpoint) | _given(settings)
         self.resize = _recorded_resize(checkpoint) if settings.resize is None else settings.resize
         self._fresh = checkpoint is None or checkpoint.metadata.get(ARCHITECTURE_KEY) != architecture
 
     @property
-    def known(self) -> Mapping[str, Any]:
+    def explicit(self) -> Mapping[str, Any]:
         """Those that someone says or the checkpoint records."""
-        return self._known
+        return self._explicit
 
     @property
     def depend_on_data(self) -> bool:
@@ -44,7 +44,7 @@ class Arguments:
     @property
     def crop(self) -> int | None:
         """Height and width that images must have."""
-        return self._known.get("size")
+        return self._explicit.get("size")
 
     @property
     def usual_crop(self) -> int:
@@ -54,12 +54,12 @@ class Arguments:
     @property
     def grayscale(self) -> bool | None:
         """Whether images must have one channel, or three."""
-        return self._known.get("grayscale")
+        return self._explicit.get("grayscale")
 
     def complete(self, split: Split) -> dict[str, Any]:
         """All that are not the network's defaults; what is not known yet is as a split of the data needs it."""
         needed = {"classes": split.classes, "grayscale": split.channels == 1, "size": split.size}
-        chosen = {key: value for key, value in needed.items() if self._fresh and key in self._defaults} | self._known
+        chosen = {key: value for key, value in needed.items() if self._fresh and key in self._defaults} | self._explicit
         return {key: value for key, value in chosen.items() if self._defaults.get(key) != value}
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from dcomp.errors import DataError, UsageError
 from dcomp.learning.datasets import imagenette, small
-from dcomp.learning.datasets.photos import Storage
+from dcomp.learning.datasets.photos import PhotoDecoding
 from dcomp.learning.datasets.preprocessing import Preprocessing
 from dcomp.learning.datasets.split import Dataset, MemorySplit, Split
 from dcomp.learning.factories import call_factory, find_factory
 from dcomp.progress.observer import Observer
-from dcomp.settings.values import data_name
+from dcomp.settings.fields import data_name
 
-__all__ = ["Dataset", "Form", "MemorySplit", "Preprocessing", "Split", "load"]
+__all__ = ["Dataset", "ImageForm", "MemorySplit", "Preprocessing", "Split", "load"]
 
 CACHE = Path("~/.cache/dcomp/data")
 
@@ -36,7 +36,7 @@ DOWNLOADED = (*(name for name in SMALL if name != "digits"), "imagenette")
 
 
 @dataclass(frozen=True)
-class Form:
+class ImageForm:
     """The form in which a network wants its images, and how photos are read.
 
     Args:
@@ -58,7 +58,7 @@ class Form:
     observer: Observer = field(default_factory=Observer)
 
 
-def load(name: str, data_dir: Path | None = None, form: Form | None = None) -> Dataset:
+def load(name: str, data_dir: Path | None = None, form: ImageForm | None = None) -> Dataset:
     """Load a data set by name.
 
     Args:
@@ -69,7 +69,7 @@ def load(name: str, data_dir: Path | None = None, form: Form | None = None) -> D
     Raises:
         DataError: no such data set, or it cannot be had; then says what to put where.
     """
-    form = form or Form()
+    form = form or ImageForm()
     check(name, data_dir)
     name = data_name(name)
     family, _, argument = name.partition(":")
@@ -126,7 +126,7 @@ def _image_folder(argument: str, data_dir: Path | None) -> Path:
     )
 
 
-def _photos(path: Path, form: Form) -> Dataset:
+def _photos(path: Path, form: ImageForm) -> Dataset:
     from dcomp.learning.datasets import folders  # here, not above: the others need no torchvision
 
     crop = form.crop or form.usual
@@ -134,10 +134,10 @@ def _photos(path: Path, form: Form) -> Dataset:
     if side < crop:
         raise UsageError(f"--resize {side} is less than the {crop} pixels that the network takes")
     channels = 1 if form.grayscale else 3
-    return folders.load(path, Storage(side, channels, form.workers, form.cache, form.observer), crop)
+    return folders.load(path, PhotoDecoding(side, channels, form.workers, form.cache, form.observer), crop)
 
 
-def _in_form(split: Split, name: str, form: Form) -> Split:
+def _in_form(split: Split, name: str, form: ImageForm) -> Split:
     """An in-memory split as the network wants it; one of the user's own kind is as it is.
 
     Raises:

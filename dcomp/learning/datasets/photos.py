@@ -26,7 +26,7 @@ CACHE_BATCH = 64  # photos that a worker hands over at a time
 
 
 @dataclass(frozen=True)
-class Storage:
+class PhotoDecoding:
     """How photos are stored, and by whom.
 
     Args:
@@ -51,22 +51,22 @@ class Storage:
 class Photos:
     """The photos of a folder, as (side, side, channels) each; they are decoded when they are asked for."""
 
-    def __init__(self, folder: Path, paths: Sequence[str], storage: Storage) -> None:
+    def __init__(self, folder: Path, paths: Sequence[str], decoding: PhotoDecoding) -> None:
         """Take the folder, the paths of its photos, and how they are stored."""
         self.folder = folder
         self.paths = paths
-        self.storage = storage
+        self.decoding = decoding
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Tensor:
         """A stored photo, (channels, side, side)."""
-        return torch.from_numpy(decode(self.paths[index], self.storage.side, self.storage.channels)).movedim(-1, 0)
+        return torch.from_numpy(decode(self.paths[index], self.decoding.side, self.decoding.channels)).movedim(-1, 0)
 
     def batches(self, order: Sequence[Tensor]) -> Iterator[Tensor]:
         """Stored photos, (n, channels, side, side), for each tensor of indices in `order`."""
-        if self.storage.cache is None:
+        if self.decoding.cache is None:
             yield from self._decoded(order)
         else:
             for indices in order:
@@ -74,7 +74,7 @@ class Photos:
 
     def _decoded(self, order: Sequence[Tensor], sharing: int = LOCAL_WORLD_SIZE) -> Iterator[Tensor]:
         sampler = [indices.tolist() for indices in order]
-        workers = min(self.storage.processes(sharing), len(sampler) - 1)  # one batch is sooner decoded here
+        workers = min(self.decoding.processes(sharing), len(sampler) - 1)  # one batch is sooner decoded here
         try:
             yield from DataLoader(
                 self,  # type: ignore[arg-type]  # a data set by its methods
@@ -88,8 +88,8 @@ class Photos:
     @cached_property
     def _cached(self) -> Tensor:
         """All photos, (n, side, side, channels), mapped into memory from a file that is made if it is not there."""
-        assert self.storage.cache is not None  # `batches` has checked it
-        path = self.storage.cache / f"{self.folder.name}-{self._fingerprint()}.npy"
+        assert self.decoding.cache is not None  # `batches` has checked it
+        path = self.decoding.cache / f"{self.folder.name}-{self._fingerprint()}.npy"
         with distributed.first_goes_ahead():
             if not path.exists():
                 self._fill(path)
@@ -101,12 +101,14 @@ class Photos:
     def _fingerprint(self) -> str:
         """What changes when a photo is added, removed or changed, or stored otherwise."""
         files = [(path, stat.st_size, stat.st_mtime_ns) for path in self.paths for stat in [Path(path).stat()]]
-        text = json.dumps([CACHE_VERSION, self.storage.side, self.storage.channels, str(self.folder.resolve()), files])
+        text = json.dumps(
+            [CACHE_VERSION, self.decoding.side, self.decoding.channels, str(self.folder.resolve()), files]
+        )
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def _fill(self, path: Path) -> None:
-        shape = len(self), self.storage.side, self.storage.side, self.storage.channels
-        observer = self.storage.observer
+        shape = len(self), self.decoding.side, self.decoding.side, self.decoding.channels
+        observer = self.decoding.observer
         observer.note(f"{len(self):,} photos of {self.folder} are decoded into {path}")
         observer.activity("caching photos")
         observer.started_bytes(int(np.prod(shape)))

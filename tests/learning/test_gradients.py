@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from dcomp.compression.pruning import Pruning
-from dcomp.learning import fisher
+from dcomp.learning import gradients
 from dcomp.learning.datasets import MemorySplit, Preprocessing
 from dcomp.learning.losses import Loss
 from dcomp.settings import PruneSettings
@@ -22,7 +22,7 @@ def test_squared_gradients_are_means_over_batches(train):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
     parameters = {"w": model[1].weight, "b": model[1].bias}
-    squares = fisher.squared_gradients(model, parameters, train, SETTINGS, Loss(SETTINGS), seed=3)
+    squares = gradients.squared_gradients(model, parameters, train, SETTINGS, Loss(SETTINGS), seed=3)
     order = torch.randperm(64, generator=torch.Generator().manual_seed(3)).split(16)
     found = []
     for stored, labels in train.batches(order):

@@ -1,0 +1,14 @@
+"""Samples of elements, from which the encoder judges what is worth a try."""
+
+import numpy as np
+
+from dcomp.coding import tuning
+
+
+def sampled(elements: np.ndarray) -> np.ndarray:
+    """Return some elements, in a few runs from first to last; all if they are few."""
+    size, parts = tuning.SAMPLE_SIZE, tuning.SAMPLE_PARTS
+    if elements.size <= size:
+        return elements
+    starts = np.linspace(0, elements.size - size // parts, parts).astype(np.int64).tolist()
+    return np.concatenate([elements[start : start + size // parts] for start in starts])
