@@ -48,7 +48,7 @@ class StateFile:
         if self.resume and not self.path.is_file():
             raise UsageError(f"there is no {self.path}, the state of a stopped run; leave --resume out")
         if not self.resume and not force and self.path.exists():
-            raise OutputError(f"{self.path} is a stopped run's state; --resume goes on from it, --force begins again")
+            raise OutputError(f"{self.path} is a stopped run's state; --resume continues from it, --force starts again")
         for path in (self.path, self.second().path):
             check_replaceable(path, force=True)
         if not self.resume:

@@ -94,9 +94,9 @@ def _axes(overrides: Iterable[str]) -> dict[str, list[str]]:
         axes[key] = values
     count = math.prod(map(len, axes.values()))
     if count == 1:
-        raise RecipeError("a sweep needs values to go through, as in --set prune.sparsity=0.97,0.98")
+        raise RecipeError("a sweep needs two values of a key, as in --set prune.sparsity=0.97,0.98")
     if count > MAX_POINTS:
-        raise RecipeError(f"the grid has {count:,} points, and {MAX_POINTS:,} at most make a sweep: give fewer values")
+        raise RecipeError(f"the grid has {count:,} points, and a sweep has at most {MAX_POINTS:,}: give fewer values")
     return axes
 
 

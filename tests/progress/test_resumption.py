@@ -1,4 +1,4 @@
-"""Stages that are stopped in the middle and taken up again give the bytes of those that were not."""
+"""Tests of stages that are stopped and continued: they give the bytes of those that were not."""
 
 import json
 import signal
@@ -14,6 +14,7 @@ from dcomp import stages
 from dcomp.checkpoints import safetensors_file
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.cli import app, restarting, run, runs
+from dcomp.container.verification import identical
 from dcomp.errors import CheckpointError, StoppedError, UsageError
 from dcomp.learning import training
 from dcomp.progress.csv_log import Journal
@@ -69,16 +70,10 @@ class Rates(Observer):
     """Remembers the learning rate of each epoch."""
 
     def __init__(self):
-        self.all = []
+        self.rates = []
 
     def finished_epoch(self, record):
-        self.all.append(record.lr)
-
-
-def same(one, other):
-    return one.metadata == other.metadata and all(
-        one.tensors[name].tobytes() == other.tensors[name].tobytes() for name in [*one.tensors, *other.tensors]
-    )
+        self.rates.append(record.lr)
 
 
 @pytest.mark.parametrize("stops", [[5], [STEPS], [STEPS - 1, STEPS + 1, 2 * STEPS + 7]])
@@ -95,7 +90,7 @@ def test_a_resumed_training_equals_a_straight_one(stopped_and_resumed, tmp_path,
     (tmp_path / "dropnet.py").write_text(DROPOUT)
     monkeypatch.chdir(tmp_path)
     settings = TrainSettings(architecture="dropnet:net", epochs=4, **{**DIGITS, **changes})
-    assert same(stages.train(settings), stopped_and_resumed(stages.train, settings, stops=stops))
+    assert identical(stages.train(settings), stopped_and_resumed(stages.train, settings, stops=stops))
 
 
 def test_an_epoch_stopped_at_its_end_keeps_its_rate(tmp_path, monkeypatch):
@@ -106,14 +101,14 @@ def test_an_epoch_stopped_at_its_end_keeps_its_rate(tmp_path, monkeypatch):
     with pytest.raises(StoppedError):
         stages.train(settings, StopsAt(STEPS), state=StateFile(path))
     stages.train(settings, resumed, state=StateFile(path, resume=True))
-    assert resumed.all == straight.all
+    assert resumed.rates == straight.rates
 
 
 @pytest.mark.parametrize("stops", [[8], [30], [11, 45]])
 def test_a_resumed_gradual_pruning_equals_a_straight_one(trained, stopped_and_resumed, stops):
     settings = PruneSettings(sparsity=0.9, epochs=3, until=2, every=0.25, **DIGITS)
     straight = stages.prune(trained, settings)
-    assert same(straight, stopped_and_resumed(stages.prune, trained, settings, stops=stops))
+    assert identical(straight, stopped_and_resumed(stages.prune, trained, settings, stops=stops))
 
 
 @pytest.mark.parametrize("stops", [[8], [30]])
@@ -131,7 +126,7 @@ def test_any_resumed_pruning_equals_a_straight_one(trained, stopped_and_resumed,
         safetensors_file.save(trained, file)
     settings = PruneSettings(epochs=3, until=2, every=0.5, distill=teacher, **changes, **DIGITS)
     straight = stages.prune(trained, settings)
-    assert same(straight, stopped_and_resumed(stages.prune, trained, settings, stops=stops))
+    assert identical(straight, stopped_and_resumed(stages.prune, trained, settings, stops=stops))
 
 
 @pytest.mark.parametrize("stops", [[8], [22, 24]])
@@ -139,7 +134,7 @@ def test_a_resumed_codebook_equals_a_straight_one(trained, stopped_and_resumed, 
     pruned = stages.prune(trained, PruneSettings(sparsity=0.9))
     settings = QuantizeSettings(fc_bits=4, epochs=2, **{**DIGITS, "lr": 0.001})
     straight = stages.quantize(pruned, settings)
-    assert same(straight, stopped_and_resumed(stages.quantize, pruned, settings, stops=stops))
+    assert identical(straight, stopped_and_resumed(stages.quantize, pruned, settings, stops=stops))
 
 
 @pytest.mark.parametrize(("stops", "epochs"), [([8], ["1 of 3"]), ([51], ["3 of 3"]), ([8, 51], ["1 of 3", "3 of 3"])])
@@ -147,7 +142,7 @@ def test_a_resumed_second_phase_equals_a_straight_one(trained, stopped_and_resum
     pruned = stages.prune(trained, PruneSettings(sparsity=0.9))
     settings = QuantizeSettings(fc_bits=4, start=1, epochs=3, **{**DIGITS, "lr": 0.001})
     straight = stages.quantize(pruned, settings)
-    assert same(straight, stopped_and_resumed(stages.quantize, pruned, settings, stops=stops, epochs=epochs))
+    assert identical(straight, stopped_and_resumed(stages.quantize, pruned, settings, stops=stops, epochs=epochs))
 
 
 @pytest.mark.parametrize("step", [8, 30])
@@ -180,7 +175,7 @@ def test_dropout_follows_restored_masks(stopped_and_resumed, tmp_path, monkeypat
     dense = stages.train(TrainSettings(architecture="dropnet:net", epochs=1, **DIGITS))
     settings = PruneSettings(sparsity=0.9, epochs=3, at=[0, 2], **DIGITS)
     stage = partial(stages.prune, architecture="dropnet:net")
-    assert same(stage(dense, settings), stopped_and_resumed(stage, dense, settings, stops=[30]))
+    assert identical(stage(dense, settings), stopped_and_resumed(stage, dense, settings, stops=[30]))
 
 
 @pytest.fixture
@@ -283,7 +278,7 @@ def test_states_are_saved_at_the_ends_of_epochs(tmp_path):
     assert not path.exists()
     straight = stages.train(settings, state=StateFile(path, every=0))
     assert json.loads(safetensors_file.load_file(path).metadata["dcomp.state"])["step"] == 2 * STEPS
-    assert same(straight, stages.train(settings, state=StateFile(path, resume=True)))
+    assert identical(straight, stages.train(settings, state=StateFile(path, resume=True)))
 
 
 TRAIN = ["train", "lenet300", "--data", "digits", "--epochs", "400", "--batch-size", "32"]
@@ -310,7 +305,7 @@ def test_a_signal_saves_the_state(tmp_path, dcomp, monkeypatch, number):
     assert {path.name for path in tmp_path.iterdir()} == {"lenet300.safetensors.state"}
     monkeypatch.chdir(tmp_path)
     code, _, err = dcomp(*TRAIN)
-    assert (code, "--resume goes on from it, --force begins again" in err) == (1, True)
+    assert (code, "--resume continues from it, --force starts again" in err) == (1, True)
 
 
 def test_a_done_stage_has_no_state(tmp_path, dcomp, monkeypatch):

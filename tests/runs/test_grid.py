@@ -63,8 +63,8 @@ def test_names_are_distinct_names_of_folders():
 
 
 MISTAKES = {
-    "nothing to go through": (["seed=1"], "a sweep needs values to go through"),
-    "no override at all": ([], "a sweep needs values to go through"),
+    "one value": (["seed=1"], "a sweep needs two values of a key"),
+    "no override at all": ([], "a sweep needs two values of a key"),
     "a key without values": (["seed"], "--set seed: write it as key=value"),
     "a value that is missing": (["seed=1,,2"], "--set seed=1,,2: there is no value before or after a comma"),
     "a value twice": (["seed=1,2,1"], "--set seed=1,2,1: 1 occurs twice"),
@@ -72,7 +72,7 @@ MISTAKES = {
     "a bracket that is open": (["prune.layer=[a,b"], r"--set prune.layer=\[a,b: \] is missing"),
     "too many points": (
         [f"seed={','.join(map(str, range(101)))}", "quantize.fc_bits=1,2,3,4,5,6,7,8,9,10"],
-        "the grid has 1,010 points, and 1,000 at most make a sweep",
+        "the grid has 1,010 points, and a sweep has at most 1,000",
     ),
     "a mistake in one point": (["prune.sparsity=0.5,1.5"], "at prune.sparsity=1.5: in the recipe .*: prune.sparsity: "),
     "a mistake in some points": (
