@@ -67,7 +67,7 @@ def test_a_failed_point_leaves_the_others(recipe, tmp_path, dcomp):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (["prune.sparsity=0.9"], "a sweep needs values to go through"),
+        (["prune.sparsity=0.9"], "a sweep needs two values of a key"),
         (["prune.sparsity=0.5,1.5"], "at prune.sparsity=1.5: in the recipe"),
         (["prune.sparsity=0.5,0.5"], "0.5 occurs twice"),
         (["eval=null", "seed=0,1"], "has no section eval"),
