@@ -24,9 +24,10 @@ KEPT_IN_MEMORY = 1 << 24
 """Bytes of records that wait in memory for the directory, which stands before them; more wait in a temporary file."""
 
 COPIED = 1 << 20
+"""Bytes that are copied at a time."""
 
 PIECE = 64
-"""Bytes at both ends of a tensor by which candidates for a tie are told apart before they are compared."""
+"""Bytes at both ends of a tensor that have to be equal before two tensors are compared for a tie."""
 
 
 def write(
@@ -37,14 +38,14 @@ def write(
     workers: int = 1,
     on_tensor: Callable[[int], object] = lambda nbytes: None,
 ) -> None:
-    """Encode a checkpoint; the same checkpoint gives the same bytes at the same level, however many the workers.
+    """Encode a checkpoint; the number of workers does not change the bytes.
 
     Args:
         checkpoint: what to write.
         stream: where to.
         level: how hard to try.
         workers: processes that encode at the same time, each a tensor.
-        on_tensor: told the dense bytes of each tensor when it is encoded.
+        on_tensor: called with the dense bytes of each tensor when it is encoded.
 
     Raises:
         CheckpointError: names, metadata, dtypes or shapes that a container cannot hold.
@@ -52,10 +53,10 @@ def write(
     specs = tensors.specs_of(checkpoint.tensors)
     _check(checkpoint.metadata, specs)
     ties = find_ties(checkpoint.tensors)
-    own = [name for name in specs if name not in ties]
+    with_record = [name for name in specs if name not in ties]
     written: dict[str, tuple[int, Entry]] = {}
     with Scratch(KEPT_IN_MEMORY) as records:
-        for name, parts in _encoded(checkpoint.tensors, own, level, workers):
+        for name, parts in _encode_each(checkpoint.tensors, with_record, level, workers):
             start = records.tell()
             written[name] = start, Entry(name, specs[name], *_spool(parts, records))
             on_tensor(specs[name].nbytes)
@@ -63,16 +64,16 @@ def write(
             Entry(name, specs[name], 0, tied_to=ties[name]) if name in ties else written[name][1] for name in specs
         ]
         stream.write(layout.write_header(checkpoint.metadata, entries))
-        for name in own:
+        for name in with_record:
             start, entry = written[name]
             records.seek(start)
             _copy(records, stream, entry.size)
 
 
-def _encoded(
+def _encode_each(
     all_tensors: Mapping[str, np.ndarray], names: Sequence[str], level: Level, workers: int
 ) -> Iterator[tuple[str, Iterable[Buffer]]]:
-    """The records of tensors, in parts: in order, or as workers get ready with them."""
+    """Yield the records of tensors, in parts: in order, or as workers finish them."""
     if workers == 1:
         for name, array in tensors.stream(tensors.subset(all_tensors, names)):
             yield name, encoder.encode_tensor(array, level).parts()
@@ -88,7 +89,7 @@ def _encoded(
 
 
 def _spool(parts: Iterable[Buffer], records: IO[bytes]) -> tuple[int, int]:
-    """Write a record; its size and checksum."""
+    """Write a record; return its size and checksum."""
     size = checksum = 0
     for part in parts:
         size += len(part)
@@ -120,7 +121,7 @@ def _check(metadata: Mapping[str, str], specs: Mapping[str, Spec]) -> None:
 
 
 def find_ties(checkpoint_tensors: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """Tensors with the same bytes as an earlier one, and that one; only those of the same size are looked at."""
+    """Return the tensors that have the same bytes as an earlier one, and that one."""
     of_size: dict[int, list[str]] = {}
     for name, spec in tensors.specs_of(checkpoint_tensors).items():
         of_size.setdefault(spec.nbytes, []).append(name)
