@@ -1,4 +1,4 @@
-"""Whatever file holds a checkpoint -> that checkpoint. A file is known by its first bytes, not its name."""
+"""Any file that holds a checkpoint -> that checkpoint. The first bytes of a file say its format, not its name."""
 
 import hashlib
 import io
@@ -13,7 +13,7 @@ from dcomp.errors import CheckpointError, ContainerError, reading
 from dcomp.system.files import INDEX_SUFFIX, check_regular, index_in
 
 TORCH_MAGICS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
-"""Starts of torch's zip files and of bare pickles."""
+"""First bytes of torch's zip files and of bare pickles."""
 
 
 def load_checkpoint(
@@ -22,18 +22,17 @@ def load_checkpoint(
     """Read a safetensors file, an index of shards, a .dcz container, or a file that torch saved.
 
     Args:
-        path: of the file.
+        path: of the file, or of a folder with one index of shards.
         max_memory: bytes that decoding or unpacking may take.
-        note: is told what of the file is left out.
+        note: called with a line that says what of the file is left out.
 
     Raises:
-        CheckpointError: none of them, or it cannot be read.
+        CheckpointError: the file has none of these formats, or cannot be read.
         ContainerError: a damaged container.
         UsageError: a folder without an index.
     """
     check_regular(path)
-    if path.is_dir():
-        path = index_in(path)
+    path = index_or_file(path)
     if path.name.endswith(INDEX_SUFFIX):
         return shards.load_index(path)
     start = _start_of(path)
@@ -46,8 +45,35 @@ def load_checkpoint(
     return safetensors_file.load_file(path)
 
 
+def index_or_file(path: Path) -> Path:
+    """Return the index of shards in a folder, and any other path as it is.
+
+    Raises:
+        UsageError: a folder without an index, or with several.
+    """
+    return index_in(path) if path.is_dir() else path
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return the files of a checkpoint: one, or an index and the shards that it names.
+
+    Raises:
+        CheckpointError: a damaged index.
+        UsageError: a folder without an index, or with several.
+    """
+    path = index_or_file(path)
+    return shards.files_of(path) if path.name.endswith(INDEX_SUFFIX) and path.is_file() else [path]
+
+
+def check_openable(path: Path) -> None:
+    """Raise CheckpointError for a file that cannot be opened, and UsageError for a folder without an index."""
+    path = index_or_file(path)
+    with reading(path, CheckpointError), path.open("rb"):
+        pass
+
+
 def is_container(path: Path) -> bool:
-    """Whether a file begins as a .dcz container.
+    """Return whether a file begins as a .dcz container.
 
     Raises:
         CheckpointError: it cannot be read.
@@ -75,10 +101,10 @@ def load_container(
 ) -> Container:
     """Open a .dcz file; any other checkpoint is encoded in memory, exactly as `encode` would write it.
 
-    Args are those of `load_checkpoint`.
+    The arguments are those of `load_checkpoint`.
 
     Raises:
-        CheckpointError, ContainerError: as `load_checkpoint`.
+        CheckpointError, ContainerError, UsageError: as `load_checkpoint`.
     """
     if is_container(path):
         return Container.open(path, max_memory=max_memory)
@@ -88,16 +114,14 @@ def load_container(
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file's bytes in hexadecimal, or of those of all files of a sharded checkpoint.
+    """Compute the SHA-256 of a file's bytes; of a sharded checkpoint, that of its files' digests. Hexadecimal.
 
     Raises:
         CheckpointError: it cannot be read, or is a pipe, which can be read only once.
+        UsageError: a folder without an index, or with several.
     """
-    if path.is_dir():
-        path = index_in(path)
-    if path.name.endswith(INDEX_SUFFIX):
-        return hashlib.sha256("".join(map(_digest_of_file, shards.files_of(path))).encode()).hexdigest()
-    return _digest_of_file(path)
+    digests = list(map(_digest_of_file, files_of(path)))
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def _digest_of_file(path: Path) -> str:
@@ -109,13 +133,13 @@ def _digest_of_file(path: Path) -> str:
 
 
 def _is_other_checkpoint(path: Path) -> bool:
-    """Whether a file is an index of shards, or begins as a safetensors file or one of torch's."""
+    """Return whether a file is an index of shards, or begins as a safetensors file or one of torch's."""
     start = _start_of(path)
     return path.name.endswith(INDEX_SUFFIX) or start.startswith(TORCH_MAGICS) or _looks_like_safetensors(start)
 
 
 def _looks_like_safetensors(start: bytes) -> bool:
-    """Whether a plausible header size and a brace come first: a size may happen to spell one of the magics."""
+    """Return whether a plausible header size and a brace come first; a size can have the bytes of a magic."""
     return start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 1 << 30
 
 

@@ -4,29 +4,29 @@ What needs torch is imported inside the functions that learn, so that the others
 """
 
 import re
-from collections.abc import Collection
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from dcomp import sources
-from dcomp.checkpoints import layers, prefixes, safetensors_file, shards
+from dcomp.checkpoints import prefixes, safetensors_file, shards
 from dcomp.checkpoints.checkpoint import Checkpoint
-from dcomp.checkpoints.tensors import specs_of, subset
+from dcomp.checkpoints.tensors import specs_of
 from dcomp.coding.level import DEFAULT, LEVELS
-from dcomp.compression import choice, provenance, retraining, sharing
+from dcomp.compression import choice, provenance, retraining
 from dcomp.compression.pruning import Pruning
 from dcomp.compression.rewinding import rewound
+from dcomp.compression.sharing import Sharing
 from dcomp.container import writer
 from dcomp.container.reader import Container
 from dcomp.errors import GateError, UsageError
-from dcomp.progress.observer import Continued, EpochRecord, Observer, Silent
+from dcomp.progress.observer import EpochRecord, Observer
 from dcomp.progress.resumption import StateFile
-from dcomp.reporting.sizes import SizeReport, measure
+from dcomp.reporting.sizes import SizeReport, measure_container
 from dcomp.settings import (
     DataSettings,
     EncodeSettings,
     EvalSettings,
+    FinetuneSettings,
     LearningSettings,
     PruneSettings,
     QuantizeSettings,
@@ -40,44 +40,34 @@ if TYPE_CHECKING:
     from dcomp.learning.evaluation import Evaluation
     from dcomp.learning.session import Session
 
-SILENT = Silent()
+SILENT = Observer()
 
 
 def train(
     settings: TrainSettings,
     observer: Observer = SILENT,
     *,
-    start: Checkpoint | None = None,
     state: StateFile | None = None,
 ) -> Checkpoint:
-    """Train a network from scratch, or on from a checkpoint, whose zeros and shared values then hold.
+    """Train a network from scratch, or from torchvision's weights.
 
     Returns:
         the best epoch by validation error, with architecture, arguments and history as metadata.
 
     Raises:
-        UsageError: weights from a checkpoint and from torchvision as well, or no data.
-        StoppedError: Ctrl-C or SIGTERM came; `state` holds what it takes to go on.
+        UsageError: no data.
+        StoppedError: Ctrl-C or SIGTERM came; `state` holds what a resumed stage needs.
     """
-    if start is not None and settings.pretrained:
-        raise UsageError("a checkpoint to begin with (--from) and --pretrained exclude each other")
-    if start is not None:
-        settings = provenance.with_recorded_data(settings, start, observer)
-    elif settings.data is None:
+    if settings.data is None:
         raise UsageError("training needs data: name a data set (--data), like mnist")
-    observer.doing("loading torch")
+    observer.activity("loading torch")
     from dcomp.learning.session import Session
 
-    start = _fitted(start, settings.architecture, settings) if start is not None else None
     session = Session(
-        settings.architecture, start, settings, observer, pretrained=settings.pretrained, teacher=_teacher(settings)
+        settings.architecture, None, settings, observer, pretrained=settings.pretrained, teacher=_teacher(settings)
     )
-    if start is not None and (held := retraining.hold_all(session, start, layers.WEIGHTS, observer)):
-        observer.note(f"{', '.join(held)}: what is pruned or shared stays so")
-    history = session.fit(observer, start_counts=start is not None, state=state)
-    metadata = start.metadata if start is not None else {}
-    trained = Checkpoint(session.tensors(), {**metadata, **session.metadata()})
-    return provenance.noted(trained, "train", settings, history, metadata)
+    history = session.fit(observer, state=state)
+    return provenance.noted(Checkpoint(session.tensors(), session.metadata()), "train", settings, history)
 
 
 def prune(
@@ -88,29 +78,28 @@ def prune(
     architecture: str | None = None,
     state: StateFile | None = None,
 ) -> Checkpoint:
-    """Set weights to zero until what was asked for is what is found.
+    """Set weights to zero, as many as the settings ask for.
 
     Without epochs in one shot, in numpy; with epochs while the network retrains (paper, section 2).
 
     Raises:
         UsageError: no such layers.
         CheckpointError: weights that are not finite or in two halves, or another network's to rewind to.
-        StoppedError: Ctrl-C or SIGTERM came; `state` holds what it takes to go on.
+        StoppedError: Ctrl-C or SIGTERM came; `state` holds what a resumed stage needs.
     """
     prefixes.check_merged(checkpoint)
-    network: choice.Network | None = None
+    network: choice.ParameterNames | None = None
     if settings.epochs:
         settings = provenance.with_recorded_data(settings, checkpoint, observer)
-        observer.doing("loading torch")
-        checkpoint, network = _known(checkpoint, architecture, settings)
+        checkpoint, network = _under_network_names(checkpoint, architecture, settings, observer)
     pruning = Pruning(checkpoint.tensors, settings, network)
     history: list[EpochRecord] = []
-    if settings.rewind or not settings.epochs:
-        pruned = pruning.at_once()
-        checkpoint = checkpoint.replaced(pruned)
     if settings.rewind:
+        pruned = pruning.at_once()
         earlier = prefixes.fitted(sources.load_checkpoint(settings.rewind), checkpoint.tensors)
-        checkpoint = checkpoint.replaced(rewound(checkpoint, earlier, list(pruned)))
+        checkpoint = checkpoint.replaced(rewound(checkpoint.replaced(pruned), earlier, list(pruned)))
+    elif not settings.epochs:
+        checkpoint = checkpoint.replaced(pruning.at_once())
     if settings.epochs:
         session = _session(checkpoint, settings, architecture, observer)
         history = retraining.prune(session, checkpoint, pruning, observer, state)
@@ -118,6 +107,35 @@ def prune(
     for note in pruning.notes(checkpoint.tensors):
         observer.note(note)
     return provenance.noted(checkpoint, "prune", settings, history)
+
+
+def finetune(
+    checkpoint: Checkpoint,
+    settings: FinetuneSettings,
+    observer: Observer = SILENT,
+    *,
+    architecture: str | None = None,
+    state: StateFile | None = None,
+) -> Checkpoint:
+    """Train a checkpoint's network while all zeros stay zero and all shared values stay shared.
+
+    Returns:
+        the best epoch by validation error, the start included.
+
+    Raises:
+        ArchitectureError: no such network, or the checkpoint does not fit it.
+        CheckpointError: weights in two halves.
+        DataError: the data set cannot be loaded.
+        StoppedError: Ctrl-C or SIGTERM came; `state` holds what a resumed stage needs.
+    """
+    prefixes.check_merged(checkpoint)
+    settings = provenance.with_recorded_data(settings, checkpoint, observer)
+    checkpoint, network = _under_network_names(checkpoint, architecture, settings, observer)
+    session = _session(checkpoint, settings, architecture, observer)
+    parameters = {name for name, first in network.items() if name == first}
+    history = retraining.finetune(session, checkpoint, parameters, observer, state)
+    checkpoint = checkpoint.replaced(session.tensors(), session.metadata())
+    return provenance.noted(checkpoint, "finetune", settings, history)
 
 
 def quantize(
@@ -130,34 +148,27 @@ def quantize(
 ) -> Checkpoint:
     """Let the kept weights of each tensor share at most 2^bits values (paper, section 3).
 
-    With epochs the shared values then train, while zeros and sharing hold; those before `start` are the weights' own.
+    With epochs the network trains until the epoch `start`, weights are shared, and the shared values train. What is
+    pruned or shared stays so.
 
     Raises:
         UsageError: no such layers.
         CheckpointError: weights that are not finite, or in two halves.
-        StoppedError: Ctrl-C or SIGTERM came; `state` holds what it takes to go on.
+        StoppedError: Ctrl-C or SIGTERM came; `state` holds what a resumed stage needs.
     """
     prefixes.check_merged(checkpoint)
-    network: choice.Network | None = None
-    observer.doing("loading torch" if settings.epochs else "sharing weights")
+    network: choice.ParameterNames | None = None
     if settings.epochs:
         settings = provenance.with_recorded_data(settings, checkpoint, observer)
-        checkpoint, network = _known(checkpoint, architecture, settings)
-    bits = sharing.bits_of(checkpoint.tensors, settings, observer, network)
-    first = second = state
-    if state is not None and settings.start:  # the end of the first training is kept until the second is done
-        first, second = replace(state, every=0.0), state.second(settings.start)
-    checkpoint, before = _retrained(checkpoint, settings, settings.start, (), observer, architecture, first)
-    watcher = Continued(observer, before, subset(checkpoint.tensors, layers.select(checkpoint.tensors, layers.WEIGHTS)))
-    observer.doing("sharing weights")
-    checkpoint = checkpoint.replaced(sharing.shared(checkpoint.tensors, bits, settings, observer))
-    observer.finished()
-    left = settings.epochs - settings.start
-    names = [name for aliases in bits for name in aliases]
-    checkpoint, after = _retrained(checkpoint, settings, left, names, watcher, architecture, second)
-    if settings.codebook_values != "float32":
-        checkpoint = checkpoint.replaced(sharing.rounded(checkpoint.tensors, names, settings.codebook_values))
-    history = [*before, *map(watcher.following, after)]
+        checkpoint, network = _under_network_names(checkpoint, architecture, settings, observer)
+    sharing = Sharing(checkpoint.tensors, settings, observer, network)
+    history: list[EpochRecord] = []
+    if settings.epochs:
+        session = _session(checkpoint, settings, architecture, observer)
+        checkpoint, history = retraining.share(session, checkpoint, sharing, observer, state)
+    else:
+        checkpoint = checkpoint.replaced(sharing.at_once(checkpoint.tensors, observer))
+    checkpoint = checkpoint.replaced(sharing.rounded(checkpoint.tensors))
     return provenance.noted(checkpoint, "quantize", settings, history)
 
 
@@ -174,11 +185,11 @@ def encode(
     Raises:
         CheckpointError: a dtype that safetensors does not know.
     """
-    observer.doing("encoding")
+    observer.activity("encoding")
     observer.started_bytes(checkpoint.nbytes)
     try:
         level = LEVELS[settings.level] if settings else DEFAULT
-        writer.write(checkpoint, stream, level, workers=workers, on_tensor=observer.advanced)
+        writer.write(checkpoint, stream, level, workers=workers, on_tensor=observer.finished_bytes)
     finally:
         observer.finished()
 
@@ -188,12 +199,12 @@ def save(checkpoint: Checkpoint, stream: BinaryIO, observer: Observer = SILENT) 
 
     Raises:
         CheckpointError: names that a safetensors file cannot hold.
-        ContainerError: the checkpoint is read from a container, and that is damaged.
+        ContainerError: the checkpoint comes from a container that is damaged.
     """
-    observer.doing("writing")
+    observer.activity("writing")
     observer.started_bytes(checkpoint.nbytes)
     try:
-        safetensors_file.save(checkpoint, stream, observer.advanced)
+        safetensors_file.save(checkpoint, stream, observer.finished_bytes)
     finally:
         observer.finished()
 
@@ -203,12 +214,12 @@ def save_shards(checkpoint: Checkpoint, folder: Path, observer: Observer = SILEN
 
     Raises:
         CheckpointError: the metadata do not describe shards, or not those of these tensors.
-        ContainerError: the checkpoint is read from a container, and that is damaged.
+        ContainerError: the checkpoint comes from a container that is damaged.
     """
-    observer.doing("writing shards")
+    observer.activity("writing shards")
     observer.started_bytes(checkpoint.nbytes)
     try:
-        shards.save_folder(checkpoint, folder, observer.advanced)
+        shards.save_folder(checkpoint, folder, observer.finished_bytes)
     finally:
         observer.finished()
 
@@ -219,11 +230,11 @@ def decode(
     *,
     max_memory: int | None = None,
 ) -> Checkpoint:
-    """The checkpoint that was encoded, each tensor decoded when it is asked for; with a pattern, those that it finds.
+    """Return the encoded checkpoint, or the part whose names a pattern matches; a tensor is decoded when it is indexed.
 
     Raises:
-        UsageError: the pattern is no regular expression, or finds nothing.
-        ContainerError: then, if the container is damaged, or a tensor needs more memory than `max_memory` bytes.
+        UsageError: the pattern is no regular expression, or matches no name.
+        ContainerError: at indexing, the container is damaged, or a tensor needs more memory than `max_memory` bytes.
     """
     if pattern is None:
         return Checkpoint(container.tensors(max_memory=max_memory), container.metadata)
@@ -243,15 +254,15 @@ def evaluate(
 
     Raises:
         ArchitectureError: no such network, or the checkpoint does not fit it.
-        DataError: the data set cannot be had.
+        DataError: the data set cannot be loaded.
     """
-    observer.doing("loading torch")
+    observer.activity("loading torch")
     from dcomp.learning.architectures import architecture_of
-    from dcomp.learning.session import evaluate_checkpoint
+    from dcomp.learning.evaluation import evaluate_checkpoint
 
     settings = provenance.with_recorded_data(settings, checkpoint, observer)
     try:
-        checkpoint = _fitted(checkpoint, architecture, settings)
+        checkpoint = _fitted(checkpoint, architecture, settings, observer)
         return evaluate_checkpoint(checkpoint, architecture_of(checkpoint, architecture), settings, observer)
     finally:
         observer.finished()
@@ -270,96 +281,66 @@ def sensitivity(
         ArchitectureError, CheckpointError, DataError: as `evaluate`.
         UsageError: no weights, or no validation examples.
     """
-    observer.doing("loading torch")
     from dcomp.compression.sensitivity import measure as measure_sensitivity
     from dcomp.learning.architectures import architecture_of
 
     settings = provenance.with_recorded_data(settings, checkpoint, observer)
-    checkpoint, network = _known(checkpoint, architecture, settings)
+    checkpoint, network = _under_network_names(checkpoint, architecture, settings, observer)
     weights = choice.weights(checkpoint.tensors, network)
     return measure_sensitivity(checkpoint, weights, architecture_of(checkpoint, architecture), settings, observer)
 
 
 def report(container: Container, dense: Checkpoint | None = None) -> SizeReport:
-    """Account for every byte of a container, against its own dense size or that of another checkpoint.
+    """Account for every byte of a container, compared with the dense bytes of its tensors or of another checkpoint.
 
     Raises:
         ContainerError: a damaged record.
         LimitError: finding the zeros takes more memory than was given to the container.
     """
     sizes = {name: spec.nbytes for name, spec in specs_of(dense.tensors).items()} if dense else None
-    return measure(container, sizes)
+    return measure_container(container, sizes)
 
 
 def check_error(top1_error: float, settings: EvalSettings) -> None:
-    """Raise GateError if the top-1 error, in percent, is above the one allowed."""
+    """Raise GateError if the top-1 error, in percent, is above the allowed one."""
     if settings.max_error is not None and top1_error > settings.max_error:
         raise GateError(f"top-1 error {top1_error:.2f} % is above the {settings.max_error:g} % allowed")
 
 
 def check_ratio(sizes: SizeReport, settings: ReportSettings) -> None:
-    """Raise GateError if the file's ratio is below the one asked for."""
+    """Raise GateError if the file's ratio is below the requested one."""
     if settings.min_ratio is not None and sizes.ratio < settings.min_ratio:
         raise GateError(f"ratio {sizes.ratio:.2f} is below the {settings.min_ratio:g} asked for")
 
 
-def _retrained(
-    checkpoint: Checkpoint,
-    settings: QuantizeSettings,
-    epochs: int,
-    shared: Collection[str],
-    observer: Observer,
-    architecture: str | None,
-    state: StateFile | None,
-) -> tuple[Checkpoint, list[EpochRecord]]:
-    """The checkpoint after so many epochs that hold the tensors `shared` so, and what else is pruned or shared."""
-    if not epochs:
-        return checkpoint, []
-    part = settings.model_copy(update={"epochs": epochs})  # the whole was validated with its parts in mind
-    session = _session(checkpoint, part, architecture, observer, settings)
-    session.share(shared)
-    history = retraining.hold(session, checkpoint, observer, state)
-    return checkpoint.replaced(session.tensors(), session.metadata()), history
-
-
-def _fitted(checkpoint: Checkpoint, architecture: str | None, settings: DataSettings) -> Checkpoint:
-    """The checkpoint under the names of its network, without the prefixes that wrappers around that have left."""
+def _fitted(checkpoint: Checkpoint, architecture: str | None, settings: DataSettings, observer: Observer) -> Checkpoint:
+    """Return the checkpoint under the names of its network, without the prefixes that wrappers have left."""
     if prefixes.common(checkpoint.tensors) is None:
         return checkpoint
-    fitted, _ = _known(checkpoint, architecture, settings)
-    return fitted
+    return _under_network_names(checkpoint, architecture, settings, observer)[0]
 
 
-def _known(
-    checkpoint: Checkpoint, architecture: str | None, settings: DataSettings
-) -> tuple[Checkpoint, choice.Network]:
-    """The checkpoint under the names of its network, and what the network says of each of them."""
-    from dcomp.learning.architectures import architecture_of, build, parameters_of
+def _under_network_names(
+    checkpoint: Checkpoint, architecture: str | None, settings: DataSettings, observer: Observer
+) -> tuple[Checkpoint, choice.ParameterNames]:
+    """Return the checkpoint under the names of its network, and which of them are parameters, tied ones or buffers."""
+    observer.activity("loading torch")
+    from dcomp.learning.architectures import architecture_of, outline_of, parameters_of
     from dcomp.learning.architectures.arguments import Arguments
 
     name = architecture_of(checkpoint, architecture)
-    network = parameters_of(build(name, Arguments(name, checkpoint, settings).known))
+    network = parameters_of(outline_of(name, Arguments(name, checkpoint, settings).explicit))
     return prefixes.fitted(checkpoint, network), network
 
 
 def _session(
-    checkpoint: Checkpoint,
-    settings: LearningSettings,
-    architecture: str | None,
-    observer: Observer,
-    whole: LearningSettings | None = None,
+    checkpoint: Checkpoint, settings: LearningSettings, architecture: str | None, observer: Observer
 ) -> "Session":
     from dcomp.learning.architectures import architecture_of
     from dcomp.learning.session import Session
 
-    return Session(
-        architecture_of(checkpoint, architecture),
-        checkpoint,
-        settings,
-        observer,
-        teacher=_teacher(settings),
-        whole=whole,
-    )
+    name = architecture_of(checkpoint, architecture)
+    return Session(name, checkpoint, settings, observer, teacher=_teacher(settings))
 
 
 def _teacher(settings: LearningSettings) -> Checkpoint | None:

@@ -9,7 +9,7 @@ import pytest
 
 from dcomp import stages
 from dcomp.container.reader import Container
-from dcomp.reporting.front import FIGURES, Outcome, ranked
+from dcomp.reporting.front import POINT_FIGURES, PointResult, rank_points
 from dcomp.settings import EvalSettings, recipe
 
 CONFIGS = Path(__file__).parents[1] / "sample_configs"
@@ -80,14 +80,14 @@ def test_a_front_goes_from_near_the_papers_ratio_to_beyond_the_record_and_tells_
     with (CONFIGS / "results" / f"front-{network}.csv").open() as file:
         rows = list(csv.DictReader(file))
     points = [
-        Outcome(
+        PointResult(
             {"prune.1.target_ratio": row["prune.1.target_ratio"]},
             int(row["bytes"]),
-            *(float(row[figure]) for figure in FIGURES[1:]),
+            *(float(row[figure]) for figure in POINT_FIGURES[1:]),
         )
         for row in rows
     ]
-    assert [(point.outcome, point.on_front) for point in ranked(points)] == [
+    assert [(point.result, point.on_front) for point in rank_points(points)] == [
         (point, row["on_front"] == "1") for point, row in zip(points, rows, strict=True)
     ]
     record = summary_of(CONFIGS / "results" / f"{network}.dcz")["ratio"]

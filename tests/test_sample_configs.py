@@ -52,12 +52,13 @@ def test_a_shipped_recipe_runs(path, generated):
     prunings = [f"prune.{number}" for number in numbers] if len(numbers) > 1 else ["prune"]
     changes = ["data_dir=.", "workers=0", "device=cpu", "report=null", "eval.max_error=100", "train.warmup=0"]
     changes += [f"{pruning}.until=0" for pruning in prunings]
-    for stage in ("train", *prunings, "quantize"):
+    finetunings = ["finetune"] if shipped.finetune else []
+    for stage in ("train", *prunings, *finetunings, "quantize"):
         changes += [f"{stage}.epochs=1", f"{stage}.batch_size=2048", f"{stage}.val_split=0"]
     if shipped.train.architecture in SHRUNK:
         changes.append(f"train.crop={SHRUNK[shipped.train.architecture]}")
     summary = Run(recipe.load(path, changes), generated / "out").run()
-    assert len(summary.results) == len(["train", *prunings, "quantize", "encode"])
+    assert len(summary.results) == len(["train", *prunings, *finetunings, "quantize", "encode"])
     assert summary.results[-1].sparsity > 0.5
     assert summary.sizes.ratio > 3
 

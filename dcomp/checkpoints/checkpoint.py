@@ -8,7 +8,7 @@ import numpy as np
 from dcomp.checkpoints import dtypes, tensors
 
 ARCHITECTURE_KEY = "dcomp.architecture"
-"""Metadata entry that names the network a checkpoint belongs to."""
+"""Key of the metadata entry that names the network of a checkpoint."""
 
 
 @dataclass
@@ -20,15 +20,15 @@ class Checkpoint:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the dense tensors: the numerator of every compression ratio."""
+        """Return the bytes of the dense tensors: the numerator of every compression ratio."""
         return sum(spec.nbytes for spec in tensors.specs_of(self.tensors).values())
 
     def kept_percent(self) -> float:
-        """Elements of all tensors that are not zero, in percent; each tensor is read once."""
+        """Return the elements of all tensors that are not zero, in percent; each tensor is read once."""
         size = sum(spec.size for spec in tensors.specs_of(self.tensors).values())
         kept = sum(dtypes.count_not_zero(array) for _, array in tensors.stream(self.tensors))
         return 100 * kept / size if size else 0.0
 
     def replaced(self, changed: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> "Checkpoint":
-        """A copy with some tensors and metadata entries replaced; the rest is shared, and still read when asked for."""
+        """Return a copy with some tensors and metadata replaced; the other tensors are shared and stay lazy."""
         return Checkpoint(tensors.replaced(self.tensors, changed), {**self.metadata, **(metadata or {})})

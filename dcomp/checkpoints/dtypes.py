@@ -1,7 +1,7 @@
 """The element types of a checkpoint: safetensors' names for them and numpy's dtypes.
 
 `ml_dtypes` supplies the ones that numpy lacks. safetensors' 4- and 6-bit floats (F4, F6_*) pack
-elements across bytes and have no numpy form; they are not in the table and are refused by name.
+elements across bytes and have no dtype in numpy; they are not in the table, and are refused by name.
 """
 
 import ml_dtypes
@@ -39,11 +39,11 @@ SIGNED_ZERO = ("F16", "BF16", "F32", "F64", "F8_E4M3", "F8_E5M2")
 """The dtypes that have a -0.0, which is the sign alone."""
 
 COUNTED = 1 << 17
-"""Elements that are counted at a time."""
+"""Number of elements that are counted at a time."""
 
 
 def magnitude_bits(dtype: np.dtype) -> int:
-    """A mask of the bits of which one at least is set in every element that is not zero; of -0.0 none is."""
+    """Return a mask of bits: an element is zero, or -0.0, exactly if none of these bits is set in it."""
     bits = (1 << 8 * dtype.itemsize) - 1
     if dtype.kind == "c":
         return 0x7FFFFFFF7FFFFFFF
@@ -51,22 +51,22 @@ def magnitude_bits(dtype: np.dtype) -> int:
 
 
 def not_zero(patterns: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Whether each element is not zero, from the bit patterns; -0.0 is zero. bool, shape (n,)."""
+    """Return from bit patterns whether each element is not zero; -0.0 is zero. bool, shape (n,)."""
     return patterns & patterns.dtype.type(magnitude_bits(dtype)) != 0
 
 
 def count_not_zero(array: np.ndarray) -> int:
-    """How many elements of an array are not zero; -0.0 is zero."""
+    """Return how many elements of an array are not zero; -0.0 is zero."""
     patterns = bit_patterns(array)
     parts = (patterns[begin : begin + COUNTED] for begin in range(0, patterns.size, COUNTED))
     return sum(int(np.count_nonzero(not_zero(part, array.dtype))) for part in parts)
 
 
 def bit_patterns(array: np.ndarray) -> np.ndarray:
-    """View any array as the flat, row-major unsigned integers that its elements are in memory.
+    """View an array as flat, row-major unsigned integers with the bits of its elements.
 
-    Two elements are the same value to the codec exactly if these integers are equal, so -0.0 is not
-    0.0 and every NaN keeps its payload. A contiguous array is viewed, not copied.
+    Two elements are equal to the codec exactly if these integers are equal: -0.0 differs from 0.0, and a NaN keeps its
+    payload. A contiguous array is viewed, not copied.
     """
     flat = np.ascontiguousarray(array).reshape(-1)
     return flat.view(np.dtype(f"u{array.dtype.itemsize}"))

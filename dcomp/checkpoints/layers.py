@@ -1,12 +1,12 @@
-"""Which tensors of a checkpoint a rule speaks of.
+"""The layers of a checkpoint: kinds of tensors, and rules that choose tensors by name.
 
-A checkpoint holds names and arrays, no modules, so a tensor's *kind* is read from its shape:
+A checkpoint has names and arrays, and no modules, so a tensor's shape decides its *kind*:
 
 - `conv`    three or more dimensions: a convolution's kernels
 - `linear`  two dimensions: a fully connected layer's matrix
 - `bias`    one dimension: biases, and the scales and shifts of normalization layers
 
-A *rule* `REGEX=VALUE` gives a value of its own to each tensor whose name the regular expression finds.
+A *rule* `REGEX=VALUE` gives a value to each tensor in whose name the regular expression matches somewhere.
 """
 
 import math
@@ -21,65 +21,71 @@ if TYPE_CHECKING:
     import numpy as np  # the command line needs the rules, and starts without numpy
 
 FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
-"""The dtypes that weights come in: those that `prune` and `quantize` change."""
+"""The dtypes of weights, which `prune` and `quantize` change."""
 
 STATISTICS = ("running_mean", "running_var")
-"""Endings of what batch normalization measures and does not learn."""
+"""Ends of the names of tensors that batch normalization measures and does not learn."""
 
 Kind = Literal["conv", "linear", "bias"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 WEIGHTS: tuple[Kind, ...] = ("conv", "linear")
 
 Aliases = tuple[str, ...]
-"""The names of one tensor, several where weights are tied. The first stands for all; expressions may find any."""
+"""The names of one tensor, several where weights are tied. The first one names it; a rule may match any of them."""
 
 
 def kind_of(name: str, array: "np.ndarray") -> Kind | None:
-    """The kind of a weight tensor; None for integers, scalars, empty tensors and running statistics."""
+    """Return the kind of a weight tensor; None for integers, scalars, empty tensors and running statistics."""
     if array.dtype.name not in FLOATS or array.ndim == 0 or array.size == 0 or name.endswith(STATISTICS):
         return None
     return {1: "bias", 2: "linear"}.get(array.ndim, "conv")  # type: ignore[return-value]  # the literals are Kinds
 
 
 def select(tensors: "Mapping[str, np.ndarray]", kinds: Iterable[Kind]) -> list[str]:
-    """Names of the tensors of the given kinds, in the checkpoint's order."""
-    wanted = set(kinds)
-    return [name for name, array in tensors.items() if kind_of(name, array) in wanted]
+    """Return the names of the tensors of some kinds, in the checkpoint's order."""
+    kinds = set(kinds)
+    return [name for name, array in tensors.items() if kind_of(name, array) in kinds]
 
 
 def output_of(tensors: "Mapping[str, np.ndarray]") -> str | None:
-    """The name of the layer that gives a network's answers, as far as names and shapes tell; None if there is no layer.
+    """Return the name of a network's output layer, as its names and shapes suggest; None if there is no layer.
 
-    That is the last matrix whose rows no other layer takes as its columns; where all do, the last matrix. A network of
-    convolutions alone has its last one for it.
+    It is the last matrix with a number of rows that no other layer has as its number of columns; if there is none, the
+    last matrix; in a network of convolutions alone, the last one.
     """
     weights = {name: tensors[name].shape for name in select(tensors, WEIGHTS)}
     layers = [name for name, shape in weights.items() if len(shape) == 2] or list(weights)
-    taken = {name: {shape[1] for other, shape in weights.items() if other != name} for name in layers}
-    return next(reversed([name for name in layers if weights[name][0] not in taken[name]] or layers), None)
+    inputs = {name: {shape[1] for other, shape in weights.items() if other != name} for name in layers}
+    return next(reversed([name for name in layers if weights[name][0] not in inputs[name]] or layers), None)
 
 
 def chosen(
-    found: Sequence[Aliases], only: Sequence[str], skip: Sequence[str], others: Collection[str] = ()
+    tensors: Sequence[Aliases], only: Sequence[str], skip: Sequence[str], more_names: Collection[str] = ()
 ) -> list[Aliases]:
-    """The tensors that one of the expressions `only` finds, all if there are none, and none of `skip`.
+    """Choose tensors by name.
+
+    Args:
+        tensors: the names of each.
+        only: regular expressions, one of which must match; without any, all tensors are chosen.
+        skip: regular expressions of which none may match.
+        more_names: names that an expression may match without effect.
 
     Raises:
-        UsageError: none is left, or an expression finds none of the names, which are listed, and none of `others`.
+        UsageError: no tensor is left, or an expression matches no name.
     """
     for pattern in (*only, *skip):
-        if not any(finds(pattern, names) for names in (*found, others)):
-            raise _no_layer(pattern, found)
-    left = [names for names in found if not only or any(finds(pattern, names) for pattern in only)]
+        if not any(finds(pattern, names) for names in (*tensors, more_names)):
+            raise _no_layer(pattern, tensors)
+    left = [names for names in tensors if not only or any(finds(pattern, names) for pattern in only)]
     left = [names for names in left if not any(finds(pattern, names) for pattern in skip)]
-    if found and not left:
-        raise UsageError(f"only and skip leave none of the layers {_listed(found)}")
+    if tensors and not left:
+        raise UsageError(f"only and skip leave none of the layers {_all_names(tensors)}")
     return left
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A value for the tensors whose name `pattern` finds."""
+    """A value for the tensors whose name `pattern` matches somewhere."""
 
     pattern: re.Pattern[str]
     value: float
@@ -105,31 +111,33 @@ class Rule:
         return rule
 
 
-def apply_rules(tensors: Sequence[Aliases], rules: Iterable[Rule], others: Collection[str] = ()) -> dict[str, float]:
-    """The value that the rules give to each tensor, by its first name; where two rules meet, the later one holds.
+def apply_rules(
+    tensors: Sequence[Aliases], rules: Iterable[Rule], more_names: Collection[str] = ()
+) -> dict[str, float]:
+    """Return the value that rules give to each tensor, by its first name; the last rule for a tensor holds.
 
     Raises:
-        UsageError: a rule that finds none of the names, which are listed, and none of `others`.
+        UsageError: a rule that matches no name, neither of the tensors nor of `more_names`.
     """
     values: dict[str, float] = {}
     for rule in rules:
-        found = [names[0] for names in tensors if finds(rule.pattern, names)]
-        if not found and not finds(rule.pattern, others):
+        matches = [names[0] for names in tensors if finds(rule.pattern, names)]
+        if not matches and not finds(rule.pattern, more_names):
             raise _no_layer(rule.pattern.pattern, tensors)
-        values.update(dict.fromkeys(found, rule.value))
+        values.update(dict.fromkeys(matches, rule.value))
     return values
 
 
 def finds(pattern: str | re.Pattern[str], names: Iterable[str]) -> bool:
-    """Whether an expression finds one of the names."""
+    """Return whether a regular expression matches somewhere in one of the names."""
     return any(re.search(pattern, name) for name in names)
 
 
 def _no_layer(pattern: str, tensors: Iterable[Aliases]) -> UsageError:
-    return UsageError(f"no layer matches {pattern!r}; there are {_listed(tensors) or 'none'}")
+    return UsageError(f"no layer matches {pattern!r}; there are {_all_names(tensors) or 'none'}")
 
 
-def _listed(tensors: Iterable[Aliases]) -> str:
+def _all_names(tensors: Iterable[Aliases]) -> str:
     return ", ".join(name for names in tensors for name in names)
 
 

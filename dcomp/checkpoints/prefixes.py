@@ -1,4 +1,4 @@
-"""Names that what is wrapped around a network leaves: prefixes, and the halves of weights that torch prunes."""
+"""Names that wrappers around a network leave: prefixes, and the two tensors of a weight that torch prunes."""
 
 from collections.abc import Collection, Iterable, Mapping
 
@@ -7,22 +7,22 @@ from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.errors import CheckpointError
 
 ORIGINAL, MASK = "_orig", "_mask"
-"""What `torch.nn.utils.prune` adds to the name of a weight that it holds as two tensors."""
+"""Ends of the names of the two tensors in which `torch.nn.utils.prune` keeps a weight."""
 
 PREFIXES = ("model.", "net.", "network.", "module.", "_forward_module.", "_orig_mod.")
-"""What training modules, DistributedDataParallel, Lightning's strategies and torch.compile keep a network in."""
+"""Prefixes of training modules, DistributedDataParallel, Lightning's strategies and torch.compile."""
 
 
 def common(names: Iterable[str]) -> str | None:
-    """The prefix that all names share, if there is one."""
+    """Return the prefix that all names share, if there is one."""
     names = list(names)
     return next((prefix for prefix in PREFIXES if names and all(name.startswith(prefix) for name in names)), None)
 
 
-def fitted(checkpoint: Checkpoint, wanted: Collection[str]) -> Checkpoint:
-    """The checkpoint without the prefixes that all of its names share, if they are the names wanted then."""
+def fitted(checkpoint: Checkpoint, network_names: Collection[str]) -> Checkpoint:
+    """Remove the prefixes that all names of a checkpoint share, if that gives the names of the network."""
     names = list(checkpoint.tensors)
-    while set(names) != set(wanted):
+    while set(names) != set(network_names):
         prefix = common(names)
         if prefix is None:
             return checkpoint
@@ -31,32 +31,32 @@ def fitted(checkpoint: Checkpoint, wanted: Collection[str]) -> Checkpoint:
 
 
 def pairs(shapes: Mapping[str, Collection[int]]) -> dict[str, tuple[str, str]]:
-    """Find the names of the original and the mask of each pruned weight.
+    """Return the names of the original and the mask of each weight that torch has pruned.
 
     Args:
         shapes: of the tensors of a state, by name.
 
     Returns:
-        the two names, by the weight's.
+        the two names, by the name of the weight.
     """
-    found = {}
+    halves = {}
     for name, shape in shapes.items():
         weight = name.removesuffix(ORIGINAL)
         mask = weight + MASK
         if name.endswith(ORIGINAL) and weight not in shapes and mask in shapes and shapes[mask] == shape:
-            found[weight] = name, mask
-    return found
+            halves[weight] = name, mask
+    return halves
 
 
 def merged_names(names: Iterable[str], halves: Mapping[str, tuple[str, str]]) -> dict[str, str]:
-    """Return what each tensor of a state is called once halves are merged; masks are gone, originals are weights."""
+    """Return the new name of each tensor once halves are merged: an original becomes the weight, a mask has none."""
     weight_of = {original: weight for weight, (original, _) in halves.items()}
     masks = {mask for _, mask in halves.values()}
     return {name: weight_of.get(name, name) for name in names if name not in masks}
 
 
 def check_merged(checkpoint: Checkpoint) -> None:
-    """Raise CheckpointError for weights in two halves, which would be changed as if they were two weights."""
+    """Raise CheckpointError for a weight in two tensors, which a stage would change as two weights."""
     halves = pairs({name: spec.shape for name, spec in tensors.specs_of(checkpoint.tensors).items()})
     for original, mask in halves.values():
         raise CheckpointError(

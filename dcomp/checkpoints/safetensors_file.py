@@ -1,9 +1,9 @@
 """Checkpoints in safetensors files.
 
-A safetensors file is an 8-byte little-endian header size, a JSON header (per tensor: dtype, shape, byte
-range; under `__metadata__`: strings) and the tensors' bytes. The safetensors library judges every file
-that is read here. Writing is done here, because the library shuffles the metadata at each call and
-needs all tensors at once: the same checkpoint must give the same bytes, one tensor after the other.
+A safetensors file has an 8-byte little-endian header size, a JSON header (for each tensor: dtype, shape, byte
+range; under `__metadata__`: strings) and the tensors' bytes. The safetensors library checks every file that is read.
+It does not write files: it shuffles the metadata at each call and needs all tensors at once, and the same checkpoint
+must give the same bytes, one tensor after the other.
 """
 
 import json
@@ -27,14 +27,14 @@ METADATA_KEY = "__metadata__"
 FIELDS = ("dtype", "shape", "data_offsets")
 
 HEADER_KEY = "dcomp.header"
-"""Metadata entry that keeps the header of a safetensors file that another tool spelled in its way."""
+"""Key of the metadata entry with the header of a file whose JSON another tool wrote in another way."""
 
-KEPT_HEADER_BYTES = 1 << 24
-"""A header of more bytes is spelled anew."""
+MAX_HEADER_ENTRY = 1 << 24
+"""Bytes of the largest header that is stored in the metadata."""
 
 
 def load_file(path: Path) -> Checkpoint:
-    """Open a safetensors file; a tensor is read, and is read-only, when it is asked for.
+    """Open a safetensors file; a tensor is read when it is indexed, and is read-only.
 
     Raises:
         CheckpointError: not a safetensors file, or a dtype that numpy and ml_dtypes do not have.
@@ -54,7 +54,7 @@ def load_file(path: Path) -> Checkpoint:
             raise CheckpointError(f"tensor {name!r} has dtype {dtype}, which dcomp does not read")
         specs[name] = Spec(dtypes.BY_NAME[dtype], tuple(shape))
         offsets[name] = data_start + span[0]
-    if len(text) <= KEPT_HEADER_BYTES and text != _spelled(specs, metadata):
+    if len(text) <= MAX_HEADER_ENTRY and text != _header_text(specs, metadata):
         metadata[HEADER_KEY] = text.decode()
 
     def read(names: Sequence[str]) -> list[np.ndarray]:
@@ -64,7 +64,7 @@ def load_file(path: Path) -> Checkpoint:
 
 
 def _parsed(text: bytes) -> tuple[dict[str, tuple[str, list[int], list[int]]], dict[str, str]]:
-    """What a header says, however it is spelled: dtype, shape and data offsets by name, and the metadata.
+    """Parse a header: dtype, shape and data offsets of each tensor by name, and the metadata.
 
     Raises:
         ValueError: no JSON, or a key that occurs twice.
@@ -72,7 +72,7 @@ def _parsed(text: bytes) -> tuple[dict[str, tuple[str, list[int], list[int]]], d
     try:
         header = json.loads(text, object_pairs_hook=_without_repeated_keys)
         metadata = header.pop(METADATA_KEY, None) or {}
-        entries = {  # the library takes lists as well
+        entries = {  # the library accepts lists as well
             name: tuple(entry if isinstance(entry, list) else map(entry.__getitem__, FIELDS))
             for name, entry in header.items()
         }
@@ -82,11 +82,11 @@ def _parsed(text: bytes) -> tuple[dict[str, tuple[str, list[int], list[int]]], d
 
 
 def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
         counts = Counter(key for key, _ in pairs)
         raise ValueError(f"its header has the key {counts.most_common(1)[0][0]!r} twice")
-    return found
+    return mapping
 
 
 def _read(file: FileBytes, offset: int, spec: Spec, name: str) -> np.ndarray:
@@ -100,13 +100,13 @@ def _read(file: FileBytes, offset: int, spec: Spec, name: str) -> np.ndarray:
 def save(checkpoint: Checkpoint, stream: BinaryIO, on_tensor: Callable[[int], object] = lambda nbytes: None) -> None:
     """Write a safetensors file to `stream`; the same checkpoint gives the same bytes.
 
-    Tensors stand in the checkpoint's order and are read one after the other. A file that `load_file` read, and nobody
-    changed, comes back byte for byte, its header as it was spelled.
+    Tensors are read and written one after the other, in the checkpoint's order. An unchanged checkpoint of `load_file`
+    gives the bytes of its file again, header included.
 
     Args:
         checkpoint: what to write.
-        stream: where to.
-        on_tensor: told the bytes of each tensor when it is written.
+        stream: the file.
+        on_tensor: called with the bytes of each tensor after it is written.
 
     Raises:
         CheckpointError: a tensor's name or dtype is impossible in a safetensors file.
@@ -114,7 +114,7 @@ def save(checkpoint: Checkpoint, stream: BinaryIO, on_tensor: Callable[[int], ob
     specs = tensors.specs_of(checkpoint.tensors)
     for text in [*specs, *checkpoint.metadata, *checkpoint.metadata.values()]:
         if not tensors.is_text(text):
-            raise CheckpointError(f"{text!r} is a name or metadata, and no string that UTF-8 can hold")
+            raise CheckpointError(f"{text!r} is a name or metadata entry that UTF-8 cannot encode")
     for name, spec in specs.items():
         if spec.dtype not in dtypes.NAME_OF:
             raise CheckpointError(f"tensor {name!r} has dtype {spec.dtype}, which safetensors does not know")
@@ -128,19 +128,19 @@ def save(checkpoint: Checkpoint, stream: BinaryIO, on_tensor: Callable[[int], ob
 
 
 def _header(specs: Mapping[str, Spec], metadata: Mapping[str, str]) -> bytes:
-    """The JSON header that the metadata keep, if it describes these tensors and metadata, else one in our spelling."""
-    text = _spelled(specs, {key: value for key, value in metadata.items() if key != HEADER_KEY})
-    with suppress(ValueError, LookupError, TypeError, AttributeError):  # none, or any text: containers are hostile
-        kept = metadata[HEADER_KEY].encode()
-        entries, kept_metadata = _parsed(kept)
-        kept_metadata.pop(HEADER_KEY, None)
-        if (entries, kept_metadata) == _parsed(text):
-            return kept
+    """Return the JSON header in the metadata, if it describes these tensors and metadata, else the usual one."""
+    text = _header_text(specs, {key: value for key, value in metadata.items() if key != HEADER_KEY})
+    with suppress(ValueError, LookupError, TypeError, AttributeError):  # none, or any text: a container may be hostile
+        original = metadata[HEADER_KEY].encode()
+        entries, original_metadata = _parsed(original)
+        original_metadata.pop(HEADER_KEY, None)
+        if (entries, original_metadata) == _parsed(text):
+            return original
     return text
 
 
-def _spelled(specs: Mapping[str, Spec], metadata: Mapping[str, str]) -> bytes:
-    """A JSON header as the safetensors library spells it, padded; the tensors follow in the order given."""
+def _header_text(specs: Mapping[str, Spec], metadata: Mapping[str, str]) -> bytes:
+    """Return a JSON header as the safetensors library writes it, padded, with the tensors in order."""
     header: dict[str, object] = {METADATA_KEY: dict(metadata)} if metadata else {}
     offset = 0
     for name, spec in specs.items():

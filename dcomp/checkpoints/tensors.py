@@ -1,4 +1,4 @@
-"""Named arrays that are read when they are asked for, and known by dtype and shape before."""
+"""Named arrays that are read when they are indexed; their dtypes and shapes are available before."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 
 BATCH_BYTES = 1 << 25
-"""Small tensors are read together, up to so many bytes of them; a larger one is read alone."""
+"""Bytes of small tensors that are read together; a larger one is read alone."""
 
 
 @dataclass(frozen=True)
@@ -19,20 +19,20 @@ class Spec:
 
     @property
     def size(self) -> int:
-        """Number of elements."""
+        """Return the number of elements."""
         return prod(self.shape)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the elements."""
+        """Return the bytes of the elements."""
         return self.size * self.dtype.itemsize
 
 
 class Tensors(Mapping[str, np.ndarray]):
-    """Arrays by name, in order. Each is read anew when asked for, and its memory goes with it."""
+    """Arrays by name, in order. Each is read again at every access, and not kept."""
 
     def __init__(self, specs: Mapping[str, Spec], read: Callable[[Sequence[str]], list[np.ndarray]]) -> None:
-        """Take the dtypes and shapes of all, and what reads some of them."""
+        """Take the dtypes and shapes of all arrays, and a function that reads some of them."""
         self.specs = dict(specs)
         self.read = read
 
@@ -48,7 +48,7 @@ class Tensors(Mapping[str, np.ndarray]):
         return len(self.specs)
 
     def stream(self) -> Iterator[tuple[str, np.ndarray]]:
-        """All in order, small ones read together; no more than a batch of them is held."""
+        """Yield all names and arrays in order; small ones are read together, and one batch at a time is in memory."""
         for names in _batches(self.specs):
             arrays = self.read(names)[::-1]
             for name in names:
@@ -56,26 +56,26 @@ class Tensors(Mapping[str, np.ndarray]):
 
 
 def is_text(name: str) -> bool:
-    """Whether UTF-8 can hold a name: lone surrogates, which JSON and pickles may hold, it cannot."""
+    """Return whether UTF-8 can encode a name; not so with lone surrogates, which JSON and pickles may have."""
     return name == name.encode(errors="replace").decode()
 
 
 def specs_of(tensors: Mapping[str, np.ndarray]) -> dict[str, Spec]:
-    """Dtypes and shapes of arrays, without reading them where they are read when asked for."""
+    """Return the dtypes and shapes of arrays, without reading lazy ones."""
     if isinstance(tensors, Tensors):
         return tensors.specs
     return {name: Spec(array.dtype, array.shape) for name, array in tensors.items()}
 
 
 def subset(tensors: Mapping[str, np.ndarray], names: Sequence[str]) -> Mapping[str, np.ndarray]:
-    """Some of the arrays, as they are read."""
+    """Return some of the arrays; lazy ones stay lazy."""
     if isinstance(tensors, Tensors):
         return Tensors({name: tensors.specs[name] for name in names}, tensors.read)
     return {name: tensors[name] for name in names}
 
 
 def renamed(tensors: Mapping[str, np.ndarray], names: Sequence[str]) -> Mapping[str, np.ndarray]:
-    """The arrays under other names, given in their order, as they are read."""
+    """Return the arrays under new names, in the same order; lazy ones stay lazy."""
     old = dict(zip(names, tensors, strict=True))
     if isinstance(tensors, Tensors):
         specs, read = tensors.specs, tensors.read
@@ -84,31 +84,32 @@ def renamed(tensors: Mapping[str, np.ndarray], names: Sequence[str]) -> Mapping[
 
 
 def replaced(tensors: Mapping[str, np.ndarray], changed: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-    """The arrays with some of them replaced or added; the others as they are read."""
+    """Return the arrays with some of them replaced or added; lazy ones stay lazy."""
     if not isinstance(tensors, Tensors):
         return {**tensors, **changed}
 
     def read(names: Sequence[str]) -> list[np.ndarray]:
         same = [name for name in names if name not in changed]
-        found = dict(zip(same, tensors.read(same), strict=True))
-        return [changed[name] if name in changed else found[name] for name in names]
+        arrays = dict(zip(same, tensors.read(same), strict=True))
+        return [changed[name] if name in changed else arrays[name] for name in names]
 
     return Tensors({**tensors.specs, **specs_of(changed)}, read)
 
 
 def stream(tensors: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
-    """All arrays in order, one after the other in memory where they are read when asked for."""
+    """Yield all names and arrays in order; lazy ones are read one batch after the other."""
     return tensors.stream() if isinstance(tensors, Tensors) else iter(tensors.items())
 
 
 def _batches(specs: Mapping[str, Spec]) -> Iterator[list[str]]:
+    """Yield the names of arrays that are read together."""
     names: list[str] = []
-    held = 0
+    nbytes = 0
     for name, spec in specs.items():
-        if names and held + spec.nbytes > BATCH_BYTES:
+        if names and nbytes + spec.nbytes > BATCH_BYTES:
             yield names
-            names, held = [], 0
+            names, nbytes = [], 0
         names.append(name)
-        held += spec.nbytes
+        nbytes += spec.nbytes
     if names:
         yield names

@@ -2,20 +2,16 @@
 
 import os
 import re
-import shlex
 import sys
 from collections.abc import Sequence
 
 from dcomp.cli import stopping, streams
+from dcomp.cli.restarting import how_to_go_on
 from dcomp.cli.stopping import INTERRUPTION
 from dcomp.errors import INTERRUPTED, DataError, DcompError, OutputError, StoppedError
-from dcomp.reporting.text import shown
-from dcomp.system.processes import COUNT, FIRST, NUMBER
-from dcomp.system.processors import wait_passively
-
-WHOLE_RUNS = ("run", "sweep", "demo")
-FLAGS = re.compile("-[a-z]+")
-"""Short flags, which may be several in a word."""
+from dcomp.reporting.text import printable
+from dcomp.system.cores import wait_passively
+from dcomp.system.ranks import IS_FIRST, RANK
 
 LINE_BREAK = re.compile(r"\n(?! )")
 """A line break in a name; the lines of a list of mistakes are indented."""
@@ -36,18 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command and return its exit code."""
-    from dcomp.cli.app import command
-    from dcomp.cli.console import cleared
-
     wait_passively()
     try:
-        with cleared():
-            result = command().main(list(arguments), prog_name="dcomp", standalone_mode=False)
-        sys.stdout.flush()
-        if result == INTERRUPTED:  # some parsers turn Ctrl-C into this code
-            raise KeyboardInterrupt
-        return result if isinstance(result, int) else 0
-    except BrokenPipeError:  # whoever read our output has seen enough
+        return _invoke(arguments)
+    except BrokenPipeError:  # the reader of the output has stopped
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for stream in (sys.stdout, sys.stderr):
             os.dup2(nowhere, stream.fileno())
@@ -56,45 +44,52 @@ def run(arguments: Sequence[str]) -> int:
         print(INTERRUPTION, file=sys.stderr)
         return INTERRUPTED
     except StoppedError as stopped:
-        if FIRST:
-            _tell(f"{stopped}; {_going_on(arguments)}")
+        if IS_FIRST:
+            _print_message(f"{stopped}; {how_to_go_on(arguments)}")
         return stopped.exit_code
     except Exception as error:
         if os.environ.get("DCOMP_DEBUG"):
             raise
-        message, code = _explain(error)
-        if message and (FIRST or _is_own(error)):  # without arguments the help is printed, and is answer enough
-            _tell(f"error: {message}" if FIRST else f"error: process {NUMBER}: {message}")
-        return code
+        return _report_error(error)
 
 
-def _tell(text: str) -> None:
-    """Print a message on standard error, without the control characters that a name in it may hold."""
-    print(shown(LINE_BREAK.sub("\N{REPLACEMENT CHARACTER}", text), lines=True), file=sys.stderr)
+def _invoke(arguments: Sequence[str]) -> int:
+    from dcomp.cli.app import command
+    from dcomp.cli.console import cleared, legible_help
+
+    with cleared(), legible_help():
+        result = command().main(list(arguments), prog_name="dcomp", standalone_mode=False)
+    sys.stdout.flush()
+    if result == INTERRUPTED:  # some parsers turn Ctrl-C into this code
+        raise KeyboardInterrupt
+    return result if isinstance(result, int) else 0
 
 
-def _going_on(arguments: Sequence[str]) -> str:
-    """How to go on from where a command was stopped; whole runs do so by themselves, unless forced to begin again."""
-    if COUNT > 1:
-        return "to go on, start all processes again as before, with --resume"
-    if arguments[0] in WHOLE_RUNS:
-        words = [word.replace("f", "") if FLAGS.fullmatch(word) else word for word in arguments]
-        again = [word for word in words if word not in ("-", "--force")]
-    else:
-        again = [*arguments, *(["--resume"] if "--resume" not in arguments else [])]
-    return f"go on with: {shlex.join(['dcomp', *again])}"
+def _report_error(error: Exception) -> int:
+    """Print an error in one line and return its exit code; of several processes, the first speaks for all."""
+    message, code = _explain(error)
+    if message and (IS_FIRST or _is_of_one_process(error)):  # no message: the help is printed already
+        _print_message(f"error: {message}" if IS_FIRST else f"error: process {RANK}: {message}")
+    return code
 
 
-def _is_own(error: Exception) -> bool:
-    """Whether an error may be one process's own, and not that of all: an unreadable photo, too little memory."""
+def _print_message(text: str) -> None:
+    """Print a message on standard error, without control characters, which a name in it may hold."""
+    print(printable(LINE_BREAK.sub("\N{REPLACEMENT CHARACTER}", text), lines=True), file=sys.stderr)
+
+
+def _is_of_one_process(error: Exception) -> bool:
+    """Return whether an error may be that of one process alone, like an unreadable photo or too little memory."""
     return isinstance(error, DataError) or not (isinstance(error, DcompError) or hasattr(error, "format_message"))
 
 
 def _explain(error: Exception) -> tuple[str, int]:
+    """Return the message and the exit code of an error."""
     if isinstance(error, DcompError):
         return str(error), error.exit_code
     if hasattr(error, "format_message"):  # the parser's usage errors, whichever library Typer takes them from
-        context, message = getattr(error, "ctx", None), error.format_message().rstrip(".").replace("Value error, ", "")
+        context, message = getattr(error, "ctx", None), error.format_message().rstrip(".")
+        message = message.replace("Value error, ", "").replace(": Input should be ", ": input should be ")
         return f"{message} (see {context.command_path} --help)" if message and context else message, 2
     if isinstance(error, OSError):
         return f"{error.filename or 'input or output'}: {error.strerror or error}", 1

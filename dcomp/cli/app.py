@@ -11,14 +11,14 @@ import typer
 import typer.main
 
 import dcomp
-from dcomp.cli import codec, inspection, learning, measure, runs, sensitivity, sweep
-from dcomp.cli.inputs import with_paths
+from dcomp.cli import encode_decode, eval_report, guide, inspection, learning, runs, sensitivity, sweep
 from dcomp.cli.options import option_names
+from dcomp.cli.path_conflicts import without_conflicts
 from dcomp.errors import UsageError
-from dcomp.settings.values import expanded
-from dcomp.system.processes import COUNT, PROBLEMS
+from dcomp.settings.fields import expanded
+from dcomp.system.ranks import PROBLEMS, WORLD_SIZE
 
-TOGETHER = ("train", "prune", "quantize", "eval")
+TOGETHER = ("train", "prune", "finetune", "quantize", "eval")
 """The commands that several processes may run as one."""
 
 EPILOG = (
@@ -56,22 +56,22 @@ def dcomp_(
     """
     if PROBLEMS:
         raise UsageError(PROBLEMS[0])
-    if COUNT > 1 and context.invoked_subcommand not in TOGETHER:
+    if WORLD_SIZE > 1 and context.invoked_subcommand not in TOGETHER:
         raise UsageError(f"{context.invoked_subcommand} is for one process; torchrun starts {', '.join(TOGETHER)}")
 
 
 def _unwrapped(text: str) -> str:
-    """Paragraphs whose lines the terminal breaks, not the source."""
+    """Return paragraphs without line breaks, which the terminal then breaks."""
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in inspect.cleandoc(text).split("\n\n"))
 
 
 def _with_checked_values(command: Callable[..., Any]) -> Callable[..., Any]:
-    """A command whose paths have `~` expanded, where a shell has not, and whose numbers are finite."""
+    """Have a command expand `~` in paths, where a shell has not, and refuse numbers that are not finite."""
     names = option_names(command)
 
     @functools.wraps(command)
-    def checked(**given: Any) -> Any:
-        return command(**{name: _checked(names[name], value) for name, value in given.items()})
+    def checked(**values: Any) -> Any:
+        return command(**{name: _checked(names[name], value) for name, value in values.items()})
 
     return checked
 
@@ -85,14 +85,14 @@ def _checked(option: str, value: object) -> object:
         raise UsageError(f"{option}: {error}") from error
 
 
-for _module in (learning, codec, measure, inspection, sensitivity, runs, sweep):
+for _module in (learning, encode_decode, eval_report, inspection, sensitivity, runs, sweep, guide):
     _module.register(app)
 for _command in app.registered_commands:
     assert _command.callback is not None  # each is a function
     _command.callback.__doc__ = _unwrapped(_command.callback.__doc__ or "")
-    _command.callback = _with_checked_values(with_paths(_command.callback))
+    _command.callback = _with_checked_values(without_conflicts(_command.callback))
 
 
 def command() -> Any:
-    """The command that parses the command line."""
+    """Return the command that parses the command line."""
     return typer.main.get_command(app)

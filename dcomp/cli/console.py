@@ -1,9 +1,11 @@
-"""What a person sees while a command works: notes, a line an epoch and a progress bar, on standard error."""
+"""Print results on standard output; notes, a line for each epoch and a progress bar on standard error."""
 
+import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from pathlib import Path
+from shutil import get_terminal_size
 
 from rich.console import Console
 from rich.progress import (
@@ -20,42 +22,45 @@ from rich.progress import (
 )
 from rich.table import Column
 
-from dcomp.progress.observer import EpochRecord, Kept, Silent
-from dcomp.reporting.text import shown
-from dcomp.system.processes import FIRST
+from dcomp.progress.observer import ChosenEpoch, EpochRecord, Observer
+from dcomp.reporting.text import printable
+from dcomp.system.ranks import IS_FIRST
 
-if TYPE_CHECKING:
-    import numpy as np
+NARROWEST_HELP = 40
+"""Columns of help pages at least; in fewer, words break and options vanish."""
 
-SHORTEST_BAR = 8
+NARROWEST_BAR = 8
+"""Columns of a progress bar at least."""
+
+TIME_WIDTH = len("0:00:00")
 
 
-class Terminal:
-    """An observer that shows notes and epochs, and what is being done where standard error is a terminal."""
+class Terminal(Observer):
+    """An observer that prints notes and epochs, and shows the work in progress if standard error is a terminal."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._progress: Progress | None = None
         self._task = TaskID(0)
-        self._stage = self._what = ""
+        self._stage = self._activity = ""
         self._epoch = self._epochs = self._steps_per_epoch = 0
 
     def note(self, text: str) -> None:
-        """Print a line, if standard error takes it: a full disk beneath it takes no result away."""
+        """Print a line; an error of standard error, like a full disk, takes no result away."""
         with suppress(OSError):
-            self._console.print(shown(text, lines=True), markup=False)
+            self._console.print(printable(text, lines=True), markup=False)
 
     def stage(self, name: str) -> None:
-        """Name the stage in front of what is shown from now on."""
-        self._stage, self._what = name, ""
+        """Show the name of the stage before all that follows."""
+        self._stage, self._activity = name, ""
 
-    def doing(self, what: str) -> None:
-        """Show it, with the seconds that it takes."""
-        self._what = what
-        self._show(SpinnerColumn(), _text("{task.description}"), TimeElapsedColumn(), total=None, head=what)
+    def activity(self, text: str) -> None:
+        """Show what is being done, and for how many seconds."""
+        self._activity = text
+        self._show_line(SpinnerColumn(), _text("{task.description}"), TimeElapsedColumn(), total=None, head=text)
 
     def started(self, steps: int, history: Sequence[EpochRecord] = (), epochs: int = 0) -> None:
-        """Show a bar, of all epochs if there are some."""
+        """Show a bar for all epochs, or for other steps where there are no epochs."""
         self._epoch, self._epochs = len(history) + 1, epochs
         self._steps_per_epoch = steps // epochs if epochs else steps
         columns = (
@@ -64,15 +69,15 @@ class Terminal:
             _text("{task.fields[figures]}"),
             TimeRemainingColumn(compact=True),
         )
-        self._show(*columns, total=steps, head=self._place())
+        self._show_line(*columns, total=steps, head=self._place())
 
-    def stepped(self, done: int, loss: float, accuracy: float) -> None:
+    def finished_steps(self, count: int, loss: float, accuracy: float) -> None:
         """Move the bar."""
         if self._progress is not None:
-            batch = done - (self._epoch - 1) * self._steps_per_epoch
+            batch = count - (self._epoch - 1) * self._steps_per_epoch
             counted = f"{'batch ' if self._epochs else ''}{batch}/{self._steps_per_epoch}"
-            figures = f"{counted}  loss {loss:.3f}  error {100 * (1 - accuracy):.1f} %"
-            self._progress.update(self._task, completed=done, figures=figures)
+            figures = (counted, f"loss {loss:.3f}", f"error {100 * (1 - accuracy):.1f} %")
+            self._progress.update(self._task, completed=count, figures=self._fitting(figures))
 
     def finished_epoch(self, record: EpochRecord) -> None:
         """Print the epoch in a line that stays."""
@@ -83,44 +88,41 @@ class Terminal:
         if self._progress is not None:
             self._progress.update(self._task, description=self._named(self._place()))
 
-    def kept(self, kept: Kept) -> None:
-        """Print which epoch it is, why, and what speaks against that."""
-        self.note(kept.reason)
-        if kept.warning is not None:
-            self.note(kept.warning)
-
-    def weights(self, epoch: int, tensors: "Mapping[str, np.ndarray]") -> None:
-        """Show nothing."""
+    def chose_epoch(self, choice: ChosenEpoch) -> None:
+        """Print which epoch is kept, why, and a warning if there is one."""
+        self.note(choice.reason)
+        if choice.warning is not None:
+            self.note(choice.warning)
 
     def started_bytes(self, total: int) -> None:
         """Show a bar in bytes."""
         columns = _bar(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(compact=True)
-        self._show(_text("{task.description}"), *columns, total=total, head=self._what)
+        self._show_line(_text("{task.description}"), *columns, total=total, head=self._activity)
 
-    def advanced(self, nbytes: int) -> None:
+    def finished_bytes(self, nbytes: int) -> None:
         """Move the bar."""
         if self._progress is not None:
             self._progress.update(self._task, advance=nbytes)
 
     def started_points(self, total: int) -> None:
-        """Show a bar of the points of a sweep."""
+        """Show a bar for the points of a sweep."""
         columns = _text("{task.completed} of {task.total} points"), _bar(), _text("{task.description}", ratio=3)
-        self._show(*columns, TimeElapsedColumn(), total=total, head="")
+        self._show_line(*columns, TimeElapsedColumn(), total=total, head="")
 
-    def points(self, done: int, running: Sequence[str]) -> None:
-        """Move the bar, and name what runs."""
+    def finished_points(self, count: int, running: Sequence[str]) -> None:
+        """Move the bar, and name the points that run."""
         if self._progress is not None:
             description = f"running {', '.join(running)}" if running else ""
-            self._progress.update(self._task, completed=done, description=description)
+            self._progress.update(self._task, completed=count, description=description)
 
     def finished(self) -> None:
-        """Take away what is shown."""
+        """Remove the bar."""
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
 
-    def _show(self, *columns: ProgressColumn, total: int | None, head: str) -> None:
-        """Show one line in place of the one before; where no terminal is, nothing."""
+    def _show_line(self, *columns: ProgressColumn, total: int | None, head: str) -> None:
+        """Show a line in place of the last one, if standard error is a terminal."""
         self.finished()
         if self._console.is_terminal:
             self._progress = Progress(
@@ -130,46 +132,78 @@ class Terminal:
             self._progress.start()
 
     def _place(self) -> str:
-        """Say where in its epochs a training is; what else counts steps has none."""
-        return f"epoch {self._epoch}/{self._epochs}" if self._epochs else self._what
+        """Return the number of the epoch; what is being done where there are no epochs."""
+        return f"epoch {self._epoch}/{self._epochs}" if self._epochs else self._activity
+
+    def _fitting(self, figures: Sequence[str]) -> str:
+        """Return the figures without the first ones, for which a narrow terminal has no room."""
+        room = self._console.width - len(self._named(self._place())) - NARROWEST_BAR - TIME_WIDTH - 3
+        texts = ["  ".join(figures[first:]) for first in range(len(figures))]
+        return next((text for text in texts if len(text) <= room), texts[-1])
 
     def _named(self, text: str) -> str:
-        """Put the stage's name in front."""
+        """Return a text after the name of the stage."""
         return " ".join(part for part in (self._stage, text) if part)
 
 
 def _text(template: str, *, ratio: int | None = None) -> TextColumn:
-    """Make a column of plain text in one line, which loses its end where the terminal is narrow."""
+    """Return a column of plain text in one line, which loses its end if the terminal is too narrow."""
     return TextColumn(template, markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=ratio))
 
 
 def _bar() -> BarColumn:
-    """Make a bar that takes the room that is left."""
-    return BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=SHORTEST_BAR))
+    """Return a bar that takes the width that is left."""
+    return BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=NARROWEST_BAR))
 
 
-_shown: list[Terminal] = []
+_open_observers: list[Terminal] = []
 
 
-def observer(quiet: bool) -> Terminal | Silent:
-    """Choose who watches a command."""
-    if quiet or not FIRST:
-        return Silent()
-    _shown.append(Terminal())
-    return _shown[-1]
+def observer(quiet: bool) -> Observer:
+    """Return the observer of a command: none if it is quiet, or if another process prints."""
+    if quiet or not IS_FIRST:
+        return Observer()
+    _open_observers.append(Terminal())
+    return _open_observers[-1]
 
 
 @contextmanager
 def cleared() -> Iterator[None]:
-    """Run a block after which no bar is left on the terminal, also where an error ends it."""
+    """Remove the bar at the end of a block, also after an error."""
     try:
         yield
     finally:
-        while _shown:
-            _shown.pop().finished()
+        while _open_observers:
+            _open_observers.pop().finished()
 
 
-def say(text: str) -> None:
-    """Print a result on standard output, as it is; on a terminal, without control characters."""
-    if FIRST:
-        sys.stdout.write(f"{shown(text, lines=True) if sys.stdout.isatty() else text}\n")
+@contextmanager
+def legible_help() -> Iterator[None]:
+    """Run a block in which help pages have some columns at least, however narrow the terminal is."""
+    if get_terminal_size().columns >= NARROWEST_HELP:
+        yield
+        return
+    from typer import rich_utils
+
+    before = rich_utils.MAX_WIDTH
+    rich_utils.MAX_WIDTH = NARROWEST_HELP
+    try:
+        yield
+    finally:
+        rich_utils.MAX_WIDTH = before
+
+
+def print_result(text: str) -> None:
+    """Print a result on standard output; on a terminal, without control characters."""
+    if IS_FIRST:
+        sys.stdout.write(f"{printable(text, lines=True) if sys.stdout.isatty() else text}\n")
+
+
+def print_path(path: Path) -> None:
+    """Print the path of a result; in a pipe, as the bytes of its name, and never as what looks like an option."""
+    text = f"./{path}" if str(path).startswith("-") else str(path)
+    if sys.stdout.isatty():
+        print_result(text)
+        return
+    sys.stdout.flush()
+    sys.stdout.buffer.write(os.fsencode(text) + b"\n")

@@ -1,112 +1,95 @@
-"""What a command reads: pipes, folders in the home folder, and files that none of its outputs may replace."""
+"""Inputs of a command: a file, a folder of shards, standard input, or another pipe."""
 
-import functools
-import os
-import stat
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
-from dcomp.errors import CheckpointError, OutputError, UsageError, reading
-from dcomp.system.files import INDEX_SUFFIX, index_in
+from dcomp.errors import CheckpointError, DcompError, UsageError, reading
+from dcomp.system.files import check_regular, index_in
+from dcomp.system.temporary import part, writing_temporary_files
 
 PIPE = Path("-")
 
-READ = {"input", "start", "against", "recipe", "distill", "rewind", "plan"}
-"""Parameters that name files to read."""
+STANDARD_INPUT_NAME = "standard input"
 
-FOLDERS = {"data_dir", "cache", "tensorboard", "out"}
-"""Parameters that name folders; all other paths name files to write."""
-
-WRITTEN_BY = {"sensitivity": {"plan"}}
-"""Those of a command that name files to write all the same."""
-
-STANDARD_INPUT, STANDARD_OUTPUT = 0, 1
-
-STANDARD_OUTPUTS = {Path("/dev/stdout"), Path("/dev/fd/1"), Path("/proc/self/fd/1")}
+SPOOLED_BYTES = 1 << 20
+"""Bytes of a pipe that are copied at a time."""
 
 
 def is_pipe(source: Path | None) -> bool:
-    """Whether an input is standard input."""
+    """Return whether an input is standard input."""
     return source is None or source == PIPE
 
 
-def with_paths(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Have a command refuse to write to a file that it reads, or twice to one."""
-    read = READ - WRITTEN_BY.get(command.__name__, set())
-    not_written = read | FOLDERS
+@contextmanager
+def input_file(source: Path | None) -> Iterator[Path]:
+    """Yield a file to read: the one named, the index of a folder of shards, or a temporary copy of what a pipe gives.
 
-    @functools.wraps(command)
-    def checked(**given: Any) -> Any:
-        if given.get("output") in STANDARD_OUTPUTS:
-            given["output"] = PIPE
-        paths = {name: value for name, value in given.items() if isinstance(value, Path)}
-        sources = [path for name, path in paths.items() if name in read]
-        if given.get("input", PIPE) is None:
-            sources.append(PIPE)
-        if sources.count(PIPE) > 1:
-            raise UsageError("standard input is named for two inputs; name a file for one of them")
-        for path in sources:
-            _check_no_device(path)
-        written: list[Path] = []
-        for name, path in paths.items():
-            if name not in not_written:
-                check_not_input(path, sources)
-                _check_distinct(path, written)
-                written.append(path)
-        return command(**given)
-
-    return checked
+    Raises:
+        UsageError: nothing was named and standard input is a terminal, or the pipe is empty.
+        CheckpointError: the pipe cannot be read.
+    """
+    if source is None or source == PIPE:
+        if sys.stdin.isatty():
+            raise UsageError("no input: name a file, or pipe one in")
+        with _spooled(source, STANDARD_INPUT_NAME) as path:
+            yield path
+    elif source.is_dir():
+        yield index_in(source)
+    elif source.is_fifo() or source.is_socket():
+        with _spooled(source, str(source)) as path:
+            yield path
+    else:
+        check_regular(source)
+        yield source
 
 
-def _check_no_device(path: Path) -> None:
-    """Raise CheckpointError for devices: some never end."""
-    if path.is_char_device() or path.is_block_device():
-        raise CheckpointError(f"{path} is a device; name a file, or pipe one in")
+@contextmanager
+def _spooled(source: Path | None, name: str) -> Iterator[Path]:
+    """Yield a temporary copy of what comes from a pipe; errors about the copy name the pipe."""
+    with ExitStack() as stack:
+        with writing_temporary_files():
+            copy = stack.enter_context(part(Path(tempfile.gettempdir())))
+        if not _copy(source, copy, name):
+            raise UsageError(f"{name} is empty: name a file, or see what the command before in the pipe says")
+        try:
+            yield copy
+        except DcompError as error:
+            raise type(error)(str(error).replace(str(copy), name)) from error
+
+
+def _copy(source: Path | None, target: Path, name: str) -> int:
+    """Copy what comes from a pipe to a file; return the number of bytes."""
+    try:
+        stream = sys.stdin.buffer if source is None or source == PIPE else source.open("rb")
+    except OSError as error:
+        raise CheckpointError(f"cannot read {name}: {error.strerror}") from error
+    with writing_temporary_files(), target.open("wb") as file:
+        for chunk in iter(partial(_read_chunk, stream, name), b""):
+            file.write(chunk)
+        return file.tell()
+
+
+def _read_chunk(stream: BinaryIO, name: str) -> bytes:
+    try:
+        return stream.read(SPOOLED_BYTES)
+    except OSError as error:
+        raise CheckpointError(f"cannot read {name}: {error.strerror}") from error
 
 
 def check_readable(source: Path) -> None:
-    """Raise CheckpointError for an input that is not there, which is told before what is wrong with an output."""
+    """Raise CheckpointError for an input that is missing, before anything is said about the output."""
     if source == PIPE:
         return
     with reading(source, CheckpointError):
         source.stat()
 
 
-def check_not_input(output: Path, sources: Iterable[Path]) -> None:
-    """Refuse an output, `-` for standard output, that is one of the files which a command reads.
-
-    Raises:
-        OutputError: it is one, under whatever name.
-        CheckpointError, UsageError: an input is a damaged index of shards, or a folder without one.
-    """
-    try:
-        written = os.fstat(STANDARD_OUTPUT) if output == PIPE else output.stat()
-    except (OSError, ValueError):  # not there, or said where it is opened
-        return
-    if not stat.S_ISREG(written.st_mode):
-        return
-    for source in sources:
-        for file in _files_of(source):
-            with suppress(OSError, ValueError):
-                if os.path.samestat(os.fstat(STANDARD_INPUT) if file == PIPE else file.stat(), written):
-                    name = "standard output" if output == PIPE else output
-                    raise OutputError(f"{name} is the input; name another output")
-
-
-def _files_of(source: Path) -> list[Path]:
-    """The files of an input: one, or an index and its shards."""
-    if source.is_dir():
-        source = index_in(source)
-    if not source.name.endswith(INDEX_SUFFIX) or not source.is_file():
-        return [source]
-    from dcomp.checkpoints import shards
-
-    return shards.files_of(source)
-
-
-def _check_distinct(path: Path, others: Iterable[Path]) -> None:
-    for other in others:
-        if path == other or (path.is_file() and other.is_file() and path.samefile(other)):
-            raise OutputError(f"{path} is named for two outputs; name two files")
+def check_no_device(source: Path) -> None:
+    """Raise CheckpointError for a device: some never end."""
+    if source.is_char_device() or source.is_block_device():
+        raise CheckpointError(f"{source} is a device; name a file, or pipe one in")

@@ -1,16 +1,16 @@
-"""train, prune, quantize: the commands that may train a network."""
+"""train, prune, finetune, quantize: the commands that may train a network."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dcomp.cli import outcome
+from dcomp.cli import json_document
 from dcomp.cli.console import observer
-from dcomp.cli.files import Destination, destination_of_checkpoint, opened
+from dcomp.cli.destinations import Destination, destination_of_checkpoint
+from dcomp.cli.inputs import input_file
 from dcomp.cli.options import (
     Architecture,
     Force,
@@ -27,135 +27,171 @@ from dcomp.cli.options import (
 from dcomp.errors import UsageError
 from dcomp.progress.csv_log import Journal
 from dcomp.progress.observer import Observer, Together
-from dcomp.progress.resumption import SAVE_EVERY, StateFile
-from dcomp.settings import NETWORKS, LearningSettings, PruneSettings, QuantizeSettings, TrainSettings
+from dcomp.progress.resumption import SAVE_EVERY
+from dcomp.settings import (
+    NETWORKS,
+    FinetuneSettings,
+    LearningSettings,
+    PruneSettings,
+    QuantizeSettings,
+    TrainSettings,
+)
 from dcomp.system.files import check_replaceable
-from dcomp.system.processes import FIRST
+from dcomp.system.ranks import IS_FIRST
 
 if TYPE_CHECKING:
     from dcomp.checkpoints.checkpoint import Checkpoint
+
+CHECKPOINTS = ("distill", "rewind")
+"""Settings that name a checkpoint besides the input."""
 
 
 @options_of(TrainSettings, leave_out=("architecture",))
 def train(
     settings: TrainSettings,
     architecture: Annotated[str, typer.Argument(help=f"{', '.join(NETWORKS)}.")],
-    start: Annotated[Path | None, typer.Option("--from", help="Checkpoint to begin with.")] = None,
     output: Output = None,
     resume: Resume = False,
-    save_every: SaveEvery = SAVE_EVERY,
+    save_every: SaveEvery = None,
     log: Log = None,
     tensorboard: TensorBoard = None,
     force: Force = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train a network and write its best epoch by validation error. Ctrl-C saves the state, --resume goes on from it.
+    """Train a network and write its best epoch by validation error.
+
+    Ctrl-C saves the state, and --resume goes on from it.
 
     Example: [bold]dcomp train lenet5 --data mnist --epochs 20[/bold]
     """
-    from dcomp import sources, stages
+    from dcomp import stages
 
     name = settings.architecture.rpartition(":")[2]
     with ExitStack() as stack:
         destination = Destination(
-            output or Path(f"{name}.safetensors"), start, "", force=force, as_json=as_json, others=(settings.distill,)
+            output or Path(f"{name}.safetensors"),
+            None,
+            "",
+            force=force,
+            as_json=as_json,
+            other_inputs=(settings.distill,),
         )
-        state = stack.enter_context(destination).state(resume=resume, save_every=save_every)
+        state = stack.enter_context(destination).state(resume=resume, save_every=_seconds(save_every))
         watchers, record = _watchers("train", settings, quiet, log, tensorboard, force=force or resume)
-        begun = sources.load_checkpoint(stack.enter_context(opened(start)), note=watchers.note) if start else None
-        trained = stages.train(settings, watchers, start=begun, state=state)
+        trained = stages.train(settings, watchers, state=state)
         destination.save(trained)
-        if state is not None and FIRST:
+        if state is not None and IS_FIRST:
             state.remove()
         if as_json:
-            outcome.show("train", destination, {**outcome.of_checkpoint(trained), **record.as_dict()})
+            json_document.print_document(
+                "train", destination, {**json_document.describe_checkpoint(trained), **record.as_dict()}
+            )
 
 
-@options_of(PruneSettings)
-def prune(
-    settings: PruneSettings,
+def _rewrite(
+    stage: "Callable[..., Checkpoint]",
+    settings: LearningSettings,
+    suffix: str,
+    *,
     input: Input = None,
     output: Output = None,
     architecture: Architecture = None,
     resume: Resume = False,
-    save_every: SaveEvery = SAVE_EVERY,
+    save_every: SaveEvery = None,
     log: Log = None,
     tensorboard: TensorBoard = None,
     force: Force = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Set the least important weights to zero; with --epochs the network retrains meanwhile.
+    """Read a checkpoint, put it through `stage` of `dcomp.stages`, write the result, and remove the state.
 
-    A folder of shards gives a folder of shards, or one file where the output is named .safetensors.
+    The command has the stage's name. Unless `output` names the output, its name is that of the input with `suffix`.
+    """
+    from dcomp import sources
 
-    Example: [bold]dcomp prune lenet5.safetensors --sparsity 0.92 --epochs 16 --data mnist[/bold]
+    name = stage.__name__
+    if not settings.epochs:
+        _check_not_given(
+            {"--arch": architecture, "--log": log, "--tensorboard": tensorboard, "--save-every": save_every}
+            | {"--resume": resume or None}
+        )
+    read = [getattr(settings, key, None) for key in CHECKPOINTS]
+    with destination_of_checkpoint(
+        output, input, suffix, force=force, as_json=as_json, other_inputs=read
+    ) as destination:
+        state = destination.state(resume=resume, save_every=_seconds(save_every)) if settings.epochs else None
+        watchers, record = _watchers(name, settings, quiet, log, tensorboard, force=force or resume)
+        with input_file(input) as path:
+            checkpoint = sources.load_checkpoint(path, note=watchers.note)
+            changed = stage(checkpoint, settings, watchers, architecture=architecture, state=state)
+            destination.save(changed)
+        if state is not None and IS_FIRST:
+            state.remove()
+        if as_json:
+            described = json_document.describe_checkpoint(changed, count_values=name == "quantize")
+            json_document.print_document(name, destination, {**described, **record.as_dict()})
+
+
+@options_of(PruneSettings, passed_on_to=_rewrite)
+def prune(settings: PruneSettings, **options: Any) -> None:
+    """Set the least important weights to zero; with --epochs the network retrains.
+
+    Example: [bold]dcomp prune lenet5.safetensors --sparsity 0.92 --epochs 16[/bold]
     """
     from dcomp import stages
 
-    with destination_of_checkpoint(
-        output, input, ".pruned", force=force, as_json=as_json, others=(settings.distill, settings.rewind)
-    ) as destination:
-        state = destination.state(resume=resume, save_every=save_every) if settings.epochs or resume else None
-        watchers, record = _watchers("prune", settings, quiet, log, tensorboard, force=force or resume)
-        work = partial(stages.prune, settings=settings, observer=watchers, architecture=architecture, state=state)
-        changed = _rewrite(input, destination, work, state, watchers.note)
-        if as_json:
-            described = outcome.of_checkpoint(changed)
-            outcome.show("prune", destination, {**described, **record.as_dict()})
+    _rewrite(stages.prune, settings, ".pruned", **options)
 
 
-@options_of(QuantizeSettings)
-def quantize(
-    settings: QuantizeSettings,
-    input: Input = None,
-    output: Output = None,
-    architecture: Architecture = None,
-    resume: Resume = False,
-    save_every: SaveEvery = SAVE_EVERY,
-    log: Log = None,
-    tensorboard: TensorBoard = None,
-    force: Force = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Let the kept weights of each layer share 2^bits values; with --epochs those values then train.
+@options_of(FinetuneSettings, passed_on_to=_rewrite)
+def finetune(settings: FinetuneSettings, **options: Any) -> None:
+    """Train a network on; zeros stay zero, shared values stay shared.
 
-    A folder of shards gives a folder of shards, or one file where the output is named .safetensors.
+    The best epoch by validation error is written; the start is a candidate too.
+
+    Example: [bold]dcomp finetune lenet5.pruned.safetensors --epochs 10[/bold]
+    """
+    from dcomp import stages
+
+    _rewrite(stages.finetune, settings, ".finetuned", **options)
+
+
+@options_of(QuantizeSettings, passed_on_to=_rewrite)
+def quantize(settings: QuantizeSettings, **options: Any) -> None:
+    """Let the weights of each layer share 2^N values; with --epochs these train.
 
     Example: [bold]dcomp quantize lenet5.pruned.safetensors --conv-bits 8 --fc-bits 5[/bold]
     """
     from dcomp import stages
 
-    with destination_of_checkpoint(
-        output, input, ".quantized", force=force, as_json=as_json, others=(settings.distill,)
-    ) as destination:
-        state = destination.state(resume=resume, save_every=save_every) if settings.epochs or resume else None
-        watchers, record = _watchers("quantize", settings, quiet, log, tensorboard, force=force or resume)
-        work = partial(stages.quantize, settings=settings, observer=watchers, architecture=architecture, state=state)
-        changed = _rewrite(input, destination, work, state, watchers.note)
-        if as_json:
-            described = outcome.of_checkpoint(changed, count_values=True)
-            outcome.show("quantize", destination, {**described, **record.as_dict()})
+    _rewrite(stages.quantize, settings, ".quantized", **options)
+
+
+def _check_not_given(options: Mapping[str, object]) -> None:
+    """Raise UsageError for options of training that are given where nothing trains; None is not given."""
+    if names := [option for option, value in options.items() if value is not None]:
+        raise UsageError(f"{' and '.join(names)} would do nothing without training: give --epochs as well")
+
+
+def _seconds(save_every: float | None) -> float:
+    return SAVE_EVERY if save_every is None else save_every
 
 
 def _watchers(
     stage: str, settings: LearningSettings, quiet: bool, log: Path | None, tensorboard: Path | None, *, force: bool
-) -> tuple[Observer, outcome.Record]:
-    """Choose those who watch a stage: the person, a CSV file, TensorBoard, and the record for `--json`, given again.
+) -> tuple[Observer, json_document.Recorder]:
+    """Return the observers of a stage: the terminal, a CSV file and TensorBoard; and the record for `--json`.
 
     Raises:
         OutputError: the CSV file exists and may not be replaced.
-        UsageError: there are no epochs to log or compute, or TensorBoard is not installed.
+        UsageError: TensorBoard is not installed.
     """
-    for option, value in (("--log", log), ("--tensorboard", tensorboard), ("--threads", settings.threads)):
-        if value is not None and not settings.epochs:
-            raise UsageError(f"{option} is about epochs: give --epochs as well, or leave it out")
-    record = outcome.Record()
+    record = json_document.Recorder()
     watchers: list[Observer] = [observer(quiet), record]
     watchers[0].stage(stage)
-    if not FIRST:
+    if not IS_FIRST:
         return watchers[0], record
     if log is not None:
         check_replaceable(log, force=force)
@@ -167,25 +203,7 @@ def _watchers(
     return Together(*watchers), record
 
 
-def _rewrite(
-    source: Path | None,
-    destination: Destination,
-    stage: "Callable[[Checkpoint], Checkpoint]",
-    state: StateFile | None,
-    note: "Callable[[str], object]",
-) -> "Checkpoint":
-    """Read a checkpoint, put it through a stage, and write what comes out; the state has then served its purpose."""
-    from dcomp import sources
-
-    with opened(source) as path:
-        changed = stage(sources.load_checkpoint(path, note=note))
-        destination.save(changed)
-    if state is not None and FIRST:
-        state.remove()
-    return changed
-
-
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
-    for command in (train, prune, quantize):
+    for command in (train, prune, finetune, quantize):
         app.command()(command)

@@ -4,91 +4,114 @@ import inspect
 import types
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
+from pydantic.fields import FieldInfo
 from typer.models import ArgumentInfo
 
-from dcomp.settings import LearningSettings, Settings
+from dcomp.progress.resumption import SAVE_EVERY
+from dcomp.settings import Settings
+from dcomp.settings.panels import NETWORK
+
+FILES_AND_LOGS = "Files and logs"
+
+METAVARS: dict[Any, str] = {int: "N", float: "X", bool: ""}
+"""What stands for a value in help, by its type, unless the field says."""
 
 Input = Annotated[Path | None, typer.Argument(metavar="INPUT", help="File to read; - or absent: standard input.")]
 Output = Annotated[
-    Path | None, typer.Option("-o", "--output", help="File to write, or folder of shards; -: standard output.")
+    Path | None, typer.Option("-o", "--output", metavar="PATH", help="File to write; - is standard output.")
 ]
-Force = Annotated[bool, typer.Option("-f", "--force", help="Replace the output if it exists.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress and no notes on standard error.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Force = Annotated[bool, typer.Option("-f", "--force", metavar="", help="Replace the output if it exists.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", metavar="", help="Show no progress and no notes.")]
+Json = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON.")]
 Architecture = Annotated[
-    str | None, typer.Option("--arch", help="Network of the checkpoint, if it does not say, or package.module:factory.")
+    str | None,
+    typer.Option(
+        "--arch",
+        metavar="NAME",
+        help="Network, if the checkpoint does not say, or package.module:factory.",
+        rich_help_panel=NETWORK,
+    ),
 ]
-Workers = Annotated[int, typer.Option("-T", "--workers", min=1, help="Processes that encode at the same time.")]
+Workers = Annotated[int, typer.Option("-w", "--workers", min=1, metavar="N", help="Processes that encode.")]
 Threads = Annotated[
-    int | None, typer.Option(min=1, help="Threads that compute; those that are free, one for a small network.")
+    int | None,
+    typer.Option(min=1, metavar="N", help="Threads that compute; those that are free, one for a small network."),
 ]
 Resume = Annotated[
-    bool, typer.Option("--resume", help="Go on from the state of a stopped run.", rich_help_panel="Training")
+    bool,
+    typer.Option("--resume", metavar="", help="Go on from the state of a stopped run.", rich_help_panel=FILES_AND_LOGS),
 ]
 SaveEvery = Annotated[
-    float,
-    typer.Option(min=0, help="Seconds between saves of the state, at ends of epochs.", rich_help_panel="Training"),
+    float | None,
+    typer.Option(
+        min=0,
+        metavar="SECONDS",
+        help=rf"Seconds between saves of the state, at ends of epochs. [dim]\[default: {SAVE_EVERY:g}][/dim]",
+        rich_help_panel=FILES_AND_LOGS,
+    ),
 ]
 Log = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="CSV file to log each epoch to.", rich_help_panel="Training")
+    Path | None, typer.Option(metavar="FILE", help="CSV file to log each epoch to.", rich_help_panel=FILES_AND_LOGS)
 ]
 TensorBoard = Annotated[
     Path | None,
-    typer.Option("--tensorboard", metavar="DIR", help="Folder for TensorBoard's files.", rich_help_panel="Training"),
+    typer.Option(
+        "--tensorboard", metavar="DIR", help="Folder for TensorBoard's files.", rich_help_panel=FILES_AND_LOGS
+    ),
 ]
-MaxMemory = Annotated[float, typer.Option("--max-memory", min=0, help="Limit of memory for a container, in GiB.")]
+MaxMemory = Annotated[
+    float, typer.Option("--max-memory", min=0, metavar="GIB", help="Limit of memory for a container, in GiB.")
+]
 GIB = 1 << 30
 
 
 def bytes_of(gib: float) -> int:
-    """Return a limit in GiB as bytes; one that no machine reaches is one that no machine reaches."""
+    """Return a limit in GiB as bytes; a huge limit becomes one that no machine reaches."""
     return int(min(gib, GIB) * GIB)
 
 
-METAVARS = {
-    "layer": "REGEX=VALUE",
-    "bits": "[REGEX=]N",
-    "only": "REGEX",
-    "skip": "REGEX",
-    "kinds": "KIND,...",
-    "at": "EPOCH,...",
-    "plan": "FILE",
-    "data": "NAME",
-    "data_dir": "DIR",
-    "cache": "DIR",
-}
-FILES = ("plan",)
-"""Fields whose option names a file; they hold what that says."""
-
-
-def options_of(settings: type[Settings], *, leave_out: tuple[str, ...] = ()) -> Callable[[Any], Any]:
+def options_of(
+    settings: type[Settings], *, leave_out: tuple[str, ...] = (), passed_on_to: Callable[..., Any] | None = None
+) -> Callable[[Any], Any]:
     """Give a command an option for each field of `settings`, and pass it the validated settings.
 
-    The command takes them as `settings`; fields in `leave_out` are parameters that it declares itself, validated with
-    the rest.
+    The command takes them as `settings`.
+
+    Args:
+        settings: the class of the settings.
+        leave_out: fields that are parameters which the command declares itself, validated with the rest.
+        passed_on_to: a function whose keyword-only parameters are options too; the command takes them as `**options`.
     """
-    fields = {name: field for name, field in settings.model_fields.items() if name not in leave_out}
+    fields = [name for name in _field_names(settings) if name not in leave_out]
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         called = {name: title for name, title in option_names(command).items() if name in leave_out}
 
-        def wrapped(**given: Any) -> Any:
-            chosen = {name: given.pop(name) for name in fields}
-            chosen |= {name: given[name] for name in leave_out}
-            return command(settings=settings.from_options(called, **chosen), **given)
+        def wrapped(**values: Any) -> Any:
+            chosen = {name: values.pop(name) for name in fields}
+            chosen |= {name: values[name] for name in leave_out}
+            return command(settings=settings.from_options(called, **chosen), **values)
 
-        own = [p for name, p in inspect.signature(command).parameters.items() if name != "settings"]
-        made = [_parameter(settings, name) for name in fields]
-        signature = inspect.Signature([p.replace(kind=p.KEYWORD_ONLY) for p in [*own, *made]])
+        declared = [*(_parameter(settings, name) for name in fields), *_parameters(command, passed_on_to)]
+        signature = inspect.Signature([p.replace(kind=p.KEYWORD_ONLY) for p in declared])
         wrapped.__signature__ = signature  # type: ignore[attr-defined]  # what Typer reads
         wrapped.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
         wrapped.__name__, wrapped.__doc__ = command.__name__, command.__doc__
         return wrapped
 
     return decorate
+
+
+def _parameters(command: Callable[..., Any], passed_on_to: Callable[..., Any] | None) -> list[inspect.Parameter]:
+    """Return the parameters that a command declares itself, and those that it passes on."""
+    parameters = [p for name, p in inspect.signature(command).parameters.items() if name != "settings"]
+    parameters = [p for p in parameters if p.kind != p.VAR_KEYWORD]
+    if passed_on_to is None:
+        return parameters
+    return parameters + [p for p in inspect.signature(passed_on_to).parameters.values() if p.kind == p.KEYWORD_ONLY]
 
 
 def option_names(command: Callable[..., Any]) -> dict[str, str]:
@@ -102,27 +125,40 @@ def option_names(command: Callable[..., Any]) -> dict[str, str]:
     return names
 
 
+def _field_names(settings: type[Settings]) -> list[str]:
+    """Return the fields of a class, its own before those of its bases, as help lists them."""
+    classes = [kind for kind in settings.__mro__ if issubclass(kind, Settings)]
+    names = [name for kind in classes for name in kind.__annotations__ if name in settings.model_fields]
+    return list(dict.fromkeys(names))
+
+
 def _parameter(settings: type[Settings], name: str) -> inspect.Parameter:
+    """Return the option of a field. None is its default, so that settings know what a person gave."""
     field = settings.model_fields[name]
-    default = None if field.is_required() else field.get_default()
-    if isinstance(default, tuple):
-        default = ",".join(map(str, default)) or None
-    trains = issubclass(settings, LearningSettings) and name in LearningSettings.model_fields
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    kind = Path if extra.get("metavar") == "FILE" else _option_type(field.annotation)
     option = (field.alias or name).replace("_", "-")
     declared = typer.Option(
         f"--{option}/--no-{option}" if field.annotation == bool | None else f"--{option}",
-        help=field.description,
-        metavar="N,..." if _holds_numbers(field.annotation) else METAVARS.get(name),
-        rich_help_panel="Training" if trains else None,
+        help=f"{field.description}{_note(field)}",
+        metavar=str(extra.get("metavar") or METAVARS.get(kind, "NAME")),
+        rich_help_panel=str(extra["panel"]) if extra.get("panel") else None,
+        show_default=False,
     )
-    kind = Path if name in FILES else _option_type(field.annotation)
     annotation = Annotated[kind | None, declared]  # type: ignore[valid-type]
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-def _holds_numbers(annotation: Any) -> bool:
-    """Whether a field is a tuple of limited numbers."""
-    return get_origin(annotation) is tuple and get_origin(get_args(annotation)[0]) is Annotated
+def _note(field: FieldInfo) -> str:
+    """Return what help says after a description: the values to choose from, and the default."""
+    choices = _option_type(field.annotation)
+    parts = ["|".join(get_args(choices))] if get_origin(choices) is Literal else []
+    default = None if field.is_required() else field.get_default()
+    if default is not None and default is not False and default != ():
+        values = default if isinstance(default, tuple) else (default,)
+        text = ",".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values)
+        parts.append(f"default: {text}")
+    return rf" [dim]\[{'; '.join(parts)}][/dim]" if parts else ""
 
 
 def _option_type(annotation: Any) -> Any:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dcomp.cli.console import observer, say
+from dcomp.cli.console import observer, print_result
 from dcomp.cli.options import Json, Quiet, SaveEvery, Threads
 from dcomp.errors import StoppedError, UsageError
 from dcomp.progress.resumption import SAVE_EVERY
-from dcomp.system.files import part
+from dcomp.system.temporary import part
 
 if TYPE_CHECKING:
-    from dcomp.runs.run import Summary
+    from dcomp.runs.summary import Summary
 
 
 def run(
@@ -22,19 +22,25 @@ def run(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a key, as in prune.sparsity=0.97.")
     ] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Folder that holds data sets.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for all outputs; runs/NAME unless given.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder that holds data sets.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for all outputs; runs/NAME unless given.")
+    ] = None,
     threads: Threads = None,
-    save_every: SaveEvery = SAVE_EVERY,
-    tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard's files beside the outputs.")] = False,
-    force: Annotated[bool, typer.Option("-f", "--force", help="Run stages that are done again.")] = False,
+    save_every: SaveEvery = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", metavar="", help="Write TensorBoard's files beside the outputs.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("-f", "--force", metavar="", help="Run all stages again, also those that are done.")
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run a recipe: train, prune, quantize, encode, eval and report, each stage's checkpoint kept.
+    """Run a recipe: train, prune, quantize, encode, eval and report; the checkpoint of each stage is kept.
 
-    A rerun goes on from the stages that are done, and in the one that Ctrl-C stopped. The summary is printed and
-    written to summary.json.
+    The same command goes on after Ctrl-C, from the stages that are done. The summary is printed and written to
+    summary.json.
 
     Example: [bold]dcomp run sample_configs/lenet5-mnist.yaml --set prune.sparsity=0.95[/bold]
     """
@@ -45,23 +51,26 @@ def run(
     overrides += [f"threads={threads}"] if threads else []
     settings = load(recipe, overrides)
     if tensorboard and not settings.trains:
-        raise UsageError(f"--tensorboard is about epochs, and {recipe} has none: leave it out")
+        raise UsageError(f"--tensorboard logs epochs, and no stage of {recipe} has any: leave it out")
     folder = out or Path("runs") / settings.name
-    work = Run(settings, folder, observer(quiet), force=force, save_every=save_every, tensorboard=tensorboard)
+    seconds = SAVE_EVERY if save_every is None else save_every
+    work = Run(settings, folder, observer(quiet), force=force, save_every=seconds, tensorboard=tensorboard)
     summary = work.run()
     if as_json:
-        say(json.dumps(summary.as_dict(), indent=2))
+        print_result(json.dumps(summary.as_dict(), indent=2))
     else:
-        _show(summary)
+        _print_summary(summary)
     work.check_bounds(summary)
 
 
 def demo(
-    out: Annotated[Path | None, typer.Option(help="Folder to keep the outputs in.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for all outputs; a temporary one unless given.")
+    ] = None,
     threads: Threads = None,
     quiet: Quiet = False,
 ) -> None:
-    """See the whole pipeline on scikit-learn's handwritten digits: offline, in less than a minute.
+    """Run the whole pipeline on scikit-learn's handwritten digits, offline, in less than a minute.
 
     Example: [bold]dcomp demo[/bold]
     """
@@ -74,16 +83,16 @@ def demo(
             if out is None:  # the state goes with the folder
                 raise KeyboardInterrupt from stopped
             raise
-    _show(summary)
-    say(f"decoded again: every bit equal; {summary.sizes.ratio:.1f}x smaller as a whole file")
+    _print_summary(summary)
+    print_result(f"decoded again: every bit equal; {summary.sizes.ratio:.1f}x smaller as a whole file")
 
 
-def _show(summary: "Summary") -> None:
+def _print_summary(summary: "Summary") -> None:
     from dcomp.reporting import render, size_tables, tables
 
-    size_tables.show(summary.sizes)
-    say("")
-    tables.show(render.summary_table(summary.as_dict()["stages"], summary.sizes.total.dense_bytes))
+    size_tables.print_report(summary.sizes)
+    print_result("")
+    tables.print_tables(render.summary_table(summary.as_dict()["stages"], summary.sizes.total.dense_bytes))
 
 
 def register(app: typer.Typer) -> None:

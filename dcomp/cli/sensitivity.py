@@ -1,4 +1,4 @@
-"""sensitivity: which layers bear how much pruning and sharing."""
+"""sensitivity: how much the error grows with the pruning and sharing of each layer."""
 
 import json
 from pathlib import Path
@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from dcomp.cli.console import observer, say
-from dcomp.cli.files import opened, write_beside
-from dcomp.cli.inputs import PIPE
+from dcomp.cli.console import observer, print_result
+from dcomp.cli.destinations import write_beside
+from dcomp.cli.inputs import PIPE, input_file
 from dcomp.cli.options import Architecture, Force, Input, Json, Quiet, options_of
 from dcomp.compression.error_curves import Setting
 from dcomp.errors import GateError, UsageError
@@ -24,77 +24,102 @@ def sensitivity(
     settings: SensitivitySettings,
     input: Input = None,
     plan: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the plan that --max-drop allows, for prune and quantize.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the plan that --max-drop allows, for prune and quantize, as YAML."),
     ] = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the curves as a PNG image.")] = None,
     architecture: Architecture = None,
     as_json: Json = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", metavar="", help="Print CSV.")] = False,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
     """Measure how the error grows as one layer at a time is pruned, or shares its weights, without retraining.
 
-    The examples are the part of the training data that `train` sets aside for validation: give the --val-split and
-    --seed of the training. With --max-drop a plan is chosen: for each layer the harshest sparsity and bits that alone
-    cost no more than a budget, made small enough for the network with the whole plan applied to stay within the drop.
-    `prune`, `quantize` and recipes take it: --plan FILE.
+    Errors are measured on the validation part of the training data: give the --val-split and --seed of the training.
+
+    With --max-drop a plan is chosen: for each layer the harshest sparsity and the fewest bits with which the error of
+    the whole network stays within the drop. `prune`, `quantize` and recipes read it: --plan FILE.
 
     Example: [bold]dcomp sensitivity lenet5.safetensors --data mnist --max-drop 0.5 --plan plan.yaml[/bold]
     """
     from dcomp import sources, stages
     from dcomp.compression import provenance
-    from dcomp.reporting import plots, render
 
     if as_json and as_csv:
-        raise UsageError("--json and --csv exclude each other")
-    if plan is not None and settings.max_drop is None:
-        raise UsageError("--plan: say what a plan may cost with --max-drop, like 0.5 percentage points")
-    for path in (plan, plot):
-        if path is not None:
-            check_replaceable(path, force=force)
-    if plot is not None:
-        plots.check_possible(plot)
+        raise UsageError("--json and --csv exclude each other: give one of them")
+    _check_outputs(settings, plan, plot, force=force)
     watcher = observer(quiet)
     watcher.stage("sensitivity")
-    with opened(input) as path:
+    with input_file(input) as path:
         checkpoint = sources.load_checkpoint(path, note=watcher.note)
         settings = provenance.with_recorded_data(settings, checkpoint, watcher)
         result = stages.sensitivity(checkpoint, settings, watcher, architecture=architecture)
     name = input.name if input is not None and input != PIPE else "standard input"
     subject = f"{name} on {result.count:,} validation examples of {settings.data}"
-    if as_json:
-        say(json.dumps(result.as_dict(), indent=2))
-    elif as_csv:
-        say(render.curves_csv(result))
-    else:
-        _show(result, subject)
+    _print_curves(result, subject, as_json=as_json, as_csv=as_csv)
     if plot is not None:
+        from dcomp.reporting import plots
+
         write_beside(plot, plots.sensitivity_png(result, subject), watcher, force=force)
     if plan is not None:
-        assert result.planned is not None  # a drop is allowed
-        if not result.planned.plan.sections():
-            raise GateError(f"no layer bears any of the amounts tried within --max-drop {settings.max_drop:g}: no plan")
-        comment = f"{subject}\n{_verdict(result, result.planned)}"
-        write_beside(plan, result.planned.plan.as_yaml(comment).encode(), watcher, force=force)
+        write_beside(plan, _plan_yaml(result, subject), watcher, force=force)
 
 
-def _show(result: "Sensitivity", subject: str) -> None:
+def _check_outputs(settings: SensitivitySettings, plan: Path | None, plot: Path | None, *, force: bool) -> None:
+    """Check that the plan and the plot can be written, before the work begins.
+
+    Raises:
+        UsageError: a plan without --max-drop, or a plot that is no .png.
+        OutputError: a file exists and may not be replaced.
+    """
+    if plan is not None and settings.max_drop is None:
+        raise UsageError(
+            "--plan needs --max-drop, the percentage points that a plan may cost: give --max-drop 0.5, say"
+        )
+    for path in (plan, plot):
+        if path is not None:
+            check_replaceable(path, force=force)
+    if plot is not None:
+        from dcomp.reporting import plots
+
+        plots.check_possible(plot)
+
+
+def _plan_yaml(result: "Sensitivity", subject: str) -> bytes:
+    """Return the plan as a file for prune and quantize.
+
+    Raises:
+        GateError: no layer is in the plan.
+    """
+    assert result.planned is not None  # a drop is allowed
+    if not result.planned.plan.sections():
+        drop = result.planned.max_drop
+        raise GateError(
+            f"no amount that was tried keeps any layer within --max-drop {drop:g}: raise it; no plan is written"
+        )
+    return result.planned.plan.as_yaml(f"{subject}\n{_verdict(result, result.planned)}").encode()
+
+
+def _print_curves(result: "Sensitivity", subject: str, *, as_json: bool, as_csv: bool) -> None:
     from dcomp.reporting import render, tables
 
-    say(f"{subject}: top-1 error {result.top1_error:.2f} %")
+    if as_json or as_csv:
+        print_result(json.dumps(result.as_dict(), indent=2) if as_json else render.curves_csv(result))
+        return
+    print_result(f"{subject}: top-1 error {result.top1_error:.2f} %")
     for setting in get_args(Setting):
         if result.of(setting):
-            say("")
-            tables.show(render.curve_table(result, setting))
+            print_result("")
+            tables.print_tables(render.curve_table(result, setting))
     if result.planned is not None:
-        say("")
-        tables.show(render.plan_table(result))
-        say(_verdict(result, result.planned))
+        print_result("")
+        tables.print_tables(render.plan_table(result))
+        print_result(_verdict(result, result.planned))
 
 
 def _verdict(result: "Sensitivity", planned: "PlanResult") -> str:
-    """What a plan comes to, in one line."""
+    """Return what a plan costs, in one line."""
     errors = f"top-1 error {result.top1_error:.2f} % -> {planned.top1_error:.2f} %"
     costs = f"{planned.max_drop:g} points more are allowed, {planned.budget:.2f} to each layer's sparsity or bits alone"
     return f"the whole plan: {errors} ({costs})"

@@ -1,4 +1,4 @@
-"""Standard streams that are closed, or whose encoding lacks characters that names have."""
+"""Prepare the standard streams: some may be closed, some encodings lack characters of names."""
 
 import codecs
 import io
@@ -11,7 +11,7 @@ ESCAPING = "dcomp.escaping"
 
 
 def prepare() -> None:
-    """Open closed streams anew, so that no file takes their place, and let each character be printed somehow.
+    """Open closed streams again, so that no file takes their place, and let every character be printed.
 
     Raises:
         OutputError: standard output is closed.
@@ -27,7 +27,7 @@ def prepare() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=ESCAPING)
     if 1 in closed:
-        raise OutputError("standard output is closed, where results are printed; > /dev/null throws them away")
+        raise OutputError("standard output is closed, where results are printed: leave it open, or write > /dev/null")
 
 
 def _is_closed(number: int) -> bool:
@@ -39,7 +39,7 @@ def _is_closed(number: int) -> bool:
 
 
 def _escaped(error: UnicodeError) -> tuple[bytes, int]:
-    """What an encoding lacks: the bytes that a name has on the disk, else an escape."""
+    """Return a character that an encoding lacks as the bytes that it has in a file name, else as an escape."""
     assert isinstance(error, UnicodeEncodeError)  # output is encoded
     text = error.object[error.start : error.end]
     try:

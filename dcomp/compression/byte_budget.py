@@ -1,8 +1,10 @@
-"""Masks by what they cost in the file: a kept weight takes a code, and a position that is dearer where few are kept.
+"""Masks for a file of a given size: a kept weight costs the bits of its code and of its position.
 
-Which weights are worth their bits is a question of rate and distortion: those with the largest w^2 / bits are kept, so
-long as there are bits. The bits of a position follow from how full its row and its column are, and so from the masks
-themselves; they are found in a few rounds, and held against what the encoder's own plan says.
+A position costs more bits in a row or column that keeps few weights. The weights of the largest saliency per bit are
+kept until the bits are spent (rate against distortion). Costs follow from the masks, and masks from the costs; a few
+rounds bring them together, and each is scaled to the bits that the encoder plans.
+
+This is the one place where pruning asks the encoder for sizes.
 """
 
 import io
@@ -17,69 +19,72 @@ from dcomp.coding.level import DEFAULT
 from dcomp.coding.record import matrix_of
 from dcomp.container import writer
 from dcomp.errors import UsageError
-from dcomp.pruning.budget import Score, Weights
+from dcomp.pruning import ranking
+from dcomp.pruning.budget import ScoresOf, Weights
 
 ROUNDS = 4
-"""Of costs and masks that follow from each other."""
+"""How often masks follow from costs."""
 
 GUESS = 5.0
-"""Bits of a position, before anything is known of them."""
+"""Bits of a position in the first round."""
 
 Masks = dict[str, np.ndarray]
 
 
 class ByteBudget:
-    """What a checkpoint's file may take, and what it takes besides the weights that are pruned; metadata aside.
+    """The bytes of a checkpoint's file, metadata aside, that are left for the weights to prune.
+
+    A *sparsity of bytes* is the part of the dense bytes that the file saves.
 
     Attributes:
-        sparsity: the part of the dense bytes that the file is not to take.
-        initial_sparsity: the part that it does not take with the weights as they were found.
+        sparsity: of bytes, as the ratio asks for.
+        initial_sparsity: of bytes, with the zeros that the weights have at first.
     """
 
     def __init__(self, tensors: Weights, aliases: Sequence[Aliases], ratio: float, code_bits: int) -> None:
-        """Measure the file without those weights.
+        """Measure the file without the weights to prune.
 
         Args:
             tensors: all of the checkpoint.
-            aliases: the names of each tensor that is pruned.
+            aliases: the names of each tensor to prune.
             ratio: of the dense bytes to those of the file.
             code_bits: of a kept weight's code; a codebook of 2^code_bits values is counted for each tensor.
 
         Raises:
-            UsageError: without any weight the file is too large already.
+            UsageError: the file is too large even without these weights.
         """
         self._code_bits = code_bits
         self._dense = sum(array.nbytes for array in tensors.values())
         pruned = [name for names in aliases for name in names]
         codebooks = sum(min(2**code_bits, tensors[name].size) * tensors[name].itemsize for name, *_ in aliases)
-        self._besides = codebooks + _file_size({**tensors, **{name: np.zeros_like(tensors[name]) for name in pruned}})
+        self._fixed = codebooks + _file_size({**tensors, **{name: np.zeros_like(tensors[name]) for name in pruned}})
         self.sparsity = 1 - 1 / ratio
-        if self._besides + (code_bits + GUESS) / 8 >= self._dense / ratio:  # not one weight could be kept
+        if self._fixed + (code_bits + GUESS) / 8 >= self._dense / ratio:  # not one weight could be kept
             raise UsageError(
                 f"target_ratio {ratio:g} leaves {self._dense / ratio:,.0f} bytes, and codebooks and what is not pruned "
-                f"take {self._besides:,}: prune biases too (kinds conv,linear,bias), or ask for fewer code_bits or less"
+                f"take {self._fixed:,}: prune biases too (kinds conv,linear,bias), or ask for fewer code_bits or less"
             )
         self.initial_sparsity = self.sparsity_of({name: tensors[name] != 0 for name, *_ in aliases})
 
     def sparsity_of(self, masks: Mapping[str, np.ndarray]) -> float:
-        """The part of the dense bytes that the file with these masks does not take."""
-        return 1 - (self._besides + self._bits(masks) / 8) / self._dense
+        """Return the sparsity of bytes with these masks."""
+        return 1 - (self._fixed + self._bits(masks) / 8) / self._dense
 
-    def masks(self, weights: Weights, sparsity: float, score: Score) -> Masks:
-        """The masks that keep most within the bytes that a sparsity of bytes leaves."""
-        allowed = 8 * ((1 - sparsity) * self._dense - self._besides)
-        scores = {name: score(name, array).astype(np.float64) ** 2 for name, array in weights.items()}
+    def masks(self, weights: Weights, sparsity: float, scores_of: ScoresOf) -> Masks:
+        """Return the masks of most saliency within the bytes that a sparsity of bytes leaves."""
+        allowed = 8 * ((1 - sparsity) * self._dense - self._fixed)
+        saliencies = {name: ranking.saliency(scores_of(name, array)) for name, array in weights.items()}
         costs = {name: np.full(array.shape, self._code_bits + GUESS) for name, array in weights.items()}
-        masks = _worthiest(scores, costs, allowed)
+        masks = _best_masks(saliencies, costs, allowed)
         for _ in range(ROUNDS - 1):
             costs = {name: self._code_bits + _position_bits(mask) for name, mask in masks.items()}
             spent = _spent(masks, costs)
             correction = self._bits(masks) / spent if spent else 1.0
-            masks = _worthiest(scores, costs, allowed / correction)
+            masks = _best_masks(saliencies, costs, allowed / correction)
         return masks
 
     def _bits(self, masks: Mapping[str, np.ndarray]) -> float:
-        """What codes and positions of the kept weights take, as the encoder plans them."""
+        """Return the bits of codes and positions of the kept weights, as the encoder plans them."""
         return sum(self._code_bits * int(mask.sum()) + _planned_bits(mask) for mask in masks.values())
 
 
@@ -90,7 +95,7 @@ def _file_size(tensors: Weights) -> int:
 
 
 def _planned_bits(mask: np.ndarray) -> float:
-    """Bits of a mask's positions, rows or columns first, whichever is less."""
+    """Return the bits of a mask's positions, rows first or columns first, whichever is less."""
     if not mask.any():
         return 0.0
     matrix = mask.reshape(matrix_of(mask.shape, columns_first=False))
@@ -102,10 +107,9 @@ def _planned_bits(mask: np.ndarray) -> float:
 
 
 def _position_bits(mask: np.ndarray) -> np.ndarray:
-    """What one more weight at each place would add to the entropy of the positions, in bits.
+    """Return the bits that one more weight at each place adds to the entropy of the positions.
 
-    That is log2((1 - p) / p), where p, the part that is kept there, is what row and column have in common if they are
-    independent.
+    That is log2((1 - p) / p), where p is the density that row and column predict if they are independent.
     """
     matrix = mask.reshape(matrix_of(mask.shape, columns_first=False))
     rows, columns = matrix.sum(1) + 0.5, matrix.sum(0) + 0.5
@@ -117,14 +121,15 @@ def _spent(masks: Mapping[str, np.ndarray], costs: Mapping[str, np.ndarray]) -> 
     return sum(float(costs[name][mask].sum()) for name, mask in masks.items())
 
 
-def _worthiest(scores: Mapping[str, np.ndarray], costs: Mapping[str, np.ndarray], allowed: float) -> Masks:
-    """The masks that keep what scores most for its cost, until the allowed cost is spent."""
-    cost = np.concatenate([costs[name].reshape(-1) for name in scores])
-    worth = np.concatenate([own.reshape(-1) for own in scores.values()]) / cost
+def _best_masks(saliencies: Mapping[str, np.ndarray], costs: Mapping[str, np.ndarray], allowed: float) -> Masks:
+    """Return the masks that keep the largest saliencies per cost, until the allowed cost is spent."""
+    cost = np.concatenate([costs[name].reshape(-1) for name in saliencies])
+    worth = np.concatenate([array.reshape(-1) for array in saliencies.values()]) / cost
     order = np.argsort(-worth, kind="stable")
     order = order[: np.count_nonzero(worth)]
     order = order[: np.searchsorted(np.cumsum(cost[order]), allowed, side="right")]
     kept = np.zeros(cost.size, bool)
     kept[order] = True
-    ends = np.cumsum([own.size for own in scores.values()])[:-1]
-    return {name: part.reshape(scores[name].shape) for name, part in zip(scores, np.split(kept, ends), strict=True)}
+    ends = np.cumsum([array.size for array in saliencies.values()])[:-1]
+    parts = np.split(kept, ends)
+    return {name: part.reshape(saliencies[name].shape) for name, part in zip(saliencies, parts, strict=True)}

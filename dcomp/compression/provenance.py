@@ -1,6 +1,6 @@
-"""What a checkpoint's metadata tell of how it was made: settings of its stages, and the epochs of the last training.
+"""Notes in a checkpoint's metadata about its history: settings of its stages, and the epochs of the last training.
 
-Nothing needs these notes; but where a person names no data set, theirs is taken.
+They are optional. Where a person names no data set, the one in the notes is used.
 """
 
 import json
@@ -12,11 +12,11 @@ from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.errors import UsageError
 from dcomp.progress.observer import EpochRecord, Observer
 from dcomp.settings import DataSettings, LearningSettings
+from dcomp.settings.recipe import STAGES
 
 VERSION_KEY, HISTORY_KEY = "dcomp.version", "dcomp.history"
-STAGES = ("train", "prune", "quantize")
 NOTES = (VERSION_KEY, HISTORY_KEY, *(f"dcomp.{stage}" for stage in STAGES))
-"""All entries that tell how a checkpoint was made, and that nothing needs."""
+"""All entries that are notes."""
 
 Data = TypeVar("Data", bound=DataSettings)
 
@@ -26,16 +26,14 @@ def noted(
     stage: str,
     settings: LearningSettings,
     history: Sequence[EpochRecord] = (),
-    before: Mapping[str, str] | None = None,
 ) -> Checkpoint:
-    """The checkpoint with notes of a stage, as far as its settings want any: `full`, `settings` alone, or `none`.
+    """Return the checkpoint with the notes of a stage that its settings ask for: `full`, `settings` alone, or `none`.
 
     Args:
         checkpoint: what the stage made, with the notes of the stages before.
         stage: its name.
         settings: its arguments; defaults are left out, and are those of the version noted.
         history: its epochs, if it trained.
-        before: metadata whose history this one goes on from.
     """
     metadata = dict(checkpoint.metadata)
     if settings.provenance != "full":
@@ -44,14 +42,12 @@ def noted(
         return Checkpoint(checkpoint.tensors, {key: text for key, text in metadata.items() if key not in NOTES})
     metadata |= {VERSION_KEY: __version__, f"dcomp.{stage}": _compact(settings.arguments(defaults=False))}
     if history and settings.provenance == "full":
-        earlier = _history_of(before or {})
-        epochs = [{**record.rounded(), "epoch": len(earlier) + record.epoch} for record in history]
-        metadata[HISTORY_KEY] = _compact([*earlier, *epochs])
+        metadata[HISTORY_KEY] = _compact([record.rounded() for record in history])
     return Checkpoint(checkpoint.tensors, metadata)
 
 
 def with_recorded_data(settings: Data, checkpoint: Checkpoint, observer: Observer) -> Data:
-    """The settings with a data set: the one that they name, else the one that the checkpoint was last trained on.
+    """Return the settings with a data set: the one that they name, else the one of the checkpoint's last training.
 
     A checkpoint may come from anyone, so one that names code to import is not followed.
 
@@ -71,7 +67,7 @@ def with_recorded_data(settings: Data, checkpoint: Checkpoint, observer: Observe
 
 
 def _recorded_data(metadata: Mapping[str, str]) -> str | None:
-    """The data set that notes of the latest stage name; None if no notes do."""
+    """Return the data set that the notes of the latest stage name; None if no notes do."""
     for stage in reversed(STAGES):
         try:
             recorded = json.loads(metadata.get(f"dcomp.{stage}", "{}"))
@@ -81,15 +77,6 @@ def _recorded_data(metadata: Mapping[str, str]) -> str | None:
         except (ValueError, RecursionError, UsageError):
             continue
     return None
-
-
-def _history_of(metadata: Mapping[str, str]) -> list[object]:
-    """The history in a checkpoint's metadata; none if it is not ours."""
-    try:
-        history = json.loads(metadata.get(HISTORY_KEY, "[]"))
-    except (ValueError, RecursionError):
-        return []
-    return history if isinstance(history, list) else []
 
 
 def _compact(value: object) -> str:

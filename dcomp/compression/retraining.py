@@ -1,14 +1,18 @@
-"""Networks that retrain while they are pruned, or while what is pruned and shared holds."""
+"""Training in the stages that prune and share: masks move, shared values train, and what is compressed stays so."""
 
 import math
 from collections.abc import Collection
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from dcomp.checkpoints import layers
 from dcomp.checkpoints.checkpoint import Checkpoint
+from dcomp.checkpoints.tensors import subset
 from dcomp.compression.pruning import Pruning
-from dcomp.progress.observer import EpochRecord, Observer
+from dcomp.compression.sharing import Sharing
+from dcomp.learning.fit_plan import Event, FitPlan
+from dcomp.progress.observer import EpochRecord, Observer, SecondPhase
 from dcomp.progress.resumption import StateFile
 
 if TYPE_CHECKING:
@@ -20,15 +24,23 @@ def prune(
 ) -> list[EpochRecord]:
     """Train while masks move (paper, section 2); what else is pruned or shared stays so.
 
-    Each move belongs to one step, the first that begins no earlier, so a session that goes on in the middle of its
-    training does the moves that are left, and no other.
+    Each move belongs to one step, the first that begins no earlier. So a training that is restored does the moves that
+    are left, and no other.
     """
-    if again := session.shared(pruning.names):
-        observer.note(f"{', '.join(again)}: weights were shared; retraining gives each its own value, quantize again")
+    if was_shared := session.shared(pruning.names):
+        observer.note(
+            f"{', '.join(was_shared)}: weights were shared; retraining gives each its own value, quantize again"
+        )
     session.mask({name: checkpoint.tensors[name] != 0 for name in pruning.names})
-    hold_all(session, checkpoint, layers.KINDS, observer)
+    _hold_all(session, checkpoint, observer)
     if pruning.without_dead:
         session.mask_dead()
+    plan = FitPlan(events=_events(session, pruning), eligible_after=max(pruning.moves, default=0.0))
+    return session.fit(observer, plan, state)
+
+
+def _events(session: "Session", pruning: Pruning) -> list[Event]:
+    """Return the moves of the masks, each at the time of its step."""
 
     def move_masks(move: float) -> None:
         squares = session.squared_gradients(pruning.names, seed=round(1000 * move)) if pruning.by_gradients else None
@@ -37,27 +49,73 @@ def prune(
         if pruning.without_dead:
             session.mask_dead()
 
-    events = []
+    events: list[Event] = []
     for move in pruning.moves:
         step = math.ceil(move * session.steps_per_epoch - 1e-9)  # 0.1 epochs of 30 steps are 3, however they round
         events.append((min(step, session.last_step) / session.steps_per_epoch, partial(move_masks, move)))
-    return session.fit(observer, events=events, eligible_after=max(pruning.moves, default=0.0), state=state)
+    return events
+
+
+def share(
+    session: "Session", checkpoint: Checkpoint, sharing: Sharing, observer: Observer, state: StateFile | None = None
+) -> tuple[Checkpoint, list[EpochRecord]]:
+    """Train until the epoch at which weights are shared, share them, and train the shared values (paper, section 3.3).
+
+    Returns:
+        the checkpoint, and the epochs of both trainings, counted on.
+    """
+    first_state = second_state = state
+    if state is not None and sharing.start:  # the end of the first training is kept until the second is done
+        first_state, second_state = replace(state, every=0.0), state.second(sharing.start)
+    first: list[EpochRecord] = []
+    if sharing.start:
+        first = hold(session, checkpoint, observer, first_state, sharing.start)
+        checkpoint = checkpoint.replaced(session.tensors(), session.metadata())
+    unshared = subset(checkpoint.tensors, layers.select(checkpoint.tensors, layers.WEIGHTS))
+    checkpoint = checkpoint.replaced(sharing.at_once(checkpoint.tensors, observer))
+    if not sharing.epochs_after:
+        return checkpoint, first
+    watcher = SecondPhase(observer, first, unshared)
+    session.load(checkpoint)
+    session.share(sharing.names)
+    second = hold(session, checkpoint, watcher, second_state, sharing.epochs_after)
+    checkpoint = checkpoint.replaced(session.tensors(), session.metadata())
+    return checkpoint, [*first, *map(watcher.renumbered, second)]
 
 
 def hold(
-    session: "Session", checkpoint: Checkpoint, observer: Observer, state: StateFile | None = None
+    session: "Session",
+    checkpoint: Checkpoint,
+    observer: Observer,
+    state: StateFile | None = None,
+    epochs: int | None = None,
 ) -> list[EpochRecord]:
-    """Train while all that is pruned or shared stays so; the network as it comes is a candidate for the best."""
-    hold_all(session, checkpoint, layers.KINDS, observer)
-    return session.fit(observer, start_counts=True, state=state)
+    """Train while all that is pruned or shared stays so; the network before is a candidate for the best."""
+    _hold_all(session, checkpoint, observer)
+    return session.fit(observer, FitPlan(epochs, start_counts=True), state)
 
 
-def hold_all(
-    session: "Session", checkpoint: Checkpoint, kinds: Collection[layers.Kind], observer: Observer
-) -> list[str]:
-    """Hold what is pruned or shared in the tensors of these kinds; their names. What cannot be told is said."""
-    held = session.hold(layers.select(checkpoint.tensors, kinds))
-    if free := session.unclear(layers.select(checkpoint.tensors, layers.WEIGHTS)):
-        which = layers.listed(free)
-        observer.note(f"{which}: more than 256 values, of 16 bits each, are not taken for shared: weights train singly")
-    return held
+def finetune(
+    session: "Session",
+    checkpoint: Checkpoint,
+    parameters: Collection[str],
+    observer: Observer,
+    state: StateFile | None = None,
+) -> list[EpochRecord]:
+    """Train while all that is pruned or shared stays so; vectors of zeros count as pruned too.
+
+    `hold` lets vectors of zeros train, because the shifts of a fresh network are such.
+    """
+    vectors = {name: checkpoint.tensors[name] for name in layers.select(checkpoint.tensors, ["bias"])}
+    session.mask({name: array != 0 for name, array in vectors.items() if name in parameters and not array.any()})
+    return hold(session, checkpoint, observer, state)
+
+
+def _hold_all(session: "Session", checkpoint: Checkpoint, observer: Observer) -> None:
+    """Constrain all that is pruned or shared; note the weights that may be shared or not."""
+    session.hold(layers.select(checkpoint.tensors, layers.KINDS))
+    if unclear := session.unclear(layers.select(checkpoint.tensors, layers.WEIGHTS)):
+        observer.note(
+            f"{layers.listed(unclear)}: more than 256 values, of 16 bits each, are not taken for shared: "
+            "weights train singly"
+        )

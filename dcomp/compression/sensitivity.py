@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dcomp.checkpoints.checkpoint import Checkpoint
-from dcomp.compression.error_curves import Curve, Point, Sensitivity, Setting, tightened
+from dcomp.compression.error_curves import Curve, CurvePoint, Sensitivity, Setting, tightened
+from dcomp.compression.sharing import expanded
 from dcomp.errors import CheckpointError
 from dcomp.progress.observer import Observer
-from dcomp.pruning import criteria
+from dcomp.pruning import ranking
+from dcomp.pruning.criteria.magnitude import absolute
 from dcomp.quantization import kmeans
 from dcomp.settings import SensitivitySettings
 from dcomp.settings.plan import Plan
@@ -24,11 +26,11 @@ Weights = Mapping[str, np.ndarray]
 def measure(
     checkpoint: Checkpoint, weights: Weights, architecture: str, settings: SensitivitySettings, observer: Observer
 ) -> Sensitivity:
-    """Curves of each of the weights on validation examples, and a plan if a drop is allowed.
+    """Return curves of each of the weights on validation examples, and a plan if a drop is allowed.
 
     Raises:
         ArchitectureError: no such network, or checkpoint or data do not fit it.
-        DataError: the data set cannot be had.
+        DataError: the data set cannot be loaded.
         UsageError: there are no validation examples.
         CheckpointError: the network's answers are no numbers.
     """
@@ -53,11 +55,11 @@ def measure(
 
 
 def curves_of(probe: "Probe", weights: Weights, settings: SensitivitySettings, observer: Observer) -> tuple[Curve, ...]:
-    """Two curves for each layer: sparsities from the least on, bits from the most on."""
+    """Return two curves for each layer: sparsities from the smallest on, bits from the largest on."""
     amounts: dict[Setting, tuple[float, ...]] = {"sparsity": settings.prune, "bits": settings.bits[::-1]}
     curves = []
     done = 0
-    observer.doing("layer by layer")
+    observer.activity("layer by layer")
     observer.started(len(weights) * sum(map(len, amounts.values())))
     try:
         for name, array in weights.items():
@@ -65,10 +67,10 @@ def curves_of(probe: "Probe", weights: Weights, settings: SensitivitySettings, o
                 points = []
                 for amount in tried:
                     change = pruned(array, amount) if setting == "sparsity" else shared(array, int(amount))
-                    found = probe.evaluate({name: change})
-                    points.append(Point(amount, found.top1_error, found.loss))
+                    result = probe.evaluate({name: change})
+                    points.append(CurvePoint(amount, result.top1_error, result.loss))
                     done += 1
-                    observer.stepped(done, found.loss, 1 - found.top1_error / 100)
+                    observer.finished_steps(done, result.loss, 1 - result.top1_error / 100)
                 if points:
                     curves.append(Curve(name, array.size, setting, tuple(points)))
     finally:
@@ -77,22 +79,18 @@ def curves_of(probe: "Probe", weights: Weights, settings: SensitivitySettings, o
 
 
 def applied(plan: Plan, weights: Weights) -> dict[str, np.ndarray]:
-    """The tensors that a plan changes, pruned first and shared then, as `prune` and `quantize` would."""
+    """Return the tensors that a plan changes, pruned first and shared then, as `prune` and `quantize` do."""
     changed = {name: pruned(weights[name], sparsity) for name, sparsity in plan.sparsities.items()}
     return changed | {name: shared(changed.get(name, weights[name]), bits) for name, bits in plan.bits.items()}
 
 
 def pruned(weights: np.ndarray, sparsity: float) -> np.ndarray:
-    """Weights with the smallest set to zero."""
-    kept = criteria.kept_count(weights.size, sparsity)
-    [mask] = criteria.keep_largest([criteria.magnitude(weights)], kept)
-    return np.where(mask, weights, 0)
+    """Return weights with the smallest set to zero."""
+    [mask] = ranking.keep_largest([absolute(weights)], ranking.kept_count(weights.size, sparsity))
+    return ranking.pruned(weights, mask)
 
 
 def shared(weights: np.ndarray, bits: int) -> np.ndarray:
-    """Weights of which the kept ones have at most 2^bits values."""
+    """Return weights of which the kept ones have at most 2^bits values."""
     kept = weights != 0
-    codebook, codes = kmeans.cluster(weights[kept], bits)
-    result = np.zeros_like(weights)
-    result[kept] = codebook[codes]
-    return result
+    return expanded(kept, *kmeans.cluster(weights[kept], bits))

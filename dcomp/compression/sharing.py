@@ -1,6 +1,6 @@
 """What the settings of `quantize` ask of a checkpoint: which tensors share how many values, and those values."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import ml_dtypes
 import numpy as np
@@ -8,45 +8,101 @@ import numpy as np
 from dcomp.checkpoints import layers
 from dcomp.checkpoints.layers import Aliases
 from dcomp.coding.tuning import MIN_CODEBOOK_IN_PLANES
-from dcomp.compression.choice import Choice, Network, check_finite
+from dcomp.compression.choice import Choice, ParameterNames, check_finite
 from dcomp.errors import UsageError
 from dcomp.progress.observer import Observer
 from dcomp.quantization import entropy
 from dcomp.settings import QuantizeSettings
-from dcomp.settings.values import CodebookValues
 
-FOUND = 0
-"""In place of bits: as many as are worth their bytes."""
+Weights = Mapping[str, np.ndarray]
 
-FOUND_WITHIN = 8
-"""Bits that are found are no more than so many."""
+AUTO = 0
+"""In place of bits: as many values as are worth their bytes."""
+
+AUTO_BITS = 8
+"""The most bits that `AUTO` chooses."""
 
 RATE_WEIGHT = 0.01
-"""What a bit is worth where bits are found and nothing is said about it."""
+"""What a bit is worth for `AUTO`, unless the settings say."""
 
 
-def rounded(tensors: Mapping[str, np.ndarray], names: Iterable[str], values: CodebookValues) -> dict[str, np.ndarray]:
-    """The tensors named, their elements rounded to what a smaller type can hold; what is not zero stays so."""
-    kind = ml_dtypes.bfloat16 if values == "bfloat16" else np.dtype(values)
-    limits = ml_dtypes.finfo(kind)
-    made = {}
-    for name in names:
-        array = tensors[name]
-        nearest = np.clip(array, limits.min, limits.max).astype(kind).astype(array.dtype)
-        least = np.copysign(np.asarray(limits.smallest_subnormal, array.dtype), array)
-        made[name] = np.where((nearest == 0) & (array != 0), least, nearest)
-    return made
+class Sharing:
+    """The tensors of a checkpoint whose weights are to share values, and the bits of each.
 
-
-def bits_of(
-    tensors: Mapping[str, np.ndarray], settings: QuantizeSettings, observer: Observer, network: Network | None = None
-) -> dict[Aliases, int]:
-    """The bits of each tensor that is to share values, by its names; what was asked for and is not there is told.
-
-    Raises:
-        UsageError: no such layers.
-        CheckpointError: weights that are not finite.
+    Attributes:
+        bits: of each tensor, by its names; `AUTO` for those that are to be chosen.
     """
+
+    def __init__(
+        self,
+        tensors: Weights,
+        settings: QuantizeSettings,
+        observer: Observer,
+        network: ParameterNames | None = None,
+    ) -> None:
+        """Choose the tensors; what was asked for and does not exist is noted.
+
+        Raises:
+            UsageError: no such layers.
+            CheckpointError: weights that are not finite.
+        """
+        self._settings = settings
+        self.bits = _bits_of(tensors, settings, observer, network)
+        check_finite({names[0]: tensors[names[0]] for names in self.bits})
+
+    @property
+    def names(self) -> list[str]:
+        """All names of the tensors."""
+        return [name for aliases in self.bits for name in aliases]
+
+    @property
+    def start(self) -> int:
+        """The epoch at which weights are shared."""
+        return self._settings.start
+
+    @property
+    def epochs_after(self) -> int:
+        """Epochs in which the shared values train."""
+        return self._settings.epochs - self._settings.start
+
+    def at_once(self, tensors: Weights, observer: Observer) -> dict[str, np.ndarray]:
+        """Return the tensors with their kept weights at no more than 2^bits values each (paper, section 3)."""
+        observer.activity("sharing weights")
+        rng = np.random.default_rng(self._settings.seed)
+        shared: dict[str, np.ndarray] = {}
+        smaller: list[str] = []
+        for names, bits in self.bits.items():
+            weights = tensors[names[0]]
+            kept = weights[weights != 0]
+            codebook, codes = _share(kept, bits, self._settings, rng)
+            shared |= dict.fromkeys(names, expanded(weights != 0, codebook, codes))
+            if bits == AUTO:
+                observer.note(f"{names[0]}: {codebook.size} values are worth their bytes")
+            elif codebook.size < 2**bits:
+                smaller.append(f"{names[0]} {codebook.size} of {2**bits}")
+        if smaller:
+            observer.note(f"smaller codebooks than the bits allow, which saves bytes: {layers.listed(smaller)}")
+        observer.finished()
+        return shared
+
+    def rounded(self, tensors: Weights) -> dict[str, np.ndarray]:
+        """Return the tensors that change when shared values are rounded to the type that the settings name."""
+        if self._settings.codebook_values == "float32":
+            return {}
+        kind = np.dtype(ml_dtypes.bfloat16 if self._settings.codebook_values == "bfloat16" else np.float16)
+        return {name: _rounded(tensors[name], kind) for name in self.names}
+
+
+def expanded(kept: np.ndarray, codebook: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Return weights of the shape of the mask `kept`: its places have the codebook's values by code, others zero."""
+    weights = np.zeros(kept.shape, codebook.dtype)
+    weights[kept] = codebook[codes]
+    return weights
+
+
+def _bits_of(
+    tensors: Weights, settings: QuantizeSettings, observer: Observer, network: ParameterNames | None
+) -> dict[Aliases, int]:
     by_kind = settings.bits_of_kind
     for kind in by_kind:
         if not layers.select(tensors, (kind,)):
@@ -55,49 +111,25 @@ def bits_of(
     choice = Choice(tensors, kinds, settings, "tensor to quantize", network)
     for note in choice.notes():
         observer.note(note)
-    own = choice.values()
+    by_rule = choice.values()
     kind_of = {names: layers.kind_of(names[0], tensors[names[0]]) for names in choice.aliases}
     bits = {names: by_kind[kind] for names, kind in kind_of.items() if kind in by_kind}
-    bits |= {names: int(own[names[0]]) for names in choice.aliases if names[0] in own}
-    if (others := FOUND if settings.auto else settings.bits_of_all) is not None:
-        bits |= {names: others for names, kind in kind_of.items() if names not in bits and kind in layers.WEIGHTS}
+    bits |= {names: int(by_rule[names[0]]) for names in choice.aliases if names[0] in by_rule}
+    if (default := AUTO if settings.auto else settings.bits_of_all) is not None:
+        bits |= {names: default for names, kind in kind_of.items() if names not in bits and kind in layers.WEIGHTS}
     if not bits and not by_kind:
         raise UsageError(f"nothing is asked for {', '.join(choice.names)}: give conv_bits (--conv-bits) or fc_bits")
     if not bits:
         left = " that only and skip leave" if settings.only or settings.skip else ""
         raise UsageError(f"the checkpoint has no {' or '.join(by_kind)} tensor to quantize{left}")
-    check_finite({names[0]: tensors[names[0]] for names in bits})
     return bits
 
 
-def shared(
-    tensors: Mapping[str, np.ndarray], bits: Mapping[Aliases, int], settings: QuantizeSettings, observer: Observer
-) -> dict[str, np.ndarray]:
-    """The tensors that `bits` has, their kept weights at no more than 2^bits values each (paper, section 3)."""
-    rng = np.random.default_rng(settings.seed)
-    made: dict[str, np.ndarray] = {}
-    smaller: list[str] = []
-    for names, own_bits in bits.items():
-        weights = tensors[names[0]]
-        kept = weights[weights != 0]
-        codebook, codes = _shared_values(kept, own_bits, settings, rng)
-        result = np.zeros_like(weights)
-        result[weights != 0] = codebook[codes]
-        made |= dict.fromkeys(names, result)
-        if own_bits == FOUND:
-            observer.note(f"{names[0]}: {codebook.size} values are worth their bytes")
-        elif codebook.size < 2**own_bits:
-            smaller.append(f"{names[0]} {codebook.size} of {2**own_bits}")
-    if smaller:
-        observer.note(f"smaller codebooks than the bits allow, which saves bytes: {layers.listed(smaller)}")
-    return made
-
-
-def _shared_values(
+def _share(
     kept: np.ndarray, bits: int, settings: QuantizeSettings, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Codebook and codes; with bits that are to be found, what the codebook takes is weighed as well."""
-    if bits != FOUND:
+    """Return codebook and codes of weights; `AUTO` weighs the bytes of the codebook as well."""
+    if bits != AUTO:
         return entropy.cluster_with_rate(kept, bits, settings.rate_weight, settings.init, rng)
     narrow = min(kept.itemsize, 4 if settings.codebook_values == "float32" else 2)
     weight = settings.rate_weight or RATE_WEIGHT
@@ -105,4 +137,12 @@ def _shared_values(
     def codebook_bits(size: int) -> float:
         return 8 * size * (kept.itemsize if size < MIN_CODEBOOK_IN_PLANES else narrow)
 
-    return entropy.cluster_with_rate(kept, FOUND_WITHIN, weight, settings.init, rng, codebook_bits=codebook_bits)
+    return entropy.cluster_with_rate(kept, AUTO_BITS, weight, settings.init, rng, codebook_bits=codebook_bits)
+
+
+def _rounded(array: np.ndarray, kind: np.dtype) -> np.ndarray:
+    """Return the array with its elements rounded to what a smaller type can hold; what is not zero stays so."""
+    limits = ml_dtypes.finfo(kind)
+    nearest = np.clip(array, limits.min, limits.max).astype(kind).astype(array.dtype)
+    smallest = np.copysign(np.asarray(limits.smallest_subnormal, array.dtype), array)
+    return np.where((nearest == 0) & (array != 0), smallest, nearest)

@@ -9,9 +9,9 @@ from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.checkpoints.safetensors_file import HEADER_KEY
 from dcomp.container.reader import Container
 from dcomp.errors import ChecksumError, ContainerError, DifferenceError
-from dcomp.progress.observer import Observer, Silent
+from dcomp.progress.observer import Observer
 
-SILENT = Silent()
+SILENT = Observer()
 
 
 def verify(
@@ -30,7 +30,7 @@ def verify(
     """
     if against is not None:
         _compare_outlines(container, against)
-    observer.doing("verifying")
+    observer.activity("verifying")
     observer.started_bytes(sum(entry.spec.nbytes for entry in container.directory.entries))
     damaged: dict[str, ContainerError] = {}
     difference = None
@@ -43,8 +43,8 @@ def verify(
                 damaged[name] = tensor
             elif against is not None and difference is None:
                 difference = _difference(name, tensor, against.tensors[name])
-            observer.advanced(entries[name].spec.nbytes)
-        observer.advanced(sum(entries[name].spec.nbytes for name in tied))
+            observer.finished_bytes(entries[name].spec.nbytes)
+        observer.finished_bytes(sum(entries[name].spec.nbytes for name in tied))
     finally:
         observer.finished()
     if damaged:

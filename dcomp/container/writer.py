@@ -7,7 +7,7 @@ from zlib import crc32
 
 import numpy as np
 
-from dcomp.checkpoints import dtypes, tensors
+from dcomp.checkpoints import dtypes, tensors, ties
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.checkpoints.tensors import Spec
 from dcomp.coding import encoder
@@ -18,16 +18,13 @@ from dcomp.container import layout
 from dcomp.container.layout import Entry
 from dcomp.errors import CheckpointError
 from dcomp.system import parallel
-from dcomp.system.files import Scratch
+from dcomp.system.temporary import Scratch
 
 KEPT_IN_MEMORY = 1 << 24
 """Bytes of records that wait in memory for the directory, which stands before them; more wait in a temporary file."""
 
 COPIED = 1 << 20
 """Bytes that are copied at a time."""
-
-PIECE = 64
-"""Bytes at both ends of a tensor that have to be equal before two tensors are compared for a tie."""
 
 
 def write(
@@ -52,8 +49,8 @@ def write(
     """
     specs = tensors.specs_of(checkpoint.tensors)
     _check(checkpoint.metadata, specs)
-    ties = find_ties(checkpoint.tensors)
-    with_record = [name for name in specs if name not in ties]
+    tied = ties.find(checkpoint.tensors)
+    with_record = [name for name in specs if name not in tied]
     written: dict[str, tuple[int, Entry]] = {}
     with Scratch(KEPT_IN_MEMORY) as records:
         for name, parts in _encode_each(checkpoint.tensors, with_record, level, workers):
@@ -61,7 +58,7 @@ def write(
             written[name] = start, Entry(name, specs[name], *_spool(parts, records))
             on_tensor(specs[name].nbytes)
         entries = [
-            Entry(name, specs[name], 0, tied_to=ties[name]) if name in ties else written[name][1] for name in specs
+            Entry(name, specs[name], 0, tied_to=tied[name]) if name in tied else written[name][1] for name in specs
         ]
         stream.write(layout.write_header(checkpoint.metadata, entries))
         for name in with_record:
@@ -118,28 +115,3 @@ def _check(metadata: Mapping[str, str], specs: Mapping[str, Spec]) -> None:
             raise CheckpointError(f"tensor {name!r} has dtype {spec.dtype}, which safetensors does not know")
         if problem := layout.shape_problem(spec.shape):
             raise CheckpointError(f"tensor {name!r} {problem}")
-
-
-def find_ties(checkpoint_tensors: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """Return the tensors that have the same bytes as an earlier one, and that one."""
-    of_size: dict[int, list[str]] = {}
-    for name, spec in tensors.specs_of(checkpoint_tensors).items():
-        of_size.setdefault(spec.nbytes, []).append(name)
-    ties: dict[str, str] = {}
-    for nbytes, names in of_size.items():
-        if nbytes == 0 or len(names) == 1:
-            continue
-        first_with: dict[bytes, list[str]] = {}
-        for name in names:
-            data = _bytes(checkpoint_tensors[name])
-            earlier = first_with.setdefault(data[:PIECE].tobytes() + data[-PIECE:].tobytes(), [])
-            same = next((other for other in earlier if np.array_equal(_bytes(checkpoint_tensors[other]), data)), None)
-            if same is None:
-                earlier.append(name)
-            else:
-                ties[name] = same
-    return ties
-
-
-def _bytes(array: np.ndarray) -> np.ndarray:
-    return dtypes.bit_patterns(array).view(np.uint8)

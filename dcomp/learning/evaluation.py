@@ -1,5 +1,6 @@
 """How often a network is wrong."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -7,17 +8,21 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from dcomp.checkpoints.checkpoint import Checkpoint
+from dcomp.errors import CheckpointError
 from dcomp.learning import distributed
 from dcomp.learning.datasets import Split
 from dcomp.learning.devices import in_precision
-from dcomp.settings import Precision
+from dcomp.learning.networks import network_for
+from dcomp.progress.observer import Observer
+from dcomp.settings import EvalSettings, Precision
 
 DECIMALS = 6
-"""Of errors and losses; what lies beyond is rounding."""
+"""Of errors and losses; further ones differ between machines by rounding."""
 
 BATCH = 1000
 BATCH_VALUES = 1 << 24
-"""A batch of large images has no more values, of all channels, than so many."""
+"""The values of all channels in a batch of large images are no more than this."""
 
 
 @dataclass(frozen=True)
@@ -30,19 +35,19 @@ class Evaluation:
     count: int
 
     def rounded(self) -> Self:
-        """Return it without the digits that differ between machines by rounding."""
+        """Return errors and loss without the digits that differ between machines by rounding."""
         return replace(self, top1_error=round(self.top1_error, DECIMALS), loss=round(self.loss, DECIMALS))
 
 
 @torch.no_grad()
 def evaluate(model: nn.Module, split: Split, precision: Precision = "fp32") -> Evaluation:
-    """Run the model over a split, which is on its device, in evaluation mode; several processes divide the examples."""
+    """Measure the errors of a model on a split that is on its device; several processes divide the examples."""
     model.eval()
     distributed.agree_on_statistics(model)
     top1 = top5 = loss = 0.0
-    own = distributed.span_of(len(split))
+    span = distributed.span_of(len(split))
     batch = max(1, min(BATCH, BATCH_VALUES // (split.channels * split.size**2)))
-    for stored, labels in split.batches(torch.arange(own.start, own.stop).split(batch)):
+    for stored, labels in split.batches(torch.arange(span.start, span.stop).split(batch)):
         images = split.preprocessing.test(stored)
         with in_precision(images.device, precision):
             logits = model(images).float()
@@ -55,3 +60,20 @@ def evaluate(model: nn.Module, split: Split, precision: Precision = "fp32") -> E
     top1, top5, loss = distributed.totals([top1, top5, loss], device)
     count = len(split)
     return Evaluation(100 * (1 - top1 / count), 100 * (1 - top5 / count), loss / count, count)
+
+
+def evaluate_checkpoint(
+    checkpoint: Checkpoint, architecture: str, settings: EvalSettings, observer: Observer
+) -> Evaluation:
+    """Measure the errors of a checkpoint on the test examples of a data set.
+
+    Raises:
+        ArchitectureError: no such network, or the checkpoint does not fit it.
+        DataError: the data set cannot be loaded.
+        CheckpointError: the network's answers are not finite.
+    """
+    model, test = network_for(checkpoint, architecture, settings, observer, lambda data: data.test)
+    result = evaluate(model, test, settings.precision)
+    if not math.isfinite(result.loss):
+        raise CheckpointError(f"the network's loss is {result.loss}: its weights hold or make infinities or NaNs")
+    return result

@@ -9,7 +9,7 @@ from torch import nn
 from dcomp.settings import LearningSettings
 
 FUSED = ("cpu", "cuda")
-"""Devices on which an optimizer takes one pass over a parameter and what it remembers, instead of one an operation."""
+"""Devices on which an optimizer takes one pass over a parameter and its state, instead of one an operation."""
 
 DROP = 0.1  # of the learning rate, by `step` and `plateau`
 RISE = 0.3  # part of the run in which `one-cycle` rises, unless a warm-up says how long
@@ -17,7 +17,7 @@ LOWEST, LAST = 1 / 25, 1 / 250_000  # where `one-cycle` begins and ends (Smith 2
 
 
 def make_optimizer(model: nn.Module, settings: LearningSettings) -> torch.optim.Optimizer:
-    """The optimizer that the settings name, over all of the model's parameters."""
+    """Return the optimizer that the settings name, over all parameters of the model."""
     lr, decay = settings.lr, settings.weight_decay
     parameters = model.parameters()
     fused = next(model.parameters()).device.type in FUSED
@@ -33,8 +33,8 @@ def make_optimizer(model: nn.Module, settings: LearningSettings) -> torch.optim.
             return torch.optim.AdamW(parameters, lr, weight_decay=decay, fused=fused)
 
 
-def lr_factor(settings: LearningSettings, progress: float) -> float:
-    """Fraction of the learning rate after a warm-up, at a part of the run from 0 to 1."""
+def lr_factor(settings: LearningSettings, epochs: int, progress: float) -> float:
+    """Return the factor of the learning rate after a warm-up, at a part of the epochs from 0 to 1."""
     match settings.lr_schedule:
         case "constant" | "plateau":
             return 1.0
@@ -43,7 +43,7 @@ def lr_factor(settings: LearningSettings, progress: float) -> float:
         case "cosine":
             return _cosine(1.0, 0.0, progress)
         case "one-cycle":
-            rise = settings.warmup / settings.epochs or RISE
+            rise = settings.warmup / epochs or RISE
             if progress < rise:
                 return _cosine(LOWEST, 1.0, progress / rise)
             return _cosine(1.0, LAST, (progress - rise) / (1 - rise))
@@ -54,15 +54,17 @@ def _cosine(begin: float, end: float, progress: float) -> float:
 
 
 class LearningRate:
-    """The course of an optimizer's learning rate: by the step, and with `plateau` by what validation says.
+    """The course of an optimizer's learning rate: by the step, and with `plateau` by the validation loss.
 
     Attributes:
         last: the rate of the step before; at first, that of the first step.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, settings: LearningSettings, steps_per_epoch: int) -> None:
+    def __init__(
+        self, optimizer: torch.optim.Optimizer, settings: LearningSettings, epochs: int, steps_per_epoch: int
+    ) -> None:
         """Set the rate of the first step."""
-        total = max(settings.epochs * steps_per_epoch, 1)
+        total = max(epochs * steps_per_epoch, 1)
         warmup = round(settings.warmup * steps_per_epoch)
         self._optimizer = optimizer
         self._plateau: torch.optim.lr_scheduler.ReduceLROnPlateau | None = None
@@ -74,10 +76,10 @@ class LearningRate:
 
         def factor(step: int) -> float:
             if settings.lr_schedule == "one-cycle":  # whose rise is its warm-up
-                return lr_factor(settings, step / total)
+                return lr_factor(settings, epochs, step / total)
             if step < warmup:
                 return (step + 1) / (warmup + 1)
-            return lr_factor(settings, (step - warmup) / max(total - warmup, 1))
+            return lr_factor(settings, epochs, (step - warmup) / max(total - warmup, 1))
 
         self._by_step = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         self.last = self.now
@@ -87,25 +89,25 @@ class LearningRate:
         """The rate of the next step."""
         return float(self._optimizer.param_groups[0]["lr"])
 
-    def stepped(self) -> None:
-        """A step is done."""
+    def step(self) -> None:
+        """Set the rate of the next step, after one is done."""
         self.last = self.now
         if self._plateau is None or self._by_step.last_epoch < self._warmup:
             self._by_step.step()
 
-    def judged(self, loss: float) -> None:
-        """An epoch came to this validation loss."""
+    def end_epoch(self, loss: float) -> None:
+        """Take the validation loss of an epoch, by which `plateau` lowers the rate."""
         if self._plateau is not None and self._by_step.last_epoch >= self._warmup:
             self._plateau.step(loss)
 
     def state(self) -> dict[str, Any]:
-        """What `restore` needs, as plain data."""
+        """Return what `restore` needs, as plain data."""
         plateau = self._plateau.state_dict() if self._plateau is not None else {}
         rates = [group["lr"] for group in self._optimizer.param_groups]
         return {"step": self._by_step.last_epoch, "lr": rates, "last": self.last, "plateau": plateau}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` gave."""
+        """Restore what `state` returned."""
         self._by_step.last_epoch = state["step"]
         self.last = state["last"]
         for group, lr in zip(self._optimizer.param_groups, state["lr"], strict=True):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dcomp.errors import OutputError, UsageError
-from dcomp.progress.observer import EpochRecord, Silent
+from dcomp.progress.observer import EpochRecord, Observer
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
@@ -24,7 +24,7 @@ NAMES = {
 }
 
 
-class Curves(Silent):
+class Curves(Observer):
     """An observer that writes event files."""
 
     def __init__(self, folder: Path) -> None:

@@ -1,1 +1,1 @@
-"""What is told of work under way, and what is kept of it: observers, the CSV log, the state of a stopped training."""
+"""Progress of a stage: observers, the CSV log, the state of a stopped training."""

@@ -1,29 +1,29 @@
-"""A CSV file with a row an epoch."""
+"""A CSV file with one row for each epoch."""
 
 import csv
 from collections.abc import Sequence
 from pathlib import Path
 
 from dcomp.errors import OutputError
-from dcomp.progress.observer import EpochRecord, Silent
+from dcomp.progress.observer import EpochRecord, Observer
 
 COLUMNS = ("epoch", "train_loss", "val_loss", "val_error", "val_top5_error", "lr", "sparsity", "seconds")
-"""Losses in nats, errors in percent, sparsity from 0 to 1; what is not known is empty."""
+"""Losses in nats, errors in percent, sparsity from 0 to 1; a missing figure is empty."""
 
 
-class Journal(Silent):
-    """An observer that writes each epoch down as soon as it is over."""
+class Journal(Observer):
+    """An observer that writes a row as soon as an epoch is over."""
 
     def __init__(self, path: Path) -> None:
-        """Choose the file; it is written when training begins."""
+        """Take the path of the file, which is created when training begins."""
         self._path = path
 
     def started(self, steps: int, history: Sequence[EpochRecord] = (), epochs: int = 0) -> None:
-        """Begin with the columns, and the epochs of the run that this one goes on from."""
+        """Write the names of the columns, and the epochs that this training continues from."""
         self._write("w", [COLUMNS, *map(_row, history)])
 
     def finished_epoch(self, record: EpochRecord) -> None:
-        """Add a row."""
+        """Append a row."""
         self._write("a", [_row(record)])
 
     def _write(self, mode: str, rows: Sequence[Sequence[object]]) -> None:

@@ -1,4 +1,4 @@
-"""Stages that can be stopped and taken up again: where the state lies, and how a stop is asked for."""
+"""Stages that can be stopped and continued: the file of their state, and the signals that stop them."""
 
 import signal
 import threading
@@ -9,23 +9,23 @@ from typing import Any, Self
 
 from dcomp.errors import OutputError, UsageError
 from dcomp.system.files import check_replaceable
-from dcomp.system.processes import COUNT
+from dcomp.system.ranks import WORLD_SIZE
 
 SAVE_EVERY = 60.0
-"""Seconds that lie at least between two saves."""
+"""Seconds between two saves, at least."""
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
 class StateFile:
-    """Where a stage keeps its state while it trains, and whether it takes up the state that is there.
+    """The file in which a stage saves its state while it trains, and whether it continues from that state.
 
     Attributes:
-        path: of a safetensors file; it is replaced whole at each save.
-        resume: take up the state in the file.
-        every: seconds between two saves; the ends of epochs in between are not saved.
-        before: epochs that the stage has trained before, with a state of their own.
+        path: of a safetensors file, which each save replaces.
+        resume: continue from the state in the file.
+        every: seconds between two saves.
+        before: epochs of the stage's first training, whose state is another file.
     """
 
     path: Path
@@ -35,60 +35,63 @@ class StateFile:
 
     @classmethod
     def beside(cls, output: Path, *, resume: bool = False, every: float = SAVE_EVERY) -> Self:
-        """The state of the stage that makes `output`."""
+        """Return the state of the stage that writes `output`."""
         return cls(output.with_name(f"{output.name}.state"), resume, every)
 
-    def check(self, *, force: bool) -> None:
-        """See that the state wanted is there, and that no other is lost unless `force`; what is not wanted goes.
+    def prepare(self, *, force: bool) -> None:
+        """Check that there is a state to continue from; where none is wanted, remove it, which needs `force`.
 
         Raises:
-            UsageError: there is no state to take up.
-            OutputError: a stopped run's state would be replaced, or a folder has its name.
+            UsageError: there is no state to continue from.
+            OutputError: the state of a stopped run would be lost, or a folder has its name.
         """
         if self.resume and not self.path.is_file():
             raise UsageError(f"there is no {self.path}, the state of a stopped run; leave --resume out")
         if not self.resume and not force and self.path.exists():
-            raise OutputError(f"{self.path} is a stopped run's state; --resume goes on from it, --force begins again")
+            raise OutputError(f"{self.path} is a stopped run's state; --resume continues from it, --force starts again")
         for path in (self.path, self.second().path):
             check_replaceable(path, force=True)
         if not self.resume:
             self.remove()
 
     def second(self, before: int = 0) -> Self:
-        """The state of the training after so many epochs; that of the one before, at its end, is kept beside it."""
+        """Return the state of the second training, after so many epochs of the first training."""
         path = self.path.with_name(f"{self.path.name}.2")
         return type(self)(path, self.resume and path.exists(), self.every, before)
 
     def remove(self) -> None:
-        """Forget the state: the stage is done."""
+        """Remove the state, once the stage is done."""
         for path in (self.path, self.second().path):
             path.unlink(missing_ok=True)
 
 
 class Stop:
-    """A block in which Ctrl-C and SIGTERM ask to stop instead of stopping; a second one stops at once.
+    """A block in which the first Ctrl-C or SIGTERM is only recorded; a second one stops the process at once.
 
-    Where there are several processes it does not: who started them sends more than one.
+    Of several processes that train together, every signal is recorded: torchrun sends more than one.
+
+    Attributes:
+        requested: whether a signal came.
     """
 
     def __init__(self, *, listening: bool = True) -> None:
-        """Without `listening` the block is like any other, and nobody asks."""
-        self.asked = False
+        """Choose whether signals are recorded; without `listening` they act as usual."""
+        self.requested = False
         self._listening = listening
         self._before: dict[signal.Signals, Any] = {}
         self._watcher = -1
 
     def __enter__(self) -> Self:
-        in_main = threading.current_thread() is threading.main_thread()  # in others Python lets nobody listen
+        in_main = threading.current_thread() is threading.main_thread()  # only there Python allows handlers
         self._listening &= in_main
         if self._listening:
-            self._before = {number: signal.signal(number, self._ask) for number in STOPS}
-            self._watcher = signal.set_wakeup_fd(-1)  # whoever ends a slow program: saving may take its time
+            self._before = {number: signal.signal(number, self._record) for number in STOPS}
+            self._watcher = signal.set_wakeup_fd(-1)  # the command line ends a slow program by it; saving may be slow
         return self
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
-        if COUNT == 1:
+    def _record(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
+        if WORLD_SIZE == 1:
             self._restore()
 
     def __exit__(

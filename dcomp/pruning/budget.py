@@ -1,7 +1,6 @@
 """How many weights each group of tensors may keep, and the masks that keep exactly so many.
 
-Weights are given as a mapping of names to arrays. A *score* function takes a name and its weights and
-gives scores (see `criteria`); where whole rows are judged, every budget is counted in rows.
+Weights are mappings of names to arrays. Where whole rows are judged, every budget is counted in rows.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,12 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dcomp.checkpoints import dtypes
 from dcomp.errors import UsageError
-from dcomp.pruning import criteria
+from dcomp.pruning import ranking, threshold
 
 Names = tuple[str, ...]
 Weights = Mapping[str, np.ndarray]
-Score = Callable[[str, np.ndarray], np.ndarray]
+ScoresOf = Callable[[str, np.ndarray], np.ndarray]
+"""The scores of a tensor, from its name and weights; see `criteria`."""
 
 
 @dataclass(frozen=True)
@@ -27,37 +28,39 @@ class Group:
 
 def grouped(
     weights: Weights,
-    asked: float | None,
+    default: float | None,
     to_sparsity: Callable[[Names, float], float],
     *,
     together: bool,
-    own: Mapping[str, float],
+    by_name: Mapping[str, float],
 ) -> list[Group]:
-    """Groups for what was asked for, in any unit; tensors that have their own are groups of one.
+    """Return groups for amounts in any unit; tensors with an amount by name are groups of one.
 
     Args:
         weights: the tensors to prune.
-        asked: for all other tensors; None leaves those alone.
-        to_sparsity: makes what was asked for a group the sparsity of that group.
-        together: one group for all of them (global scope), or one for each.
-        own: what is asked for single tensors, by name.
+        default: the amount for all other tensors; None leaves those alone.
+        to_sparsity: turns an amount for the named tensors into their sparsity.
+        together: one group for all of the others (global scope), or one for each.
+        by_name: amounts of single tensors.
     """
-    groups = [Group((name,), to_sparsity((name,), value)) for name, value in own.items()]
-    rest = tuple(name for name in weights if name not in own)
-    if asked is None or not rest:
+    groups = [Group((name,), to_sparsity((name,), amount)) for name, amount in by_name.items()]
+    rest = tuple(name for name in weights if name not in by_name)
+    if default is None or not rest:
         return groups
-    return [*groups, *(Group(names, to_sparsity(names, asked)) for names in ([rest] if together else zip(rest)))]
+    return [*groups, *(Group(names, to_sparsity(names, default)) for names in ([rest] if together else zip(rest)))]
 
 
-def by_sparsity(weights: Weights, sparsity: float | None, *, together: bool, own: Mapping[str, float]) -> list[Group]:
-    """Groups for a fraction of zeros."""
-    return grouped(weights, sparsity, lambda names, fraction: fraction, together=together, own=own)
+def by_sparsity(
+    weights: Weights, sparsity: float | None, *, together: bool, by_name: Mapping[str, float]
+) -> list[Group]:
+    """Return groups for a fraction of zeros."""
+    return grouped(weights, sparsity, lambda names, fraction: fraction, together=together, by_name=by_name)
 
 
 def by_count(
-    weights: Weights, count: float, *, together: bool, own: Mapping[str, float], rows: bool = False
+    weights: Weights, count: float, *, together: bool, by_name: Mapping[str, float], rows: bool = False
 ) -> list[Group]:
-    """Groups for a number of zeros.
+    """Return groups for a number of zeros.
 
     Raises:
         UsageError: a group has fewer weights or rows than that.
@@ -71,62 +74,67 @@ def by_count(
             raise UsageError(f"{', '.join(names)}: {zeros:,.0f} {what} cannot become zero where there are {size:,}")
         return zeros / size
 
-    return grouped(weights, count, fraction, together=together, own=own)
+    return grouped(weights, count, fraction, together=together, by_name=by_name)
 
 
 def by_amount(
-    weights: Weights, amount: float, moves: int, *, together: bool, own: Mapping[str, float], rows: bool = False
+    weights: Weights, amount: float, moves: int, *, together: bool, by_name: Mapping[str, float], rows: bool = False
 ) -> list[Group]:
-    """Groups for a fraction of what is left, that each of so many moves takes."""
+    """Return groups for a fraction of what is left, which each of so many moves sets to zero."""
 
     def fraction(names: Names, taken: float) -> float:
-        counts = [count_kept(weights[name], rows=rows) for name in names]
-        return 1 - sum(kept for kept, _ in counts) / sum(size for _, size in counts) * (1 - taken) ** moves
+        kept, size = counts_of(weights, names, rows=rows)
+        return 1 - kept / size * (1 - taken) ** moves
 
-    return grouped(weights, amount, fraction, together=together, own=own)
+    return grouped(weights, amount, fraction, together=together, by_name=by_name)
 
 
 def by_deviation(
-    weights: Weights, factor: float, own: Mapping[str, float], deviations: Mapping[str, float] | None = None
+    weights: Weights, factor: float, by_name: Mapping[str, float], deviations: Mapping[str, float] | None = None
 ) -> list[Group]:
-    """Groups of one tensor each, with the sparsity that a threshold of `factor` standard deviations makes.
+    """Return groups of one tensor each, with the sparsity that a threshold of standard deviations gives.
 
     Args:
         weights: the tensors to prune.
-        factor: for all other tensors.
-        own: factors of single tensors, by name.
-        deviations: of each tensor; those of the weights as they are unless given.
+        factor: of the deviation, for tensors that `by_name` does not name.
+        by_name: factors of single tensors.
+        deviations: of each tensor; None: those of the weights as they are.
     """
 
-    def fraction(names: Names, own_factor: float) -> float:
+    def fraction(names: Names, its_factor: float) -> float:
         (name,) = names
-        deviation = criteria.deviation(weights[name]) if deviations is None else deviations[name]
-        return 1 - float(np.mean(criteria.above(weights[name], own_factor * deviation)))
+        deviation = threshold.deviation(weights[name]) if deviations is None else deviations[name]
+        return 1 - float(np.mean(threshold.above(weights[name], its_factor * deviation)))
 
-    return grouped(weights, factor, fraction, together=False, own=own)
+    return grouped(weights, factor, fraction, together=False, by_name=by_name)
 
 
-def masks(weights: Weights, groups: Sequence[Group], score: Score) -> dict[str, np.ndarray]:
-    """Masks that bring each group to its sparsity, to the weight or row."""
-    found: dict[str, np.ndarray] = {}
+def masks(weights: Weights, groups: Sequence[Group], scores_of: ScoresOf) -> dict[str, np.ndarray]:
+    """Return masks that bring each group to its sparsity, to the weight or row."""
+    all_masks: dict[str, np.ndarray] = {}
     for group in groups:
-        scores = [score(name, weights[name]) for name in group.names]
-        count = criteria.kept_count(sum(s.size for s in scores), group.sparsity)
-        for name, mask in zip(group.names, criteria.keep_largest(scores, count), strict=True):
+        scores = [scores_of(name, weights[name]) for name in group.names]
+        count = ranking.kept_count(sum(s.size for s in scores), group.sparsity)
+        for name, mask in zip(group.names, ranking.keep_largest(scores, count), strict=True):
             shape = weights[name].shape
-            found[name] = mask if mask.shape == shape else np.broadcast_to(mask, shape).copy()
-    return found
+            all_masks[name] = mask if mask.shape == shape else np.broadcast_to(mask, shape).copy()
+    return all_masks
 
 
 def count_kept(array: np.ndarray, *, rows: bool = False) -> tuple[int, int]:
-    """How many weights, or rows, are not zero, and how many there are."""
+    """Return how many weights, or rows, are not zero, and how many there are."""
     if not rows:
-        return int(np.count_nonzero(array)), array.size
+        return dtypes.count_not_zero(array), array.size
     return int((array != 0).reshape(len(array), -1).any(axis=1).sum()), len(array)
 
 
+def counts_of(weights: Weights, names: Sequence[str], *, rows: bool = False) -> tuple[int, int]:
+    """Return how many weights, or rows, of the named tensors are not zero together, and how many there are."""
+    counts = [count_kept(weights[name], rows=rows) for name in names]
+    return sum(kept for kept, _ in counts), sum(size for _, size in counts)
+
+
 def sparsity_of(weights: Weights, names: Sequence[str] | None = None) -> float:
-    """The fraction of zeros in the tensors named, or in all."""
-    arrays = [weights[name] for name in (weights if names is None else names)]
-    size = sum(array.size for array in arrays)
-    return 1 - sum(np.count_nonzero(array) for array in arrays) / size if size else 0.0
+    """Return the fraction of zeros in the tensors named, or in all."""
+    kept, size = counts_of(weights, list(weights) if names is None else names)
+    return 1 - kept / size if size else 0.0

@@ -1,4 +1,4 @@
-"""Size and speed of this codec beside raw safetensors and zstd, on one checkpoint, in one run."""
+"""Compare the size and speed of this codec with those of raw safetensors and zstd on one checkpoint."""
 
 import io
 import math
@@ -18,20 +18,20 @@ from dcomp.container import writer
 from dcomp.container.reader import Container
 from dcomp.errors import DifferenceError
 
-LOWEST, HIGHEST = -7, zstandard.MAX_COMPRESSION_LEVEL
+LOWEST_LEVEL, HIGHEST_LEVEL = -7, zstandard.MAX_COMPRESSION_LEVEL
 """Levels of zstd."""
 
 
 @dataclass(frozen=True)
-class Row:
+class BenchmarkRow:
     """A codec on a checkpoint; MB are 10^6 dense bytes.
 
     Attributes:
-        codec: its name.
-        bytes: of the compressed checkpoint.
-        ratio: dense bytes over those.
-        compress: MB a second, from arrays to bytes.
-        decompress: MB a second, from bytes to arrays.
+        codec: name of the codec.
+        bytes: size of the compressed checkpoint.
+        ratio: dense bytes over `bytes`.
+        compress: speed from arrays to bytes in MB/s.
+        decompress: speed from bytes to arrays in MB/s.
     """
 
     codec: str
@@ -41,25 +41,28 @@ class Row:
     decompress: float
 
 
-def measure(
+def measure_codecs(
     checkpoint: Checkpoint,
     zstd_levels: Sequence[int],
     seconds: float,
     note: Callable[[str], None] = lambda text: None,
     *,
     workers: int = 1,
-) -> list[Row]:
-    """Measure all codecs in turn, round after round; the best time of each direction's runs counts.
+) -> list[BenchmarkRow]:
+    """Measure all codecs in turn, several times; the fastest run in each direction counts.
 
     Args:
-        checkpoint: is read into memory first.
-        zstd_levels: of the compressor that is compared with, on the bytes of the safetensors file.
-        seconds: least time for each figure; one run is always made.
-        note: told which codec is measured.
-        workers: processes in which this codec compresses.
+        checkpoint: a checkpoint, which is read into memory first.
+        zstd_levels: levels at which zstd compresses the bytes of the safetensors file.
+        seconds: least time in seconds for each direction of each codec, at least one run.
+        note: called with the name of each codec before it runs.
+        workers: number of processes in which this codec compresses.
+
+    Returns:
+        a row for each codec, this one first.
 
     Raises:
-        DifferenceError: a codec did not give back what it was given.
+        DifferenceError: a codec did not restore the checkpoint.
     """
     arrays = {name: np.array(array) for name, array in tensors.stream(checkpoint.tensors)}
     codecs = _codecs(Checkpoint(arrays, checkpoint.metadata), zstd_levels, workers)
@@ -68,21 +71,16 @@ def measure(
         codec.compress()
         _check_equal(codec.name, arrays, codec.decompress())
     if seconds:
-        note("all of them again, in turn ...")
+        note("all codecs again, in turn ...")
+        _repeat(codecs, seconds)
+    return [codec.row(checkpoint.nbytes) for codec in codecs]
+
+
+def _repeat(codecs: Sequence["_Codec"], seconds: float) -> None:
+    """Run all codecs in turn, so that a slow moment of the machine meets all of them."""
     while waiting := [codec for codec in codecs if codec.spent < seconds]:
-        for codec in waiting:  # in turn, so that a slow moment of the machine meets all of them
+        for codec in waiting:
             codec.run_again(seconds)
-    dense = checkpoint.nbytes
-    return [
-        Row(
-            codec.name,
-            len(codec.data),
-            dense / len(codec.data),
-            dense / codec.compressing.best / 1e6,
-            dense / codec.decompressing.best / 1e6,
-        )
-        for codec in codecs
-    ]
 
 
 Result = TypeVar("Result")
@@ -90,7 +88,7 @@ Result = TypeVar("Result")
 
 @dataclass
 class _Clock:
-    """Seconds of the fastest run, and of all runs."""
+    """The seconds of the fastest run, and of all runs."""
 
     best: float = math.inf
     spent: float = 0.0
@@ -105,7 +103,7 @@ class _Clock:
 
 @dataclass
 class _Codec:
-    """Arrays in memory -> bytes in memory -> arrays, and how long each took."""
+    """A codec between arrays and bytes in memory, its last bytes, and the time of each direction."""
 
     name: str
     to_bytes: Callable[[], bytes]
@@ -116,7 +114,7 @@ class _Codec:
 
     @property
     def spent(self) -> float:
-        """Seconds spent on the figure that has had the least."""
+        """Return the seconds spent on the direction that has run for less time."""
         return min(self.compressing.spent, self.decompressing.spent)
 
     def compress(self) -> None:
@@ -126,11 +124,15 @@ class _Codec:
         return self.decompressing.time(partial(self.to_arrays, self.data))
 
     def run_again(self, seconds: float) -> None:
-        """Run each direction that needs it, fast ones many times: a turn lasts a quarter of what is asked for."""
+        """Run each direction for another quarter of `seconds`, if it has not run for all of them."""
         for clock, work in ((self.compressing, self.compress), (self.decompressing, self.decompress)):
             until = min(seconds, clock.spent + seconds / 4)
             while clock.spent < until:
                 work()
+
+    def row(self, dense_bytes: int) -> BenchmarkRow:
+        speeds = [dense_bytes / clock.best / 1e6 for clock in (self.compressing, self.decompressing)]
+        return BenchmarkRow(self.name, len(self.data), dense_bytes / len(self.data), *speeds)
 
 
 def _codecs(checkpoint: Checkpoint, zstd_levels: Sequence[int], workers: int) -> list[_Codec]:
@@ -150,14 +152,14 @@ def _decompressed(data: bytes) -> bytes:
     return zstandard.ZstdDecompressor().decompress(data)
 
 
-def _check_equal(codec: str, given: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> None:
-    if list(given) != list(found):
-        raise DifferenceError(f"{codec} gave back other tensors than it was given")
-    for name, array in given.items():
-        back = found[name]
-        same = (back.dtype, back.shape) == (array.dtype, array.shape)
-        if not same or not np.array_equal(dtypes.bit_patterns(back), dtypes.bit_patterns(array)):
-            raise DifferenceError(f"{codec} did not give back tensor {name!r} as it was")
+def _check_equal(codec: str, expected: Mapping[str, np.ndarray], restored: Mapping[str, np.ndarray]) -> None:
+    if list(expected) != list(restored):
+        raise DifferenceError(f"{codec} restored other tensors than it compressed")
+    for name, array in expected.items():
+        result = restored[name]
+        is_alike = (result.dtype, result.shape) == (array.dtype, array.shape)
+        if not is_alike or not np.array_equal(dtypes.bit_patterns(result), dtypes.bit_patterns(array)):
+            raise DifferenceError(f"{codec} did not restore tensor {name!r} bit for bit")
 
 
 def _dcz_bytes(checkpoint: Checkpoint, workers: int) -> bytes:
@@ -177,10 +179,10 @@ def _safetensors_bytes(checkpoint: Checkpoint) -> bytes:
 
 
 def _arrays_of(data: bytes | bytearray, like: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Views of a safetensors file's tensors, which stand in the order of `like`."""
+    """Return views of the tensors of a safetensors file, which stand in the order of `like`."""
     offset = 8 + int.from_bytes(data[:8], "little")
-    found = {}
+    arrays = {}
     for name, array in like.items():
-        found[name] = np.frombuffer(data, array.dtype, array.size, offset).reshape(array.shape)
+        arrays[name] = np.frombuffer(data, array.dtype, array.size, offset).reshape(array.shape)
         offset += array.nbytes
-    return found
+    return arrays

@@ -1,23 +1,23 @@
-"""What the points of a sweep came to, and the front of those that no other point beats in bytes and error."""
+"""The Pareto front of a sweep: the points that no other point beats in bytes and in error."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-FIGURES = ("bytes", "ratio", "top1_error", "top5_error", "sparsity", "seconds")
+POINT_FIGURES = ("bytes", "ratio", "top1_error", "top5_error", "sparsity", "seconds")
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a point came to.
+class PointResult:
+    """The result of one point of a sweep.
 
     Attributes:
-        values: what its recipe differs in from the other points', as text, by key.
-        bytes: of its container.
-        ratio: of the dense tensors' bytes to those.
-        top1_error, top5_error: on the test examples in percent.
-        sparsity: the fraction of zeros in the weights.
-        seconds: that its stages took, those included that it has in common with other points.
+        values: settings that tell the points of the sweep apart, as text, by key.
+        bytes: size of the container.
+        ratio: bytes of the dense tensors over `bytes`.
+        top1_error, top5_error: errors on the test examples in percent.
+        sparsity: fraction of zeros in the weights.
+        seconds: time of its stages, those that it shares with other points included.
     """
 
     values: Mapping[str, str]
@@ -30,25 +30,25 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Ranked:
-    """An outcome, and whether it is on the front: no other is both no larger and no worse, and better in one."""
+class RankedPoint:
+    """A result, and whether it is on the front: no other is both no larger and no worse, and better in one."""
 
-    outcome: Outcome
+    result: PointResult
     on_front: bool
 
     def as_dict(self) -> dict[str, Any]:
-        """Both as plain data, the values among the figures."""
-        figures = {name: getattr(self.outcome, name) for name in FIGURES}
-        return {**self.outcome.values, **figures, "on_front": self.on_front}
+        """Return the values, the figures and `on_front` as plain data."""
+        figures = {name: getattr(self.result, name) for name in POINT_FIGURES}
+        return {**self.result.values, **figures, "on_front": self.on_front}
 
 
-def ranked(outcomes: Iterable[Outcome]) -> list[Ranked]:
-    """Outcomes by bytes, the smallest first."""
-    found: list[Ranked] = []
-    best: tuple[int, float] | None = None
-    for outcome in sorted(outcomes, key=lambda outcome: (outcome.bytes, outcome.top1_error)):
-        own = (outcome.bytes, outcome.top1_error)
-        on_front = best is None or own == best or own[1] < best[1]
-        found.append(Ranked(outcome, on_front))
-        best = own if on_front else best
-    return found
+def rank_points(results: Iterable[PointResult]) -> list[RankedPoint]:
+    """Return the results by bytes, the smallest first, and mark those on the front."""
+    points: list[RankedPoint] = []
+    last_on_front: tuple[int, float] | None = None
+    for result in sorted(results, key=lambda result: (result.bytes, result.top1_error)):
+        place = (result.bytes, result.top1_error)
+        on_front = last_on_front is None or place == last_on_front or result.top1_error < last_on_front[1]
+        points.append(RankedPoint(result, on_front))
+        last_on_front = place if on_front else last_on_front
+    return points

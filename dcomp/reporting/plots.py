@@ -1,13 +1,13 @@
-"""Figures, by matplotlib, which is installed with the extra `plots`."""
+"""Plots by matplotlib, which the extra `plots` installs."""
 
 import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dcomp.compression.error_curves import Sensitivity, Setting
+from dcomp.compression.error_curves import CurvePoint, Sensitivity, Setting
 from dcomp.errors import DcompError, UsageError
-from dcomp.reporting.front import Ranked
+from dcomp.reporting.front import RankedPoint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,21 +18,21 @@ AXIS_NAMES: dict[Setting, str] = {
     "bits": "bits of that layer (2^bits shared values)",
 }
 PNG = b"\x89PNG"
-"""What images begin with."""
+"""The first bytes of a PNG image."""
 
 ERROR_TICKS = (0, 0.2, 0.5, 1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100)
 MARKERS = "osD^vP*X"
 DISTINCT_COLOURS = 10
 LEGEND_ROWS = 26
 MOST_NAMED = 12
-"""Points of a front that are labelled with their values; of more, the labels would hide each other."""
+"""Points of a front up to which each has a label with its values; more labels would hide each other."""
 
 
 def check_possible(path: Path) -> None:
-    """Check, before the work, that a figure may be drawn.
+    """Check that a plot can be drawn, before the work begins.
 
     Raises:
-        UsageError: the file is not called a PNG image.
+        UsageError: the name of the file does not end in .png.
         DcompError: matplotlib is not installed.
     """
     if path.suffix != ".png":
@@ -44,23 +44,16 @@ def check_possible(path: Path) -> None:
 
 
 def sensitivity_png(result: Sensitivity, subject: str) -> bytes:
-    """Curves as a PNG image: a panel for sparsities and one for bits, a line for each layer, colours by depth."""
-    from matplotlib import colormaps
+    """Return curves as a PNG image: a panel for sparsities and one for bits, a line for each layer."""
     from matplotlib.figure import Figure
 
     settings = [setting for setting in AXIS_NAMES if result.of(setting)]
-    layers = list(dict.fromkeys(curve.layer for curve in result.curves))
-    palette = colormaps["tab10" if len(layers) <= DISTINCT_COLOURS else "turbo"]
-    colours = palette.resampled(max(len(layers), DISTINCT_COLOURS))
-    styles = {
-        layer: {"color": colours(place), "marker": MARKERS[place % len(MARKERS)], "label": layer}
-        for place, layer in enumerate(layers)
-    }
-    legend_columns = -(-(len(layers) + 3) // LEGEND_ROWS)
+    styles = _line_styles(list(dict.fromkeys(curve.layer for curve in result.curves)))
+    legend_columns = -(-(len(styles) + 3) // LEGEND_ROWS)
     figure = Figure(figsize=(5 * len(settings) + 2.5 * legend_columns, 5.5), dpi=150, layout="constrained")
     panels = figure.subplots(1, len(settings), squeeze=False, sharey=True)[0]
     for setting, panel in zip(settings, panels, strict=True):
-        _draw(panel, result, setting, styles)
+        _draw_curves(panel, result, setting, styles)
     panels[0].set_ylabel("top-1 error of the network (%)")
     figure.suptitle(f"One layer at a time changed, no retraining: {subject}", fontsize="medium")
     figure.legend(
@@ -69,62 +62,87 @@ def sensitivity_png(result: Sensitivity, subject: str) -> bytes:
     return _png(figure)
 
 
-def front_png(points: Sequence[Ranked], subject: str) -> bytes:
-    """A sweep's errors against bytes as a PNG image; the front is a line, its points labelled with their values."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+def _line_styles(layers: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return the colour, the marker and the label of each layer; colours go by depth where there are many."""
+    from matplotlib import colormaps
 
-    front = [point.outcome for point in points if point.on_front]
-    behind = [point.outcome for point in points if not point.on_front]
+    palette = colormaps["tab10" if len(layers) <= DISTINCT_COLOURS else "turbo"]
+    colours = palette.resampled(max(len(layers), DISTINCT_COLOURS))
+    return {
+        layer: {"color": colours(place), "marker": MARKERS[place % len(MARKERS)], "label": layer}
+        for place, layer in enumerate(layers)
+    }
+
+
+def _draw_curves(panel: "Axes", result: Sensitivity, setting: Setting, styles: dict[str, dict[str, Any]]) -> None:
+    """Draw one panel: harsher amounts to the right, errors on a scale that shows small ones and large ones."""
+    curves = result.of(setting)
+    for curve in curves:
+        _draw_line(panel, curve.points, markersize=4, linewidth=1.4, **styles[curve.layer])
+    panel.axhline(result.top1_error, color="black", linestyle="--", label=f"unchanged: {result.top1_error:.2f} %")
+    if result.planned is not None:
+        allowed = result.top1_error + result.planned.max_drop
+        panel.axhline(allowed, color="grey", linestyle=":", label=f"allowed: {allowed:.2f} %")
+        in_plan = list(result.chosen(setting).values())
+        _draw_line(panel, in_plan, "ko", markersize=10, fillstyle="none", label="in the plan")
+    if setting == "bits":
+        panel.invert_xaxis()
+        panel.set_xticks([point.amount for point in curves[0].points])
+    panel.set_xlabel(AXIS_NAMES[setting])
+    _draw_error_axis(panel, result)
+    panel.grid(alpha=0.3)
+
+
+def _draw_line(panel: "Axes", points: Sequence[CurvePoint], *style: Any, **styles: Any) -> None:
+    panel.plot([point.amount for point in points], [point.top1_error for point in points], *style, **styles)
+
+
+def _draw_error_axis(panel: "Axes", result: Sensitivity) -> None:
+    """Give all panels the same scale of errors."""
+    panel.set_yscale("symlog", linthresh=1, linscale=0.5)
+    panel.set_yticks(ERROR_TICKS, [f"{tick:g}" for tick in ERROR_TICKS])
+    panel.set_yticks([], minor=True)
+    errors = [result.top1_error, *(point.top1_error for curve in result.curves for point in curve.points)]
+    panel.set_ylim(0.8 * min(errors), 1.1 * max(*errors, 1))
+
+
+def front_png(points: Sequence[RankedPoint], subject: str) -> bytes:
+    """Return the errors of a sweep against bytes as a PNG image; the front is a line with labels."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(8, 5.5), dpi=150, layout="constrained")
     panel = figure.subplots()
-    panel.plot([o.bytes for o in front], [o.top1_error for o in front], "o-", label="front")
+    _draw_points(panel, points)
+    _draw_byte_axis(panel)
+    panel.set_ylabel("top-1 error (%)")
+    panel.set_title(f"{subject}: {', '.join(points[0].result.values)}", fontsize="medium")
+    panel.grid(alpha=0.3)
+    panel.legend(fontsize="small")
+    return _png(figure)
+
+
+def _draw_points(panel: "Axes", points: Sequence[RankedPoint]) -> None:
+    front = [point.result for point in points if point.on_front]
+    behind = [point.result for point in points if not point.on_front]
+    panel.plot([r.bytes for r in front], [r.top1_error for r in front], "o-", label="front")
     if behind:
-        panel.plot([o.bytes for o in behind], [o.top1_error for o in behind], "o", color="grey", label="other points")
-    if len(front) <= MOST_NAMED:
-        for outcome in front:
-            label = ", ".join(outcome.values.values())
-            place = (outcome.bytes, outcome.top1_error)
-            panel.annotate(label, place, (4, 4), textcoords="offset points", fontsize="x-small")
+        panel.plot([r.bytes for r in behind], [r.top1_error for r in behind], "o", color="grey", label="other points")
+    for result in front if len(front) <= MOST_NAMED else []:
+        label, place = ", ".join(result.values.values()), (result.bytes, result.top1_error)
+        panel.annotate(label, place, (4, 4), textcoords="offset points", fontsize="x-small")
+
+
+def _draw_byte_axis(panel: "Axes") -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
     panel.set_xscale("log")
     panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     panel.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     panel.xaxis.set_minor_formatter(NullFormatter())
     panel.set_xlabel("bytes of the container")
-    panel.set_ylabel("top-1 error (%)")
-    panel.set_title(f"{subject}: {', '.join(points[0].outcome.values)}", fontsize="medium")
-    panel.grid(alpha=0.3)
-    panel.legend(fontsize="small")
-    return _png(figure)
 
 
 def _png(figure: "Figure") -> bytes:
     image = io.BytesIO()
     figure.savefig(image, format="png")
     return image.getvalue()
-
-
-def _draw(panel: "Axes", result: Sensitivity, setting: Setting, styles: dict[str, dict[str, Any]]) -> None:
-    """One panel: harsher amounts to the right, errors on a scale that shows small ones and large ones."""
-    curves = result.of(setting)
-    for curve in curves:
-        amounts = [point.amount for point in curve.points]
-        errors = [point.top1_error for point in curve.points]
-        panel.plot(amounts, errors, markersize=4, linewidth=1.4, **styles[curve.layer])
-    panel.axhline(result.top1_error, color="black", linestyle="--", label=f"unchanged: {result.top1_error:.2f} %")
-    if result.planned is not None:
-        allowed = result.top1_error + result.planned.max_drop
-        panel.axhline(allowed, color="grey", linestyle=":", label=f"allowed: {allowed:.2f} %")
-        chosen = result.chosen(setting).values()
-        amounts, errors = [point.amount for point in chosen], [point.top1_error for point in chosen]
-        panel.plot(amounts, errors, "ko", markersize=10, fillstyle="none", label="in the plan")
-    if setting == "bits":
-        panel.invert_xaxis()
-        panel.set_xticks([point.amount for point in curves[0].points])
-    panel.set_xlabel(AXIS_NAMES[setting])
-    panel.set_yscale("symlog", linthresh=1, linscale=0.5)
-    panel.set_yticks(ERROR_TICKS, [f"{tick:g}" for tick in ERROR_TICKS])
-    panel.set_yticks([], minor=True)
-    everything = [result.top1_error, *(point.top1_error for curve in result.curves for point in curve.points)]
-    panel.set_ylim(0.8 * min(everything), 1.1 * max(*everything, 1))
-    panel.grid(alpha=0.3)

@@ -1,4 +1,4 @@
-"""Results as tables for the terminal; a size report as Markdown or CSV as well, curves and fronts as CSV."""
+"""Results of commands as tables for the terminal, curves and fronts also as CSV."""
 
 import csv
 import io
@@ -6,50 +6,51 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from dcomp.compression.error_curves import Point, Sensitivity, Setting
-from dcomp.reporting.benchmark import Row as BenchRow
-from dcomp.reporting.front import FIGURES, Ranked
-from dcomp.reporting.outline import Listing, Outline
+from dcomp.compression.error_curves import CurvePoint, Sensitivity, Setting
+from dcomp.reporting.benchmark import BenchmarkRow
+from dcomp.reporting.front import POINT_FIGURES, RankedPoint
+from dcomp.reporting.layer_row import ratio_text
+from dcomp.reporting.listing import CheckpointListing, ContainerListing
 from dcomp.reporting.tables import Column, Table
-from dcomp.reporting.text import shown
+from dcomp.reporting.text import printable
 
-SHOWN_OF_A_VALUE = 60
+EXCERPT_LENGTH = 60
 """Characters of a metadata value that are shown."""
 
-SHOWN_TENSORS, SHOWN_KEYS = 5000, 1000
-"""Lines of tensors and of metadata in the tables of `inspect`; a terminal is not for more."""
+MOST_TENSORS, MOST_KEYS = 5000, 1000
+"""Rows of tensors and of metadata in the tables of `inspect`; a terminal is not for more."""
 
 
-def outline_table(outline: Outline) -> Table:
-    """A line for each tensor of a container, its header, and the whole file."""
+def container_table(listing: ContainerListing) -> Table:
+    """Return a row for each tensor of a container, its header, and the whole file."""
     figures = ("dense bytes", "bytes", "ratio", "offset", "CRC-32")
     words = (Column("dtype"), Column("shape"), Column("encoding", "text"))
     table = Table([Column("tensor", "name"), *words, *map(Column, figures)])
-    for line in outline.tensors[:SHOWN_TENSORS]:
-        ratio, offset = (f"{line.ratio:.2f}x", f"{line.offset:,}") if line.ratio is not None else ("", "")
-        sizes = [f"{line.dense_bytes:,}", f"{line.bytes:,}", ratio, offset, line.crc]
+    for line in listing.tensors[:MOST_TENSORS]:
+        offset = f"{line.offset:,}" if line.bytes else ""
+        sizes = [f"{line.dense_bytes:,}", f"{line.bytes:,}", ratio_text(line.ratio), offset, line.crc]
         table.add(line.name, line.dtype, _shape(line.shape), line.encoding, *sizes)
-    _add_hidden(table, len(outline.tensors) - SHOWN_TENSORS, columns=9)
-    table.add("header, metadata", "", "", "", "", f"{outline.header_bytes:,}", "", "0", "")
-    sizes = [f"{outline.dense_bytes:,}", f"{outline.file_bytes:,}", f"{outline.ratio:.2f}x", "", ""]
-    table.add("whole file", "", "", f"version {outline.version}", *sizes, style="bold")
+    _add_hidden(table, len(listing.tensors) - MOST_TENSORS, columns=9)
+    table.add("header, metadata", "", "", "", "", f"{listing.header_bytes:,}", "", "0", "")
+    sizes = [f"{listing.dense_bytes:,}", f"{listing.file_bytes:,}", ratio_text(listing.ratio), "", ""]
+    table.add("whole file", "", "", f"version {listing.version}", *sizes, style="bold")
     return table
 
 
-def listing_table(listing: Listing) -> Table:
-    """A line for each tensor of a checkpoint that is not compressed, and all of them."""
+def checkpoint_table(listing: CheckpointListing) -> Table:
+    """Return a row for each tensor of an uncompressed checkpoint, and their sum."""
     table = Table([Column("tensor", "name"), *map(Column, ("dtype", "shape", "elements", "bytes", "kept %"))])
-    for line in listing.tensors[:SHOWN_TENSORS]:
+    for line in listing.tensors[:MOST_TENSORS]:
         figures = (f"{line.elements:,}", f"{line.bytes:,}", f"{line.kept_percent:.2f}")
         table.add(line.name, line.dtype, _shape(line.shape), *figures)
-    _add_hidden(table, len(listing.tensors) - SHOWN_TENSORS, columns=6)
+    _add_hidden(table, len(listing.tensors) - MOST_TENSORS, columns=6)
     figures = (f"{listing.elements:,}", f"{listing.bytes:,}", f"{listing.kept_percent:.2f}")
     table.add("all", "", f"{len(listing.tensors):,} tensors", *figures, style="bold")
     return table
 
 
 def _add_hidden(table: Table, count: int, columns: int) -> None:
-    """Say how many lines are left out, if some are."""
+    """Add a row that says how many rows are left out, if some are."""
     if count > 0:
         table.add(f"and {count:,} more; --json lists all", *[""] * (columns - 1))
 
@@ -59,17 +60,17 @@ def _shape(shape: Sequence[int]) -> str:
 
 
 def metadata_table(metadata: Mapping[str, str]) -> Table:
-    """A line for each key: the bytes of its value, and the beginning of that."""
+    """Return a row for each key: the bytes of its value, and the beginning of the value."""
     table = Table([Column("metadata", "name"), Column("bytes"), Column("value", "excerpt")])
-    for key, value in islice(metadata.items(), SHOWN_KEYS):
-        short = value if len(value) <= SHOWN_OF_A_VALUE else f"{value[:SHOWN_OF_A_VALUE]}..."
+    for key, value in islice(metadata.items(), MOST_KEYS):
+        short = value if len(value) <= EXCERPT_LENGTH else f"{value[:EXCERPT_LENGTH]}..."
         table.add(key, f"{len(value.encode()):,}", short)
-    _add_hidden(table, len(metadata) - SHOWN_KEYS, columns=3)
+    _add_hidden(table, len(metadata) - MOST_KEYS, columns=3)
     return table
 
 
-def bench_table(rows: Sequence[BenchRow]) -> Table:
-    """A line for each codec."""
+def benchmark_table(rows: Sequence[BenchmarkRow]) -> Table:
+    """Return a row for each codec."""
     figures = ("bytes", "ratio", "compress MB/s", "decompress MB/s")
     table = Table([Column("codec", "name"), *map(Column, figures)])
     for row in rows:
@@ -78,7 +79,7 @@ def bench_table(rows: Sequence[BenchRow]) -> Table:
 
 
 def curve_table(result: Sensitivity, setting: Setting) -> Table:
-    """A line for each layer: the network's top-1 error at each amount."""
+    """Return a row for each layer: the top-1 error of the network at each amount."""
     curves = result.of(setting)
     amounts = [Column(f"{point.amount:g}") for point in curves[0].points]
     table = Table([Column(f"top-1 error % at {setting}", "name"), *amounts])
@@ -88,7 +89,7 @@ def curve_table(result: Sensitivity, setting: Setting) -> Table:
 
 
 def plan_table(result: Sensitivity) -> Table:
-    """A line for each layer: what the plan does to it, and the network's error with that alone; then all together."""
+    """Return a row for each layer: its part of the plan, and the error of the network with that part alone."""
     figures = ("weights", "sparsity", "error % alone", "bits", "error % alone")
     table = Table([Column("plan", "name"), *map(Column, figures)])
     weights = {curve.layer: curve.weights for curve in result.curves}
@@ -103,49 +104,49 @@ def plan_table(result: Sensitivity) -> Table:
     return table
 
 
-def _point_cells(point: Point | None) -> tuple[str, str]:
+def _point_cells(point: CurvePoint | None) -> tuple[str, str]:
     return ("", "") if point is None else (f"{point.amount:g}", f"{point.top1_error:.2f}")
 
 
 def curves_csv(result: Sensitivity) -> str:
-    """A line for each point of each curve."""
+    """Return a line for each point of each curve."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(("layer", "weights", "setting", "amount", "top1_error", "loss"))
     for curve in result.curves:
         for point in curve.points:
             writer.writerow(
-                (shown(curve.layer), curve.weights, curve.setting, point.amount, point.top1_error, point.loss)
+                (printable(curve.layer), curve.weights, curve.setting, point.amount, point.top1_error, point.loss)
             )
     return buffer.getvalue().rstrip("\n")
 
 
-def front_table(points: Sequence[Ranked], keys: Sequence[str]) -> Table:
-    """A line for each point of a sweep, which differ in the values of `keys`; a star where it is on the front."""
+def front_table(points: Sequence[RankedPoint], keys: Sequence[str]) -> Table:
+    """Return a row for each point of a sweep, with its values of `keys`; a star marks the front."""
     figures = [Column(title) for title in ("bytes", "ratio", "top-1 error %", "front")]
     table = Table([*(Column(key, "name") for key in keys), *figures])
     for point in points:
-        outcome = point.outcome
-        sizes = (f"{outcome.bytes:,}", f"{outcome.ratio:.2f}x", f"{outcome.top1_error:.2f}")
-        table.add(*outcome.values.values(), *sizes, "*" if point.on_front else "")
+        result = point.result
+        sizes = (f"{result.bytes:,}", f"{result.ratio:.2f}x", f"{result.top1_error:.2f}")
+        table.add(*result.values.values(), *sizes, "*" if point.on_front else "")
     return table
 
 
-def front_csv(points: Sequence[Ranked], keys: Sequence[str]) -> str:
-    """A line for each point of a sweep; `on_front` is 0 or 1."""
+def front_csv(points: Sequence[RankedPoint], keys: Sequence[str]) -> str:
+    """Return a line for each point of a sweep; `on_front` is 0 or 1."""
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, (*keys, *FIGURES, "on_front"), lineterminator="\n")
+    writer = csv.DictWriter(buffer, (*keys, *POINT_FIGURES, "on_front"), lineterminator="\n")
     writer.writeheader()
     writer.writerows({**point.as_dict(), "on_front": int(point.on_front)} for point in points)
     return buffer.getvalue()
 
 
 def summary_table(stages: Sequence[Mapping[str, Any]], dense_bytes: int) -> Table:
-    """A line for each stage of a run: its file, how large it is, and how often the network is wrong.
+    """Return a row for each stage of a run: its file, its size, and the error of the network.
 
     Args:
         stages: the `stages` of a run's summary.
-        dense_bytes: of the tensors, against which ratios count.
+        dense_bytes: bytes of the dense tensors, which ratios divide by the bytes of a file.
     """
     figures = ("bytes", "ratio", "kept %", "top-1 error %", "seconds")
     table = Table([Column("stage", "name"), Column("file", "name"), *map(Column, figures)])

@@ -30,41 +30,33 @@ class Storage:
 
     @property
     def total(self) -> int:
-        """All bytes."""
+        """Return the sum of all parts."""
         return sum(astuple(self))
 
     @classmethod
     def of(cls, encoded: EncodedTensor) -> "Storage":
-        """Divide the bytes of a record."""
-        values = encoded.values
-        positions = 0 if encoded.index is None else encoded.index.nbytes
-        of_positions = _tables([] if encoded.index is None else encoded.index.streams)
-        header = encoded.nbytes - positions - values.nbytes
-        if not isinstance(values, Shared):
-            of_values = _tables(values.streams)
-            plain = values.nbytes - of_values
-            is_rest = encoded.index is None and len(encoded.shape) < 2
-            return cls(
-                values=0 if is_rest else plain,
-                positions=positions - of_positions,
-                code_tables=of_positions + of_values,
-                rest=plain if is_rest else 0,
-                header=header,
-            )
-        of_codes = _tables([values.codes])
+        """Return where the bytes of a record go."""
+        index, values = encoded.index, encoded.values
+        positions = 0 if index is None else index.nbytes
+        position_tables = 0 if index is None else _code_table_bytes(index.streams)
+        codebook = values.nbytes - values.codes.nbytes if isinstance(values, Shared) else 0
+        value_tables = _code_table_bytes([values.codes] if isinstance(values, Shared) else values.streams)
+        elements = values.nbytes - codebook - value_tables
+        is_rest = index is None and len(encoded.shape) < 2 and not isinstance(values, Shared)
         return cls(
-            values=values.codes.nbytes - of_codes,
-            positions=positions - of_positions,
-            codebooks=values.nbytes - values.codes.nbytes,
-            code_tables=of_positions + of_codes,
-            header=header,
+            values=0 if is_rest else elements,
+            positions=positions - position_tables,
+            codebooks=codebook,
+            code_tables=position_tables + value_tables,
+            rest=elements if is_rest else 0,
+            header=encoded.nbytes - positions - values.nbytes,
         )
 
     @classmethod
-    def sum(cls, parts: Iterable["Storage"]) -> "Storage":
-        """All bytes of some records."""
-        return cls(*map(sum, zip(*(astuple(part) for part in (cls(), *parts)), strict=True)))
+    def sum(cls, storages: Iterable["Storage"]) -> "Storage":
+        """Return the sum of some, part by part."""
+        return cls(*map(sum, zip(*(astuple(storage) for storage in (cls(), *storages)), strict=True)))
 
 
-def _tables(streams: Iterable[Stream]) -> int:
+def _code_table_bytes(streams: Iterable[Stream]) -> int:
     return sum(stream.table_nbytes for stream in streams)

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from dcomp.progress.observer import Observer
-from dcomp.runs.run import Run, Summary
+from dcomp.runs.run import Run
+from dcomp.runs.summary import Summary
 from dcomp.settings.recipe import Recipe
 
 RECIPE = {
@@ -17,10 +18,10 @@ RECIPE = {
 
 
 def run(folder: Path, observer: Observer, threads: int | None = None) -> Summary:
-    """Train, prune, quantize, encode and decode in `folder`, which keeps every stage's checkpoint.
+    """Train, prune, quantize, encode and decode on the digits; every stage's checkpoint stays in `folder`.
 
     Raises:
         DataError: scikit-learn is not installed.
-        DcompError: what was decoded is not what was encoded.
+        DcompError: the decoded checkpoint differs from the encoded one.
     """
     return Run(Recipe.model_validate({**RECIPE, "threads": threads}), folder, observer).run()

@@ -1,7 +1,7 @@
 """The grid of a sweep: a recipe at every combination of some values, and what its points have in common.
 
-A *point* is a recipe with one value for each key that differs. A *branch* is a set of points whose recipes agree up
-to some stage, which so needs to run once.
+A *point* is a recipe with one value for each key that differs. A *branch* is a set of points whose recipes have the
+same first stages, which need to run only once.
 """
 
 import hashlib
@@ -9,7 +9,7 @@ import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,12 +25,12 @@ QUOTES = ("'", '"')
 
 
 @dataclass(frozen=True)
-class Point:
+class GridPoint:
     """A recipe of the grid.
 
     Attributes:
-        name: what it differs in from the other points, as a folder may be called.
-        values: the same, as text, by key.
+        name: the values in which it differs from the other points, as the name of a folder.
+        values: these values as text, by key.
         recipe: validated, with a section eval.
     """
 
@@ -41,23 +41,50 @@ class Point:
 
 @dataclass(frozen=True)
 class Branch:
-    """Points whose recipes agree up to the stage `last`, and where they part; None for a point that is alone."""
+    """Points whose recipes have the same first stages.
 
-    points: tuple[Point, ...]
+    Attributes:
+        points: at least one.
+        last: the last stage that they have in common; None for a single point.
+        branches: the points again, in groups that have more stages in common.
+    """
+
+    points: tuple[GridPoint, ...]
     last: str | None = None
     branches: tuple["Branch", ...] = ()
 
 
-def points(path: Path, overrides: Iterable[str], fixed: Sequence[str] = ()) -> list[Point]:
+def points(path: Path, overrides: Iterable[str], fixed: Sequence[str] = ()) -> list[GridPoint]:
     """Read a recipe at every combination of values.
 
     Args:
         path: the recipe.
-        overrides: `key=value,value,...`; the values of a key that has only one hold for all points.
-        fixed: overrides whose commas separate nothing.
+        overrides: `key=value,value,...`; a single value holds for all points.
+        fixed: overrides in which a comma separates nothing.
 
     Raises:
         RecipeError: mistakes in the grid, or in the recipes, all of them in one message.
+    """
+    axes = _axes(overrides)
+    grid_points: list[GridPoint] = []
+    points_of_mistake: dict[str, list[str]] = {}
+    for combination in itertools.product(*axes.values()):
+        values = dict(zip(axes, combination, strict=True))
+        differing = {key: value for key, value in values.items() if len(axes[key]) > 1}
+        try:
+            recipe = _recipe_at(path, [*fixed, *(f"{key}={value}" for key, value in values.items())])
+            grid_points.append(GridPoint(name_of(differing), differing, recipe))
+        except RecipeError as error:
+            points_of_mistake.setdefault(str(error), []).append(name_of(differing))
+    _raise_mistakes(points_of_mistake, math.prod(map(len, axes.values())))
+    return grid_points
+
+
+def _axes(overrides: Iterable[str]) -> dict[str, list[str]]:
+    """Return the values of each key.
+
+    Raises:
+        RecipeError: there are no combinations of them, or too many.
     """
     axes: dict[str, list[str]] = {}
     for override in overrides:
@@ -67,31 +94,14 @@ def points(path: Path, overrides: Iterable[str], fixed: Sequence[str] = ()) -> l
         axes[key] = values
     count = math.prod(map(len, axes.values()))
     if count == 1:
-        raise RecipeError("a sweep needs values to go through, as in --set prune.sparsity=0.97,0.98")
+        raise RecipeError("a sweep needs two values of a key, as in --set prune.sparsity=0.97,0.98")
     if count > MAX_POINTS:
-        raise RecipeError(f"the grid has {count:,} points, and {MAX_POINTS:,} at most make a sweep: give fewer values")
-    found: list[Point] = []
-    mistakes: dict[str, list[str]] = {}
-    for combination in itertools.product(*axes.values()):
-        chosen = dict(zip(axes, combination, strict=True))
-        differing = {key: value for key, value in chosen.items() if len(axes[key]) > 1}
-        try:
-            recipe = load(path, [*fixed, *(f"{key}={value}" for key, value in chosen.items())])
-            if recipe.eval is None:
-                raise RecipeError(f"the recipe {path} has no section eval, so no errors to compare: add eval: {{}}")
-            found.append(Point(name_of(differing), differing, recipe))
-        except RecipeError as error:
-            mistakes.setdefault(str(error), []).append(name_of(differing))
-    told = [_told(mistake, names, count) for mistake, names in mistakes.items()]
-    if len(told) > 1:
-        raise RecipeError("\n  ".join([f"the grid has {len(told):,} mistakes:", *told]))
-    if told:
-        raise RecipeError(told[0])
-    return found
+        raise RecipeError(f"the grid has {count:,} points, and a sweep has at most {MAX_POINTS:,}: give fewer values")
+    return axes
 
 
 def _axis(override: str) -> tuple[str, list[str]]:
-    """A key and its values."""
+    """Split an override into a key and its values."""
     key, text = parted(override)
     try:
         values = split(text)
@@ -104,64 +114,81 @@ def _axis(override: str) -> tuple[str, list[str]]:
     return key, values
 
 
-def _told(mistake: str, names: Sequence[str], count: int) -> str:
-    """A mistake, and where it is if it isn't in all points."""
-    if len(names) == count:
-        return mistake
-    others = f" and {len(names) - 1:,} more points" if len(names) > 1 else ""
-    return f"at {names[0]}{others}: {mistake}"
+def _recipe_at(path: Path, overrides: Sequence[str]) -> Recipe:
+    """Read the recipe of one point, which needs a section eval."""
+    recipe = load(path, overrides)
+    if recipe.eval is None:
+        raise RecipeError(f"the recipe {path} has no section eval, so no errors to compare: add eval: {{}}")
+    return recipe
+
+
+def _raise_mistakes(points_of_mistake: Mapping[str, Sequence[str]], count: int) -> None:
+    """Raise a RecipeError with all mistakes, each with the points in which it is, if not in all of them."""
+    texts = [
+        mistake if len(names) == count else f"at {names[0]}{_and_more(names)}: {mistake}"
+        for mistake, names in points_of_mistake.items()
+    ]
+    if len(texts) > 1:
+        raise RecipeError("\n  ".join([f"the grid has {len(texts):,} mistakes:", *texts]))
+    if texts:
+        raise RecipeError(texts[0])
+
+
+def _and_more(names: Sequence[str]) -> str:
+    return f" and {len(names) - 1:,} more points" if len(names) > 1 else ""
 
 
 def split(text: str) -> list[str]:
-    """The values between commas; those within brackets and quotes separate nothing.
+    """Split a text at its commas, except for those within brackets and quotes.
 
     Raises:
         ValueError: brackets or quotes that do not close.
     """
-    values, value, awaited = [], "", ""
+    values, value, closing = [], "", ""
     for letter in text:
-        if letter == "," and not awaited:
+        if letter == "," and not closing:
             values.append(value.strip())
             value = ""
             continue
-        if letter == awaited[-1:]:
-            awaited = awaited[:-1]
-        elif awaited[-1:] not in QUOTES and letter in PAIRS:
-            awaited += PAIRS[letter]
-        elif awaited[-1:] not in QUOTES and letter in QUOTES and (awaited or not value.strip()):  # else an apostrophe
-            awaited += letter
+        if letter == closing[-1:]:
+            closing = closing[:-1]
+        elif closing[-1:] not in QUOTES and letter in PAIRS:
+            closing += PAIRS[letter]
+        elif closing[-1:] not in QUOTES and letter in QUOTES and (closing or not value.strip()):  # else an apostrophe
+            closing += letter
         value += letter
-    if awaited:
-        raise ValueError(f"{awaited[-1]} is missing")
+    if closing:
+        raise ValueError(f"{closing[-1]} is missing")
     return [*values, value.strip()]
 
 
 def name_of(values: dict[str, str]) -> str:
-    """A name that folders may have, as near to `key=value,key=value` as that allows."""
+    """Return `key=value,key=value` as the name of a folder; a hash replaces what such a name cannot hold."""
     text = ",".join(f"{key}={value}" for key, value in values.items())
     name = re.sub(r"[^\w.,=+-]", "_", text)[:MAX_NAME]
     return name if name == text else f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def branches(points: Sequence[Point], depth: int = 0) -> tuple[Branch, ...]:
-    """Part points, that agree in the first `depth` stages, by what they go on with."""
-    groups: dict[Hashable, list[Point]] = {}
+def branches(points: Sequence[GridPoint], depth: int = 0) -> tuple[Branch, ...]:
+    """Group points, which agree in the first `depth` stages, by the stage after those."""
+    groups: dict[Hashable, list[GridPoint]] = {}
     for point in points:
         stages = _stages(point.recipe)
         groups.setdefault(stages[depth] if depth < len(stages) else point.name, []).append(point)
     return tuple(_branch(group, depth) for group in groups.values())
 
 
-def _branch(points: Sequence[Point], depth: int) -> Branch:
+def _branch(points: Sequence[GridPoint], depth: int) -> Branch:
+    """Make a branch of points that agree in the stage after the first `depth`."""
     if len(points) == 1:
         return Branch(tuple(points))
     stages = [_stages(point.recipe) for point in points]
-    common = sum(1 for _ in itertools.takewhile(lambda alike: len(set(alike)) == 1, zip(*stages, strict=False)))
+    common = sum(1 for _ in itertools.takewhile(lambda stage: len(set(stage)) == 1, zip(*stages, strict=False)))
     last, *_ = stages[0][common - 1]
     return Branch(tuple(points), last, branches(points, common))
 
 
 def _stages(recipe: Recipe) -> list[tuple[str, Hashable, Hashable]]:
-    """Name and settings of each stage, and what the first one starts from: what decides about their checkpoints."""
+    """Return name and settings of each stage, and the start of the first one: they decide about the checkpoints."""
     start = (recipe.checkpoint, recipe.architecture)
     return [(stage, settings, start) for stage, settings in recipe.sections]

@@ -1,6 +1,6 @@
-"""What can be known of a recipe before its first stage runs: files, devices, data sets, networks and their layers.
+"""Checks of a recipe before its first stage runs: files, devices, data sets, networks and their layers.
 
-All of its mistakes are told at once, so that none shows after hours of training. What a data set holds is known later.
+All mistakes are reported at once, so that none shows after hours of training. The content of a data set is not checked.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -9,91 +9,91 @@ from pathlib import Path
 
 import numpy as np
 
+from dcomp import sources
 from dcomp.checkpoints import layers, prefixes
 from dcomp.checkpoints.checkpoint import Checkpoint
-from dcomp.compression.choice import Choice, Network
-from dcomp.errors import CheckpointError, DcompError, RecipeError, UsageError
-from dcomp.settings.recipe import Recipe
-from dcomp.settings import DataSettings, PruneSettings, QuantizeSettings, Settings
 from dcomp.checkpoints.tensors import specs_of
-
-CHECKPOINTS = ("distill", "rewind")
-"""Settings that name a checkpoint besides the one that a stage is given."""
+from dcomp.compression.choice import Choice, ParameterNames
+from dcomp.errors import CheckpointError, DcompError, RecipeError, UsageError
+from dcomp.runs.folder import checkpoints_of
+from dcomp.settings import DataSettings, PruneSettings, QuantizeSettings, Settings
+from dcomp.settings.recipe import Recipe
 
 NO_FILES: Mapping[str, Path] = {}
 
-Outline = tuple[dict[str, np.ndarray], Network]
-"""Arrays of the shapes of a network's weights, that take no memory, and what it says of their names."""
+NetworkLayers = tuple[dict[str, np.ndarray], ParameterNames]
+"""Arrays with the shapes of a network's weights, which take no memory, and its parameters' names."""
 
 
 def check(
-    recipe: Recipe, start: Checkpoint | None, last: str | None = None, files: Mapping[str, Path] = NO_FILES
+    recipe: Recipe, start: Checkpoint | None, last: str | None = None, outputs: Mapping[str, Path] = NO_FILES
 ) -> None:
-    """Look for mistakes in a recipe, beyond those that its reader finds.
+    """Check a recipe for mistakes that its reader does not find.
 
     Args:
         recipe: validated.
-        start: what it starts from, if not from training.
-        last: the stage after which no others are looked at; all are unless given.
-        files: what each stage writes, which stages after it may read.
+        start: the checkpoint that it starts from; None if it starts with training.
+        last: the last stage to check; by default all are checked.
+        outputs: the file that each stage writes, and stages after it may read.
 
     Raises:
-        DcompError: there is one, or a RecipeError with all of several.
+        DcompError: a mistake; several are one RecipeError.
     """
     stages = [stage for stage, _ in recipe.sections]
     sections = recipe.sections[: stages.index(last) + 1 if last is not None else None]
-    learning = [section for _, section in sections if section.epochs]
-    judges = [recipe.eval] if recipe.eval is not None else []
-    mistakes = _mistakes([*_files(sections, files), *_learning([*learning, *judges])])
-    if start is not None and (needed := [*learning, *judges]):
-        mistakes += _mistakes([partial(_check_start, start, recipe.trusted_architecture, needed[0])])
+    with_network: list[DataSettings] = [section for _, section in sections if section.epochs]
+    with_network += [recipe.eval] if recipe.eval is not None else []
+    checks = [*_file_checks(sections, outputs), *_learning_checks(with_network)]
+    if start is not None and with_network:
+        checks.append(partial(_check_start, start, recipe.trusted_architecture, with_network[0]))
+    mistakes = _mistakes(checks)
     try:
-        outline = _outline(recipe, start)
+        network_layers = _layers_of(recipe, start)
     except DcompError as error:
         mistakes.append(error)
     else:
-        if outline is not None:
-            mistakes += _mistakes(partial(_check_section, *section, outline) for section in sections)
+        if network_layers is not None:
+            mistakes += _mistakes(partial(_check_section, *section, network_layers) for section in sections)
     if len(mistakes) == 1:
         raise mistakes[0]
     if mistakes:
         raise RecipeError("\n  ".join([f"the recipe has {len(mistakes)} mistakes:", *map(str, mistakes)]))
 
 
-def _mistakes(looks: Iterable[Callable[[], object]]) -> list[DcompError]:
-    """What the looks raise; what several say is told once."""
+def _mistakes(checks: Iterable[Callable[[], object]]) -> list[DcompError]:
+    """Return the errors that checks raise, each message once."""
     mistakes: dict[str, DcompError] = {}
-    for look in looks:
+    for run_check in checks:
         try:
-            look()
+            run_check()
         except DcompError as error:
             mistakes.setdefault(str(error), error)
     return list(mistakes.values())
 
 
-def _files(sections: Sequence[tuple[str, Settings]], files: Mapping[str, Path]) -> Iterator[Callable[[], object]]:
-    """The checkpoints that sections name, which may be stages before, or what those write."""
+def _file_checks(
+    sections: Sequence[tuple[str, Settings]], outputs: Mapping[str, Path]
+) -> Iterator[Callable[[], object]]:
+    """Check the checkpoints that sections name, except for stages before and their outputs."""
     before: set[str | Path] = set()
     for stage, section in sections:
-        for key in CHECKPOINTS:
-            path = getattr(section, key, None)
-            if path is not None and not {str(path), path.absolute()} & before:
+        for key, path in checkpoints_of(section).items():
+            if not {str(path), path.absolute()} & before:
                 yield partial(_check_file, f"{stage}.{key}", path)
         before.add(stage)
-        if stage in files:
-            before.add(files[stage].absolute())
+        if stage in outputs:
+            before.add(outputs[stage].absolute())
 
 
 def _check_file(key: str, path: Path) -> None:
     try:
-        path.open("rb").close()
-    except (OSError, ValueError) as error:
-        what = error.strerror if isinstance(error, OSError) else error
-        raise CheckpointError(f"{key}: no stage before has this name, and cannot read {path}: {what}") from error
+        sources.check_openable(path)
+    except (CheckpointError, UsageError) as error:
+        raise CheckpointError(f"{key}: no stage before has this name, and {error}") from error
 
 
-def _learning(sections: Sequence[DataSettings]) -> Iterator[Callable[[], object]]:
-    """The devices, data sets and folders of sections that learn or judge."""
+def _learning_checks(sections: Sequence[DataSettings]) -> Iterator[Callable[[], object]]:
+    """Check the devices, data sets and folders of sections that train or evaluate."""
     if not sections:
         return
     from dcomp.learning import datasets
@@ -106,7 +106,7 @@ def _learning(sections: Sequence[DataSettings]) -> Iterator[Callable[[], object]
 
 
 def _check_start(start: Checkpoint, architecture: str | None, settings: DataSettings) -> None:
-    """Hold the names and shapes of the first checkpoint against its network, as far as that is known before its data.
+    """Compare the names and shapes of the first checkpoint with its network, except for lengths that the data decide.
 
     Raises:
         ArchitectureError: no such network, or the checkpoint does not fit it.
@@ -116,15 +116,15 @@ def _check_start(start: Checkpoint, architecture: str | None, settings: DataSett
 
     name = architecture_of(start, architecture)
     arguments = Arguments(name, start, settings)
-    model = outline_of(name, arguments.known)
+    model = outline_of(name, arguments.explicit)
     tensors = prefixes.fitted(start, model.state_dict()).tensors
     shapes = {tensor: spec.shape for tensor, spec in specs_of(tensors).items()}
     check_shapes(model, shapes, name, exact=not arguments.depend_on_data)
 
 
-def _check_section(stage: str, section: Settings, outline: Outline) -> None:
-    """Hold the names and rules of a section against the layers that the network has."""
-    weights, network = outline
+def _check_section(stage: str, section: Settings, network_layers: NetworkLayers) -> None:
+    """Compare the names and rules of a section with the layers of the network."""
+    weights, network = network_layers
     try:
         if isinstance(section, PruneSettings):
             choice = Choice(weights, section.kinds, section, "weights", network)
@@ -138,10 +138,10 @@ def _check_section(stage: str, section: Settings, outline: Outline) -> None:
         raise RecipeError(f"{stage}: {error}") from error
 
 
-def _outline(recipe: Recipe, start: Checkpoint | None) -> Outline | None:
-    """The weights that all sections are given; None if they are known only once a network has been made for them."""
+def _layers_of(recipe: Recipe, start: Checkpoint | None) -> NetworkLayers | None:
+    """Return the weights that all sections change; None where a network must be built first to name them."""
     if recipe.train is not None:
-        return _of_network(recipe)
+        return _layers_of_network(recipe)
     if start is None or prefixes.common(start.tensors) is not None:
         return None
     specs = specs_of(start.tensors).items()
@@ -149,14 +149,14 @@ def _outline(recipe: Recipe, start: Checkpoint | None) -> Outline | None:
     return weights, {name: name for name in weights}
 
 
-def _of_network(recipe: Recipe) -> Outline:
-    """The shapes of the network that a recipe trains, as arrays that take no memory."""
+def _layers_of_network(recipe: Recipe) -> NetworkLayers:
+    """Return the weights of the network that a recipe trains."""
     from dcomp.learning.architectures import outline_of, parameters_of
     from dcomp.learning.architectures.arguments import Arguments
 
     assert recipe.train is not None  # only called where the recipe trains
     name = recipe.train.architecture
-    model = outline_of(name, Arguments(name, None, recipe.train).known)
+    model = outline_of(name, Arguments(name, None, recipe.train).explicit)
     state = model.state_dict()
     zero = np.zeros((), np.float32)
     floats = {name: np.broadcast_to(zero, tensor.shape) for name, tensor in state.items() if tensor.is_floating_point()}

@@ -1,58 +1,23 @@
-"""A sweep: a run at every point of a grid, each in a folder of its own, several at the same time.
+"""A sweep: a run at every point of a grid, each in its folder, several at the same time.
 
-What points have in common is run once, in the folder of the first of them; the others take its files up from there
-(`pipeline.Run`). So a sweep that was stopped goes on as a run does, and one with more values takes up what is done.
-
-Runs are tasks of a pool of processes, which hear no signals but during a task, and then only those of this module:
-Ctrl-C in a terminal goes to all processes, and would reach those that still start, or wait, unprepared.
+Stages that points have in common run once, in the folder of the first of these points; the other points adopt their
+files (`run.Run`). A sweep that was stopped continues as a run does, and one with more values uses what is done again.
 """
 
-import multiprocessing
 import os
-import signal
-import sys
-import threading
-import time
-from collections.abc import Collection, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
-from dcomp.system import locks, processors
-from dcomp.errors import TERMINATED, DcompError, OutputError, StoppedError
-from dcomp.reporting.front import Outcome
-from dcomp.runs.grid import Branch, Point, branches
-from dcomp.progress.observer import Observer, Silent
-from dcomp.runs.run import LOCK, Run, Summary
-
-SIGNALS = {signal.SIGINT, signal.SIGTERM}
-
-SAVING = 30.0
-"""Seconds that a run may take to save its state when the sweep has to end."""
-
-_busy = threading.Event()
-"""Whether this process does a task."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """The run of a branch's first point, or its stages that the branch has in common.
-
-    Attributes:
-        branch: what runs.
-        folder: of its first point.
-        others: folders that may have done some of it.
-        force: take up nothing of the folder's own.
-        threads: this run's part of the processors that are free.
-    """
-
-    branch: Branch
-    folder: Path
-    others: tuple[Path, ...]
-    force: bool
-    threads: int
+from dcomp.errors import DcompError, OutputError, StoppedError
+from dcomp.progress.observer import Observer
+from dcomp.reporting.front import PointResult
+from dcomp.runs.folder import LOCK
+from dcomp.runs.grid import Branch, GridPoint, branches
+from dcomp.runs.summary import Summary
+from dcomp.runs.workers import BranchRun, Workers
+from dcomp.system import cores, locks
 
 
 class Sweep:
@@ -60,30 +25,30 @@ class Sweep:
 
     Attributes:
         outcomes: of the points that are done.
-        failures: what went wrong at the others, by name.
+        failures: the error of each other point, by its name.
     """
 
     def __init__(
         self,
-        points: Sequence[Point],
+        points: Sequence[GridPoint],
         folder: Path,
         observer: Observer | None = None,
         *,
         jobs: int = 1,
         force: bool = False,
     ) -> None:
-        """Choose what runs, and make the folder.
+        """Create the folder.
 
         Args:
             points: of one grid.
             folder: where all outputs go.
-            observer: told which point runs, and what it came to.
+            observer: of the points: which run, and with which results.
             jobs: runs at the same time; each has its part of the free processors, unless its recipe says how many
                 threads compute, or OMP_NUM_THREADS does.
             force: run every stage again.
 
         Raises:
-            OutputError: the folder cannot be made.
+            OutputError: the folder cannot be created.
         """
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -91,107 +56,97 @@ class Sweep:
             raise OutputError(f"cannot make the folder {folder}: {error.strerror}") from error
         self._points = points
         self._folder = folder
-        self._observer = observer or Silent()
+        self._observer = observer or Observer()
         self._jobs = min(jobs, len(points))
         self._force = force
-        self._threads = max(1, processors.free() // self._jobs)
-        self._begun: set[Path] = set()
-        self.outcomes: list[Outcome] = []
+        self._threads = max(1, cores.free() // self._jobs)
+        self._started: set[Path] = set()
+        self.outcomes: list[PointResult] = []
         self.failures: dict[str, str] = {}
 
     def run(self) -> None:
-        """Run what is not done yet; a point that fails leaves the others to go on.
+        """Run all points that are not done; where one fails, the others continue.
 
         Raises:
             OutputError: another process works in the folder.
-            StoppedError: Ctrl-C came; what runs has saved its state, and a rerun goes on.
+            StoppedError: Ctrl-C or SIGTERM; the runs have saved their states, and a rerun continues.
             DcompError: a process was killed.
         """
-        with locks.held(self._folder / LOCK, str(self._folder)):
-            self._run()
-
-    def _run(self) -> None:
-        waiting = [self._task(branch) for branch in branches(self._points)]
-        running: dict[Future[Summary | None], Task] = {}
-        context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-        self._tell_threads()
-        self._observer.started_points(len(self._points))
-        with ProcessPoolExecutor(self._jobs, mp_context=context, initializer=_end_with_parent) as pool:
+        with locks.exclusive(self._folder / LOCK, str(self._folder)):
+            self._note_threads()
+            self._observer.started_points(len(self._points))
             try:
-                while waiting or running:
-                    while waiting and len(running) < self._jobs:
-                        task = waiting.pop(0)
-                        running[self._submit(pool, task)] = task
-                    done = len(self.outcomes) + len(self.failures)
-                    self._observer.points(done, [task.folder.name for task in running.values()])
-                    for future in wait(running, return_when=FIRST_COMPLETED).done:
-                        waiting[:0] = self._finish(running.pop(future), future)
+                with Workers(self._jobs) as workers:
+                    self._run_all(workers)
             except BrokenProcessPool as error:
                 raise DcompError(
-                    "a process was killed; fewer at the same time (--jobs) take less memory, and a rerun goes on"
+                    "a process was killed; fewer at the same time (--jobs) take less memory, and a rerun continues"
                 ) from error
-            except (KeyboardInterrupt, SystemExit):  # the latter is what SIGTERM comes to
-                _stop(running)
+            except (KeyboardInterrupt, SystemExit):  # SIGTERM raises the latter
                 raise StoppedError(f"stopped; {len(self.outcomes)} of {len(self._points)} points are done") from None
-            except BaseException:
-                _stop(running)
-                raise
             finally:
                 self._observer.finished()
 
-    def _tell_threads(self) -> None:
-        """Say how the free processors are divided, unless a person has said how many threads compute."""
-        if processors.THREADS not in os.environ and all(point.recipe.threads is None for point in self._points):
+    def _note_threads(self) -> None:
+        """Note how the free processors are divided, unless a person has said how many threads compute."""
+        if cores.THREADS not in os.environ and all(point.recipe.threads is None for point in self._points):
             runs = "1 run at a time, on" if self._jobs == 1 else f"{self._jobs} runs at a time, each on"
             threads = "1 thread" if self._threads == 1 else f"up to {self._threads} threads"
-            self._observer.note(
-                f"{runs} {threads}: {processors.free()} of {processors.processors()} processors are free"
-            )
+            self._observer.note(f"{runs} {threads}: {cores.free()} of {cores.in_affinity()} processors are free")
 
-    def _task(self, branch: Branch, before: Path | None = None) -> Task:
-        """What runs next of a branch; the stages before it are in a folder, unless it begins at the first."""
+    def _run_all(self, workers: Workers) -> None:
+        """Run every branch, and then the branches within it, as many at the same time as there are workers."""
+        waiting = [self._first_run(branch) for branch in branches(self._points)]
+        running: dict[Future[Summary | None], BranchRun] = {}
+        while waiting or running:
+            while waiting and len(running) < self._jobs:
+                work = waiting.pop(0)
+                self._note_start(work)
+                running[workers.submit(work)] = work
+            count = len(self.outcomes) + len(self.failures)
+            self._observer.finished_points(count, [work.folder.name for work in running.values()])
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                waiting[:0] = self._finish(running.pop(future), future)
+
+    def _first_run(self, branch: Branch, previous: Path | None = None) -> BranchRun:
+        """Return the run that a branch begins with; the stages before it are done in the folder `previous`."""
         folder, *siblings = (self._folder / point.name for point in branch.points)
-        others = [*([] if before in (None, folder) else [before]), *([] if self._force else siblings)]
-        force = self._force and folder not in self._begun
-        self._begun.add(folder)
-        return Task(branch, folder, tuple(others), force, self._threads)
+        other_runs = [*([] if previous in (None, folder) else [previous]), *([] if self._force else siblings)]
+        force = self._force and folder not in self._started
+        self._started.add(folder)
+        return BranchRun(branch, folder, tuple(other_runs), force, self._threads)
 
-    def _submit(self, pool: ProcessPoolExecutor, task: Task) -> Future[Summary | None]:
-        what = (
-            f"running up to {task.branch.last}, for {len(task.branch.points)} points" if task.branch.last else "running"
-        )
-        self._observer.note(f"{task.folder.name}: {what}")
-        before = _mask(signal.SIG_BLOCK, SIGNALS)  # a process that is started here begins with the same mask
-        try:
-            return pool.submit(_perform, task)
-        finally:
-            _mask(signal.SIG_SETMASK, before)
+    def _note_start(self, work: BranchRun) -> None:
+        last, count = work.branch.last, len(work.branch.points)
+        activity = f"running up to {last}, for {count} points" if last else "running"
+        self._observer.note(f"{work.folder.name}: {activity}")
 
-    def _finish(self, task: Task, future: Future[Summary | None]) -> list[Task]:
-        """Note what a task came to; what can start now."""
-        branch = task.branch
+    def _finish(self, work: BranchRun, future: Future[Summary | None]) -> list[BranchRun]:
+        """Keep the result of a run, and return the runs that can start after it."""
+        branch = work.branch
         try:
             summary = future.result()
         except (BrokenProcessPool, StoppedError):
             raise
         except Exception as error:
-            what = str(error) if isinstance(error, DcompError) else f"{type(error).__name__}: {error}"
-            self.failures |= {point.name: what for point in branch.points}
-            self._observer.note(f"{task.folder.name}: failed")
+            message = str(error) if isinstance(error, DcompError) else f"{type(error).__name__}: {error}"
+            self.failures |= {point.name: message for point in branch.points}
+            self._observer.note(f"{work.folder.name}: failed")
             return []
         if summary is None:
-            return [self._task(part, task.folder) for part in branch.branches]
+            return [self._first_run(inner, work.folder) for inner in branch.branches]
         outcome = _outcome(branch.points[0], summary)
         self.outcomes.append(outcome)
         figures = f"{outcome.bytes:,} bytes, {outcome.ratio:.2f}x, top-1 error {outcome.top1_error:.2f} %"
-        self._observer.note(f"{task.folder.name}: {figures} ({len(self.outcomes)} of {len(self._points)})")
+        self._observer.note(f"{work.folder.name}: {figures} ({len(self.outcomes)} of {len(self._points)})")
         return []
 
 
-def _outcome(point: Point, summary: Summary) -> Outcome:
+def _outcome(point: GridPoint, summary: Summary) -> PointResult:
+    """Return a point's figures from the summary of its run."""
     last = summary.results[-1]
     assert last.top1_error is not None and last.top5_error is not None  # the recipe has a section eval
-    return Outcome(
+    return PointResult(
         point.values,
         summary.sizes.file_bytes,
         summary.sizes.ratio,
@@ -200,59 +155,3 @@ def _outcome(point: Point, summary: Summary) -> Outcome:
         last.sparsity,
         round(sum(result.seconds for result in summary.results), 3),
     )
-
-
-def _end_with_parent() -> None:
-    """Have this process end soon after the one that started it, also where that was killed."""
-    threading.Thread(target=_watch_parent, daemon=True).start()
-
-
-def _watch_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None  # a pool has started this process
-    parent.join()
-    os.kill(os.getpid(), signal.SIGTERM)  # training saves its state
-    deadline = time.monotonic() + SAVING
-    while _busy.is_set() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    os._exit(TERMINATED)
-
-
-def _perform(task: Task) -> Summary | None:
-    """Do a task, in a process of its own; during it SIGTERM asks to stop, or stops what does not listen."""
-    signal.signal(signal.SIGTERM, _leave)
-    processors.take(task.threads)
-    _busy.set()
-    _mask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-    try:
-        run = Run(task.branch.points[0].recipe, task.folder, force=task.force, others=task.others)
-        if task.branch.last is None:
-            return run.run()
-        run.prepare(task.branch.last)
-        return None
-    finally:
-        _mask(signal.SIG_BLOCK, {signal.SIGTERM})
-        _busy.clear()
-
-
-def _leave(number: int, frame: FrameType | None) -> None:
-    sys.exit(TERMINATED)
-
-
-def _stop(running: Collection[Future[Summary | None]]) -> None:
-    """Ask all processes to stop, and wait until their tasks have; a further Ctrl-C asks again, which stops at once."""
-    while True:
-        try:
-            for process in multiprocessing.active_children():
-                process.terminate()
-            if wait(running, timeout=SAVING).not_done:
-                for process in multiprocessing.active_children():
-                    process.kill()
-            return
-        except KeyboardInterrupt:
-            continue
-
-
-def _mask(how: int, signals: Collection[int]) -> Collection[int]:
-    """Change which signals wait, where the system can; those that did before."""
-    return signal.pthread_sigmask(how, signals) if hasattr(signal, "pthread_sigmask") else set()

@@ -7,15 +7,16 @@ options from these classes, a recipe its sections.
 from dcomp.settings.base import Settings, mistakes
 from dcomp.settings.codec import EncodeSettings, ReportSettings
 from dcomp.settings.compression import ChosenSettings, PruneSettings, QuantizeSettings
+from dcomp.settings.fields import DATA_NAMES, MAX_SEED, NETWORKS, Augment, DataName, Precision
 from dcomp.settings.learning import (
     DataSettings,
     EvalSettings,
+    FinetuneSettings,
     LearningSettings,
     NetworkSettings,
     SensitivitySettings,
     TrainSettings,
 )
-from dcomp.settings.values import DATA_NAMES, MAX_SEED, NETWORKS, Augment, DataName, Precision
 
 __all__ = [
     "DATA_NAMES",
@@ -27,6 +28,7 @@ __all__ = [
     "DataSettings",
     "EncodeSettings",
     "EvalSettings",
+    "FinetuneSettings",
     "LearningSettings",
     "NetworkSettings",
     "Precision",

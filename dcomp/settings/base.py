@@ -1,19 +1,28 @@
 """What all settings have in common, and how their mistakes are told."""
 
 from collections.abc import Collection, Mapping
+from difflib import get_close_matches
 from reprlib import Repr
 from typing import Any, Self
 
 from pydantic import (
     BaseModel,
     ConfigDict,
+    ModelWrapValidatorHandler,
     ValidationError,
+    ValidationInfo,
+    model_validator,
 )
+from pydantic_core import ErrorDetails
 
 from dcomp.errors import UsageError
+from dcomp.settings import requirements
 
 WITHOUT_EFFECT = {"data_dir", "device", "cache", "workers", "threads", "compile"}
 """Settings that change how a stage is run and not what comes out (but for rounding)."""
+
+COMMAND_LINE = "command line"
+"""The context of validation in which messages name options, like `--val-split`, and not keys, like `val_split`."""
 
 SHORT = Repr()
 """How wrong values are quoted."""
@@ -21,61 +30,110 @@ SHORT = Repr()
 SHORT.maxstring = SHORT.maxother = SHORT.maxlong = 80
 
 
+class Section(dict[str, Any]):
+    """A section of a recipe, with the keys above it that it inherits.
+
+    Attributes:
+        inherited: those of its keys that a person has not written in it.
+    """
+
+    def __init__(self, written: Mapping[str, Any], shared: Mapping[str, Any]) -> None:
+        super().__init__({**shared, **written})
+        self.inherited = shared.keys() - written.keys()
+
+
 class Settings(BaseModel):
-    """Base of all settings: unknown keys are mistakes, values do not change after validation."""
+    """Base of all settings: unknown keys are mistakes, values do not change after validation.
+
+    The order of fields is that of the notes in the metadata of checkpoints.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _check_requirements(cls, written: Any, validate: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
+        settings = validate(written)
+        inherited = written.inherited if isinstance(written, Section) else ()
+        spell = option_of if info.context == COMMAND_LINE else str
+        if messages := list(requirements.violations(settings, inherited, spell)):
+            raise ValueError("; ".join(messages))
+        return settings
+
     @classmethod
     def from_options(cls, called: Mapping[str, str] | None = None, /, **options: Any) -> Self:
-        """Validate command-line options; those that are None or empty lists were not given.
+        """Return settings made from command-line options; None or an empty list means that a person gave none.
 
         Args:
-            called: what a person calls those that are no options of their names, like `ARCHITECTURE`.
+            called: what a person calls the fields that are no options of their names, like `ARCHITECTURE`.
             options: by the names of fields.
 
         Raises:
             UsageError: all mistakes, by option.
         """
         names = {key: field.alias or key for key, field in cls.model_fields.items()}
-        given = {names.get(key, key): value for key, value in options.items() if value is not None and value != []}
+        values = {names.get(key, key): value for key, value in options.items() if value is not None and value != []}
         try:
-            return cls.model_validate(given)
+            return cls.model_validate(values, context=COMMAND_LINE)
         except ValidationError as error:
-            names = {key: f"--{key.replace('_', '-')}" for key, _ in mistakes(error)} | dict(called or {})
-            found = [f"{names[key]}: {what}" if key else what for key, what in mistakes(error)]
-            raise UsageError("; ".join(found)) from error
-
-    def changes(self, *names: str) -> bool:
-        """Whether one of these differs from its default; a command line gives defaults as it gives all else."""
-        return any(getattr(self, name) != type(self).model_fields[name].default for name in names)
+            names = {key: option_of(key) for key, _ in mistakes(error)} | dict(called or {})
+            lines = [f"{names[key]}: {what}" if key else what for key, what in mistakes(error)]
+            raise UsageError("; ".join(lines)) from error
 
     def arguments(self, *, defaults: bool = True) -> dict[str, Any]:
-        """What decides about the outcome, as plain data; without `defaults` only what differs from them."""
+        """Return the settings that decide about the outcome, as plain data; without `defaults` leave those out."""
         return self.model_dump(mode="json", by_alias=True, exclude_defaults=not defaults, exclude=WITHOUT_EFFECT)
 
 
-def mistakes(error: ValidationError, lists: Collection[str] = ()) -> list[tuple[str, str]]:
-    """Each mistake as (dotted key, what is wrong with it), in plain words.
+def option_of(field: str) -> str:
+    """Return what a field is called on the command line."""
+    return f"--{field.replace('_', '-')}"
+
+
+def mistakes(
+    error: ValidationError, lists: Collection[str] = (), settings: type[Settings] | None = None
+) -> list[tuple[str, str]]:
+    """Return each mistake as (dotted key, what is wrong with it), in plain words.
 
     Args:
-        error: what pydantic found.
+        error: what pydantic raised.
         lists: the sections that were given as lists; their keys have the number of the section, from 1.
+        settings: the class that was validated, whose keys are suggested in place of unknown ones.
     """
-    found = []
-    for detail in error.errors():
-        path = detail["loc"]
-        if len(path) > 1 and path[0] in lists and isinstance(path[1], int):
-            path = (path[0], str(path[1] + 1), *path[2:])
-        keys = [str(part) for part in path if not isinstance(part, int)]
-        what = detail["msg"].removeprefix("Value error, ")
-        if detail["type"] in ("model_type", "dict_type"):
-            what = f"should be a section of keys and values, not {SHORT.repr(detail['input'])}"
-        elif detail["type"] == "extra_forbidden":
-            what = "there is no such key"
-        elif detail["type"] == "missing":
-            what = "is missing"
-        elif detail["type"] != "value_error":
-            what = f"{what[0].lower()}{what[1:]}, not {SHORT.repr(detail['input'])}"
-        found.append((".".join(keys), what))
-    return found
+    return [(_dotted(detail["loc"], lists), _explained(detail, settings)) for detail in error.errors()]
+
+
+def settings_class(annotation: Any) -> type[Settings] | None:
+    """Return the class of a section from the annotation of its field, None for one of other values."""
+    options = [annotation, *getattr(annotation, "__args__", ())]
+    return next((kind for kind in options if isinstance(kind, type) and issubclass(kind, Settings)), None)
+
+
+def _dotted(path: tuple[int | str, ...], lists: Collection[str]) -> str:
+    if len(path) > 1 and path[0] in lists and isinstance(path[1], int):
+        path = (path[0], str(path[1] + 1), *path[2:])
+    return ".".join(str(part) for part in path if not isinstance(part, int))
+
+
+def _explained(detail: ErrorDetails, settings: type[Settings] | None) -> str:
+    message = detail["msg"].removeprefix("Value error, ")
+    match detail["type"]:
+        case "model_type" | "dict_type":
+            return f"should be a section of keys and values, not {SHORT.repr(detail['input'])}"
+        case "extra_forbidden":
+            near = get_close_matches(str(detail["loc"][-1]), _keys_at(detail["loc"][:-1], settings), n=1)
+            return f"there is no such key{f'; did you mean {near[0]}?' if near else ''}"
+        case "missing":
+            return "is missing"
+        case "value_error":
+            return message
+        case _:
+            return f"{message[0].lower()}{message[1:]}, not {SHORT.repr(detail['input'])}"
+
+
+def _keys_at(path: tuple[int | str, ...], settings: type[Settings] | None) -> list[str]:
+    """Return the keys of the settings that lie at this path of sections."""
+    for part in path:
+        if settings is not None and isinstance(part, str):
+            settings = settings_class(settings.model_fields[part].annotation)
+    return [field.alias or key for key, field in settings.model_fields.items()] if settings is not None else []

@@ -5,7 +5,7 @@ from pydantic import (
 )
 
 from dcomp.settings.base import Settings
-from dcomp.settings.values import LevelName
+from dcomp.settings.fields import LevelName
 
 
 class EncodeSettings(Settings):

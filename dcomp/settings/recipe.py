@@ -10,7 +10,8 @@
     eval: {max_error: 0.9}
     report: {min_ratio: 39}
 
-`prune` and `quantize` may be lists of sections, which run in order, each from the checkpoint of the one before::
+The stages run in the order train, prune, finetune, quantize. `prune`, `finetune` and `quantize` may be lists of
+sections, which run in order, each from the checkpoint of the one before::
 
     quantize:
       - {conv_bits: 8, epochs: 2}
@@ -23,7 +24,7 @@ sections, its rules for the layers that they choose. Paths count from the curren
 `distill` and `rewind` may also name a stage before, as in `distill: train`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
@@ -35,6 +36,7 @@ from dcomp.settings import (
     DataName,
     EncodeSettings,
     EvalSettings,
+    FinetuneSettings,
     PruneSettings,
     QuantizeSettings,
     ReportSettings,
@@ -42,7 +44,8 @@ from dcomp.settings import (
     TrainSettings,
     mistakes,
 )
-from dcomp.settings.values import NetworkName, Provenance, UserPath
+from dcomp.settings.base import Section, settings_class
+from dcomp.settings.fields import NetworkName, Provenance, UserPath
 from dcomp.settings.yaml_files import load_mapping, parsed
 
 
@@ -50,10 +53,16 @@ def _in_a_list(value: object) -> object:
     return value if isinstance(value, list | tuple) else [value]
 
 
-Pruning = Annotated[tuple[PruneSettings, ...], BeforeValidator(_in_a_list)]
-Quantization = Annotated[tuple[QuantizeSettings, ...], BeforeValidator(_in_a_list)]
+PruneSections = Annotated[tuple[PruneSettings, ...], BeforeValidator(_in_a_list)]
+FinetuneSections = Annotated[tuple[FinetuneSettings, ...], BeforeValidator(_in_a_list)]
+QuantizeSections = Annotated[tuple[QuantizeSettings, ...], BeforeValidator(_in_a_list)]
 
-AnySection = TypeVar("AnySection", PruneSettings, QuantizeSettings, EvalSettings)
+AnySection = TypeVar("AnySection", PruneSettings, FinetuneSettings, QuantizeSettings, EvalSettings)
+
+StageSettings = TrainSettings | PruneSettings | FinetuneSettings | QuantizeSettings
+
+STAGES = ("train", "prune", "finetune", "quantize")
+"""The sections that make checkpoints, in the order in which they run."""
 
 SHARED_KEYS = (
     *("architecture", "data", "data_dir", "resize", "cache", "workers", "threads", "device", "plan", "seed"),
@@ -78,30 +87,31 @@ class Recipe(Settings):
     checkpoint: UserPath | None = None
     plan: UserPath | None = None
     train: TrainSettings | None = None
-    prune: Pruning = ()
-    quantize: Quantization = ()
+    prune: PruneSections = ()
+    finetune: FinetuneSections = ()
+    quantize: QuantizeSections = ()
     encode: EncodeSettings = EncodeSettings()
     eval: EvalSettings | None = None
     report: ReportSettings = ReportSettings()
 
     @model_validator(mode="before")
     @classmethod
-    def _share_keys(cls, given: Any) -> Any:
-        if not isinstance(given, dict):
-            return given
-        merged = {key: value for key, value in given.items() if value is not None}
+    def _share_keys(cls, written: Any) -> Any:
+        if not isinstance(written, dict):
+            return written
+        merged = {key: value for key, value in written.items() if value is not None}
         train = merged.get("train")
         if isinstance(train, dict) and train.get("data") is not None:
             merged.setdefault("data", train["data"])
         for section, field in cls.model_fields.items():
-            settings, own = _settings_class(field.annotation), merged.get(section)
+            settings, value = settings_class(field.annotation), merged.get(section)
             if settings is None:
                 continue
             shared = {key: merged[key] for key in SHARED_KEYS if key in merged and key in settings.model_fields}
-            if isinstance(own, dict):
-                merged[section] = shared | own
-            elif isinstance(own, list):
-                merged[section] = [shared | item if isinstance(item, dict) else item for item in own]
+            if isinstance(value, dict):
+                merged[section] = Section(value, shared)
+            elif isinstance(value, list):
+                merged[section] = [Section(item, shared) if isinstance(item, dict) else item for item in value]
         return merged
 
     @model_validator(mode="after")
@@ -113,51 +123,50 @@ class Recipe(Settings):
         return self
 
     @property
-    def sections(self) -> list[tuple[str, TrainSettings | PruneSettings | QuantizeSettings]]:
-        """Name and settings of each stage that makes a checkpoint, in order.
+    def sections(self) -> list[tuple[str, StageSettings]]:
+        """Return name and settings of each stage that makes a checkpoint, in order.
 
         The first of several sections has no number, so it stays done when a second one is written below it.
         """
-        train = [("train", self.train)] if self.train is not None else []
-        prunings = [(_numbered("prune", number), own) for number, own in enumerate(self.prune, 1)]
-        sharings = [(_numbered("quantize", number), own) for number, own in enumerate(self.quantize, 1)]
-        return [*train, *prunings, *sharings]
+        train = () if self.train is None else (self.train,)
+        groups: list[Sequence[StageSettings]] = [train, self.prune, self.finetune, self.quantize]
+        return [
+            (_numbered(stage, number), section)
+            for stage, group in zip(STAGES, groups, strict=True)
+            for number, section in enumerate(group, 1)
+        ]
 
     @property
     def trains(self) -> bool:
-        """Whether any section has epochs."""
-        return self.train is not None or any(section.epochs for section in (*self.prune, *self.quantize))
+        """Return whether any section has epochs."""
+        return any(section.epochs for _, section in self.sections)
 
     @property
     def lacks_data(self) -> bool:
-        """Whether a section that learns or judges names no data set; a checkpoint to start from may."""
+        """Return whether a section that trains or measures names no data set; a checkpoint to start from may."""
         learning = [section for _, section in self.sections if section.epochs]
         return any(section.data is None for section in (*learning, *([self.eval] if self.eval is not None else [])))
 
     def with_data(self, data: DataName) -> "Recipe":
-        """The recipe with a data set for those sections."""
+        """Return the recipe with a data set for those sections."""
 
         def filled(section: AnySection) -> AnySection:
             return section if section.data is not None else section.model_copy(update={"data": data})
 
         prune = tuple(filled(section) if section.epochs else section for section in self.prune)
+        finetune = tuple(filled(section) for section in self.finetune)
         quantize = tuple(filled(section) if section.epochs else section for section in self.quantize)
-        judge = filled(self.eval) if self.eval is not None else None
-        return self.model_copy(update={"prune": prune, "quantize": quantize, "eval": judge})
+        evaluation = filled(self.eval) if self.eval is not None else None
+        return self.model_copy(update={"prune": prune, "finetune": finetune, "quantize": quantize, "eval": evaluation})
 
     @property
     def trusted_architecture(self) -> str | None:
-        """The architecture that the recipe itself names; it may be the user's own code."""
+        """Return the architecture that the recipe itself names; it may be the user's own code."""
         return self.train.architecture if self.train is not None else self.architecture
 
 
 def _numbered(stage: str, number: int) -> str:
     return stage if number == 1 else f"{stage}.{number}"
-
-
-def _settings_class(annotation: Any) -> type[Settings] | None:
-    options = [annotation, *getattr(annotation, "__args__", ())]
-    return next((kind for kind in options if isinstance(kind, type) and issubclass(kind, Settings)), None)
 
 
 def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
@@ -167,20 +176,28 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
         RecipeError: not readable, or mistakes, all of them in one message.
     """
     content = load_mapping(path, "recipe")
+    _check_place_of_finetune(path, content)
     for override in overrides:
         _override(content, override)
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        lists = [section for section, own in content.items() if isinstance(own, list)]
-        found = [f"{key}: {what}" if key else what for key, what in mistakes(error, lists)]
-        if len(found) == 1:
-            raise RecipeError(f"in the recipe {path}: {found[0]}") from error
-        raise RecipeError("\n  ".join([f"the recipe {path} has {len(found)} mistakes:", *found])) from error
+        lists = [section for section, value in content.items() if isinstance(value, list)]
+        lines = [f"{key}: {what}" if key else what for key, what in mistakes(error, lists, Recipe)]
+        if len(lines) == 1:
+            raise RecipeError(f"in the recipe {path}: {lines[0]}") from error
+        raise RecipeError("\n  ".join([f"the recipe {path} has {len(lines)} mistakes:", *lines])) from error
+
+
+def _check_place_of_finetune(path: Path, content: dict[str, Any]) -> None:
+    """Raise RecipeError where finetune is written in another place than the one in which it runs."""
+    written = [key for key in content if key in STAGES]
+    if "finetune" in written and written != sorted(written, key=STAGES.index):
+        raise RecipeError(f"in the recipe {path}: finetune runs after prune and before quantize: write it there")
 
 
 def parted(override: str) -> tuple[str, str]:
-    """The key of an override, with dots in it, and the text of its value.
+    """Return the key of an override, with dots in it, and the text of its value.
 
     Raises:
         RecipeError: it is not of this form.
@@ -209,7 +226,7 @@ def _override(content: dict[str, Any], override: str) -> None:
 
 
 def _key_in(place: dict[str, Any] | list[Any], name: str, override: str) -> Any:
-    """What a part of an override's path is called there: a key, or a place in a list, which the path counts from 1."""
+    """Return the key that a part of an override's path names, or the index in a list, which the path counts from 1."""
     if isinstance(place, dict):
         return name
     numbers = {str(number): number - 1 for number in range(1, len(place) + 1)}

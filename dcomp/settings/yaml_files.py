@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from dcomp.errors import RecipeError
+from dcomp.errors import RecipeError, reading
 
 MAX_BYTES = 1 << 18
 MAX_DEPTH = 32
@@ -64,13 +64,8 @@ def load_mapping(path: Path, what: str) -> dict[str, Any]:
     Raises:
         RecipeError: not readable, no YAML, or no mapping.
     """
-    try:
-        with path.open("rb") as file:
-            written = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise RecipeError(f"cannot read the {what} {path}: {error.strerror}") from error
-    except ValueError as error:  # a name with a NUL
-        raise RecipeError(f"cannot read the {what} {str(path)!r}: {error}") from error
+    with reading(path, RecipeError, f"the {what}"), path.open("rb") as file:
+        written = file.read(MAX_BYTES + 1)
     if len(written) > MAX_BYTES:
         raise RecipeError(f"the {what} {path} has more than {MAX_BYTES:,} bytes, and so is none")
     try:

@@ -1,4 +1,7 @@
-"""The bytes of a file, a range at a time. A file that is cut meanwhile is one error; of a map it would be a signal."""
+"""The bytes of a file, read a range at a time.
+
+A file that is truncated meanwhile raises an error; a memory map would end the process with a signal.
+"""
 
 import os
 import weakref
@@ -17,7 +20,7 @@ class FileBytes:
 
         Args:
             path: of the file.
-            error: what is raised when the file cannot be read.
+            error: the class of error to raise where the file cannot be read.
 
         Raises:
             error: it cannot be opened.
@@ -30,11 +33,11 @@ class FileBytes:
         self.nbytes = os.fstat(self._handle).st_size
 
     def fileno(self) -> int:
-        """The file's descriptor, which is closed with this object."""
+        """Return the file's descriptor, which is closed with this object."""
         return self._handle
 
     def read(self, offset: int, size: int) -> np.ndarray:
-        """Read `size` bytes from `offset` on into memory of their own; uint8, shape (size,), read-only.
+        """Read `size` bytes from `offset` on into new memory; uint8, shape (size,), read-only.
 
         Raises:
             error: the file ends before them, or cannot be read.

@@ -1,29 +1,22 @@
-"""Files that are whole or not there at all."""
+"""Files that are complete or absent: they are written beside their place, and renamed."""
 
 import io
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from dcomp.errors import CheckpointError, OutputError, UsageError, reading
-from dcomp.system import locks
+from dcomp.system.temporary import PART_PREFIX, PART_SUFFIX, is_part, part
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 
 INDEX_SUFFIX = ".safetensors.index.json"
-"""What the name of an index of shards ends in."""
-
-PART_PREFIX, PART_SUFFIX = ".dcomp-", ".part"
-"""Of the names of temporary files and folders; the process that fills one holds a lock on it."""
-
-_parts: set[Path] = set()
-"""Those of this process."""
+"""End of the name of an index of shards."""
 
 
 def index_in(folder: Path) -> Path:
@@ -32,14 +25,14 @@ def index_in(folder: Path) -> Path:
     Raises:
         UsageError: there is none, or more than one.
     """
-    found = sorted(folder.glob(f"*{INDEX_SUFFIX}"))
-    if len(found) != 1:
-        raise UsageError(f"{folder} is a folder with {len(found) or 'no'} *{INDEX_SUFFIX} in it; name a file")
-    return found[0]
+    indices = sorted(folder.glob(f"*{INDEX_SUFFIX}"))
+    if len(indices) != 1:
+        raise UsageError(f"{folder} is a folder with {len(indices) or 'no'} *{INDEX_SUFFIX} in it; name a file")
+    return indices[0]
 
 
 def check_regular(path: Path) -> None:
-    """Raise CheckpointError for a device or a pipe, where a file is read more than once, or a path that no file has."""
+    """Raise CheckpointError for a device or a pipe, which cannot be read twice, and for an impossible path."""
     with reading(path, CheckpointError):  # too long a name
         is_special = path.exists() and not (path.is_file() or path.is_dir())
     if is_special:
@@ -50,7 +43,7 @@ class Counted(io.BytesIO):
     """A stream that counts the bytes written to it and keeps none."""
 
     def __init__(self) -> None:
-        """Begin at 0."""
+        """Start at 0."""
         super().__init__()
         self.nbytes = 0
 
@@ -61,53 +54,15 @@ class Counted(io.BytesIO):
         return size
 
 
-class Scratch(tempfile.SpooledTemporaryFile[bytes]):
-    """A temporary file without a name, the first of its bytes in memory; its errors name the temporary folder."""
-
-    def write(self, data: Any) -> int:
-        """Add `data`.
-
-        Raises:
-            OutputError: the temporary folder is full.
-        """
-        with temporary_folder_named():
-            return super().write(data)
-
-    def seek(self, *place: int) -> int:
-        """Go to a place, with what is written before on the disk; raises as `write`."""
-        with temporary_folder_named():
-            return super().seek(*place)
-
-    def close(self) -> None:
-        """Forget the file; raises as `write`."""
-        with temporary_folder_named():
-            super().close()
-
-
-@contextmanager
-def temporary_folder_named() -> Iterator[None]:
-    """A block that writes temporary files.
-
-    Raises:
-        OutputError: for an OSError, with the folder and what to do.
-    """
-    try:
-        yield
-    except OSError as error:
-        folder = tempfile.tempdir or "the temporary folder"
-        what = error.strerror or error
-        raise OutputError(f"cannot write temporary files in {folder}: {what}; TMPDIR names another folder") from error
-
-
 def check_replaceable(path: Path, *, force: bool) -> None:
-    """Refuse an existing file unless `force`; called before the work as well as before the write.
+    """Check that a file can be written and, without `force`, does not exist; before the work and before the write.
 
     Raises:
         OutputError: the file exists, is a folder, or its folder does not exist or is not writable.
     """
     if "\0" in str(path):
         raise OutputError(f"{str(path)!r} cannot be the name of a file")
-    with _blamed(path):
+    with _writing(path):
         with suppress(FileNotFoundError):
             path.stat()
         if path.is_dir():
@@ -119,7 +74,7 @@ def check_replaceable(path: Path, *, force: bool) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Raise OutputError unless it is a folder in which files can be made."""
+    """Raise OutputError unless files can be created in a folder."""
     if not folder.is_dir():
         if folder.exists():
             raise OutputError(f"{folder} is a file; name a folder")
@@ -130,22 +85,22 @@ def check_writable(folder: Path) -> None:
 
 @contextmanager
 def replacing(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
-    """Open a temporary sibling for writing and rename it to `path` once the block has ended well.
+    """Open a temporary file beside `path` for writing, and rename it to `path` after the block.
 
-    Whatever stops the block (an error, a full disk, Ctrl-C) leaves `path` as it was. Devices and
-    named pipes, which a rename would replace by a file, are written in place.
+    An error, a full disk or Ctrl-C in the block leaves `path` as it was. Devices and named pipes, which a rename would
+    replace, are written in place.
 
     Raises:
         OutputError: the file exists and `force` is not given, or it cannot be written.
     """
     check_replaceable(path, force=force)
     if path.exists() and not path.is_file():
-        with _blamed(path), path.open("wb") as device:
+        with _writing(path), path.open("wb") as device:
             yield device
         return
-    with _blamed(path):
-        target = path.resolve()  # a link stays a link; what it points to is replaced
-    with _blamed(path), part(target.parent) as temporary:
+    with _writing(path):
+        target = path.resolve()  # a link stays; its target is replaced
+    with _writing(path), part(target.parent) as temporary:
         with temporary.open("wb") as file:
             yield file
             file.flush()
@@ -155,9 +110,9 @@ def replacing(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Give a file a second name, or copy it where the file system has no links; what was there is replaced.
+    """Give a file a second name, or copy it where the file system has no links; replace a file of that name.
 
-    Whoever replaces one of the two by `replacing` leaves the other as it is.
+    Later `replacing` one of the two leaves the other as it is.
 
     Raises:
         OutputError: it can be neither linked nor copied.
@@ -170,15 +125,15 @@ def link_or_copy(source: Path, target: Path) -> None:
         with source.open("rb") as original, replacing(target, force=True) as file:
             shutil.copyfileobj(original, file)
     finally:
-        link.unlink(missing_ok=True)  # a name of the file that was there already stays
+        link.unlink(missing_ok=True)  # a rename onto the same file leaves it
 
 
 @contextmanager
 def replacing_files(folder: Path, *, force: bool = False) -> Iterator[Path]:
-    """Fill a temporary folder whose files go to `folder` once the block has ended well.
+    """Make a temporary folder for files that move to `folder` after the block.
 
-    A folder that is not there appears with all of them. In one that is there they replace the files of the same names,
-    each when it is whole, and all else stays.
+    A new folder appears with all of them. In an existing folder they replace the files of the same names, one after the
+    other; all other files stay.
 
     Raises:
         OutputError: there are files and `force` is not given, or they cannot be written.
@@ -186,7 +141,7 @@ def replacing_files(folder: Path, *, force: bool = False) -> Iterator[Path]:
     check_folder(folder, force=force)
     target = folder.resolve()
     inside = target.is_dir()
-    with _blamed(folder), part(target if inside else target.parent, is_folder=True) as temporary:
+    with _writing(folder), part(target if inside else target.parent, is_folder=True) as temporary:
         filled = temporary / "new"  # with the mode of a new folder
         filled.mkdir()
         yield filled
@@ -203,86 +158,21 @@ def replacing_files(folder: Path, *, force: bool = False) -> Iterator[Path]:
 
 
 def check_folder(folder: Path, *, force: bool) -> None:
-    """Raise OutputError if files may not be written to a folder there, empty or not yet made, or with `force`."""
-    with _blamed(folder):
+    """Raise OutputError unless a folder is new or empty, or `force` is given, and files can be written to it."""
+    with _writing(folder):
         if not folder.exists():
             check_writable(folder.parent)
         elif not folder.is_dir():
             raise OutputError(f"{folder} is a file; shards need a folder, or name a .safetensors file for one file")
-        elif not force and any(not _is_part(path) for path in folder.iterdir()):
+        elif not force and any(not is_part(path) for path in folder.iterdir()):
             raise OutputError(f"{folder} exists; --force replaces the files of the same names in it, -o names another")
         else:
             check_writable(folder)
 
 
 @contextmanager
-def part(folder: Path, *, is_folder: bool = False) -> Iterator[Path]:
-    """A temporary file or folder in a folder, locked, and removed after the block; those of killed processes go first.
-
-    Raises:
-        OSError: it cannot be made.
-    """
-    _remove_stale(folder)
-    handle, path = _new_folder(folder) if is_folder else _new_file(folder)
-    while not locks.claimed(handle, path):  # taken for a stale one, before it was locked
-        os.close(handle)
-        handle, path = _new_folder(folder) if is_folder else _new_file(folder)
-    _parts.add(path)
-    try:
-        yield path
-    finally:
-        _remove(path)
-        _parts.discard(path)
-        os.close(handle)
-
-
-def remove_parts() -> None:
-    """Remove the temporary files of this process, which is about to end at once."""
-    for path in list(_parts):
-        _remove(path)
-
-
-def _new_file(folder: Path) -> tuple[int, Path]:
-    handle, name = tempfile.mkstemp(prefix=PART_PREFIX, suffix=PART_SUFFIX, dir=folder)
-    return handle, Path(name)
-
-
-def _new_folder(folder: Path) -> tuple[int, Path]:
-    path = Path(tempfile.mkdtemp(prefix=PART_PREFIX, suffix=PART_SUFFIX, dir=folder))
-    return os.open(path, os.O_RDONLY), path
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with suppress(OSError):
-            path.unlink()
-
-
-def _is_part(path: Path) -> bool:
-    return path.name.startswith(PART_PREFIX) and path.name.endswith(PART_SUFFIX)
-
-
-def _remove_stale(folder: Path) -> None:
-    """Remove the temporary files that nobody holds a lock on any more."""
-    for path in folder.glob(f"{PART_PREFIX}*{PART_SUFFIX}"):
-        with suppress(OSError):  # gone meanwhile, another user's, or locked
-            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-            try:
-                locks.lock(handle)
-                _remove(path)
-            finally:
-                os.close(handle)
-
-
-@contextmanager
-def _blamed(path: Path) -> Iterator[None]:
-    """A block whose system errors are about `path`.
-
-    Raises:
-        OutputError: for an OSError.
-    """
+def _writing(path: Path) -> Iterator[None]:
+    """Raise OutputError for a system error of a block that writes `path`."""
     try:
         yield
     except OSError as error:
@@ -290,7 +180,7 @@ def _blamed(path: Path) -> Iterator[None]:
 
 
 def _new_file_mode(path: Path) -> int:
-    """The mode an existing file has, else the one that the umask leaves to a new file."""
+    """Return the mode of an existing file, else the mode of a new one under the umask."""
     if path.exists():
         return path.stat().st_mode & 0o7777
     umask = os.umask(0)

@@ -1,4 +1,4 @@
-"""Locks that end with the process that holds them, also where it was killed: nothing stale is left."""
+"""File locks, which end with the process that holds them, even if it is killed."""
 
 import errno
 import os
@@ -16,14 +16,14 @@ except ImportError:  # a system without file locks, where nothing is locked
     fcntl = None  # type: ignore[assignment]
 
 PATIENCE = 2.0
-"""Seconds that a process may take to end after the one that started it was killed."""
+"""Seconds to wait for a lock: a process may take as long to end after the one that started it was killed."""
 
-_held: set[int] = set()
-"""Open lock files of this process; a fork that kept them open would hold the locks after its parent was killed."""
+_open_locks: set[int] = set()
+"""Lock files that this process has open; a fork closes them, or it would hold the locks after its parent was killed."""
 
 
 def lock(handle: int) -> None:
-    """Lock an open file against all others who open it, without waiting.
+    """Lock an open file against all other processes, without waiting.
 
     Raises:
         BlockingIOError: another holds the lock.
@@ -35,9 +35,9 @@ def lock(handle: int) -> None:
 
 
 def claimed(handle: int, path: Path) -> bool:
-    """Lock a file just opened; False if another was first, who may have removed it since.
+    """Lock a file that was just opened; return whether this process has the lock and the file still exists.
 
-    Where there are no locks nobody is first, and the file is ours.
+    Another process may have locked it before, and removed it. Without file locks the answer is always yes.
     """
     try:
         lock(handle)
@@ -52,12 +52,12 @@ def claimed(handle: int, path: Path) -> bool:
 
 
 @contextmanager
-def held(path: Path, place: str) -> Iterator[None]:
-    """A block during which a lock file says that this process works at a place.
+def exclusive(path: Path, place: str) -> Iterator[None]:
+    """Hold a lock file during a block, and remove it afterwards.
 
     Args:
-        path: of the lock file, which goes at the end of the block.
-        place: what is locked, for the error: a folder, or a file.
+        path: of the lock file.
+        place: the folder or file in which only one process may work, for the error.
 
     Raises:
         OutputError: another process works there, or the lock file cannot be written.
@@ -66,12 +66,12 @@ def held(path: Path, place: str) -> Iterator[None]:
         handle = _open(path, place)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}") from error
-    _held.add(handle)
+    _open_locks.add(handle)
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)  # before the lock goes: nobody else's is removed
-        _held.discard(handle)
+        path.unlink(missing_ok=True)  # while it is locked, so that it is not that of another process
+        _open_locks.discard(handle)
         os.close(handle)
 
 
@@ -91,11 +91,11 @@ def _open(path: Path, place: str) -> int:
         time.sleep(0.05)
 
 
-def _let_go() -> None:
-    for handle in _held:
+def _close_locks() -> None:
+    for handle in _open_locks:
         os.close(handle)
-    _held.clear()
+    _open_locks.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_let_go)
+    os.register_at_fork(after_in_child=_close_locks)

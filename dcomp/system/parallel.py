@@ -1,8 +1,8 @@
-"""Tasks in several processes at once, for work that numpy does in many short steps.
+"""Tasks in several processes at the same time, for work that numpy does in many short steps.
 
-Threads would not do: each step holds the interpreter's lock for about as long as numpy works without it. So workers are
-forks, which see what was in memory before; their results come back as bytes. That suits encoding, whose results are
-small: decoding is about as fast as its results could be passed on.
+Threads do not help: each step holds the interpreter's lock for about as long as numpy works without it. So workers are
+forks, which share the memory of their parent; their results come back as bytes. Encoding has small results. Decoding
+is about as fast as its results could be passed between processes, and so has no workers.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import os
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import IO
 
@@ -18,10 +18,10 @@ import numpy as np
 
 from dcomp import errors
 from dcomp.errors import DcompError
-from dcomp.system.files import temporary_folder_named
+from dcomp.system.temporary import writing_temporary_files
 
 Task = Callable[[], Sequence[bytes | memoryview]]
-"""Gives its result in parts."""
+"""Returns its result in parts."""
 
 try:
     import fcntl
@@ -29,57 +29,40 @@ except ImportError:  # no processes are forked there either
     fcntl = None  # type: ignore[assignment]
 
 PIPE_BYTES = 1 << 20
-"""What a pipe should hold, so that a worker need not wait while its result is read."""
+"""Size of a pipe's buffer, so that a worker need not wait while its result is read."""
 
 OK, FAILED = b"\0", b"\1"
 
 
 def results(tasks: Sequence[Task], workers: int) -> Iterator[tuple[int, list[bytes | memoryview]]]:
-    """Run tasks and give each result as it comes, with the number of its task; the first tasks are started first.
+    """Run tasks in worker processes, and yield each task's number and result as it comes.
+
+    The tasks start in order. Workers end with this process, also where that is killed, and as soon as the iterator is
+    closed.
 
     Args:
-        tasks: what to run; with one worker, or where processes cannot be forked, here and in order.
+        tasks: what to run; with one worker, or where a system cannot fork, in this process and in order.
         workers: how many processes.
 
-    Workers end with this process, however that ends, and at once where the results are no longer asked for.
-
     Raises:
-        DcompError: that of a task that failed.
+        DcompError: that of a task that failed, or a worker was killed, or cannot be started.
     """
     workers = min(workers, len(tasks))
     if workers < 2 or not hasattr(os, "fork"):
         for number, task in enumerate(tasks):
             yield number, list(task())
         return
-    queue = _filled(len(tasks))
+    queue = _numbers(len(tasks))
     children: dict[Connection, int] = {}
-    parent_is_gone, parent_is_here = os.pipe()
+    lifeline = os.pipe()
     try:
         for _ in range(workers):
-            ours, theirs, child = _started()
-            if child == 0:  # a pipe whose reading end a worker holds open is never seen to break
-                for inherited in (ours, *children):
-                    inherited.close()
-                os.close(parent_is_here)
-                threading.Thread(target=_end_after, args=(parent_is_gone,), daemon=True).start()
-                _work(tasks, queue, theirs)
-            theirs.close()
-            children[ours] = child
-        done = 0
-        while done < len(tasks):
-            if not children:
-                raise DcompError("a worker process was killed; fewer of them (-T) take less memory")
-            for connection in wait(list(children)):
-                assert isinstance(connection, Connection)
-                try:
-                    yield _received(connection)
-                    done += 1
-                except EOFError:  # it has found no more tasks
-                    connection.close()
-                    os.waitpid(children.pop(connection), 0)
+            connection, child = _start_worker(tasks, queue, lifeline, children)
+            children[connection] = child
+        yield from _collected(children, len(tasks))
     finally:
         queue.close()
-        for end in (parent_is_gone, parent_is_here):
+        for end in lifeline:
             os.close(end)
         for connection, child in children.items():
             connection.close()
@@ -87,36 +70,72 @@ def results(tasks: Sequence[Task], workers: int) -> Iterator[tuple[int, list[byt
             os.waitpid(child, 0)
 
 
-def _end_after(parent_is_gone: int) -> None:
-    """End this process when nobody holds the other end of a pipe any more, which its parent alone does."""
-    os.read(parent_is_gone, 1)
-    os._exit(1)
+def _start_worker(
+    tasks: Sequence[Task], queue: IO[bytes], lifeline: tuple[int, int], siblings: Iterable[Connection]
+) -> tuple[Connection, int]:
+    """Fork a worker, which runs tasks and ends.
 
+    Args:
+        tasks: all tasks.
+        queue: the numbers of those that no worker has started.
+        lifeline: both ends of a pipe; once no process has the second one open, this process has ended.
+        siblings: connections to the workers before.
 
-def _started() -> tuple[Connection, Connection, int]:
-    """Fork a worker; both ends of a pipe for its results, and its number, which is 0 in the worker itself.
+    Returns:
+        a connection to read results from, and the id of the process.
 
     Raises:
         DcompError: the system allows no more processes, or open files.
     """
     try:
-        return *_pipe(), os.fork()
+        ours, theirs = _pipe()
+        child = os.fork()
     except OSError as error:
         raise DcompError(f"cannot start a worker process: {error.strerror}; ask for fewer of them (-T)") from error
+    if child == 0:
+        for inherited in (ours, *siblings):  # a pipe whose reading end a worker keeps open never breaks
+            inherited.close()
+        os.close(lifeline[1])
+        threading.Thread(target=_exit_with_parent, args=(lifeline[0],), daemon=True).start()
+        _work(tasks, queue, theirs)
+    theirs.close()
+    return ours, child
+
+
+def _exit_with_parent(lifeline: int) -> None:
+    """End this process when its parent, which alone has the other end of the pipe open, has ended."""
+    os.read(lifeline, 1)
+    os._exit(1)
+
+
+def _collected(children: dict[Connection, int], count: int) -> Iterator[tuple[int, list[bytes | memoryview]]]:
+    """Yield the results of so many tasks; remove from `children` the workers that end."""
+    done = 0
+    while done < count:
+        if not children:
+            raise DcompError("a worker process was killed; fewer of them (-T) take less memory")
+        for connection in wait(list(children)):
+            assert isinstance(connection, Connection)
+            try:
+                yield _received(connection)
+                done += 1
+            except EOFError:  # no task is left for it
+                connection.close()
+                os.waitpid(children.pop(connection), 0)
 
 
 def _pipe() -> tuple[Connection, Connection]:
-    """A pipe that takes a large part of a result at once, so that a worker goes on while its result is read."""
+    """Open a pipe with a large buffer, so that a worker continues while its result is read."""
     ours, theirs = Pipe(duplex=False)
     if hasattr(fcntl, "F_SETPIPE_SZ"):
-        with contextlib.suppress(OSError):  # more than an ordinary user may have
+        with contextlib.suppress(OSError):  # more than a user is allowed
             fcntl.fcntl(theirs.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     return ours, theirs
 
 
-def _filled(count: int) -> IO[bytes]:
-    """A file from which each number below `count` can be read once: processes that share it share their place in it."""
-    with temporary_folder_named():
+def _numbers(count: int) -> IO[bytes]:
+    """Return a file of the numbers below `count`; processes that share it share its position, and read each once."""
+    with writing_temporary_files():
         queue = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # `results` closes it
         queue.write(np.arange(count, dtype=np.uint32).tobytes())
         queue.seek(0)
@@ -124,7 +143,7 @@ def _filled(count: int) -> IO[bytes]:
 
 
 def _work(tasks: Sequence[Task], queue: IO[bytes], connection: Connection) -> None:
-    """Run tasks until there are no more, and leave the process."""
+    """Run tasks until none is left, and end this process."""
     try:
         while number := queue.read(4):
             try:
@@ -136,14 +155,14 @@ def _work(tasks: Sequence[Task], queue: IO[bytes], connection: Connection) -> No
             for part in parts:
                 connection.send_bytes(part)
             del parts
-    except (BrokenPipeError, KeyboardInterrupt):  # whoever waited for the results has gone
+    except (BrokenPipeError, KeyboardInterrupt):  # the parent needs no more results
         pass
     finally:
         os._exit(0)
 
 
 def _received(connection: Connection) -> tuple[int, list[bytes | memoryview]]:
-    """A task's number and result.
+    """Read a task's number and result.
 
     Raises:
         EOFError: the worker has ended.

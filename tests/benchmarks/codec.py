@@ -56,7 +56,7 @@ def written(tensors, workers=1):
 
 def main() -> None:
     tensors = alexnet()
-    rows = {row.codec: row for row in benchmark.measure(Checkpoint(tensors), [3], 3)}
+    rows = {row.codec: row for row in benchmark.measure_codecs(Checkpoint(tensors), [3], 3)}
     ours, zstd = rows["dcz"], rows["zstd -3"]
     print(f"bytes: {ours.bytes:,}; zstd -3: {zstd.bytes:,}")
     print(f"bytes over order-0 entropy, codebooks and biases: {ours.bytes / order_0(tensors):.4f}")

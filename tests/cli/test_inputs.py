@@ -11,7 +11,7 @@ import time
 import pytest
 import torch
 
-from dcomp.cli import files
+from dcomp.cli.inputs import input_file
 
 
 @pytest.fixture
@@ -39,8 +39,8 @@ OVER_INPUTS = {
     "an output over the weights to rewind to": [*PRUNE, "-o", "m.dcz", "--rewind", "m.dcz", "-f"],
     "the sibling that is the weights to rewind to": [*PRUNE, "--rewind", "m.pruned.safetensors", "-f"],
     "an output over the plan": [*PRUNE, "-o", "plan.yaml", "--plan", "plan.yaml", "-f"],
-    "training over its start": ["train", "lenet300", *EVAL, "--from", "m.dcz", "-o", "m.dcz", "-f"],
-    "a log over the start": ["train", "lenet300", *EVAL, "--from", "m.dcz", "-o", "x", "--log", "m.dcz", "-f"],
+    "finetuning over its input": ["finetune", "m.dcz", *EVAL, "-o", "m.dcz", "-f"],
+    "a log over the input of finetune": ["finetune", "m.dcz", *EVAL, "-o", "x", "--log", "m.dcz", "-f"],
     "the default output over the teacher": ["train", "lenet300", *EVAL, "--distill", "lenet300.safetensors", "-f"],
     "curves over the input": ["sensitivity", "m.dcz", "--data", "digits", "--plot", "m.dcz", "-f"],
     "a plan over the input": ["sensitivity", "m.dcz", "--data", "digits", "--max-drop", "1", "--plan", "m.dcz", "-f"],
@@ -173,11 +173,11 @@ def test_garbage_from_a_pipe_is_called_by_its_name(folder, dcomp):
     assert (code, err.startswith("error: pipe is not a readable")) == (1, True)
 
 
-def test_what_standard_input_gave_is_removed(folder, dcomp, tmp_path_factory, monkeypatch):
+def test_the_copy_of_standard_input_is_removed(folder, dcomp, tmp_path_factory, monkeypatch):
     spool = tmp_path_factory.mktemp("spool")
     monkeypatch.setattr("tempfile.tempdir", str(spool))
     monkeypatch.setattr("sys.stdin", open("m.safetensors"))  # noqa: PTH123, SIM115
-    with files.opened(None) as path:
+    with input_file(None) as path:
         assert list(spool.iterdir()) == [path]
         assert path.read_bytes() == (folder / "m.safetensors").read_bytes()
     assert not list(spool.iterdir())
@@ -204,7 +204,7 @@ def test_a_device_is_no_input(folder, dcomp, arguments):
 
 @pytest.mark.parametrize("command", ["encode", "prune --sparsity 0.5", "decode", "eval --data digits"])
 @pytest.mark.parametrize("name", ["nowhere", "nowhere/m.safetensors", "m.dcz/x"])
-def test_a_missing_input_is_told_before_what_is_wrong_with_the_output(folder, dcomp, command, name):
+def test_a_missing_input_comes_before_a_wrong_output(folder, dcomp, command, name):
     code, _, err = dcomp(*command.split(), name)
     assert (code, err.count("\n")) == (1, 1)
     assert err.startswith("error: cannot read ")

@@ -27,10 +27,10 @@ eval: {}
 """
 
 
-def on_a_terminal(*arguments, folder):
+def on_a_terminal(*arguments, folder, columns=COLUMNS):
     """Run a command whose standard error is a terminal; what came there, and its exit code."""
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, COLUMNS, 0, 0))
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     process = subprocess.Popen(
         [sys.executable, "-m", "dcomp", *arguments],
         cwd=folder,
@@ -80,11 +80,22 @@ def trained(tmp_path_factory):
     return received
 
 
-def test_the_bar_names_stage_epoch_batch_loss_and_error_within_80_columns(trained):
+def test_the_bar_shows_all_figures_within_80_columns(trained):
     bars = re.findall(r"train epoch ([12])/2 .* batch (\d+)/331  loss \d+\.\d{3}  error \d+\.\d %", shown(trained))
     assert {epoch for epoch, _ in bars} == {"1", "2"}
     assert all(0 < int(batch) <= 331 for _, batch in bars)
     assert max(len(line) for line in shown(trained).split("\n")) <= COLUMNS
+
+
+def test_a_narrow_terminal_shows_the_last_figures_uncut(tmp_path):
+    received, code = on_a_terminal(*TRAIN, "--batch-size", "4", folder=tmp_path, columns=60)
+    assert code == 0, received
+    bars = [
+        line for line in shown(received).split("\n") if "/2 " in line and "error" in line and "validation" not in line
+    ]
+    assert bars
+    assert all(re.search(r"  loss \d+\.\d{3}  error \d+\.\d %|^\S+ epoch", line) and "…" not in line for line in bars)
+    assert max(map(len, bars)) <= 60
 
 
 def test_the_first_seconds_say_what_is_being_done(trained):
@@ -100,7 +111,7 @@ def test_a_terminal_keeps_every_line_that_a_pipe_shows_and_no_bar(trained, tmp_p
     assert left_on_screen(trained) == done.stderr.splitlines()
 
 
-def test_one_line_says_how_many_threads_were_chosen_and_one_which_epoch_was_kept(trained):
+def test_the_chosen_threads_and_epoch_take_a_line_each(trained):
     lines = left_on_screen(trained)
     assert lines.count("1 thread computes: enough for a small network; see --threads") == 1
     assert len([line for line in lines if re.match(r"epoch [12] of 2 kept: lowest validation error \d", line)]) == 1
@@ -130,7 +141,7 @@ def test_a_sweep_shows_the_points_that_are_done_and_those_that_run(tmp_path):
     assert not any("points" in line and "running" in line for line in left_on_screen(received))
 
 
-def test_bytes_that_are_encoded_and_checked_are_shown_with_what_is_done_to_them(tmp_path, dense_file):
+def test_encoding_and_verifying_show_a_bar(tmp_path, dense_file):
     received, _ = on_a_terminal("encode", str(dense_file), "-o", "x.dcz", folder=tmp_path)
     assert "encoding" in shown(received)
     assert "verifying" in shown(on_a_terminal("verify", "x.dcz", folder=tmp_path)[0])

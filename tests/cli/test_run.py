@@ -9,7 +9,7 @@ from dcomp import sources
 from dcomp.checkpoints import safetensors_file
 from dcomp.cli.console import Terminal
 from dcomp.container.reader import Container
-from dcomp.progress.observer import Silent
+from dcomp.progress.observer import Observer
 from dcomp.runs.run import Run
 from dcomp.settings import recipe as recipe_file
 from dcomp.settings.recipe import load
@@ -44,11 +44,11 @@ def test_a_run_leaves_every_checkpoint_and_a_summary(recipe, dcomp, tmp_path):
 def test_the_tables_of_a_run_agree(recipe, dcomp, tmp_path):
     out = tmp_path / "out"
     sizes, _, stages = dcomp("run", recipe, "--out", out)[1].rstrip().rsplit("\n\n", 2)
-    whole = next(line.split() for line in sizes.splitlines() if line.startswith("whole file"))
+    file_row = next(line.split() for line in sizes.splitlines() if line.startswith("whole file"))
     encoded = stages.splitlines()[-1].split()
     summary = json.loads((out / "summary.json").read_text())
     assert encoded[:2] == ["encode", "model.dcz"]
-    assert (encoded[2], encoded[3], encoded[4]) == (f"{summary['sizes']['file_bytes']:,}", whole[-1], whole[3])
+    assert (encoded[2], encoded[3], encoded[4]) == (f"{summary['sizes']['file_bytes']:,}", file_row[-1], file_row[3])
     assert summary["stages"][-1]["kept_percent"] == summary["sizes"]["total"]["kept_percent"]
     report = json.loads(dcomp("report", out / "model.dcz", "--json")[1])
     assert report == summary["sizes"]
@@ -85,7 +85,7 @@ def test_errors_are_measured_again_without_running_stages_again(recipe, dcomp, t
 
 
 @pytest.mark.parametrize("change", ["precision=bf16", "resize=64"])
-def test_errors_are_measured_again_when_what_they_go_by_has_changed(recipe, dcomp, tmp_path, change):
+def test_changed_data_settings_measure_errors_again(recipe, dcomp, tmp_path, change):
     measured = []
     for arguments in ([], ["--set", f"eval.{change}"], ["--set", "eval.workers=0", "--set", "eval.max_error=99"]):
         only_train = ["--set", "prune=null", "--set", "quantize=null"]
@@ -94,13 +94,13 @@ def test_errors_are_measured_again_when_what_they_go_by_has_changed(recipe, dcom
     assert measured == [{"digits"}, {"digits", f"digits {change}"}, {"digits", f"digits {change}"}]
 
 
-def test_keys_above_the_sections_hold_for_every_section_that_knows_them(recipe):
+def test_keys_above_the_sections_apply_to_each_section(recipe):
     read = load(recipe, ["resize=64", "cache=photos", "eval.resize=80"])
     assert [section.resize for section in (read.train, *read.prune, *read.quantize, read.eval)] == [64, 64, 64, 80]
     assert read.eval.cache == read.train.cache == Path("photos")
 
 
-def test_a_stage_that_fails_keeps_those_before_it_and_no_stale_summary(recipe, dcomp, tmp_path):
+def test_a_failed_stage_keeps_earlier_stages_and_no_summary(recipe, dcomp, tmp_path):
     out = tmp_path / "out"
     assert dcomp("run", recipe, "--out", out)[0] == 0
     code, _, _ = dcomp("run", recipe, "--out", out, "--set", "quantize.lr=1e30")
@@ -162,7 +162,7 @@ def test_curves_of_a_run_that_trains_nothing_are_refused(dense_file, dcomp, tmp_
     path = tmp_path / "from.yaml"
     path.write_text(f"name: from\ncheckpoint: {dense_file}\nprune: {{sparsity: 0.9}}\n")
     code, _, err = dcomp("run", path, "--out", tmp_path / "out", "--tensorboard")
-    assert (code, "--tensorboard is about epochs, and" in err) == (2, True)
+    assert (code, "--tensorboard logs epochs, and no stage of" in err) == (2, True)
 
 
 BLOCKS = """
@@ -193,6 +193,29 @@ def test_sections_in_a_list_run_in_order_each_with_a_file_and_a_row(dcomp, tmp_p
     assert (weights["fc2.weight"] == 0).sum() == 7_500
 
 
+FINETUNED = """
+name: finetuned
+data: digits
+train: {architecture: lenet300, epochs: 1, lr: 0.05}
+prune: {sparsity: 0.9}
+finetune: {epochs: 1}
+quantize: {fc_bits: 4}
+"""
+
+
+def test_finetune_runs_between_prune_and_quantize_and_keeps_the_masks(dcomp, tmp_path):
+    (tmp_path / "finetuned.yaml").write_text(FINETUNED)
+    out = tmp_path / "out"
+    code, _, err = dcomp("run", tmp_path / "finetuned.yaml", "--out", out)
+    assert code == 0, err
+    names = [stage["stage"] for stage in json.loads((out / "summary.json").read_text())["stages"]]
+    assert names == ["train", "prune", "finetune", "quantize", "encode"]
+    pruned, finetuned = (sources.load_checkpoint(out / f"{name}.safetensors") for name in ("prune", "finetune"))
+    before, after = pruned.tensors["fc1.weight"], finetuned.tensors["fc1.weight"]
+    assert np.array_equal(before == 0, after == 0)
+    assert not np.array_equal(before, after)
+
+
 def test_a_section_added_below_leaves_those_above_done(dcomp, tmp_path):
     path, out = tmp_path / "blocks.yaml", tmp_path / "out"
     path.write_text(BLOCKS)
@@ -203,7 +226,7 @@ def test_a_section_added_below_leaves_those_above_done(dcomp, tmp_path):
     assert err.count("done before") == 2
 
 
-def test_a_run_takes_up_no_stage_whose_rewind_has_changed(dense_file, dcomp, tmp_path):
+def test_a_changed_rewind_runs_its_stage_again(dense_file, dcomp, tmp_path):
     path, out, early = tmp_path / "ticket.yaml", tmp_path / "out", tmp_path / "early.safetensors"
     path.write_text(f"name: t\ncheckpoint: {dense_file}\nprune: {{sparsity: 0.9, rewind: {early}}}\n")
     early.write_bytes(dense_file.read_bytes())
@@ -214,7 +237,7 @@ def test_a_run_takes_up_no_stage_whose_rewind_has_changed(dense_file, dcomp, tmp
     assert "done before" not in dcomp("run", path, "--out", out)[2]
 
 
-class Notes(Silent):
+class Notes(Observer):
     """Keeps what it is told."""
 
     def __init__(self):
@@ -224,7 +247,7 @@ class Notes(Silent):
         self.lines.append(text)
 
 
-def test_a_run_takes_up_what_another_has_done_in_the_same_way(recipe, tmp_path):
+def test_a_run_adopts_equal_stages_of_another(recipe, tmp_path):
     one, other, notes = tmp_path / "one", tmp_path / "other", Notes()
     Run(recipe_file.load(recipe), one).prepare("prune")
     assert not (one / "quantize.safetensors").exists()
@@ -233,22 +256,22 @@ def test_a_run_takes_up_what_another_has_done_in_the_same_way(recipe, tmp_path):
     stale = other / "train.safetensors.0123.state"
     stale.write_bytes(b"of a run that was stopped")
     changed = recipe_file.load(recipe, ["prune.sparsity=0.5"])
-    Run(changed, other, notes, others=[tmp_path / "none", one]).prepare("prune")
+    Run(changed, other, notes, other_runs=[tmp_path / "none", one]).prepare("prune")
     assert [line.split(",")[0] for line in notes.lines[:2]] == ["train: done before", "prune: running"]
     assert (other / "train.safetensors").samefile(one / "train.safetensors")
     assert (other / "train.csv").read_text() == (one / "train.csv").read_text()
     assert not stale.exists()
 
 
-def test_a_damaged_file_of_another_run_is_not_taken_up(recipe, tmp_path):
+def test_a_damaged_file_of_another_run_is_not_adopted(recipe, tmp_path):
     one, notes = tmp_path / "one", Notes()
     Run(recipe_file.load(recipe), one).prepare("train")
     (one / "train.safetensors").write_bytes(b"damaged")
-    Run(recipe_file.load(recipe), tmp_path / "other", notes, others=[one]).prepare("train")
+    Run(recipe_file.load(recipe), tmp_path / "other", notes, other_runs=[one]).prepare("train")
     assert notes.lines == ["train: running"]
 
 
-def test_a_stage_may_learn_from_a_stage_before_and_is_run_again_when_that_has_changed(dcomp, tmp_path):
+def test_a_change_of_the_teacher_runs_its_student_again(dcomp, tmp_path):
     path, out = tmp_path / "taught.yaml", tmp_path / "out"
     path.write_text(
         "name: taught\ndata: digits\ntrain: {architecture: lenet300, epochs: 1}\n"
@@ -274,7 +297,7 @@ def test_a_stage_learns_from_no_later_one_not_even_of_a_run_before(dcomp, tmp_pa
     assert (out / "quantize.safetensors").read_bytes() == before
 
 
-def test_a_teacher_of_other_classes_is_told(dcomp, tmp_path):
+def test_a_teacher_of_other_classes_is_an_error(dcomp, tmp_path):
     path = tmp_path / "taught.yaml"
     path.write_text(
         "name: taught\ndata: digits\ntrain: {architecture: lenet300, epochs: 1, classes: 12}\nquantize: {fc_bits: 4}\n"
@@ -284,7 +307,7 @@ def test_a_teacher_of_other_classes_is_told(dcomp, tmp_path):
     code, _, err = dcomp(
         "train", "lenet300", "--data", "digits", "--epochs", "1", "--distill", teacher, "-o", tmp_path / "x"
     )
-    assert (code, err.splitlines()[-1]) == (1, "error: the teacher tells 12 classes apart, and the network 10")
+    assert (code, err.splitlines()[-1]) == (1, "error: the teacher has 12 classes, and the network 10")
 
 
 QUICK = """
@@ -309,7 +332,7 @@ def quick(dense_file, monkeypatch):
 )
 def test_one_run_at_a_time_works_in_a_folder(quick, dcomp, command):
     Path("out").mkdir()
-    with locks.held(Path("out", ".dcomp.lock"), "out"):
+    with locks.exclusive(Path("out", ".dcomp.lock"), "out"):
         code, out, err = dcomp(command[0], quick, *command[1:], "--out", "out")
     assert (code, out) == (1, "")
     assert err.startswith(f"error: process {os.getpid()} on ")
@@ -336,7 +359,7 @@ OUTPUTS = ["prune.safetensors", "prune.csv", "quantize.safetensors", "train.csv"
 
 @pytest.mark.parametrize("name", [*OUTPUTS, "stages.json", ".dcomp.lock"])
 @pytest.mark.parametrize("force", [[], ["--force"]])
-def test_a_folder_at_the_path_of_an_output_is_told_before_any_stage(quick, dcomp, name, force):
+def test_a_folder_at_an_output_path_stops_before_any_stage(quick, dcomp, name, force):
     Path("out", name).mkdir(parents=True)
     code, _, err = dcomp("run", quick, "--out", "out", *force)
     assert (code, err) == (1, f"error: out/{name} is a folder where a file is written; name another --out\n")
@@ -358,7 +381,7 @@ def test_a_section_may_read_the_file_of_a_stage_before_it(quick, dcomp):
         assert code == 0, err
 
 
-def test_a_ledger_of_before_kept_percentages_gives_the_same_summary(quick, dcomp):
+def test_an_older_ledger_gives_the_same_summary(quick, dcomp):
     assert dcomp("run", quick, "--out", "out")[0] == 0
     path, summary = Path("out", "stages.json"), Path("out", "summary.json").read_text()
     ledger = json.loads(path.read_text())
@@ -382,7 +405,7 @@ def test_a_damaged_ledger_is_one_error_and_force_begins_again(quick, dcomp):
 def test_a_damaged_ledger_of_another_run_is_no_reason_to_stop(quick, tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "stages.json").write_text("damaged")
-    Run(load(quick), Path("out"), others=[tmp_path / "other"]).run()
+    Run(load(quick), Path("out"), other_runs=[tmp_path / "other"]).run()
     assert Path("out", "summary.json").exists()
 
 

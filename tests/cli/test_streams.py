@@ -26,7 +26,7 @@ def in_shell(command, **variables):
 @pytest.mark.parametrize("command", ["report m.dcz", "encode m.safetensors -o x", "--help", "report nowhere"])
 def test_a_closed_standard_output_is_one_error_before_the_work(folder, command):
     done = in_shell(f"dcomp {command} >&-")
-    message = b"error: standard output is closed, where results are printed; > /dev/null throws them away\n"
+    message = b"error: standard output is closed, where results are printed: leave it open, or write > /dev/null\n"
     assert (done.returncode, done.stderr) == (1, message)
     assert not (folder / "x").exists()
 

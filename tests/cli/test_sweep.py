@@ -29,7 +29,7 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
-def test_every_combination_runs_with_what_they_have_in_common_run_once(recipe, tmp_path, dcomp):
+def test_points_run_their_common_stages_once(recipe, tmp_path, dcomp):
     pytest.importorskip("matplotlib")
     out, plot = tmp_path / "out", tmp_path / "front.png"
     values = ["--set", "prune.sparsity=0.5,0.95", "--set", "quantize.fc_bits=2,4"]
@@ -48,12 +48,12 @@ def test_every_combination_runs_with_what_they_have_in_common_run_once(recipe, t
     assert all(json.loads((folder / "summary.json").read_text())["stages"] for folder in folders)
     assert plot.read_bytes().startswith(b"\x89PNG")
     code, stdout, err = dcomp("sweep", recipe, *values, "--out", out, "--json")
-    found = json.loads(stdout)
-    assert [point["bytes"] for point in found["points"]] == sizes
-    assert found["failed"] == {}
+    document = json.loads(stdout)
+    assert [point["bytes"] for point in document["points"]] == sizes
+    assert document["failed"] == {}
 
 
-def test_a_point_that_fails_is_told_and_leaves_the_others(recipe, tmp_path, dcomp):
+def test_a_failed_point_leaves_the_others(recipe, tmp_path, dcomp):
     missing = tmp_path / "nowhere.safetensors"
     code, stdout, err = dcomp(
         "sweep", recipe, "--set", f"prune.rewind={missing},null", "--out", tmp_path / "out", "--json"
@@ -67,14 +67,14 @@ def test_a_point_that_fails_is_told_and_leaves_the_others(recipe, tmp_path, dcom
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (["prune.sparsity=0.9"], "a sweep needs values to go through"),
+        (["prune.sparsity=0.9"], "a sweep needs two values of a key"),
         (["prune.sparsity=0.5,1.5"], "at prune.sparsity=1.5: in the recipe"),
         (["prune.sparsity=0.5,0.5"], "0.5 occurs twice"),
         (["eval=null", "seed=0,1"], "has no section eval"),
         (["seed=" + ",".join(map(str, range(MAX_POINTS + 1)))], "give fewer values"),
     ],
 )
-def test_mistakes_are_told_before_anything_runs(recipe, tmp_path, dcomp, values, message):
+def test_mistakes_stop_before_anything_runs(recipe, tmp_path, dcomp, values, message):
     sets = [word for value in values for word in ("--set", value)]
     code, _, err = dcomp("sweep", recipe, *sets, "--out", tmp_path / "out")
     assert code in (1, 2)

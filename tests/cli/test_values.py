@@ -77,21 +77,21 @@ def test_home_is_expanded_in_a_recipe(dense_file, tmp_path, dcomp, monkeypatch):
     recipe = tmp_path / "r.yaml"
     recipe.write_text("name: r\ncheckpoint: ~/lenet300.safetensors\nplan: ~/plan.yaml\nprune: {}\n")
     assert dcomp("run", recipe, f"--out={tmp_path}/out", "-q")[0] == 0
-    made = safetensors_file.load_file(tmp_path / "out" / "prune.safetensors").tensors["fc1.weight"]
-    assert math.isclose((made == 0).mean(), 0.5)
+    weights = safetensors_file.load_file(tmp_path / "out" / "prune.safetensors").tensors["fc1.weight"]
+    assert math.isclose((weights == 0).mean(), 0.5)
 
 
 @pytest.mark.parametrize("option", ["--data-dir", "DCOMP_DATA"])
-def test_a_folder_of_data_that_is_not_there_is_an_error_and_is_not_made(option, tmp_path, dcomp, monkeypatch):
+def test_a_missing_data_folder_is_an_error(option, tmp_path, dcomp, monkeypatch):
     monkeypatch.chdir(tmp_path)
     typo = tmp_path / "typo"
     if option == "DCOMP_DATA":
         monkeypatch.setenv(option, str(typo))
     else:
         monkeypatch.delenv("DCOMP_DATA", raising=False)
-    given = ["--data-dir", typo] if option == "--data-dir" else []
+    options = ["--data-dir", typo] if option == "--data-dir" else []
     for data in ("mnist", "cifar10", "imagenette", "imagefolder:photos"):
-        code, _, err = dcomp("train", "lenet5", "--data", data, "--epochs", "1", *given)
+        code, _, err = dcomp("train", "lenet5", "--data", data, "--epochs", "1", *options)
         assert code == 1
         assert err.startswith("error: ")
         assert str(typo) in err
@@ -103,9 +103,9 @@ def test_names_of_networks_and_data_are_taken_in_any_case(data, tmp_path, dcomp,
     monkeypatch.chdir(tmp_path)
     small = ["--batch-size", "2000", "--val-split", "0"]
     assert dcomp("train", "LeNet300", "--data", data, "--epochs", "1", *small)[:2] == (0, "lenet300.safetensors\n")
-    made = safetensors_file.load_file(tmp_path / "lenet300.safetensors").metadata
-    assert made["dcomp.architecture"] == "lenet300"
-    assert '"data":"digits"' in made["dcomp.train"]
+    metadata = safetensors_file.load_file(tmp_path / "lenet300.safetensors").metadata
+    assert metadata["dcomp.architecture"] == "lenet300"
+    assert '"data":"digits"' in metadata["dcomp.train"]
     assert dcomp("eval", "lenet300.safetensors", "--data", data, "--arch", "LENET300")[0] == 0
 
 
@@ -153,7 +153,7 @@ def test_what_would_empty_the_network_is_refused(options, message, dense_file, d
 
 
 @pytest.mark.parametrize("section", ["prune: {sparsity: 1}", "prune: {layer: [fc1=1]}", "plan: plan.yaml\nprune: {}"])
-def test_a_recipe_or_a_plan_that_would_empty_the_network_is_refused(section, dense_file, dcomp, monkeypatch):
+def test_a_plan_that_empties_the_network_is_refused(section, dense_file, dcomp, monkeypatch):
     monkeypatch.chdir(dense_file.parent)
     (dense_file.parent / "plan.yaml").write_text("prune: {layer: [fc1=1]}\n")
     (dense_file.parent / "r.yaml").write_text(f"name: r\ncheckpoint: lenet300.safetensors\n{section}\n")

@@ -11,9 +11,9 @@ EPOCH = EpochRecord(1, 0.5, 0.25, 3.0, 1.0, 0.1, 0.0, {}, 9.0)
 BEFORE = {"dcomp.architecture": "lenet5", "dcomp.train": "{}", "dcomp.history": "[1]", "format": "pt"}
 
 
-def noted(kind, before=None):
+def noted(kind):
     settings = QuantizeSettings(fc_bits=5, provenance=kind)
-    return provenance.noted(Checkpoint({}, dict(BEFORE)), "quantize", settings, [EPOCH], before).metadata
+    return provenance.noted(Checkpoint({}, dict(BEFORE)), "quantize", settings, [EPOCH]).metadata
 
 
 def test_full_notes_are_the_settings_and_the_epochs():
@@ -23,12 +23,6 @@ def test_full_notes_are_the_settings_and_the_epochs():
     assert found.keys() >= BEFORE.keys()
 
 
-def test_a_history_goes_on_from_that_before():
-    history = json.loads(noted("full", {"dcomp.history": "[{}, {}]"})["dcomp.history"])
-    assert history[:2] == [{}, {}]
-    assert [epoch["epoch"] for epoch in history[2:]] == [3]
-
-
 @pytest.mark.parametrize(
     ("kind", "left"),
     [
@@ -36,5 +30,5 @@ def test_a_history_goes_on_from_that_before():
         ("none", {"dcomp.architecture", "format"}),
     ],
 )
-def test_notes_that_are_not_wanted_go_with_those_of_the_stages_before(kind, left):
+def test_provenance_none_removes_all_notes(kind, left):
     assert noted(kind).keys() == left

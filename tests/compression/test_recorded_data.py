@@ -8,7 +8,7 @@ from dcomp.checkpoints import safetensors_file
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.compression import provenance
 from dcomp.errors import UsageError
-from dcomp.progress.observer import Silent
+from dcomp.progress.observer import Observer
 from dcomp.runs.run import Run
 from dcomp.settings import EvalSettings, PruneSettings, recipe
 
@@ -28,6 +28,7 @@ def trained(tmp_path, lenet_like):
     "command",
     [
         ["prune", "--sparsity", "0.5", "--epochs", "1", "--until", "0", *SMALL],
+        ["finetune", "--epochs", "1", *SMALL],
         ["quantize", "--fc-bits", "3", "--epochs", "1", *SMALL],
         ["eval"],
         ["sensitivity", "--prune", "0.5", "--bits", "none"],
@@ -41,14 +42,6 @@ def test_without_data_that_of_the_checkpoint_is_used_and_said(command, trained, 
     assert err.count("data: digits, as the checkpoint records") == 1
 
 
-def test_training_that_begins_with_a_checkpoint_uses_its_data(trained, tmp_path, dcomp):
-    code, _, err = dcomp(
-        "train", "lenet300", "--from", trained, "--epochs", "1", *SMALL, "-o", tmp_path / "x.safetensors"
-    )
-    assert code == 0
-    assert "data: digits, as the checkpoint records" in err
-
-
 @pytest.mark.parametrize("name", ["eval", "sensitivity", "prune"])
 def test_without_any_data_a_data_set_is_asked_for(name, dense_file, dcomp):
     code, _, err = dcomp(name, dense_file, *(["--sparsity", "0.5", "--epochs", "2"] if name == "prune" else []))
@@ -58,10 +51,10 @@ def test_without_any_data_a_data_set_is_asked_for(name, dense_file, dcomp):
 
 def settled(settings, **notes):
     metadata = {key.replace("_", "."): text for key, text in notes.items()}
-    return provenance.with_recorded_data(settings, Checkpoint({}, metadata), Silent()).data
+    return provenance.with_recorded_data(settings, Checkpoint({}, metadata), Observer()).data
 
 
-def test_the_latest_stage_that_trained_tells_the_data_and_a_person_goes_over_it():
+def test_the_latest_training_names_the_data_unless_a_person_does():
     notes = {"dcomp_train": '{"data":"mnist"}', "dcomp_prune": '{"data":"digits"}', "dcomp_quantize": '{"fc_bits":5}'}
     assert settled(EvalSettings(), **notes) == "digits"
     assert settled(EvalSettings(data="cifar10"), **notes) == "cifar10"
@@ -78,7 +71,7 @@ def test_notes_that_name_no_data_set_are_as_good_as_none(note):
         settled(PruneSettings(sparsity=0.5, epochs=1), dcomp_train=note)
 
 
-def test_a_recipe_that_starts_from_a_checkpoint_uses_its_data_where_it_learns_or_judges(trained, tmp_path):
+def test_a_recipe_from_a_checkpoint_uses_its_data(trained, tmp_path):
     (tmp_path / "r.yaml").write_text(
         f"name: r\ncheckpoint: {trained}\nprovenance: none\nprune: [{{sparsity: 0.5, only: fc1}}, "
         "{sparsity: 0.5, epochs: 1, until: 0, batch_size: 1500}]\nquantize: {bits: 3}\neval: {}\n"

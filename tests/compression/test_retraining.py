@@ -3,7 +3,7 @@ import pytest
 
 from dcomp.compression import retraining
 from dcomp.compression.pruning import Pruning
-from dcomp.progress.observer import Silent
+from dcomp.progress.observer import Observer
 from dcomp.settings import PruneSettings
 
 
@@ -37,17 +37,17 @@ class Steps:
     def weights(self, name):
         return self.tensors[name]
 
-    def fit(self, observer, *, events, eligible_after, state):
-        for time, happen in events:
+    def fit(self, observer, plan, state):
+        for time, move in plan.events:
             self.step = round(time * self.steps_per_epoch)
-            happen()
-        return [eligible_after]
+            move()
+        return [plan.eligible_after]
 
 
 def pruned(checkpoint, **settings):
     settings = PruneSettings(sparsity=0.5, epochs=4, data="digits", **settings)
     session = Steps(checkpoint, 4)
-    history = retraining.prune(session, checkpoint, Pruning(checkpoint.tensors, settings), Silent())
+    history = retraining.prune(session, checkpoint, Pruning(checkpoint.tensors, settings), Observer())
     return session, history
 
 
@@ -63,7 +63,7 @@ def test_a_move_belongs_to_the_first_step_that_begins_no_earlier(lenet_like, at,
     assert moved(lenet_like, at=at) == (steps, at[-1])
 
 
-def test_what_was_rewound_is_pruned_before_and_its_masks_do_not_move(lenet_like):
+def test_masks_of_a_rewound_network_do_not_move(lenet_like):
     assert moved(lenet_like, schedule="oneshot", rewind="earlier.safetensors") == ([], 0.0)
 
 
@@ -71,8 +71,8 @@ def test_tensors_of_every_kind_are_held(lenet_like):
     held = []
     session = Steps(lenet_like, 1)
     session.hold = held.extend
-    session.fit = lambda observer, start_counts, state: []
-    retraining.hold(session, lenet_like.replaced({"steps": np.ones(3, np.int64)}), Silent())
+    session.fit = lambda observer, plan, state: []
+    retraining.hold(session, lenet_like.replaced({"steps": np.ones(3, np.int64)}), Observer())
     assert held == list(lenet_like.tensors)
 
 

@@ -10,7 +10,7 @@ from dcomp.learning import datasets, probe
 from dcomp.learning.architectures import tensors_of
 from dcomp.learning.datasets import Dataset, MemorySplit, Preprocessing
 from dcomp.learning.evaluation import evaluate
-from dcomp.progress.observer import Silent
+from dcomp.progress.observer import Observer
 from dcomp.settings import PruneSettings, QuantizeSettings, SensitivitySettings
 
 NETWORK = """
@@ -65,7 +65,7 @@ def test_every_layer_has_a_curve_for_sparsity_and_one_for_bits(network):
     assert result.planned is None
 
 
-def test_harsh_pruning_costs_more_than_gentle_pruning_and_8_bits_cost_next_to_nothing(network):
+def test_harsh_pruning_costs_more_than_gentle_and_8_bits_cost_little(network):
     result = measured(network, prune="0.1,0.99", bits="8")
     for curve in result.of("sparsity"):
         assert curve.points[1].top1_error > curve.points[0].top1_error + 20
@@ -73,7 +73,7 @@ def test_harsh_pruning_costs_more_than_gentle_pruning_and_8_bits_cost_next_to_no
         assert curve.points[0].loss == pytest.approx(result.loss, rel=0.02)
 
 
-def test_each_point_is_the_error_of_the_pruned_and_of_the_shared_checkpoint(network):
+def test_each_point_is_the_error_of_the_changed_checkpoint(network):
     result = measured(network, prune="0.6", bits="1")
     changed = {
         "sparsity": stages.prune(network, PruneSettings(layer="^3=0.6")),
@@ -85,7 +85,7 @@ def test_each_point_is_the_error_of_the_pruned_and_of_the_shared_checkpoint(netw
         assert same.loss == pytest.approx(curve.points[0].loss, abs=1e-5)
 
 
-def test_a_plan_applied_by_prune_and_quantize_has_the_error_that_was_told(network, tmp_path):
+def test_prune_and_quantize_give_the_error_of_the_plan(network, tmp_path):
     planned = measured(network, max_drop=3.0).planned
     assert planned is not None
     path = tmp_path / "plan.yaml"
@@ -118,7 +118,7 @@ def test_a_probe_puts_weights_back_even_when_an_evaluation_fails(network, monkey
 
 
 def test_the_observer_sees_every_evaluation_and_every_plan_tried(network):
-    class Watcher(Silent):
+    class Watcher(Observer):
         def __init__(self):
             self.steps, self.notes, self.total = [], [], 0
 
@@ -128,8 +128,8 @@ def test_the_observer_sees_every_evaluation_and_every_plan_tried(network):
         def started(self, steps):
             self.total = steps
 
-        def stepped(self, done, loss, accuracy):
-            self.steps.append(done)
+        def finished_steps(self, count, loss, accuracy):
+            self.steps.append(count)
 
     watcher = Watcher()
     chosen = settings(prune="0.2,0.5", bits="4", max_drop=1)

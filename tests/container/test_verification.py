@@ -13,7 +13,7 @@ from dcomp.container.layout import Entry
 from dcomp.container.reader import Container
 from dcomp.container.verification import verify
 from dcomp.errors import ChecksumError, ContainerError, DifferenceError, LimitError
-from dcomp.progress.observer import Silent
+from dcomp.progress.observer import Observer
 
 
 @pytest.fixture
@@ -114,11 +114,11 @@ def test_a_tensor_beyond_the_memory_limit_is_one_error(data):
 def test_progress_is_complete_despite_damage(checkpoint, data):
     events = []
 
-    class Watcher(Silent):
+    class Watcher(Observer):
         def started_bytes(self, total):
             events.append(-total)
 
-        def advanced(self, nbytes):
+        def finished_bytes(self, nbytes):
             events.append(nbytes)
 
         def finished(self):

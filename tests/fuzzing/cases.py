@@ -13,7 +13,7 @@ from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.container.reader import Container
 from dcomp.container.verification import verify
 from dcomp.errors import DcompError
-from dcomp.reporting import outline
+from dcomp.reporting import listing
 
 MAX_MEMORY = 1 << 24
 
@@ -71,7 +71,7 @@ def through_all_commands(loaded: Checkpoint) -> bytes:
     stages.encode(loaded, buffer)
     try:
         container = Container(buffer.getvalue())
-        outline.of(container)
+        listing.list_container(container)
         stages.report(container)
         verify(container, loaded)
         restored = io.BytesIO()

@@ -20,7 +20,7 @@ from dcomp.container.layout import Entry
 from dcomp.container.reader import Container
 from dcomp.container.verification import verify
 from dcomp.errors import DcompError
-from dcomp.reporting import outline
+from dcomp.reporting import listing
 from fuzzing.cases import MAX_MEMORY, Case, Kind, demand
 from fuzzing.mutations import damaged
 
@@ -101,7 +101,7 @@ def judge(case: Case, path: Path) -> str:
     listed, reported, verified, decoded = (
         _outcome(stage)
         for stage in (
-            lambda: outline.of(container),
+            lambda: listing.list_container(container),
             lambda: stages.report(container),
             lambda: verify(container),
             lambda: container.decode(),

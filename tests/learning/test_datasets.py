@@ -7,7 +7,7 @@ from PIL import Image
 
 from dcomp.errors import DataError, UsageError
 from dcomp.learning import datasets
-from dcomp.learning.datasets import Form, MemorySplit, Preprocessing
+from dcomp.learning.datasets import ImageForm, MemorySplit, Preprocessing
 from dcomp.settings import DATA_NAMES, EvalSettings
 
 
@@ -104,22 +104,22 @@ def test_cifar_has_three_channels_and_is_cut_and_mirrored(cifar):
 
 
 def test_a_grayscale_network_sees_cifar_as_pil_would(cifar):
-    train = datasets.load("cifar10", form=Form(grayscale=True)).train
+    train = datasets.load("cifar10", form=ImageForm(grayscale=True)).train
     expected = np.stack([np.asarray(Image.fromarray(image).convert("L")) for image in cifar.data])
     assert (train.images.squeeze(1).numpy().astype(int) - expected).max() <= 1
     assert train.preprocessing.test(train.images).shape == (20, 1, 32, 32)
 
 
 def test_a_color_network_sees_gray_images_in_three_channels():
-    split = datasets.load("digits", form=Form(grayscale=False)).test
+    split = datasets.load("digits", form=ImageForm(grayscale=False)).test
     assert split.channels == 3
     assert torch.equal(split.images[:, 0], split.images[:, 2])
 
 
-def test_images_are_cut_to_what_the_network_takes_and_never_enlarged():
-    assert datasets.load("digits", form=Form(crop=20)).test.size == 20
+def test_images_are_cut_and_never_enlarged():
+    assert datasets.load("digits", form=ImageForm(crop=20)).test.size == 20
     with pytest.raises(DataError, match="the images of digits are 28x28, and the network takes 40x40"):
-        datasets.load("digits", form=Form(crop=40))
+        datasets.load("digits", form=ImageForm(crop=40))
 
 
 def test_a_data_set_of_ones_own_is_made_by_its_factory(tmp_path, monkeypatch):

@@ -4,8 +4,8 @@ from torch import nn
 
 from dcomp.errors import UsageError
 from dcomp.learning import architectures, devices
-from dcomp.progress.observer import Silent
-from dcomp.system import processors
+from dcomp.progress.observer import Observer
+from dcomp.system import cores
 
 
 def test_a_device_that_is_not_there_is_a_usage_error():
@@ -32,7 +32,7 @@ def test_without_a_compiler_the_error_says_to_leave_the_option_out(monkeypatch):
         devices.check_compiler(torch.device("cpu"))
 
 
-class Notes(Silent):
+class Notes(Observer):
     def __init__(self):
         self.lines = []
 
@@ -44,10 +44,10 @@ class Notes(Silent):
 def nobody_said(monkeypatch):
     """An environment that says nothing of threads, and three free processors; torch's own number comes back."""
     before = torch.get_num_threads()
-    monkeypatch.delenv(processors.THREADS, raising=False)
-    monkeypatch.setattr(processors, "_free", 3)
-    monkeypatch.setattr(processors, "processors", lambda: 4)
-    monkeypatch.setattr(devices, "_told", set())
+    monkeypatch.delenv(cores.THREADS, raising=False)
+    monkeypatch.setattr(cores, "_free", 3)
+    monkeypatch.setattr(cores, "in_affinity", lambda: 4)
+    monkeypatch.setattr(devices, "NOTED", set())
     yield
     torch.set_num_threads(before)
 
@@ -57,11 +57,11 @@ LARGE = nn.Sequential(nn.Linear(10, 2_000_000, bias=False))
 
 
 def chosen(asked, model, notes=None):
-    devices.choose_threads(asked, model, torch.zeros(1, 10), notes or Silent())
+    devices.choose_threads(asked, model, torch.zeros(1, 10), notes or Observer())
     return torch.get_num_threads()
 
 
-def test_a_small_network_computes_on_one_thread_and_a_large_one_on_those_that_are_free(nobody_said):
+def test_a_small_network_uses_one_thread_and_a_large_one_those_that_are_free(nobody_said):
     notes = Notes()
     assert [chosen(None, model, notes) for model in (SMALL, LARGE, LARGE)] == [1, 3, 3]
     assert notes.lines == [
@@ -70,23 +70,23 @@ def test_a_small_network_computes_on_one_thread_and_a_large_one_on_those_that_ar
     ]
 
 
-def test_what_a_person_said_about_threads_holds_and_is_not_repeated(nobody_said, monkeypatch):
+def test_a_persons_number_of_threads_is_set_without_a_note(nobody_said, monkeypatch):
     notes = Notes()
     assert chosen(2, SMALL, notes) == 2
-    monkeypatch.setenv(processors.THREADS, "2")
+    monkeypatch.setenv(cores.THREADS, "2")
     assert chosen(None, SMALL, notes) == 2
-    devices.go_on_with_threads(4, None)
+    devices.restore_threads(4, None)
     assert torch.get_num_threads() == 2
     assert not notes.lines
 
 
-def test_a_stage_that_goes_on_computes_on_as_many_threads_as_before(nobody_said):
-    devices.go_on_with_threads(2, None)
+def test_a_resumed_stage_has_as_many_threads_as_before(nobody_said):
+    devices.restore_threads(2, None)
     assert torch.get_num_threads() == 2
     assert chosen(None, LARGE) == 2
 
 
-def test_the_papers_lenets_are_small_and_its_larger_networks_are_not():
+def test_the_lenets_are_small_networks():
     sizes = {"lenet300": (1, 28), "lenet5": (1, 28), "vgg16-cifar": (3, 32), "alexnet": (3, 227)}
     counts = {}
     for name, (channels, side) in sizes.items():

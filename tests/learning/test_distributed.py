@@ -14,13 +14,13 @@ from dcomp.checkpoints import safetensors_file
 from dcomp.cli import app
 from dcomp.errors import CheckpointError, DataError, UsageError
 from dcomp.learning import distributed
-from dcomp.learning.datasets.photos import Storage
-from dcomp.system import processors
+from dcomp.learning.datasets.photos import PhotoDecoding
+from dcomp.system import cores
 
 COMMANDS = """
 train lenet300 --data digits --epochs 2 --batch-size 61 --lr 0.05 -o trained
 prune trained --data digits --sparsity 0.9 --epochs 2 --until 1 --every 0.25 --batch-size 64 -o pruned --log pruned.csv
-quantize pruned --data digits --fc-bits 4 --epochs 1 --batch-size 64 -o shared
+quantize pruned --data digits --fc-bits 4 --start 1 --epochs 2 --batch-size 64 -o shared
 eval shared --data digits --json
 train lenet5 --data imagefolder:photos --cache cache --grayscale --crop 28 --augment none --epochs 1 -o of-photos
 """
@@ -30,14 +30,14 @@ import hashlib, pathlib, sys
 import torch.distributed as dist
 from dcomp.cli import run
 from dcomp.learning.session import Session
-from dcomp.system.processes import COUNT, NUMBER
+from dcomp.system.ranks import RANK, WORLD_SIZE
 
 release = Session.tensors
 def digested(session):
     digest = hashlib.sha256()
-    for name, tensor in session._model.state_dict().items():
+    for name, tensor in session.model.state_dict().items():
         digest.update(tensor.numpy().tobytes())
-    with open(f"digests.{NUMBER}", "a") as file:
+    with open(f"digests.{RANK}", "a") as file:
         print(digest.hexdigest(), file=file)
     return release(session)
 Session.tensors = digested
@@ -46,7 +46,7 @@ for line in pathlib.Path("commands").read_text().split("\\n"):
         code = run([*line.split(), "--device", "cpu"])
         if code:
             sys.exit(code)
-        if COUNT > 1:
+        if WORLD_SIZE > 1:
             dist.barrier()
 """
 
@@ -87,14 +87,14 @@ def runs(tmp_path_factory):
     return found
 
 
-def test_weights_masks_and_codebooks_are_identical_in_all_processes(runs):
+def test_all_processes_have_identical_networks(runs):
     folder = runs[1][0]
     digests = [(folder / f"digests.{number}").read_text().splitlines() for number in (0, 1)]
-    assert len(digests[0]) == 4
+    assert len(digests[0]) == 5
     assert digests[0] == digests[1]
 
 
-def test_two_processes_come_to_the_result_of_one_but_for_the_order_of_sums(runs):
+def test_two_processes_train_what_one_does(runs):
     for name in ("trained", "pruned", "of-photos"):
         one, two = (safetensors_file.load_file(folder / name).tensors for folder, _ in runs)
         for tensor in one:
@@ -121,12 +121,12 @@ def test_data_that_the_first_process_cannot_have_are_one_error(tmp_path):
     assert "no folder of photos is there" in error
 
 
-@pytest.mark.parametrize("name", sorted(set(app.command().commands) - {"train", "prune", "quantize", "eval"}))
+@pytest.mark.parametrize("name", sorted(set(app.command().commands) - set(app.TOGETHER)))
 def test_commands_for_one_process_are_refused_in_several(dcomp, monkeypatch, name):
-    monkeypatch.setattr(app, "COUNT", 2)
+    monkeypatch.setattr(app, "WORLD_SIZE", 2)
     code, out, err = dcomp(name, "x")
     assert (code, out) == (2, "")
-    assert err == f"error: {name} is for one process; torchrun starts train, prune, quantize, eval\n"
+    assert err == f"error: {name} is for one process; torchrun starts train, prune, finetune, quantize, eval\n"
 
 
 @pytest.mark.parametrize(
@@ -139,40 +139,40 @@ def test_commands_for_one_process_are_refused_in_several(dcomp, monkeypatch, nam
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_another_process_than_the_first_tells_of_what_may_be_its_own_error(monkeypatch, capsys, error, told):
+def test_other_processes_report_their_errors(monkeypatch, capsys, error, told):
     class Failing:
         def main(self, *_, **__):
             raise error
 
     monkeypatch.setattr(app, "command", Failing)
-    monkeypatch.setattr(cli, "FIRST", False)
-    monkeypatch.setattr(cli, "NUMBER", 1)
+    monkeypatch.setattr(cli, "IS_FIRST", False)
+    monkeypatch.setattr(cli, "RANK", 1)
     assert cli.run(["train"]) == getattr(error, "exit_code", 1)
     assert capsys.readouterr().err == told
 
 
 def test_processes_share_the_cores_of_a_machine(monkeypatch):
-    monkeypatch.setattr(processors, "allowed", lambda: 8)
-    assert [Storage().processes(sharing) for sharing in (1, 2, 16)] == [8, 4, 1]
-    assert Storage(workers=3).processes(2) == 3
+    monkeypatch.setattr(cores, "allowed", lambda: 8)
+    assert [PhotoDecoding().processes(sharing) for sharing in (1, 2, 16)] == [8, 4, 1]
+    assert PhotoDecoding(workers=3).processes(2) == 3
 
 
 def test_the_parts_of_a_batch_make_its_mean_loss(monkeypatch):
     losses = torch.rand(10)
     for count in (1, 2, 3, 4, 16):
-        monkeypatch.setattr(distributed, "COUNT", count)
+        monkeypatch.setattr(distributed, "WORLD_SIZE", count)
         mean = torch.zeros(())
         for number in range(count):
-            monkeypatch.setattr(distributed, "NUMBER", number)
+            monkeypatch.setattr(distributed, "RANK", number)
             own, weight = distributed.part_of(torch.arange(10))
             mean += losses[own].mean() * weight / count
         assert mean == pytest.approx(losses.mean())
 
 
 def test_the_spans_of_an_evaluation_cover_it_once(monkeypatch):
-    monkeypatch.setattr(distributed, "COUNT", 3)
+    monkeypatch.setattr(distributed, "WORLD_SIZE", 3)
     spans = []
     for number in range(3):
-        monkeypatch.setattr(distributed, "NUMBER", number)
+        monkeypatch.setattr(distributed, "RANK", number)
         spans += distributed.span_of(10)
     assert spans == list(range(10))

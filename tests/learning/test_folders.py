@@ -6,8 +6,8 @@ from PIL import Image
 from dcomp import stages
 from dcomp.errors import DataError, UsageError
 from dcomp.learning import datasets
-from dcomp.learning.datasets import Form
-from dcomp.progress.observer import Silent
+from dcomp.learning.datasets import ImageForm
+from dcomp.progress.observer import Observer
 from dcomp.settings import EvalSettings, TrainSettings
 
 
@@ -33,7 +33,7 @@ def folder(tmp_path):
 
 
 def load(folder, **form):
-    return datasets.load(f"imagefolder:{folder}", form=Form(**{"crop": 28, "workers": 0, **form}))
+    return datasets.load(f"imagefolder:{folder}", form=ImageForm(**{"crop": 28, "workers": 0, **form}))
 
 
 def everything(split):
@@ -77,7 +77,7 @@ def test_workers_and_cache_give_the_same_images(folder, tmp_path):
 def test_the_cache_is_made_once_and_anew_when_photos_change(folder, tmp_path):
     notes = []
 
-    class Watching(Silent):
+    class Watching(Observer):
         def note(self, text):
             notes.append(text)
 
@@ -154,7 +154,7 @@ def test_photos_are_judged_at_the_size_they_were_trained_at(folder):
     assert usual.loss != other.loss
 
 
-def test_imagenette_that_cannot_be_downloaded_says_what_to_put_where(folder, tmp_path, monkeypatch):
+def test_a_failed_download_says_what_to_put_where(folder, tmp_path, monkeypatch):
     from dcomp.learning import vision
 
     def no_network(*_: object, **__: object) -> None:
@@ -169,23 +169,23 @@ def test_imagenette_that_cannot_be_downloaded_says_what_to_put_where(folder, tmp
 
 def test_photos_are_found_in_the_folder_of_data_sets(folder, monkeypatch, tmp_path):
     monkeypatch.chdir(folder)
-    form = Form(crop=28, workers=0)
+    form = ImageForm(crop=28, workers=0)
     assert len(datasets.load("imagefolder:photos", folder.parent, form).train) == 16
     monkeypatch.setenv("DCOMP_DATA", str(folder.parent))
     assert len(datasets.load("imagefolder:photos", form=form).train) == 16
     assert len(datasets.load("ImageFolder:photos", form=form).train) == 16
 
 
-def test_photos_in_the_current_folder_go_before_those_of_the_folder_of_data_sets(folder, monkeypatch, tmp_path):
+def test_photos_in_the_current_folder_come_first(folder, monkeypatch, tmp_path):
     photo(tmp_path / "here" / "photos" / "train" / "a" / "1.jpg")
     photo(tmp_path / "here" / "photos" / "val" / "a" / "1.jpg")
     monkeypatch.chdir(tmp_path / "here")
-    assert len(datasets.load("imagefolder:photos", folder.parent, Form(crop=28, workers=0)).train) == 1
+    assert len(datasets.load("imagefolder:photos", folder.parent, ImageForm(crop=28, workers=0)).train) == 1
 
 
 def test_home_is_expanded_in_the_path_of_photos(folder, monkeypatch):
     monkeypatch.setenv("HOME", str(folder.parent))
-    assert len(datasets.load("imagefolder:~/photos", form=Form(crop=28, workers=0)).train) == 16
+    assert len(datasets.load("imagefolder:~/photos", form=ImageForm(crop=28, workers=0)).train) == 16
 
 
 def test_photos_that_are_nowhere_name_both_places(tmp_path):

@@ -10,7 +10,8 @@ from dcomp.errors import DcompError
 from dcomp.learning import constraints, training
 from dcomp.learning.datasets import MemorySplit, Preprocessing
 from dcomp.learning.evaluation import evaluate
-from dcomp.progress.observer import Silent
+from dcomp.learning.fit_plan import FitPlan
+from dcomp.progress.observer import Observer
 from dcomp.settings import TrainSettings
 
 PREPROCESSING = Preprocessing((0.5,), (0.3,))
@@ -36,7 +37,7 @@ def linear() -> nn.Module:
 def test_a_network_learns_with_every_optimizer_and_schedule(optimizer, schedule):
     model = linear()
     history = training.fit(
-        model, blobs(2000, 0), blobs(200, 1), settings(optimizer=optimizer, lr_schedule=schedule), Silent()
+        model, blobs(2000, 0), blobs(200, 1), settings(optimizer=optimizer, lr_schedule=schedule), Observer()
     )
     assert [record.epoch for record in history] == [1, 2, 3, 4, 5, 6]
     assert evaluate(model, blobs(500, 2)).top1_error < 15
@@ -45,7 +46,7 @@ def test_a_network_learns_with_every_optimizer_and_schedule(optimizer, schedule)
 def test_the_best_epoch_by_validation_error_is_left_in_the_model():
     model = linear()
     validation = blobs(300, 1)
-    history = training.fit(model, blobs(1000, 0), validation, settings(lr=2.0, lr_schedule="constant"), Silent())
+    history = training.fit(model, blobs(1000, 0), validation, settings(lr=2.0, lr_schedule="constant"), Observer())
     errors = [record.val_error for record in history]
     assert evaluate(model, validation).top1_error == min(errors)
     assert errors[-1] != min(errors)
@@ -55,31 +56,31 @@ def test_epochs_that_are_not_eligible_are_not_candidates():
     model = linear()
     validation = blobs(300, 1)
     run = settings(lr=2.0, lr_schedule="constant")
-    history = training.fit(model, blobs(1000, 0), validation, run, Silent(), eligible_after=5)
+    history = training.fit(model, blobs(1000, 0), validation, run, Observer(), FitPlan(eligible_after=5))
     assert evaluate(model, validation).top1_error == history[-1].val_error
 
 
 def test_the_same_seed_gives_the_same_weights():
     models = [linear(), linear()]
     for model in models:
-        training.fit(model, blobs(500, 0), blobs(50, 1), settings(augment="shift"), Silent())
+        training.fit(model, blobs(500, 0), blobs(50, 1), settings(augment="shift"), Observer())
     assert torch.equal(models[0][1].weight, models[1][1].weight)
 
 
 def test_a_loss_that_is_no_number_is_an_error():
     with pytest.raises(DcompError, match="smaller --lr may help"):
-        training.fit(linear(), blobs(500, 0), blobs(50, 1), settings(lr=1e38, momentum=0), Silent())
+        training.fit(linear(), blobs(500, 0), blobs(50, 1), settings(lr=1e38, momentum=0), Observer())
 
 
-def test_an_observer_is_told_of_every_epoch_and_of_the_last_step():
+def test_an_observer_sees_every_epoch_and_the_last_step():
     told: dict[str, list] = {"started": [], "stepped": [], "epochs": []}
 
-    class Watching(Silent):
+    class Watching(Observer):
         def started(self, steps, history=(), epochs=0):
             told["started"].append(steps)
 
-        def stepped(self, done, loss, accuracy):
-            told["stepped"].append(done)
+        def finished_steps(self, count, loss, accuracy):
+            told["stepped"].append(count)
             assert math.isfinite(loss)
             assert 0 <= accuracy <= 1
 
@@ -99,12 +100,12 @@ def always_the_first() -> nn.Module:
     return model
 
 
-def test_the_loss_and_accuracy_shown_are_means_over_the_examples_since_the_last_ones_shown():
+def test_loss_and_accuracy_are_means_since_the_last_report():
     told = []
 
-    class Watching(Silent):
-        def stepped(self, done, loss, accuracy):
-            told.append((done, loss, accuracy))
+    class Watching(Observer):
+        def finished_steps(self, count, loss, accuracy):
+            told.append((count, loss, accuracy))
 
     split = blobs(200, 0)
     split.labels.copy_((torch.arange(200) % 4 == 3).long())  # three of four are right
@@ -122,17 +123,17 @@ def kept_of(split, model=None, **changes):
     """What is told of the epoch kept, with the history."""
     told = []
 
-    class Watching(Silent):
-        def kept(self, kept):
+    class Watching(Observer):
+        def chose_epoch(self, kept):
             told.append(kept)
 
-    arguments = {name: changes.pop(name) for name in ("eligible_after", "start_counts") if name in changes}
-    history = training.fit(model or linear(), blobs(1000, 0), split, settings(**changes), Watching(), **arguments)
+    plan = FitPlan(**{name: changes.pop(name) for name in ("eligible_after", "start_counts") if name in changes})
+    history = training.fit(model or linear(), blobs(1000, 0), split, settings(**changes), Watching(), plan)
     [kept] = told
     return kept, history
 
 
-def test_the_epoch_that_is_told_as_kept_has_the_lowest_validation_error():
+def test_the_chosen_epoch_has_the_lowest_validation_error():
     kept, history = kept_of(blobs(300, 1), lr=2.0, lr_schedule="constant")
     best = min(history, key=lambda record: (record.val_error, record.val_loss))
     assert (kept.epoch, kept.epochs, kept.first) == (best.epoch, 6, 1)
@@ -143,12 +144,12 @@ def test_the_epoch_that_is_told_as_kept_has_the_lowest_validation_error():
     assert later.epoch in (5, 6)
 
 
-def test_it_is_told_where_no_epoch_or_the_last_one_is_kept():
+def test_the_choice_may_be_the_last_epoch_or_the_start():
     nothing = blobs(10, 1).subset(torch.arange(0))
     last, _ = kept_of(nothing)
     assert (last.epoch, last.val_error, last.val_examples) == (6, None, 0)
     model, validation = linear(), blobs(300, 1)
-    training.fit(model, blobs(2000, 0), validation, settings(), Silent())
+    training.fit(model, blobs(2000, 0), validation, settings(), Observer())
     before = evaluate(model, validation).top1_error
     none, history = kept_of(validation, model, lr=5.0, lr_schedule="constant", epochs=2, start_counts=True)
     assert min(record.val_error for record in history) > before
@@ -168,12 +169,12 @@ class Constant(nn.Module):
 
 
 @pytest.mark.parametrize("of_class_0", [0, 3, 9, 12])
-def test_the_accuracy_that_is_shown_is_the_part_of_right_answers_since_it_was_last_shown(of_class_0):
+def test_accuracy_is_the_part_of_right_answers_since_the_last_report(of_class_0):
     shown = []
 
-    class Watching(Silent):
-        def stepped(self, done, loss, accuracy):
-            shown.append((done, accuracy))
+    class Watching(Observer):
+        def finished_steps(self, count, loss, accuracy):
+            shown.append((count, accuracy))
 
     labels = torch.tensor([0] * of_class_0 + [1] * (12 - of_class_0))
     data = MemorySplit(torch.zeros(12, 1, 2, 2, dtype=torch.uint8), labels, PREPROCESSING, 4)
@@ -181,7 +182,7 @@ def test_the_accuracy_that_is_shown_is_the_part_of_right_answers_since_it_was_la
     assert shown == [(20, pytest.approx(of_class_0 / 12)), (21, pytest.approx(of_class_0 / 12))]
 
 
-def test_events_happen_once_each_at_their_time_and_may_move_masks():
+def test_each_event_runs_once_at_its_time():
     model = linear()
     constraints.mask(model, "1.weight", np.ones((4, 4), bool))
     happened = []
@@ -196,9 +197,8 @@ def test_events_happen_once_each_at_their_time_and_may_move_masks():
         blobs(100, 0),
         blobs(10, 1),
         settings(epochs=2, batch_size=25),
-        Silent(),
-        events=events,
-        eligible_after=1.3,
+        Observer(),
+        FitPlan(events=events, eligible_after=1.3),
     )
     assert happened == ["start", "move", "late"]
     assert np.array_equal(constraints.effective(model, "1.weight") != 0, np.eye(4, dtype=bool))
@@ -209,7 +209,7 @@ def test_a_compiled_network_learns_the_same():
     plain, compiled = linear(), linear()
     for model, wanted in ((plain, False), (compiled, True)):
         run = settings(epochs=1, compile=wanted)
-        training.fit(model, blobs(128, 0), blobs(10, 1), run, Silent())
+        training.fit(model, blobs(128, 0), blobs(10, 1), run, Observer())
     assert torch.allclose(plain[1].weight, compiled[1].weight, atol=1e-5)
 
 
@@ -220,27 +220,27 @@ def test_a_compiled_network_learns_the_same():
 )
 def test_a_network_learns_with_every_refinement(changes):
     model = linear()
-    training.fit(model, blobs(2000, 0), blobs(200, 1), settings(**changes), Silent())
+    training.fit(model, blobs(2000, 0), blobs(200, 1), settings(**changes), Observer())
     assert evaluate(model, blobs(500, 2)).top1_error < 15
 
 
-def test_a_record_has_the_top_5_error_the_rate_and_the_sparsity_of_an_epoch():
+def test_a_record_has_error_rate_and_sparsity_of_an_epoch():
     model = linear()
     constraints.mask(model, "1.weight", np.eye(4, dtype=bool))
-    record = training.fit(model, blobs(100, 0), blobs(50, 1), settings(epochs=1, lr_schedule="constant"), Silent())[0]
+    record = training.fit(model, blobs(100, 0), blobs(50, 1), settings(epochs=1, lr_schedule="constant"), Observer())[0]
     assert (record.val_top5_error, record.lr, record.sparsity, record.layers) == (0, 0.1, 0.75, {"1.weight": 0.75})
     assert record.seconds > 0
     assert set(record.rounded()) == {"epoch", "train_loss", "val_loss", "val_error"}
 
 
-def test_without_validation_nothing_is_recorded_of_it_and_the_last_epoch_stands():
+def test_without_validation_the_last_epoch_is_kept():
     model = linear()
     nothing = blobs(10, 1).subset(torch.arange(0))
-    history = training.fit(model, blobs(100, 0), nothing, settings(epochs=2), Silent())
+    history = training.fit(model, blobs(100, 0), nothing, settings(epochs=2), Observer())
     assert {(record.val_loss, record.val_error, record.val_top5_error) for record in history} == {(None, None, None)}
     assert set(history[0].rounded()) == {"epoch", "train_loss"}
     again = linear()
-    training.fit(again, blobs(100, 0), nothing, settings(epochs=2), Silent(), eligible_after=1.5)
+    training.fit(again, blobs(100, 0), nothing, settings(epochs=2), Observer(), FitPlan(eligible_after=1.5))
     assert torch.equal(again[1].weight, model[1].weight)
 
 
@@ -257,31 +257,31 @@ def test_a_network_trains_on_after_an_event_that_had_it_evaluate():
     model = linear()
     modes = []
     model.register_forward_pre_hook(lambda module, _: modes.append(module.training) or None)
-    training.fit(model, blobs(256, 0), blobs(9, 1), settings(epochs=1), Silent(), events=[(0.5, model.eval)])
+    training.fit(model, blobs(256, 0), blobs(9, 1), settings(epochs=1), Observer(), FitPlan(events=[(0.5, model.eval)]))
     assert modes == [True] * 4 + [False]
 
 
-def test_it_is_the_moving_average_that_is_judged_and_kept():
+def test_the_moving_average_is_validated_and_kept():
     losses = {}
     for decay in (None, 1e-9, 0.95):
         model = linear()
-        history = training.fit(model, blobs(1000, 0), blobs(300, 1), settings(epochs=3, ema=decay), Silent())
+        history = training.fit(model, blobs(1000, 0), blobs(300, 1), settings(epochs=3, ema=decay), Observer())
         losses[decay] = [record.val_loss for record in history]
         assert evaluate(model, blobs(300, 1)).loss in losses[decay]
     assert losses[1e-9] == pytest.approx(losses[None], rel=1e-4)
     assert losses[0.95][0] > 1.02 * losses[None][0]  # it lags behind
 
 
-def test_a_teacher_is_followed_where_labels_say_nothing():
+def test_a_teacher_replaces_labels():
     teacher, pupil = linear(), linear()
-    training.fit(teacher, blobs(2000, 0), blobs(200, 1), settings(), Silent())
+    training.fit(teacher, blobs(2000, 0), blobs(200, 1), settings(), Observer())
     unlabeled = blobs(2000, 3)
     unlabeled.labels.zero_()
-    training.fit(pupil, unlabeled, blobs(200, 1), settings(distill="x", alpha=1.0), Silent(), teacher=teacher)
+    training.fit(pupil, unlabeled, blobs(200, 1), settings(distill="x", alpha=1.0), Observer(), teacher=teacher)
     assert evaluate(pupil, blobs(500, 2)).top1_error < 20
 
 
-class Told(Silent):
+class Told(Observer):
     """Remembers what training tells."""
 
     def __init__(self):
@@ -290,8 +290,8 @@ class Told(Silent):
     def started(self, steps, *_, **__):
         self.totals.append(steps)
 
-    def stepped(self, done, loss, accuracy):
-        self.steps.append((done, loss, accuracy))
+    def finished_steps(self, count, loss, accuracy):
+        self.steps.append((count, loss, accuracy))
 
     def weights(self, epoch, tensors):
         self.weights_at.append((epoch, {name: array.copy() for name, array in tensors.items()}))
@@ -303,7 +303,7 @@ def told_of(model, count=100, **changes):
     return told
 
 
-def test_the_accuracy_that_training_shows_is_the_part_of_the_batches_that_is_right():
+def test_the_accuracy_of_batches_is_their_part_of_right_answers():
     images = blobs(100, 0)
     for wrong in (0, 25, 100):
         labels = torch.where(torch.arange(100) < wrong, (images.labels + 1) % 4, images.labels)
@@ -328,7 +328,7 @@ def brightest() -> nn.Module:
     return model
 
 
-def test_the_loss_that_training_shows_and_records_is_the_mean_over_the_examples():
+def test_reported_losses_are_means_over_examples():
     images = blobs(70, 0)
     expected = evaluate(brightest(), images).loss
     told = Told()
@@ -338,14 +338,14 @@ def test_the_loss_that_training_shows_and_records_is_the_mean_over_the_examples(
     assert batches == [pytest.approx(expected, rel=0.2)]
 
 
-def test_steps_are_told_every_twenty_and_at_the_end_each_over_the_batches_since():
+def test_steps_are_reported_every_twenty_and_at_the_end():
     told = told_of(linear(), count=450)
     assert told.totals == [45]
     assert [done for done, _, _ in told.steps] == [20, 40, 45]
     assert max(loss for _, loss, _ in told.steps[1:]) < 0.7 * told.steps[0][1]  # the first ones are the worst
 
 
-def test_weights_are_told_before_the_first_step_and_after_the_last_epoch():
+def test_weights_are_reported_before_the_first_step_and_at_the_end():
     model = linear()
     before = model[1].weight.detach().numpy().copy()
     told = told_of(model, epochs=3)
@@ -355,28 +355,28 @@ def test_weights_are_told_before_the_first_step_and_after_the_last_epoch():
 
 
 @pytest.mark.parametrize(("lr", "kept"), [(3.0, True), (0.1, False)])
-def test_the_network_as_it_comes_stands_where_training_makes_it_worse_and_it_is_a_candidate(lr, kept):
+def test_the_start_is_kept_if_it_is_a_candidate_and_training_makes_it_worse(lr, kept):
     model = brightest() if kept else linear()
     before = model[1].weight.detach().clone()
     noise = MemorySplit(blobs(200, 0).images, torch.randint(0, 4, (200,)), PREPROCESSING) if kept else blobs(200, 0)
-    training.fit(model, noise, blobs(100, 1), settings(epochs=1, lr=lr), Silent(), start_counts=True)
+    training.fit(model, noise, blobs(100, 1), settings(epochs=1, lr=lr), Observer(), FitPlan(start_counts=True))
     assert torch.equal(model[1].weight, before) == kept
     other = brightest() if kept else linear()
-    training.fit(other, noise, blobs(100, 1), settings(epochs=1, lr=lr), Silent())
+    training.fit(other, noise, blobs(100, 1), settings(epochs=1, lr=lr), Observer())
     assert not torch.equal(other[1].weight, before)
 
 
-def test_an_epoch_that_ends_at_the_eligible_time_is_no_candidate_and_the_next_one_is():
+def test_an_epoch_that_ends_at_the_eligible_time_is_no_candidate():
     images, validation = blobs(500, 0), blobs(300, 1)
     for eligible_after, candidates in ((1.0, [2, 3]), (0.99, [1, 2, 3]), (2.0, [3])):
         model = brightest()
         run = settings(epochs=3, lr=2.0, lr_schedule="constant")
-        history = training.fit(model, images, validation, run, Silent(), eligible_after=eligible_after)
+        history = training.fit(model, images, validation, run, Observer(), FitPlan(eligible_after=eligible_after))
         best = min((record.val_error, record.val_loss) for record in history if record.epoch in candidates)
         assert evaluate(model, validation).loss == pytest.approx(best[1])
 
 
-def test_seeds_differ_where_any_of_their_numbers_does_and_not_otherwise():
+def test_seeds_differ_if_any_number_does():
     numbers = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)]
     assert len({training.mixed(*some) for some in numbers}) == 4
     assert training.mixed(1, 2, 3) == training.mixed(1, 2, 3)
@@ -387,6 +387,6 @@ def test_gradients_are_clipped_to_their_norm():
         model = linear()
         before = model[1].weight.detach().clone()
         run = settings(epochs=1, batch_size=100, lr=1.0, momentum=0, clip_norm=norm, lr_schedule="constant")
-        training.fit(model, blobs(100, 0), blobs(10, 1).subset(torch.arange(0)), run, Silent())
+        training.fit(model, blobs(100, 0), blobs(10, 1).subset(torch.arange(0)), run, Observer())
         distance = float((model[1].weight.detach() - before).norm())
         assert distance <= moved * 1.01 if norm else distance > moved

@@ -22,7 +22,8 @@ from dcomp import stages
 from dcomp.container import verification
 from dcomp.container.reader import Container
 from dcomp.errors import DcompError
-from dcomp.reporting import outline, render, size_tables, tables
+from dcomp.reporting import render, size_tables, tables
+from dcomp.reporting.listing import list_container
 
 MIB = 1 << 20
 LIMIT = 64 * MIB
@@ -221,16 +222,16 @@ class Nowhere:
 
 
 def inspect(path: Path) -> None:
-    listing = outline.of(Container.open(path, max_memory=LIMIT))
-    printed(lambda: tables.show(render.metadata_table(listing.metadata), render.outline_table(listing)))
+    listing = list_container(Container.open(path, max_memory=LIMIT))
+    printed(lambda: tables.print_tables(render.metadata_table(listing.metadata), render.container_table(listing)))
 
 
 def report(path: Path) -> None:
     measured = stages.report(Container.open(path, max_memory=LIMIT))
     measured.as_dict()
     size_tables.as_csv(measured)
-    size_tables.hint(measured)
-    printed(lambda: size_tables.show(measured))
+    size_tables.hint_at_fewer_rows(measured)
+    printed(lambda: size_tables.print_report(measured))
 
 
 def last_of(path: Path) -> tuple[dcomp.api.OpenContainer, str]:

@@ -28,7 +28,7 @@ def test_a_layer_has_the_weights_of_its_network(layer, weights):
 
 
 @pytest.mark.parametrize(("layer", "weights"), ROWS)
-def test_the_rate_of_a_layer_follows_from_its_bits_and_its_codebook(layer, weights):
+def test_the_rate_of_a_layer_follows_from_its_bits(layer, weights):
     codebook = 100 * 2**layer.weight_bits / weights
     for bits, rate in (
         (layer.weight_bits + layer.index_bits, layer.rate_percent),

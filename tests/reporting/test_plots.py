@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dcomp.compression.error_curves import Curve, PlanResult, Point, Sensitivity
+from dcomp.compression.error_curves import Curve, CurvePoint, PlanResult, Sensitivity
 from dcomp.errors import DcompError
 from dcomp.reporting import plots
 from dcomp.settings.plan import Plan
@@ -13,7 +13,7 @@ from dcomp.settings.plan import Plan
 def result(layers, settings=("sparsity", "bits"), planned=None):
     amounts = {"sparsity": (0.5, 0.9), "bits": (8, 1)}
     curves = tuple(
-        Curve(f"layer{i}.weight", 10, setting, tuple(Point(amount, 5.0 * i, 0.1) for amount in amounts[setting]))
+        Curve(f"layer{i}.weight", 10, setting, tuple(CurvePoint(amount, 5.0 * i, 0.1) for amount in amounts[setting]))
         for i in range(layers)
         for setting in settings
     )
@@ -41,7 +41,7 @@ def test_a_plan_shows_in_the_figure():
     assert plots.sensitivity_png(result(2, planned=planned), "x") != plots.sensitivity_png(result(2), "x")
 
 
-def test_without_matplotlib_a_person_is_told_what_to_install(monkeypatch):
+def test_without_matplotlib_the_error_names_the_extra(monkeypatch):
     original = builtins.__import__
 
     def refuse(name, *rest):

@@ -10,11 +10,11 @@ from rich.cells import cell_len
 
 import dcomp
 from dcomp.checkpoints.checkpoint import Checkpoint
-from dcomp.compression.error_curves import Curve, PlanResult, Point, Sensitivity
+from dcomp.compression.error_curves import Curve, CurvePoint, PlanResult, Sensitivity
 from dcomp.container.reader import Container
-from dcomp.reporting import outline, render, size_tables, sizes, tables
-from dcomp.reporting.benchmark import Row
-from dcomp.reporting.front import Outcome, Ranked
+from dcomp.reporting import listing, render, size_tables, sizes, tables
+from dcomp.reporting.benchmark import BenchmarkRow
+from dcomp.reporting.front import PointResult, RankedPoint
 from dcomp.settings.plan import Plan
 
 LAYERS = [f"model.layers.{number}.mlp.gate_up_proj.weight" for number in range(5)]
@@ -24,7 +24,7 @@ LARGE = 12_345_678_901
 
 def curves(setting):
     points = tuple(
-        Point(amount if setting == "sparsity" else place + 2, 88.88, 1) for place, amount in enumerate(AMOUNTS)
+        CurvePoint(amount if setting == "sparsity" else place + 2, 88.88, 1) for place, amount in enumerate(AMOUNTS)
     )
     return tuple(Curve(layer, LARGE, setting, points) for layer in LAYERS)
 
@@ -37,7 +37,7 @@ def sensitivity():
 def front():
     values = {"prune.1.target_ratio": "285", "checkpoint": "runs/with/a/rather/long/path/to/a/checkpoint.safetensors"}
     return [
-        Ranked(Outcome({**values, "seed": str(seed)}, LARGE, 1234.5, 12.34, 1, 0.9, 100), on_front=True)
+        RankedPoint(PointResult({**values, "seed": str(seed)}, LARGE, 1234.5, 12.34, 1, 0.9, 100), on_front=True)
         for seed in range(3)
     ], [*values, "seed"]
 
@@ -55,15 +55,15 @@ def stages():
 TABLES = {
     "run": lambda: [render.summary_table(stages(), 9 * LARGE)],
     "sweep": lambda: [render.front_table(*front())],
-    "bench": lambda: [render.bench_table([Row("safetensors", LARGE, 1.0, 12_345, 23_456)])],
+    "bench": lambda: [render.benchmark_table([BenchmarkRow("safetensors", LARGE, 1.0, 12_345, 23_456)])],
     "sensitivity": lambda: [render.curve_table(sensitivity(), setting) for setting in ("sparsity", "bits")],
     "plan": lambda: [render.plan_table(sensitivity())],
     "inspect": lambda: [
-        render.outline_table(outline.of(Container(dcomp.save(checkpoint())))),
-        render.listing_table(outline.of_checkpoint(Checkpoint(checkpoint()))),
+        render.container_table(listing.list_container(Container(dcomp.save(checkpoint())))),
+        render.checkpoint_table(listing.list_checkpoint(Checkpoint(checkpoint()))),
         render.metadata_table({"dcomp.architecture": "x" * 200}),
     ],
-    "report": lambda: size_tables.tables(sizes.measure(Container(dcomp.save(checkpoint())))),
+    "report": lambda: size_tables.report_tables(sizes.measure_container(Container(dcomp.save(checkpoint())))),
 }
 
 
@@ -74,7 +74,7 @@ def test_a_table_fits_and_shows_every_figure_and_every_word(monkeypatch, name, c
         out = io.StringIO()
         monkeypatch.setattr(sys, "stdout", out)
         monkeypatch.setenv("COLUMNS", str(columns))
-        tables.show(table)
+        tables.print_tables(table)
         assert max(map(cell_len, out.getvalue().splitlines())) <= columns
         words = out.getvalue().split()
         for column, cells in zip(table.columns, zip(*table.rows, strict=True), strict=True):
@@ -83,14 +83,14 @@ def test_a_table_fits_and_shows_every_figure_and_every_word(monkeypatch, name, c
                 assert {word for cell in cells for word in cell.split()} <= set(words)
 
 
-def test_a_report_prints_so_many_rows_and_sums_the_others_while_csv_lists_all_with_whole_names(capsys):
-    count = size_tables.SHOWN_ROWS + 50
+def test_a_long_report_sums_the_last_rows_and_csv_lists_all(capsys):
+    count = size_tables.MOST_ROWS + 50
     names = [f"{number}." + "x" * 500 for number in range(count)]
     container = Container(
         dcomp.save({name: np.arange(3, dtype=np.uint8) + place % 7 for place, name in enumerate(names)})
     )
-    report = sizes.measure(container)
-    size_tables.show(report)
+    report = sizes.measure_container(container)
+    size_tables.print_report(report)
     out = capsys.readouterr().out
     assert f"{names[0][:200]}...{names[0][-200:]} " in out
     assert sum(line.startswith("50 others ") for line in out.splitlines()) == 2

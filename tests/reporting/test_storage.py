@@ -20,7 +20,7 @@ from dcomp.coding.wire import varint
 from dcomp.container import layout, writer
 from dcomp.container.layout import Entry
 from dcomp.container.reader import Container
-from dcomp.reporting.sizes import measure
+from dcomp.reporting.sizes import measure_container
 from dcomp.reporting.storage import Storage
 
 
@@ -37,7 +37,7 @@ def tensors(draw):
 
 
 def check(container):
-    report = measure(container)
+    report = measure_container(container)
     for row, entry in zip(report.rows, container.directory.entries, strict=True):
         assert row.storage.total == row.bytes == entry.size
         assert min(vars(row.storage).values()) >= 0
@@ -117,7 +117,7 @@ def test_the_split_of_a_file_adds_up(path):
     assert check(Container.open(path)).file_bytes == path.stat().st_size
 
 
-def test_the_split_of_density_classes_adds_up_and_their_bytes_are_positions(rng):
+def test_the_bytes_of_density_classes_are_positions(rng):
     density = np.outer(rng.choice([0.02, 0.5], 200), rng.choice([0.1, 1], 300))
     array = np.where(rng.random(density.shape) < density, rng.choice([-1, 1, 2], density.shape), 0).astype(np.float32)
     container = Container(dcomp.save({"w": array}))
@@ -130,7 +130,7 @@ def test_the_split_of_density_classes_adds_up_and_their_bytes_are_positions(rng)
     assert row.fillers == sum(cell.fillers for cell in encoded.index.cells)
 
 
-def test_a_record_is_divided_alike_before_it_is_written_and_after_it_is_read(rng):
+def test_a_record_has_the_same_storage_before_and_after_writing(rng):
     sparse = np.where(rng.random((80, 90)) < 0.1, rng.choice([-1, 1, 2], (80, 90)), 0).astype(np.float32)
     few = np.zeros(500, np.float32)
     few[::100] = 2.5
@@ -141,7 +141,7 @@ def test_a_record_is_divided_alike_before_it_is_written_and_after_it_is_read(rng
         assert Storage.of(written).code_tables < 30
 
 
-def test_elements_of_a_matrix_are_values_and_those_of_a_vector_the_rest(rng):
+def test_elements_of_a_vector_are_the_rest(rng):
     free = rng.normal(size=4000).astype(np.float32)
     matrix, vector = (Storage.of(encoder.encode_tensor(array)) for array in (free.reshape(40, 100), free))
     assert (matrix.rest, vector.values) == (0, 0)

@@ -8,7 +8,7 @@ from rich.cells import cell_len
 
 from dcomp.reporting import tables
 from dcomp.reporting.tables import Column, Table
-from dcomp.reporting.text import SHORTEST, ends, excerpt, shortened, shown
+from dcomp.reporting.text import NARROWEST_NAME, ends, excerpt, printable, shortened
 
 NAMES = [f"model.layers.{number}.self_attn.{part}_proj.weight" for number in range(12) for part in "qkvo"]
 
@@ -20,7 +20,7 @@ def printed(monkeypatch, columns, *shown_tables):
         monkeypatch.delenv("COLUMNS", raising=False)
     else:
         monkeypatch.setenv("COLUMNS", str(columns))
-    tables.show(*shown_tables)
+    tables.print_tables(*shown_tables)
     return out.getvalue()
 
 
@@ -32,7 +32,7 @@ def wide():
 
 
 @pytest.mark.parametrize("columns", [60, 80, 100, 300])
-def test_a_table_fits_its_width_and_shows_every_figure_and_every_word_of_its_titles(monkeypatch, columns):
+def test_a_table_fits_its_width_and_cuts_no_figure_and_no_title(monkeypatch, columns):
     out = printed(monkeypatch, columns, wide())
     assert max(map(cell_len, out.splitlines())) <= columns
     words = out.split()
@@ -50,7 +50,7 @@ def test_names_that_are_shortened_still_differ(monkeypatch):
     assert all(name.startswith("model") and "..." in name and name.endswith("weight") for name in names)
 
 
-def test_a_pipe_gets_one_table_with_whole_names_and_titles_in_one_line(monkeypatch):
+def test_a_pipe_gets_one_table_with_full_names(monkeypatch):
     lines = printed(monkeypatch, None, wide()).splitlines()
     assert len(lines) == 1 + len(NAMES)
     assert "weight bits number 11" in lines[0]
@@ -67,7 +67,7 @@ def test_no_row_is_too_wide_and_no_figure_is_cut(rows, columns):
         table.add(name, f"{one:,}", f"{other:,}", "some words that may stand below each other")
     with pytest.MonkeyPatch.context() as patch:
         out = printed(patch, columns, table)
-    assert max(map(cell_len, out.splitlines())) <= max(columns, SHORTEST + len("1,000,000,000,000") + 1)
+    assert max(map(cell_len, out.splitlines())) <= max(columns, NARROWEST_NAME + len("1,000,000,000,000") + 1)
     figures = [f"{figure:,}" for _, *both in rows for figure in both]
     assert all(figure in out for figure in figures)
 
@@ -88,14 +88,14 @@ def test_brackets_in_names_are_no_markup(monkeypatch):
 
 
 def test_a_text_that_is_shown_keeps_its_lines_only_where_it_may():
-    assert shown("a\nb") == "a\N{REPLACEMENT CHARACTER}b"
-    assert shown("a\nb\t\x1b[0m", lines=True) == "a\nb\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}[0m"
-    assert shown("größer 寬 \ud800") == "größer 寬 \N{REPLACEMENT CHARACTER}"
+    assert printable("a\nb") == "a\N{REPLACEMENT CHARACTER}b"
+    assert printable("a\nb\t\x1b[0m", lines=True) == "a\nb\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}[0m"
+    assert printable("größer 寬 \ud800") == "größer 寬 \N{REPLACEMENT CHARACTER}"
 
 
 @given(st.text(max_size=40), st.integers(5, 50))
-def test_what_is_shortened_fits_and_keeps_both_ends(text, width):
-    text = shown(text)
+def test_a_shortened_name_fits_and_keeps_both_ends(text, width):
+    text = printable(text)
     name, beginning = shortened(text, width), excerpt(text, width)
     assert cell_len(name) <= width
     assert cell_len(beginning) <= width
@@ -119,14 +119,14 @@ def test_names_stand_left_and_figures_right(monkeypatch):
 
 def test_a_table_that_just_fits_is_one(monkeypatch):
     table = Table([Column("name", "name"), Column("one"), Column("other")])
-    table.add("x" * SHORTEST, "1" * 10, "2" * 10)
-    width = SHORTEST + 1 + 10 + 1 + 10
+    table.add("x" * NARROWEST_NAME, "1" * 10, "2" * 10)
+    width = NARROWEST_NAME + 1 + 10 + 1 + 10
     assert len(printed(monkeypatch, width, table).splitlines()) == 2
     assert len(printed(monkeypatch, width - 1, table).splitlines()) == 5
 
 
 @pytest.mark.parametrize("columns", [None, 60])
-def test_of_a_very_long_name_a_table_shows_both_ends_and_is_not_padded_to_its_length(monkeypatch, columns):
+def test_a_table_shows_both_ends_of_a_very_long_name(monkeypatch, columns):
     table = Table([Column("name", "name"), Column("n"), Column("words", "text")])
     names = [f"{number}\x1b" + letter * 500_000 + f"\x1b{number}" for number in range(3) for letter in "a\u5bec"]
     for name in [*names, "short"]:

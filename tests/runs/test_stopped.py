@@ -45,7 +45,7 @@ def folder(tmp_path, rng):
 
 @pytest.mark.parametrize("command", ["encode m.safetensors", "decode m.dcz"])
 @pytest.mark.parametrize("after", [0.0, 0.2, 0.4])
-def test_a_killed_run_leaves_the_old_output_whole(folder, command, after):
+def test_a_killed_run_keeps_the_old_output(folder, command, after):
     process = subprocess.Popen(
         [sys.executable, "-c", SLOW, *command.split(), "-o", "old", "-f", "-q"], cwd=folder, stdout=subprocess.DEVNULL
     )
@@ -69,7 +69,7 @@ def small_disk():
 
 
 @pytest.mark.parametrize("command", ["encode m.safetensors", "decode m.dcz"])
-def test_a_full_disk_leaves_the_old_output_whole(folder, command):
+def test_a_full_disk_keeps_the_old_output(folder, command):
     done = subprocess.run(
         [sys.executable, "-m", "dcomp", *command.split(), "-o", "old", "-f", "-q"],
         cwd=folder,
@@ -91,8 +91,8 @@ def test_a_full_device_is_one_error(folder):
     assert done.stderr == "error: cannot write /dev/full: No space left on device\n"
 
 
-def test_the_bytes_are_the_same_in_every_process(folder):
-    made = set()
+def test_every_process_writes_the_same_bytes(folder):
+    containers = set()
     for seed in ("0", "1", "77"):
         subprocess.run(
             [sys.executable, "-m", "dcomp", "encode", "m.safetensors", "-f", "-q"],
@@ -100,8 +100,8 @@ def test_the_bytes_are_the_same_in_every_process(folder):
             check=True,
             env={**os.environ, "PYTHONHASHSEED": seed},
         )
-        made.add((folder / "m.dcz").read_bytes())
-    assert len(made) == 1
+        containers.add((folder / "m.dcz").read_bytes())
+    assert len(containers) == 1
 
 
 BUSY = """
@@ -118,8 +118,8 @@ IN_PYTHON = "time.sleep(100)"
 IN_NUMPY = "import ctypes; ctypes.CDLL(None).usleep(100_000_000)"  # a call that hears no signal, as some of zstd's
 
 
-def started(folder, call, *arguments, workers=0):
-    """A run in the middle of encoding, and the processes that do it."""
+def start_encoding(folder, call, *arguments, workers=0):
+    """Start a command in the middle of encoding; return it, and the ids of the processes that encode."""
     process = subprocess.Popen(
         [sys.executable, "-c", BUSY.format(call=call), "encode", "m.safetensors", "-o", "new", "-q", *arguments],
         cwd=folder,
@@ -138,33 +138,38 @@ def is_alive(pid):
     return True
 
 
+def all_end(pids):
+    """Whether processes end within seconds: workers see that their parent has gone, and need a moment for it."""
+    deadline = time.monotonic() + 5
+    while any(map(is_alive, pids)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not any(map(is_alive, pids))
+
+
 @pytest.mark.parametrize("call", [IN_PYTHON, IN_NUMPY], ids=["python", "numpy"])
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_a_command_soon_with_its_workers_and_its_temporary_files(folder, call, workers, number):
-    process, pids = started(folder, call, *(["-T", str(workers)] if workers else []), workers=workers)
+def test_a_signal_ends_a_command_and_its_workers(folder, call, workers, number):
+    process, pids = start_encoding(folder, call, *(["-w", str(workers)] if workers else []), workers=workers)
     assert list(folder.glob(".dcomp-*.part"))
     began = time.monotonic()
     process.send_signal(number)
     assert process.wait(timeout=30) == {signal.SIGTERM: 143, signal.SIGINT: 130}[number]
     assert time.monotonic() - began < 5
-    assert not any(map(is_alive, pids))
+    assert all_end(pids)
     assert {path.name for path in folder.iterdir()} == {"m.safetensors", "m.dcz", "old"}
 
 
 @pytest.mark.parametrize("call", [IN_PYTHON, IN_NUMPY], ids=["python", "numpy"])
-def test_workers_end_with_a_parent_that_was_killed(folder, call):
-    process, pids = started(folder, call, "-T", "2", workers=2)
+def test_workers_end_with_a_killed_parent(folder, call):
+    process, pids = start_encoding(folder, call, "-w", "2", workers=2)
     process.kill()
     process.wait()
-    deadline = time.monotonic() + 5
-    while any(map(is_alive, pids)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not any(map(is_alive, pids))
+    assert all_end(pids)
 
 
-def test_the_files_of_a_killed_run_go_with_the_next_one(folder):
-    process, _ = started(folder, IN_PYTHON)
+def test_the_next_run_removes_the_files_of_a_killed_one(folder):
+    process, _ = start_encoding(folder, IN_PYTHON)
     process.kill()
     process.wait()
     assert list(folder.glob(".dcomp-*.part"))
@@ -172,7 +177,7 @@ def test_the_files_of_a_killed_run_go_with_the_next_one(folder):
     assert not list(folder.glob(".dcomp-*.part"))
 
 
-def test_a_full_temporary_folder_is_not_blamed_on_the_output(folder, rng):
+def test_a_full_temporary_folder_has_its_own_error(folder, rng):
     """The records of a container wait in a temporary file once they are many."""
     save_file({"w": rng.normal(size=(2300, 2300)).astype(np.float32)}, folder / "large.safetensors")
     done = subprocess.run(
@@ -189,7 +194,7 @@ def test_a_full_temporary_folder_is_not_blamed_on_the_output(folder, rng):
     assert not (folder / "large.dcz").exists()
 
 
-def test_a_full_temporary_folder_is_told_to_who_pipes_in(folder):
+def test_a_full_temporary_folder_stops_a_pipe(folder):
     with (folder / "m.safetensors").open("rb") as source:
         done = subprocess.run(
             [sys.executable, "-m", "dcomp", "encode", "-o", "new.dcz", "-q"],

@@ -12,7 +12,7 @@ HOLDER = """
 import sys, time
 from pathlib import Path
 from dcomp.system import locks
-with locks.held(Path(sys.argv[1]), "here"):
+with locks.exclusive(Path(sys.argv[1]), "here"):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -34,41 +34,41 @@ def holder(tmp_path):
 def test_a_lock_names_the_process_that_holds_it(tmp_path, monkeypatch, holder):
     monkeypatch.setattr(locks, "PATIENCE", 0)
     message = f"process {holder.pid} on .* is at work in here; wait for it, stop it, or name another output"
-    with pytest.raises(OutputError, match=message), locks.held(tmp_path / "lock", "here"):
+    with pytest.raises(OutputError, match=message), locks.exclusive(tmp_path / "lock", "here"):
         pass
 
 
-def test_a_lock_ends_with_the_process_that_was_killed(tmp_path, holder):
+def test_a_lock_ends_with_a_killed_process(tmp_path, holder):
     holder.kill()
     holder.wait()
     assert (tmp_path / "lock").exists()
-    with locks.held(tmp_path / "lock", "here"):
+    with locks.exclusive(tmp_path / "lock", "here"):
         assert (tmp_path / "lock").read_text().startswith(f"{os.getpid()} on ")
     assert not (tmp_path / "lock").exists()
 
 
-def test_a_lock_is_waited_for_while_its_process_ends(tmp_path, holder):
+def test_a_lock_is_awaited(tmp_path, holder):
     subprocess.Popen(["sh", "-c", f"sleep 0.5; kill -9 {holder.pid}"])
     began = time.monotonic()
-    with locks.held(tmp_path / "lock", "here"):
+    with locks.exclusive(tmp_path / "lock", "here"):
         assert time.monotonic() - began > 0.2
 
 
 def test_a_fork_does_not_keep_the_lock_of_its_parent(tmp_path):
-    with locks.held(tmp_path / "lock", "here"):
+    with locks.exclusive(tmp_path / "lock", "here"):
         child = os.fork()
         if child == 0:
             time.sleep(30)
             os._exit(0)
     try:
-        with locks.held(tmp_path / "lock", "here"):
+        with locks.exclusive(tmp_path / "lock", "here"):
             pass
     finally:
         os.kill(child, 9)
         os.waitpid(child, 0)
 
 
-def test_a_lock_that_cannot_be_written_is_one_error(tmp_path):
+def test_an_unwritable_lock_is_one_error(tmp_path):
     (tmp_path / "lock").mkdir()
-    with pytest.raises(OutputError, match=r"cannot write .*lock"), locks.held(tmp_path / "lock", "here"):
+    with pytest.raises(OutputError, match=r"cannot write .*lock"), locks.exclusive(tmp_path / "lock", "here"):
         pass

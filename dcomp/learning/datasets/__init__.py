@@ -8,14 +8,14 @@ from pathlib import Path
 
 from dcomp.errors import DataError, UsageError
 from dcomp.learning.datasets import imagenette, small
-from dcomp.learning.datasets.photos import Storage
+from dcomp.learning.datasets.photos import PhotoDecoding
 from dcomp.learning.datasets.preprocessing import Preprocessing
 from dcomp.learning.datasets.split import Dataset, MemorySplit, Split
 from dcomp.learning.factories import call_factory, find_factory
-from dcomp.progress.observer import Observer, Silent
-from dcomp.settings.values import data_name
+from dcomp.progress.observer import Observer
+from dcomp.settings.fields import data_name
 
-__all__ = ["Dataset", "Form", "MemorySplit", "Preprocessing", "Split", "load"]
+__all__ = ["Dataset", "ImageForm", "MemorySplit", "Preprocessing", "Split", "load"]
 
 CACHE = Path("~/.cache/dcomp/data")
 
@@ -32,12 +32,12 @@ SMALL: dict[str, Callable[[Path], Dataset]] = {
 }
 
 DOWNLOADED = (*(name for name in SMALL if name != "digits"), "imagenette")
-"""Data sets that are looked for in a folder, and downloaded into it."""
+"""Data sets that are downloaded into a folder if they are not there."""
 
 
 @dataclass(frozen=True)
-class Form:
-    """The form in which a network wants its images, and how photos are read.
+class ImageForm:
+    """The form of the images that a network takes, and how photos are read.
 
     Args:
         crop: height and width that the network takes; None: small images as they are, photos of `usual`.
@@ -46,7 +46,7 @@ class Form:
         resize: short side at which photos are stored; None: somewhat more than the crop, 256 for 224.
         workers: processes that decode photos; None: one a core.
         cache: folder for decoded photos; None: they are decoded whenever they are used.
-        observer: told when photos are decoded into the cache.
+        observer: watches while photos are decoded into the cache.
     """
 
     crop: int | None = None
@@ -55,21 +55,21 @@ class Form:
     resize: int | None = None
     workers: int | None = None
     cache: Path | None = None
-    observer: Observer = field(default_factory=Silent)
+    observer: Observer = field(default_factory=Observer)
 
 
-def load(name: str, data_dir: Path | None = None, form: Form | None = None) -> Dataset:
+def load(name: str, data_dir: Path | None = None, form: ImageForm | None = None) -> Dataset:
     """Load a data set by name.
 
     Args:
         name: one of `settings.DATA_NAMES`.
         data_dir: the folder that holds `MNIST/raw`, folders of photos and the like; see `root_of`.
-        form: how the network wants the images.
+        form: of the images.
 
     Raises:
-        DataError: no such data set, or it cannot be had; then says what to put where.
+        DataError: no such data set, or it cannot be loaded; the message then says what to put where.
     """
-    form = form or Form()
+    form = form or ImageForm()
     check(name, data_dir)
     name = data_name(name)
     family, _, argument = name.partition(":")
@@ -78,15 +78,15 @@ def load(name: str, data_dir: Path | None = None, form: Form | None = None) -> D
     if family == "imagenette":
         return _photos(imagenette.folder(argument or "full", root_of(data_dir)), form)
     root = root_of(data_dir, needed=name in DOWNLOADED)
-    found = SMALL[name](root) if name in SMALL else _from_factory(name)
-    return Dataset(*(_in_form(split, name, form) for split in (found.train, found.test)))
+    data = SMALL[name](root) if name in SMALL else _from_factory(name)
+    return Dataset(*(_in_form(split, name, form) for split in (data.train, data.test)))
 
 
 def check(name: str, data_dir: Path | None = None) -> None:
-    """Find out what can be known of a data set before it is loaded or downloaded.
+    """Check the name and the folder of a data set, without loading or downloading it.
 
     Raises:
-        DataError: there is none of this name, or a folder that is named is not there.
+        DataError: no such data set, or no such folder.
     """
     try:
         family, separator, argument = data_name(name).partition(":")
@@ -100,10 +100,10 @@ def check(name: str, data_dir: Path | None = None) -> None:
 
 
 def root_of(data_dir: Path | None, *, needed: bool = True) -> Path:
-    """The folder of data sets: the one named, else `$DCOMP_DATA`, else a cache folder, which is made when it is needed.
+    """Return the folder of data sets: the option's, else `$DCOMP_DATA`, else a cache folder.
 
     Raises:
-        DataError: a folder that is named is not there; one that only the environment names may be so if not `needed`.
+        DataError: the option's folder does not exist; or the environment's does not, and is `needed`.
     """
     named = os.environ.get("DCOMP_DATA")
     root = (data_dir or Path(named or CACHE)).expanduser()
@@ -114,7 +114,7 @@ def root_of(data_dir: Path | None, *, needed: bool = True) -> Path:
 
 
 def _image_folder(argument: str, data_dir: Path | None) -> Path:
-    """The folder that `imagefolder:` names, from the current folder, else from the folder of data sets."""
+    """Return the folder that `imagefolder:` names, from the current folder, else from the folder of data sets."""
     path = Path(argument).expanduser()
     places = [path, root_of(data_dir, needed=False) / path]  # of which an absolute path is both
     for place in places:
@@ -126,7 +126,7 @@ def _image_folder(argument: str, data_dir: Path | None) -> Path:
     )
 
 
-def _photos(path: Path, form: Form) -> Dataset:
+def _photos(path: Path, form: ImageForm) -> Dataset:
     from dcomp.learning.datasets import folders  # here, not above: the others need no torchvision
 
     crop = form.crop or form.usual
@@ -134,14 +134,14 @@ def _photos(path: Path, form: Form) -> Dataset:
     if side < crop:
         raise UsageError(f"--resize {side} is less than the {crop} pixels that the network takes")
     channels = 1 if form.grayscale else 3
-    return folders.load(path, Storage(side, channels, form.workers, form.cache, form.observer), crop)
+    return folders.load(path, PhotoDecoding(side, channels, form.workers, form.cache, form.observer), crop)
 
 
-def _in_form(split: Split, name: str, form: Form) -> Split:
-    """An in-memory split as the network wants it; one of the user's own kind is as it is.
+def _in_form(split: Split, name: str, form: ImageForm) -> Split:
+    """Return an in-memory split in the form that the network takes; a split of the user's class stays as it is.
 
     Raises:
-        DataError: its images are smaller than that.
+        DataError: its images are smaller.
     """
     if not isinstance(split, MemorySplit):
         return split
@@ -155,7 +155,7 @@ def _in_form(split: Split, name: str, form: Form) -> Split:
 
 
 def _from_factory(name: str) -> Dataset:
-    found = call_factory(name, DataError)
-    if not isinstance(found, Dataset):
-        raise DataError(f"{name} made a {type(found).__name__}, not a dcomp.learning.datasets.Dataset")
-    return found
+    data = call_factory(name, DataError)
+    if not isinstance(data, Dataset):
+        raise DataError(f"{name} made a {type(data).__name__}, not a dcomp.learning.datasets.Dataset")
+    return data

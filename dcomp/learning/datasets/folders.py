@@ -5,8 +5,8 @@
     PATH/train/CLASS/*.JPEG       or one PATH/CLASS/*.JPEG, a fifth of which are set aside
     PATH/val/CLASS/*.JPEG         `test` will do
 
-Photos are stored as squares: the short side resized, the centre cut. They are decoded anew for each batch by worker
-processes, or once into a file (`photos.Photos`).
+Photos are stored as squares: the short side resized, the centre cut. Worker processes decode them for each
+batch, or once into a file (`photos.Photos`).
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dcomp.errors import DataError, first_line
 from dcomp.learning import vision
-from dcomp.learning.datasets.photos import Photos, Storage
+from dcomp.learning.datasets.photos import PhotoDecoding, Photos
 from dcomp.learning.datasets.preprocessing import Preprocessing
 from dcomp.learning.datasets.split import Dataset
 
@@ -47,65 +47,65 @@ class FolderSplit:
     @property
     def channels(self) -> int:
         """1 for grayscale images, 3 for RGB."""
-        return self.photos.storage.channels
+        return self.photos.decoding.channels
 
     @property
     def size(self) -> int:
         """Height of the images as a network takes them."""
-        return self.preprocessing.crop or self.photos.storage.side
+        return self.preprocessing.crop or self.photos.decoding.side
 
     def subset(self, indices: Tensor) -> "FolderSplit":
-        """The photos at `indices`."""
+        """Return the photos at `indices`."""
         return replace(self, rows=self.rows[indices], labels=self.labels[indices])
 
     def to(self, device: torch.device) -> "FolderSplit":
-        """The same photos, whose batches come on another device; they are too many to be there as a whole."""
+        """Return the same photos, with batches on another device; all together they would not fit there."""
         return replace(self, device=device)
 
     def batches(self, order: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Stored images and labels for each tensor of indices in `order`."""
+        """Yield stored images and labels for each tensor of indices in `order`."""
         batches = list(order)
         images = self.photos.batches([self.rows[indices] for indices in batches])
         for indices, stored in zip(batches, images, strict=True):
             yield stored.to(self.device), self.labels[indices].to(self.device)
 
 
-def load(path: Path, storage: Storage, crop: int) -> Dataset:
+def load(path: Path, decoding: PhotoDecoding, crop: int) -> Dataset:
     """Find the photos of a folder; none is read yet.
 
     Args:
         path: holds `train` and `val` (or `test`), or a folder for each class.
-        storage: how photos are stored.
+        decoding: how photos are stored.
         crop: height and width that the network takes.
 
     Raises:
         DataError: no such folder, no photos in it, or classes that differ between its two parts.
     """
-    mean, deviation = IMAGENET_GRAY if storage.channels == 1 else IMAGENET
+    mean, deviation = IMAGENET_GRAY if decoding.channels == 1 else IMAGENET
     preprocessing = Preprocessing(mean, deviation, crop=crop, usual="crop-flip")
     tests = [path / name for name in TEST_FOLDERS if (path / name).is_dir()]
     if not (path / "train").is_dir() or not tests:
-        classes, everything = _split(path, storage, preprocessing)
+        classes, everything = _split(path, decoding, preprocessing)
         order = torch.randperm(len(everything), generator=torch.Generator().manual_seed(0))
         held_out = len(order) // 5
         return Dataset(everything.subset(order[held_out:]), everything.subset(order[:held_out]))
-    classes, train = _split(path / "train", storage, preprocessing)
-    test_classes, test = _split(tests[0], storage, preprocessing)
+    classes, train = _split(path / "train", decoding, preprocessing)
+    test_classes, test = _split(tests[0], decoding, preprocessing)
     if classes != test_classes:
         odd = ", ".join(sorted(set(classes) ^ set(test_classes)))
         raise DataError(f"{path / 'train'} and {tests[0]} should have folders of the same classes; only one has {odd}")
     return Dataset(train, test)
 
 
-def _split(folder: Path, storage: Storage, preprocessing: Preprocessing) -> tuple[list[str], FolderSplit]:
+def _split(folder: Path, decoding: PhotoDecoding, preprocessing: Preprocessing) -> tuple[list[str], FolderSplit]:
     try:
-        found = vision.datasets.ImageFolder(str(folder))
+        images = vision.datasets.ImageFolder(str(folder))
     except OSError as error:
         raise DataError(
             f"{folder} is no folder of photos ({first_line(error)}); put a folder for each class there, as in "
             "train/CLASS/*.jpg and val/CLASS/*.jpg"
         ) from error
-    paths, labels = zip(*found.samples, strict=True)
-    photos = Photos(folder, list(paths), storage)
+    paths, labels = zip(*images.samples, strict=True)
+    photos = Photos(folder, list(paths), decoding)
     rows = torch.arange(len(paths))
-    return found.classes, FolderSplit(photos, rows, torch.tensor(labels), preprocessing, len(found.classes))
+    return images.classes, FolderSplit(photos, rows, torch.tensor(labels), preprocessing, len(images.classes))

@@ -15,10 +15,10 @@ from torch.utils.data import DataLoader
 
 from dcomp.errors import DataError, OutputError, first_line
 from dcomp.learning import distributed
-from dcomp.progress.observer import Observer, Silent
-from dcomp.system import processors
+from dcomp.progress.observer import Observer
+from dcomp.system import cores
 from dcomp.system.files import replacing
-from dcomp.system.processes import COUNT_HERE
+from dcomp.system.ranks import LOCAL_WORLD_SIZE
 
 ImageFile.LOAD_TRUNCATED_IMAGES = True  # what is missing of a photo is gray
 CACHE_VERSION = 1
@@ -26,55 +26,55 @@ CACHE_BATCH = 64  # photos that a worker hands over at a time
 
 
 @dataclass(frozen=True)
-class Storage:
-    """How photos are stored, and by whom.
+class PhotoDecoding:
+    """How photos are decoded and stored, and by how many processes.
 
     Args:
         side: height and width of a stored photo.
         channels: 1 for grayscale, 3 for RGB.
         workers: processes that decode; None: one a core, which processes that train together share.
-        cache: folder for the files of decoded photos; None: photos are decoded whenever they are asked for.
-        observer: told while a file is being made.
+        cache: folder for the files of decoded photos; None: photos are decoded whenever they are used.
+        observer: watches while a file is written.
     """
 
     side: int = 256
     channels: int = 3
     workers: int | None = None
     cache: Path | None = None
-    observer: Observer = field(default_factory=Silent)
+    observer: Observer = field(default_factory=Observer)
 
     def processes(self, sharing: int) -> int:
-        """How many processes decode besides this one, where so many like this share the machine's cores."""
-        return max(1, processors.allowed() // sharing) if self.workers is None else self.workers
+        """Return how many processes decode for this one, where so many like this share the machine's cores."""
+        return max(1, cores.allowed() // sharing) if self.workers is None else self.workers
 
 
 class Photos:
-    """The photos of a folder, as (side, side, channels) each; they are decoded when they are asked for."""
+    """The photos of a folder, as (side, side, channels) each; they are decoded when they are indexed."""
 
-    def __init__(self, folder: Path, paths: Sequence[str], storage: Storage) -> None:
+    def __init__(self, folder: Path, paths: Sequence[str], decoding: PhotoDecoding) -> None:
         """Take the folder, the paths of its photos, and how they are stored."""
         self.folder = folder
         self.paths = paths
-        self.storage = storage
+        self.decoding = decoding
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Tensor:
-        """A stored photo, (channels, side, side)."""
-        return torch.from_numpy(decode(self.paths[index], self.storage.side, self.storage.channels)).movedim(-1, 0)
+        """Return a stored photo, (channels, side, side)."""
+        return torch.from_numpy(decode(self.paths[index], self.decoding.side, self.decoding.channels)).movedim(-1, 0)
 
     def batches(self, order: Sequence[Tensor]) -> Iterator[Tensor]:
-        """Stored photos, (n, channels, side, side), for each tensor of indices in `order`."""
-        if self.storage.cache is None:
+        """Yield stored photos, (n, channels, side, side), for each tensor of indices in `order`."""
+        if self.decoding.cache is None:
             yield from self._decoded(order)
         else:
             for indices in order:
                 yield self._cached[indices].movedim(-1, 1)
 
-    def _decoded(self, order: Sequence[Tensor], sharing: int = COUNT_HERE) -> Iterator[Tensor]:
+    def _decoded(self, order: Sequence[Tensor], sharing: int = LOCAL_WORLD_SIZE) -> Iterator[Tensor]:
         sampler = [indices.tolist() for indices in order]
-        workers = min(self.storage.processes(sharing), len(sampler) - 1)  # one batch is sooner decoded here
+        workers = min(self.decoding.processes(sharing), len(sampler) - 1)  # one batch is sooner decoded here
         try:
             yield from DataLoader(
                 self,  # type: ignore[arg-type]  # a data set by its methods
@@ -88,8 +88,8 @@ class Photos:
     @cached_property
     def _cached(self) -> Tensor:
         """All photos, (n, side, side, channels), mapped into memory from a file that is made if it is not there."""
-        assert self.storage.cache is not None  # `batches` has checked it
-        path = self.storage.cache / f"{self.folder.name}-{self._fingerprint()}.npy"
+        assert self.decoding.cache is not None  # `batches` has checked it
+        path = self.decoding.cache / f"{self.folder.name}-{self._fingerprint()}.npy"
         with distributed.first_goes_ahead():
             if not path.exists():
                 self._fill(path)
@@ -99,16 +99,18 @@ class Photos:
             raise DataError(f"the cache {path} is damaged ({first_line(error)}); delete it") from error
 
     def _fingerprint(self) -> str:
-        """What changes when a photo is added, removed or changed, or stored otherwise."""
+        """Return a digest that changes when a photo is added, removed or changed, or stored otherwise."""
         files = [(path, stat.st_size, stat.st_mtime_ns) for path in self.paths for stat in [Path(path).stat()]]
-        text = json.dumps([CACHE_VERSION, self.storage.side, self.storage.channels, str(self.folder.resolve()), files])
+        text = json.dumps(
+            [CACHE_VERSION, self.decoding.side, self.decoding.channels, str(self.folder.resolve()), files]
+        )
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def _fill(self, path: Path) -> None:
-        shape = len(self), self.storage.side, self.storage.side, self.storage.channels
-        observer = self.storage.observer
+        shape = len(self), self.decoding.side, self.decoding.side, self.decoding.channels
+        observer = self.decoding.observer
         observer.note(f"{len(self):,} photos of {self.folder} are decoded into {path}")
-        observer.doing("caching photos")
+        observer.activity("caching photos")
         observer.started_bytes(int(np.prod(shape)))
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -117,7 +119,7 @@ class Photos:
                 np.lib.format.write_array_header_1_0(file, header)
                 for images in self._decoded(torch.arange(len(self)).split(CACHE_BATCH), sharing=1):
                     file.write(images.movedim(1, -1).contiguous().numpy().data)
-                    observer.advanced(images.nbytes)
+                    observer.finished_bytes(images.nbytes)
         except OSError as error:
             raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
         finally:

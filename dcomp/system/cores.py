@@ -1,51 +1,54 @@
-"""How many processors this process may use, how many others leave free, and how its threads wait for each other."""
+"""The processors that this process may use, those that are free, and how its threads wait for each other."""
 
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from dcomp.system.processes import COUNT_HERE
+from dcomp.system.ranks import LOCAL_WORLD_SIZE
 
 THREADS = "OMP_NUM_THREADS"
-"""Says how many threads a parallel region has; read by torch and numpy when they are imported."""
+"""The variable that sets the number of threads; torch and numpy read it when they are imported."""
 
 WAIT_POLICY = "OMP_WAIT_POLICY"
 PASSIVE = {WAIT_POLICY: "PASSIVE", "KMP_BLOCKTIME": "0"}
-"""Has threads sleep while they wait; read by GNU's and LLVM's OpenMP when they are loaded."""
+"""Variables that let threads sleep while they wait; GNU's and LLVM's OpenMP read them when they are loaded."""
 
 CGROUPS = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
 PROCESSOR_TIMES = Path("/proc/stat")
-IDLE = (3, 4)  # places of a processor's times that it spent idle, and idle because of input or output
+IDLE = (3, 4)  # places of the idle times in a row: idle, and waiting for input or output
 WATCHED = 0.2  # seconds for which processors are watched
 
 
 def wait_passively() -> None:
-    """Have OpenMP's threads sleep while they wait, unless the environment says how they wait; before torch is imported.
+    """Let OpenMP's threads sleep while they wait, unless the environment sets it; call this before torch is imported.
 
-    A thread that spins keeps others from the processor that its peers wait for.
+    A thread that spins keeps the processor from the threads that it waits for.
     """
     if not PASSIVE.keys() & os.environ.keys():
         os.environ.update(PASSIVE)
 
 
-_free: int | None = None  # the answer stays, so that all stages of a run compute alike
+_free: int | None = None  # cached, so that all stages of a run compute alike
 
 
 def free() -> int:
-    """Count the processors that are allowed and that nobody else keeps busy, at least 1.
+    """Count the allowed processors that no other process keeps busy, at least 1.
 
-    The first call watches them for a fifth of a second. Processes that train together share what is free.
+    The first call watches them for a fifth of a second. Processes that train together share the free processors.
     """
     global _free
     if _free is None:
-        _free = max(1, min(processors() - round(busy()), allowed()) // COUNT_HERE)
+        _free = max(1, min(in_affinity() - round(busy()), allowed()) // LOCAL_WORLD_SIZE)
     return _free
 
 
-def take(count: int) -> None:
-    """Have `free` answer `count` from now on: this process's part, or what it computed with before it was stopped."""
+def take(count: int | None) -> None:
+    """Let `free` return `count` from now on: the part of this process, or its number before it was stopped.
+
+    With None `free` counts again.
+    """
     global _free
     _free = count
 
@@ -53,10 +56,10 @@ def take(count: int) -> None:
 def allowed() -> int:
     """Count the processors that affinity and the quota of the control groups allow, at least 1."""
     limit = quota()
-    return processors() if limit is None else max(1, min(processors(), int(limit)))
+    return in_affinity() if limit is None else max(1, min(in_affinity(), int(limit)))
 
 
-def processors() -> int:
+def in_affinity() -> int:
     """Count the processors that the affinity allows."""
     return len(_affinity()) or os.cpu_count() or 1
 
@@ -75,7 +78,7 @@ def quota(root: Path = CGROUPS, membership: Path = MEMBERSHIP) -> float | None:
 def busy(seconds: float = WATCHED, source: Path = PROCESSOR_TIMES) -> float:
     """Measure how many of the allowed processors are busy, while this process sleeps for so many seconds.
 
-    Where the system does not tell, the load of the last minute stands for it.
+    Where the system does not report it, return the load of the last minute.
     """
     before = _times(source)
     if not before:
@@ -90,7 +93,7 @@ def _affinity() -> set[int]:
 
 
 def _groups(root: Path, membership: Path) -> Iterator[Path]:
-    """List the folders that may limit this process's processor time: of its groups, and of the groups around them."""
+    """Yield the folders of this process's control groups, and of the groups around them."""
     try:
         lines = membership.read_text().splitlines()
     except OSError:
@@ -119,7 +122,7 @@ def _limit(folder: Path) -> float | None:
 
 
 def _times(source: Path) -> dict[int, tuple[int, int]]:
-    """Read of each allowed processor the ticks that it was busy, and all ticks; nothing where the system tells none."""
+    """Return for each allowed processor its busy ticks and all ticks; nothing where the system reports none."""
     try:
         lines = source.read_text().splitlines()
     except OSError:
@@ -130,6 +133,6 @@ def _times(source: Path) -> dict[int, tuple[int, int]]:
 
 
 def _busy_part(before: tuple[int, int], after: tuple[int, int]) -> float:
-    """Give the part of the ticks between two looks that a processor was busy."""
+    """Return the fraction of the ticks between two readings in which a processor was busy."""
     ticks = after[1] - before[1]
     return (after[0] - before[0]) / ticks if ticks else 0.0

@@ -1,14 +1,17 @@
-"""encode, decode: checkpoint <-> .dcz, without torch."""
+"""encode, decode: checkpoint -> .dcz -> checkpoint, without torch."""
 
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 import typer
 
-from dcomp.cli import outcome
-from dcomp.cli.console import observer, say
-from dcomp.cli.files import Destination, destination_of_checkpoint, opened
+from dcomp.cli import json_document
+from dcomp.cli.console import observer, print_result
+from dcomp.cli.destinations import Destination, destination_of_checkpoint
+from dcomp.cli.inputs import input_file
 from dcomp.cli.options import Force, Input, Json, MaxMemory, Output, Quiet, Workers, bytes_of, options_of
 from dcomp.errors import UsageError
 from dcomp.settings import EncodeSettings
@@ -20,46 +23,53 @@ def encode(
     input: Input = None,
     output: Output = None,
     workers: Workers = 1,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the size and write nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", metavar="", help="Print the size and write nothing.")] = False,
     force: Force = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write a checkpoint as a .dcz file, losslessly, in as few bytes as its zeros and shared values allow.
+    """Write a checkpoint losslessly as a .dcz file, the smaller the more zeros and shared values it has.
 
     Example: [bold]dcomp encode lenet5.quantized.safetensors[/bold]
     """
     from dcomp import sources, stages
-    from dcomp.system.files import Counted
 
     if dry_run and output is not None:
         raise UsageError("--dry-run writes nothing: leave -o out")
     destination = None if dry_run else Destination(output, input, ".dcz", force=force, as_json=as_json)
     watcher = observer(quiet)
-    with opened(input) as path:
+    with input_file(input) as path:
         checkpoint = sources.load_checkpoint(path, note=watcher.note)
+        work = partial(stages.encode, checkpoint, settings=settings, observer=watcher, workers=workers)
         if destination is None:
-            counted = Counted()
-            stages.encode(checkpoint, counted, settings, watcher, workers=workers)
-            if as_json:
-                sizes = {"bytes": counted.nbytes, "dense_bytes": checkpoint.nbytes}
-                outcome.show("encode", None, {**sizes, "ratio": checkpoint.nbytes / counted.nbytes})
-            else:
-                say(_summary(checkpoint.nbytes, counted.nbytes))
+            _print_size(work, checkpoint.nbytes, as_json=as_json)
             return
-        destination.write(lambda file: stages.encode(checkpoint, file, settings, watcher, workers=workers))
+        destination.write(work)
         if destination.bytes:
             watcher.note(_summary(checkpoint.nbytes, destination.bytes))
         if as_json:
-            outcome.show("encode", destination, _sizes(destination.path))
+            json_document.print_document("encode", destination, _sizes(destination.path))
+
+
+def _print_size(write: Callable[[BinaryIO], object], dense_bytes: int, *, as_json: bool) -> None:
+    """Print the size of what is written, and write nothing."""
+    from dcomp.system.files import Counted
+
+    counted = Counted()
+    write(counted)
+    if as_json:
+        sizes = {"bytes": counted.nbytes, "dense_bytes": dense_bytes, "ratio": dense_bytes / counted.nbytes}
+        json_document.print_document("encode", None, sizes)
+    else:
+        print_result(_summary(dense_bytes, counted.nbytes))
 
 
 def _sizes(container: Path) -> dict[str, Any]:
-    """Describe a container by its directory: dense bytes, ratio, and the bytes and encoding of each tensor."""
+    """Return the dense bytes and the ratio of a container, and the bytes and encoding of each tensor."""
     from dcomp.container.reader import Container
-    from dcomp.reporting import outline
+    from dcomp.reporting.listing import list_container
 
-    listing = outline.of(Container.open(container))
+    listing = list_container(Container.open(container))
     tensors = [asdict(line) for line in listing.tensors]
     return {"dense_bytes": listing.dense_bytes, "ratio": listing.ratio, "tensors": tensors}
 
@@ -72,16 +82,17 @@ def decode(
     input: Input = None,
     output: Output = None,
     tensor: Annotated[
-        str | None, typer.Option(metavar="REGEX", help="Decode only the tensors whose names it finds.")
+        str | None, typer.Option(metavar="REGEX", help="Decode only tensors whose names contain a match.")
     ] = None,
     max_memory: MaxMemory = 8,
     force: Force = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Restore the checkpoint that was encoded, bit for bit; shards come back as a folder of shards.
+    """Restore the checkpoint that was encoded, bit for bit.
 
-    Shards replace no files but those of their names. They become one file where the output is named .safetensors.
+    A checkpoint of shards becomes a folder of shards, or one file where the output is named .safetensors. Other files
+    in the folder stay.
 
     Example: [bold]dcomp decode lenet5.dcz -o lenet5.safetensors[/bold]
     """
@@ -89,7 +100,7 @@ def decode(
     from dcomp.checkpoints import shards
 
     watcher = observer(quiet)
-    with opened(input) as path:
+    with input_file(input) as path:
         decoded = stages.decode(sources.open_container(path, max_memory=bytes_of(max_memory)), tensor)
 
         def shard_names() -> list[str]:
@@ -99,7 +110,9 @@ def decode(
         destination.save(decoded, watcher)
         watcher.note(f"{len(decoded.tensors)} tensors, {decoded.nbytes:,} bytes")
         if as_json:
-            outcome.show("decode", destination, {"tensor_count": len(decoded.tensors), "dense_bytes": decoded.nbytes})
+            json_document.print_document(
+                "decode", destination, {"tensor_count": len(decoded.tensors), "dense_bytes": decoded.nbytes}
+            )
 
 
 def register(app: typer.Typer) -> None:

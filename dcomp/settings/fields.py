@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -15,6 +15,7 @@ from pydantic import (
 
 from dcomp.checkpoints.layers import Kind, Rule
 from dcomp.errors import UsageError
+from dcomp.pruning.criteria import CRITERIA
 from dcomp.quantization import MAX_BITS
 from dcomp.settings import plan as plan_file
 
@@ -96,7 +97,7 @@ def did_you_mean_a_fraction(value: float) -> str:
 
 
 def _unknown(what: str, name: str, names: Sequence[str]) -> ValueError:
-    near = get_close_matches(name.lower(), [other for other in names if other.lower() not in FORMS], n=1)
+    near = get_close_matches(name.lower(), [other for other in names if other.lower() not in PLACEHOLDERS], n=1)
     hint = f"did you mean {near[0]}? There are" if near else "there are"
     return ValueError(f"there is no {what} {name!r}; {hint} {', '.join(names)}")
 
@@ -108,7 +109,7 @@ def data_name(name: str) -> str:
         ValueError: there is none of this name; the nearest one is suggested.
     """
     family, _, argument = name.partition(":")
-    if name.lower() in DATA_NAMES and name.lower() not in FORMS:
+    if name.lower() in DATA_NAMES and name.lower() not in PLACEHOLDERS:
         return name.lower()
     if family.lower() == "imagefolder" and argument:
         return f"imagefolder:{argument}"
@@ -123,7 +124,7 @@ def network_name(name: str) -> str:
     Raises:
         ValueError: there is none of this name; the nearest one is suggested.
     """
-    if name.lower() in NETWORKS and name.lower() not in FORMS:
+    if name.lower() in NETWORKS and name.lower() not in PLACEHOLDERS:
         return name.lower()
     if name.lower().startswith(TORCHVISION):
         return name.lower()
@@ -160,13 +161,18 @@ DATA_NAMES = (
 NETWORKS = ("lenet300", "lenet5", "alexnet", "vgg16", "vgg16-cifar", "torchvision:NAME", "package.module:factory")
 """Networks, and the forms of others."""
 
-FORMS = {"imagefolder:path", "package.module:factory", "torchvision:name"}
+PLACEHOLDERS = {"imagefolder:path", "package.module:factory", "torchvision:name"}
 """Those forms, in lower case."""
 
 TORCHVISION = "torchvision:"
 
+if TYPE_CHECKING:
+    Criterion = str
+else:
+    Criterion = Literal[tuple(CRITERIA)]  # one list of names, that of the table
+
 Fraction = Annotated[float, Field(ge=0), AfterValidator(_below_one)]
-Bits = Annotated[int, Field(ge=1, le=MAX_BITS)]
+BitCount = Annotated[int, Field(ge=1, le=MAX_BITS)]
 Rules = Annotated[tuple[str, ...], BeforeValidator(_one_or_more), AfterValidator(_parses_as_rules)]
 BitRules = Annotated[tuple[str, ...], BeforeValidator(_as_texts), AfterValidator(_parses_as_bits)]
 Patterns = Annotated[tuple[str, ...], BeforeValidator(_one_or_more), AfterValidator(_compiles)]
@@ -177,7 +183,7 @@ Sparsities = Annotated[
     BeforeValidator(_numbers),
     AfterValidator(_ascending),
 ]
-BitCounts = Annotated[tuple[Bits, ...], BeforeValidator(_numbers), AfterValidator(_ascending)]
+BitCounts = Annotated[tuple[BitCount, ...], BeforeValidator(_numbers), AfterValidator(_ascending)]
 Kinds = Annotated[tuple[Kind, ...], BeforeValidator(_split_at_commas), Field(min_length=1)]
 Epoch = Annotated[float, Field(ge=0)]
 Epochs = Annotated[tuple[Epoch, ...], BeforeValidator(_one_or_more), BeforeValidator(_split_at_commas)]
@@ -192,7 +198,6 @@ Precision = Literal["fp32", "bf16"]
 CodebookValues = Literal["float32", "bfloat16", "float16"]
 Provenance = Literal["full", "settings", "none"]
 Augment = Literal["auto", "none", "shift", "affine", "crop-flip"]
-Criterion = Literal["magnitude", "fisher", "std", "random"]
 Scope = Literal["global", "layer"]
 Structure = Literal["weight", "row"]
 Unit = Literal["sparsity", "count", "amount", "threshold", "target_ratio"]

@@ -1,4 +1,4 @@
-"""What a command did, as one JSON document (`--json`)."""
+"""The JSON document that `--json` prints: what a command wrote, and what it noted."""
 
 import json
 import math
@@ -6,69 +6,69 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from dcomp.cli.console import say
+from dcomp.cli.console import print_result
 from dcomp.progress.csv_log import COLUMNS
-from dcomp.progress.observer import EpochRecord, Kept, Silent
+from dcomp.progress.observer import ChosenEpoch, EpochRecord, Observer
 
 if TYPE_CHECKING:
     import numpy as np
 
     from dcomp.checkpoints.checkpoint import Checkpoint
-    from dcomp.cli.files import Destination
+    from dcomp.cli.destinations import Destination
 
 
-class Record(Silent):
-    """An observer that remembers what it is told.
+class Recorder(Observer):
+    """An observer that keeps notes and epochs for the document.
 
     Attributes:
-        notes: each in one line.
-        epochs: those of the history first.
-        choice: the epoch that the last training ends with.
+        notes: the notes, a line each.
+        epochs: the epochs of the last training, those before a resumption included.
+        choice: the epoch that the last training ends with; None without a training.
     """
 
     def __init__(self) -> None:
         self.notes: list[str] = []
         self.epochs: list[EpochRecord] = []
-        self.choice: Kept | None = None
+        self.choice: ChosenEpoch | None = None
 
     def note(self, text: str) -> None:
-        """Remember it."""
+        """Keep a note."""
         self.notes.append(text)
 
     def started(self, steps: int, history: Sequence[EpochRecord] = (), epochs: int = 0) -> None:
-        """Begin with the epochs before."""
+        """Start again with the epochs before."""
         self.epochs = list(history)
 
     def finished_epoch(self, record: EpochRecord) -> None:
-        """Remember it."""
+        """Keep an epoch."""
         self.epochs.append(record)
 
-    def kept(self, kept: Kept) -> None:
-        """Remember it, and its warning."""
-        self.choice = kept
-        self.notes += [text for text in (kept.reason, kept.warning) if text is not None]
+    def chose_epoch(self, choice: ChosenEpoch) -> None:
+        """Keep the choice, and its reason and warning as notes."""
+        self.choice = choice
+        self.notes += [text for text in (choice.reason, choice.warning) if text is not None]
 
     def as_dict(self) -> dict[str, Any]:
-        """Give it as plain data."""
+        """Return what was kept as plain data."""
         epochs = [{name: getattr(record, name) for name in COLUMNS} for record in self.epochs]
         return {"epochs": epochs, "kept_epoch": asdict(self.choice) if self.choice else None, "notes": self.notes}
 
 
-def show(command: str, written: "Destination | None", content: Mapping[str, Any]) -> None:
-    """Print the document: the command, the path that was written (null: none), its bytes, and what else is given."""
+def print_document(command: str, written: "Destination | None", content: Mapping[str, Any]) -> None:
+    """Print the document: the command, the path that it wrote or null, the bytes of that file, and `content`."""
     document = {"command": command, "path": str(written.path) if written else None, **content}
     if written is not None:
         document["bytes"] = written.bytes
-    say(json.dumps(_finite(document), indent=2))
+    print_result(json.dumps(_finite(document), indent=2))
 
 
-def of_checkpoint(checkpoint: "Checkpoint", *, count_values: bool = False) -> dict[str, Any]:
-    """Describe a checkpoint: its sparsity, and each tensor's; with `count_values` also how many values share a tensor.
+def describe_checkpoint(checkpoint: "Checkpoint", *, count_values: bool = False) -> dict[str, Any]:
+    """Return a description of a checkpoint.
 
     Returns:
-        `sparsity`, of all weights that are no biases, and `tensors`: name, dtype, shape, sparsity, and where values
-        are counted `values`, how many differ without zero, and `bits`, what an index into them takes; both are null
-        where no two elements that are not zero have the same value.
+        `sparsity`, the fraction of zeros in all weights that are no biases, and `tensors`, with the name, dtype, shape
+        and sparsity of each. With `count_values` also `values`, the number of different values but zero, and `bits`,
+        the bits of a code for them; both are null if all elements that are not zero differ.
     """
     from dcomp.checkpoints import layers
     from dcomp.pruning.budget import sparsity_of
@@ -95,7 +95,7 @@ def _tensor(name: str, array: "np.ndarray", *, count_values: bool) -> dict[str, 
 
 
 def _finite(value: Any) -> Any:
-    """Replace numbers that JSON does not have by null."""
+    """Return a value with null in place of NaN and infinity, which JSON lacks."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

@@ -1,10 +1,10 @@
-"""Counting processors: files of a made-up system stand for the kernel's."""
+"""Tests of counting processors, with files like the kernel's."""
 
 import os
 
 import pytest
 
-from dcomp.system import processors
+from dcomp.system import cores
 
 V2 = "0::/job/step\n"
 V1 = "4:memory:/job\n3:cpu,cpuacct:/job\n2:cpuset:/\n"
@@ -40,12 +40,12 @@ def system(tmp_path):
         ("", {}, None),
     ],
 )
-def test_the_quota_of_the_control_groups_is_the_least_of_those_around_a_process(system, membership, files, limit):
-    assert processors.quota(*system(membership, **files)) == limit
+def test_the_smallest_quota_holds(system, membership, files, limit):
+    assert cores.quota(*system(membership, **files)) == limit
 
 
 def test_without_control_groups_there_is_no_quota(tmp_path):
-    assert processors.quota(tmp_path, tmp_path / "none") is None
+    assert cores.quota(tmp_path, tmp_path / "none") is None
 
 
 def stat(*busy_and_idle):
@@ -53,45 +53,48 @@ def stat(*busy_and_idle):
     return "\n".join(["cpu 1 2 3 4 5 6 7 8 9 0", *rows, "intr 9", ""])
 
 
-def test_processors_are_as_busy_as_their_ticks_between_two_looks_say(tmp_path, monkeypatch):
+def test_busy_is_a_fraction_of_ticks(tmp_path, monkeypatch):
     source = tmp_path / "stat"
     source.write_text(stat((100, 100), (50, 50), (7, 7)))
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)  # the third is not ours
     monkeypatch.setattr("time.sleep", lambda _: source.write_text(stat((120, 100), (55, 65), (99, 7))))
-    assert processors.busy(0.1, source) == pytest.approx(1 + 0.25)
+    assert cores.busy(0.1, source) == pytest.approx(1 + 0.25)
 
 
-def test_where_the_system_tells_no_ticks_the_load_stands_for_them(tmp_path, monkeypatch):
+def test_without_ticks_busy_is_the_load(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "getloadavg", lambda: (1.5, 0, 0), raising=False)
-    assert processors.busy(0.1, tmp_path / "none") == 1.5
+    assert cores.busy(0.1, tmp_path / "none") == 1.5
 
 
 @pytest.mark.parametrize(
     ("count", "busy", "allowed", "sharing", "free"),
     [(8, 0.2, 8, 1, 8), (8, 2.6, 8, 1, 5), (8, 0.0, 3, 1, 3), (2, 2.0, 2, 1, 1), (8, 0.0, 8, 4, 2), (1, 0.0, 1, 2, 1)],
 )
-def test_free_are_the_processors_that_are_allowed_and_not_busy(monkeypatch, count, busy, allowed, sharing, free):
-    for name, value in (("processors", count), ("busy", busy), ("allowed", allowed)):
-        monkeypatch.setattr(processors, name, lambda value=value: value)
-    monkeypatch.setattr(processors, "COUNT_HERE", sharing)
-    monkeypatch.setattr(processors, "_free", None)
-    assert processors.free() == free
-    monkeypatch.setattr(processors, "busy", lambda: 100.0)
-    assert processors.free() == free  # all stages of a run compute alike
-    processors.take(5)
-    assert processors.free() == 5
+def test_free_processors_are_allowed_and_not_busy(monkeypatch, count, busy, allowed, sharing, free):
+    for name, value in (("in_affinity", count), ("busy", busy), ("allowed", allowed)):
+        monkeypatch.setattr(cores, name, lambda value=value: value)
+    monkeypatch.setattr(cores, "LOCAL_WORLD_SIZE", sharing)
+    cores.take(None)
+    try:
+        assert cores.free() == free
+        monkeypatch.setattr(cores, "busy", lambda: 100.0)
+        assert cores.free() == free  # all stages of a run compute alike
+        cores.take(5)
+        assert cores.free() == 5
+    finally:
+        cores.take(None)
 
 
-def test_the_quota_limits_what_the_affinity_allows(monkeypatch):
-    monkeypatch.setattr(processors, "processors", lambda: 4)
+def test_the_quota_limits_the_affinity(monkeypatch):
+    monkeypatch.setattr(cores, "in_affinity", lambda: 4)
     for limit, allowed in ((None, 4), (2.9, 2), (0.5, 1), (64.0, 4)):
-        monkeypatch.setattr(processors, "quota", lambda limit=limit: limit)
-        assert processors.allowed() == allowed
+        monkeypatch.setattr(cores, "quota", lambda limit=limit: limit)
+        assert cores.allowed() == allowed
 
 
-@pytest.mark.parametrize("given", [{}, {"OMP_WAIT_POLICY": "ACTIVE"}, {"KMP_BLOCKTIME": "200"}])
-def test_threads_wait_passively_unless_the_environment_says_how(monkeypatch, given):
-    environment = dict(given)
+@pytest.mark.parametrize("variables", [{}, {"OMP_WAIT_POLICY": "ACTIVE"}, {"KMP_BLOCKTIME": "200"}])
+def test_the_environment_may_set_how_threads_wait(monkeypatch, variables):
+    environment = dict(variables)
     monkeypatch.setattr(os, "environ", environment)
-    processors.wait_passively()
-    assert environment == (given or {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"})
+    cores.wait_passively()
+    assert environment == (variables or {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"})

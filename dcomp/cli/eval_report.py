@@ -1,0 +1,152 @@
+"""eval, report: the errors of a checkpoint, and its bytes."""
+
+import json
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
+
+import typer
+
+from dcomp.cli.console import observer, print_result
+from dcomp.cli.inputs import input_file
+from dcomp.cli.options import Architecture, Input, Json, MaxMemory, Quiet, bytes_of, options_of
+from dcomp.errors import UsageError
+from dcomp.progress.observer import Observer
+from dcomp.settings import EvalSettings, ReportSettings
+
+if TYPE_CHECKING:
+    from dcomp.reporting.sizes import SizeReport
+
+
+@options_of(EvalSettings)
+def evaluate(
+    settings: EvalSettings,
+    input: Input = None,
+    architecture: Architecture = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure the errors of a checkpoint or .dcz file on test data; --max-error makes it a gate.
+
+    Example: [bold]dcomp eval lenet5.dcz --data mnist --max-error 1.0[/bold]
+    """
+    from dcomp import sources, stages
+
+    watcher = observer(quiet)
+    watcher.stage("eval")
+    with input_file(input) as path:
+        checkpoint = sources.load_checkpoint(path, note=watcher.note)
+        result = stages.evaluate(checkpoint, settings, watcher, architecture=architecture)
+    if as_json:
+        print_result(json.dumps(asdict(result)))
+    else:
+        print_result(f"top-1 error  {result.top1_error:.2f} %")
+        print_result(f"top-5 error  {result.top5_error:.2f} %")
+        print_result(f"loss         {result.loss:.4f}")
+        print_result(f"examples     {result.count:,}")
+    stages.check_error(result.top1_error, settings)
+
+
+ROWS_PANEL = "Rows"
+"""Options that choose the rows of a report."""
+
+SortKey = Literal["name", "weights", "kept", "kept_percent", "dense_bytes", "bytes", "ratio"]
+
+
+@options_of(ReportSettings)
+def report(
+    settings: ReportSettings,
+    input: Input = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Checkpoint whose dense bytes count in the ratios, in place of the file's own."
+        ),
+    ] = None,
+    as_json: Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", metavar="", help="Print CSV.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", metavar="", help="Print Markdown tables.")] = False,
+    depth: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Group tensors by the first N parts of their module's name, after the parts that all names share.",
+            rich_help_panel=ROWS_PANEL,
+        ),
+    ] = None,
+    sort: Annotated[
+        SortKey | None,
+        typer.Option(
+            metavar="KEY",
+            help=f"Sort rows by {', '.join(get_args(SortKey))}: names upward, all else downward.",
+            rich_help_panel=ROWS_PANEL,
+        ),
+    ] = None,
+    top: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Keep the first N rows by --sort, else the largest, and sum the others.",
+            rich_help_panel=ROWS_PANEL,
+        ),
+    ] = None,
+    max_memory: MaxMemory = 8,
+    quiet: Quiet = False,
+) -> None:
+    """Show where the bytes of a .dcz file go, layer by layer, as in the paper's tables; --min-ratio makes it a gate.
+
+    Any other checkpoint is encoded in memory first. Bits are per kept weight, which is a weight that is not zero. P is
+    pruning, Q quantization, H Huffman coding.
+
+    Figures after P+Q+H count the bytes of the file: index bits are the positions, weight bits all else in a record.
+    Figures before H are estimates by the paper's arithmetic: after P, the kept weights without positions; after P+Q, a
+    code of log2(shared values) bits for each, gaps of one fixed width with their fillers, and the codebook.
+
+    A second table shows where the bytes of the file go. The paper's rows stand beside those of its networks.
+
+    Example: [bold]dcomp report lenet5.dcz --min-ratio 39[/bold]
+    """
+    from dcomp import stages
+    from dcomp.reporting.grouping import arrange
+
+    if as_json + as_csv + as_markdown > 1:
+        raise UsageError("--json, --csv and --markdown exclude each other: give one of them")
+    watcher = observer(quiet)
+    measured = _measure(input, against, bytes_of(max_memory), watcher)
+    key = sort or ("bytes" if top is not None else None)
+    arranged = arrange(measured, depth, key, top)
+    if as_json:
+        print_result(json.dumps(arranged.as_dict(), indent=2))
+    else:
+        _print_report(arranged, watcher, as_csv=as_csv, as_markdown=as_markdown)
+    stages.check_ratio(measured, settings)
+
+
+def _measure(input: Path | None, against: Path | None, max_memory: int, watcher: Observer) -> "SizeReport":
+    from dcomp import sources, stages
+
+    with ExitStack() as stack:
+        path = stack.enter_context(input_file(input))
+        other = stack.enter_context(input_file(against)) if against else None
+        dense = sources.load_checkpoint(other, note=watcher.note) if other else None
+        return stages.report(sources.load_container(path, max_memory=max_memory, note=watcher.note), dense)
+
+
+def _print_report(report: "SizeReport", watcher: Observer, *, as_csv: bool, as_markdown: bool) -> None:
+    from dcomp.reporting import size_tables
+
+    if as_csv or as_markdown:
+        print_result(size_tables.as_csv(report) if as_csv else size_tables.as_markdown(report))
+        return
+    size_tables.print_report(report)
+    if (hint := size_tables.hint_at_fewer_rows(report)) is not None:
+        watcher.note(hint)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    app.command("eval")(evaluate)
+    app.command()(report)

@@ -1,0 +1,52 @@
+"""Say how to go on from where a command was stopped."""
+
+import shlex
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from dcomp.system.ranks import WORLD_SIZE
+
+WHOLE_RUNS = ("run", "sweep", "demo")
+"""Commands that go on by themselves, unless --force makes them begin again."""
+
+
+def how_to_go_on(arguments: Sequence[str]) -> str:
+    """Return the command line that goes on, or a sentence where several processes must be started."""
+    if WORLD_SIZE > 1:
+        return "to go on, start all processes again as before, with --resume"
+    if arguments[0] in WHOLE_RUNS:
+        again = [arguments[0], *_words_without_force(arguments)]
+    else:
+        again = [*arguments, *(["--resume"] if "--resume" not in arguments else [])]
+    return f"go on with: {shlex.join(['dcomp', *again])}"
+
+
+def _words_without_force(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments and options of a whole run as they were parsed, but --force."""
+    import typer.main
+
+    from dcomp.cli.app import app
+
+    command: Any = typer.main.get_command(app)
+    command = command.commands[arguments[0]]
+    context = command.make_context(arguments[0], list(arguments[1:]), resilient_parsing=True)
+    operands, options = list[str](), list[str]()
+    for parameter in command.params:
+        source = context.get_parameter_source(parameter.name)
+        if parameter.name == "force" or source is None or source.name != "COMMANDLINE":
+            continue
+        words = operands if parameter.param_type_name == "argument" else options
+        words += _words_of(parameter, context.params[parameter.name])
+    if any(operand.startswith("-") for operand in operands):
+        return [*options, "--", *operands]
+    return [*operands, *options]
+
+
+def _words_of(parameter: Any, value: Any) -> Iterator[str]:
+    for each in value if parameter.multiple else [value]:
+        if parameter.param_type_name == "argument":
+            yield str(each)
+        elif parameter.is_flag:
+            yield (parameter.opts if each else parameter.secondary_opts)[-1]
+        else:
+            yield from (parameter.opts[-1], str(each))

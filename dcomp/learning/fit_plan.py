@@ -1,0 +1,24 @@
+"""What one training of a stage does, beyond what the stage's settings say. It needs no torch."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+Event = tuple[float, Callable[[], None]]
+"""A time in epochs, and what happens before the first step that begins no earlier."""
+
+
+@dataclass(frozen=True)
+class FitPlan:
+    """One training of a network.
+
+    Attributes:
+        epochs: how many; None: as many as the settings have.
+        events: what happens at which time; pruning moves its masks so.
+        eligible_after: only epochs that end after this time are candidates for the best.
+        start_counts: whether the network before the first epoch is a candidate too.
+    """
+
+    epochs: int | None = None
+    events: Sequence[Event] = ()
+    eligible_after: float = 0.0
+    start_counts: bool = False

@@ -1,0 +1,1 @@
+"""Whole runs of a recipe: one, many points of a grid, and the demonstration."""

@@ -1,0 +1,23 @@
+"""How the command line shows an option: its panel in the help, and what stands for its value."""
+
+from pydantic.config import JsonDict
+
+AMOUNT = "How many weights"
+WHICH = "Which weights"
+MOVES = "When masks move"
+VALUES = "Which shared values"
+TRAINING = "Training"
+DATA = "Data"
+NETWORK = "Network"
+MACHINE = "Machine"
+NOTES = "Seed and notes"
+
+
+def shown(panel: str = "", metavar: str = "") -> JsonDict:
+    """Return what a field's `json_schema_extra` says of its option; without a panel it is one of the first.
+
+    Args:
+        panel: title of the panel in the help.
+        metavar: what stands for the value, like `REGEX`; `FILE` for a field that is read from a file.
+    """
+    return {"panel": panel, "metavar": metavar}

@@ -1,0 +1,221 @@
+"""What requires and what excludes what: one table for all settings.
+
+An option that would do nothing is refused, with the option that it needs. Rows name options and *conditions*:
+
+- `distill`           the option has a value
+- `optimizer=sgd`     it has this value
+- `epochs>0`          it is above zero
+
+A row counts for each class of settings that has its fields.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from pydantic import BaseModel
+
+TRAINING = (
+    *("data", "data_dir", "resize", "workers", "cache", "device", "threads"),
+    *("classes", "grayscale", "dropout", "crop"),
+    *("batch_size", "lr", "momentum", "weight_decay", "optimizer", "lr_schedule", "warmup", "patience", "clip_norm"),
+    *("label_smoothing", "precision", "compile", "augment", "distill", "temperature", "alpha", "ema", "val_split"),
+    *("schedule", "start", "until", "every", "at", "remove_dead_units"),
+)
+"""Options that matter only while a network trains."""
+
+UNITS = ("sparsity", "count", "amount", "target_ratio")
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """A row of the table.
+
+    Attributes:
+        options: conditions; the row counts where a person gave one of them, be it with its default value.
+        message: what a person reads, with `{options}` for those given, and `{epochs}` for the name of that field.
+        needs: conditions of which one must hold.
+        excludes: conditions; a person may give none of them as well.
+        where: a condition without which the row does not count.
+    """
+
+    options: tuple[str, ...]
+    message: str
+    needs: tuple[str, ...] = ()
+    excludes: tuple[str, ...] = ()
+    where: str = ""
+
+
+REQUIREMENTS = (
+    Requirement(
+        TRAINING,
+        "{options} would do nothing without training: give {epochs} as well",
+        needs=("epochs>0",),
+    ),
+    Requirement(
+        ("seed",),
+        "{options} would do nothing here: give {epochs} or {criterion} random as well",
+        needs=("epochs>0", "criterion=random"),
+    ),
+    Requirement(
+        ("seed",),
+        "{options} would do nothing here: give {epochs}, or {init} random or kmeans++, as well",
+        needs=("epochs>0", "init=random", "init=kmeans++"),
+    ),
+    Requirement(
+        ("momentum",),
+        "{options} would do nothing with this optimizer: give {optimizer} sgd as well",
+        needs=("optimizer=sgd",),
+    ),
+    Requirement(
+        ("patience",),
+        "{options} would do nothing with this course of the learning rate: give {lr_schedule} plateau as well",
+        needs=("lr_schedule=plateau",),
+    ),
+    Requirement(
+        ("temperature", "alpha"),
+        "{options} would do nothing without a teacher: name its checkpoint in {distill}",
+        needs=("distill",),
+    ),
+    Requirement(
+        ("lr_schedule=plateau",),
+        "{options} goes by validation: give a {val_split} above 0",
+        needs=("val_split>0",),
+    ),
+    Requirement(
+        ("criterion=fisher",),
+        "{options} needs gradients, and so a network that retrains: give {epochs} as well",
+        needs=("epochs>0",),
+    ),
+    Requirement(
+        ("criterion=std",),
+        "{options} prunes by a threshold: give {threshold} as well, like 1.0",
+        needs=("threshold",),
+    ),
+    Requirement(
+        ("threshold",),
+        "{options} goes with criterion std: give {criterion} std as well",
+        needs=("criterion=std",),
+    ),
+    Requirement(
+        ("code_bits",),
+        "{options} is for a budget of bytes: give {target_ratio} as well",
+        needs=("target_ratio",),
+    ),
+    Requirement(
+        ("rewind",),
+        "{options} prunes once, before the network retrains: give {schedule} oneshot, and prune again for each round",
+        needs=("schedule=oneshot",),
+        where="epochs>0",
+    ),
+    *(
+        Requirement((one,), f"{{{one}}} and {{{other}}} say the same in two ways: give one of them", excludes=(other,))
+        for one, other in combinations(UNITS, 2)
+    ),
+    Requirement(
+        UNITS,
+        "{criterion} std takes {threshold}: leave {options} out",
+        excludes=("criterion=std",),
+    ),
+    Requirement(
+        ("scope", "structure=row"),
+        "{criterion} std judges single weights, each by its layer: leave {options} out",
+        excludes=("criterion=std",),
+    ),
+    Requirement(
+        ("layer", "plan", "scope=layer", "structure=row"),
+        "{target_ratio} has all weights share one budget: leave {options} out",
+        excludes=("target_ratio",),
+    ),
+    Requirement(
+        ("count", "amount", "threshold", "structure=row"),
+        "a plan holds sparsities of single weights: leave {options} out",
+        excludes=("plan",),
+    ),
+    Requirement(
+        ("scope=global",),
+        "{structure} row ranks the rows of one layer: leave {options} out",
+        excludes=("structure=row",),
+    ),
+    Requirement(
+        ("rewind", "structure=row"),
+        "{criterion} fisher judges single weights while they train: leave {options} out",
+        excludes=("criterion=fisher",),
+    ),
+    Requirement(
+        ("start", "until", "every"),
+        "{at} lists all moves of the masks: leave {options} out",
+        excludes=("at",),
+    ),
+    Requirement(
+        ("until", "every"),
+        "{schedule} oneshot moves masks once, at start: leave {options} out",
+        excludes=("schedule=oneshot",),
+    ),
+    Requirement(
+        ("start", "at"),
+        "{rewind} prunes once, before the network retrains: leave {options} out",
+        excludes=("rewind",),
+        where="epochs>0",
+    ),
+    Requirement(
+        ("schedule=gradual", "schedule=uniform"),
+        "{amount} sets the same part to zero at each move, as schedule iterative does: leave {options} out",
+        excludes=("amount",),
+    ),
+)
+
+
+def violations(
+    settings: BaseModel, inherited: Collection[str] = (), spell: Callable[[str], str] = str
+) -> Iterator[str]:
+    """Yield the message of each row that settings violate.
+
+    Args:
+        settings: validated field by field.
+        inherited: fields that stand above a recipe's sections, for those that know them: these may do nothing.
+        spell: what a person calls a field.
+    """
+    fields = set(type(settings).model_fields)
+    names = {field: spell(field) for field in fields}
+    for row in REQUIREMENTS:
+        if not applies(row, fields) or (row.where and not _holds(settings, row.where)):
+            continue
+        set_fields = settings.model_fields_set - (set(inherited) if row.needs else set())
+        options = [option for option in row.options if _is_given(settings, option, set_fields)]
+        is_excluded = any(_is_given(settings, condition, set_fields) for condition in row.excludes)
+        is_needy = bool(row.needs) and not any(_holds(settings, need) for need in row.needs)
+        if options and (is_excluded or is_needy):
+            spelled = [" ".join([names[field_of(option)], *option.split("=")[1:]]) for option in options]
+            yield row.message.format(**names, options=_listed(spelled))
+
+
+def _listed(options: Sequence[str]) -> str:
+    *first, last = options
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def applies(row: Requirement, fields: Collection[str]) -> bool:
+    """Return whether a class of settings with these fields has one of a row's options, and all that it is about."""
+    conditions = (*row.needs, *row.excludes, *([row.where] if row.where else []))
+    return any(field_of(option) in fields for option in row.options) and all(
+        field_of(condition) in fields for condition in conditions
+    )
+
+
+def field_of(condition: str) -> str:
+    """Return the field that a condition is about."""
+    return condition.partition("=")[0].removesuffix(">0")
+
+
+def _is_given(settings: BaseModel, condition: str, set_fields: Collection[str]) -> bool:
+    """Return whether a person set an option, and to the value that the condition names, if it names one."""
+    return field_of(condition) in set_fields and _holds(settings, condition)
+
+
+def _holds(settings: BaseModel, condition: str) -> bool:
+    value = getattr(settings, field_of(condition))
+    if condition.endswith(">0"):
+        return bool(value > 0)
+    _, names_value, wanted = condition.partition("=")
+    return value == wanted if names_value else value is not None and value != ()
