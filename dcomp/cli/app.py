@@ -61,17 +61,17 @@ def dcomp_(
 
 
 def _unwrapped(text: str) -> str:
-    """Paragraphs whose lines the terminal breaks, not the source."""
+    """Return paragraphs without line breaks, which the terminal then breaks."""
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in inspect.cleandoc(text).split("\n\n"))
 
 
 def _with_checked_values(command: Callable[..., Any]) -> Callable[..., Any]:
-    """A command whose paths have `~` expanded, where a shell has not, and whose numbers are finite."""
+    """Have a command expand `~` in paths, where a shell has not, and refuse numbers that are not finite."""
     names = option_names(command)
 
     @functools.wraps(command)
-    def checked(**given: Any) -> Any:
-        return command(**{name: _checked(names[name], value) for name, value in given.items()})
+    def checked(**values: Any) -> Any:
+        return command(**{name: _checked(names[name], value) for name, value in values.items()})
 
     return checked
 
@@ -94,5 +94,5 @@ for _command in app.registered_commands:
 
 
 def command() -> Any:
-    """The command that parses the command line."""
+    """Return the command that parses the command line."""
     return typer.main.get_command(app)

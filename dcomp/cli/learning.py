@@ -171,8 +171,8 @@ def quantize(settings: QuantizeSettings, **options: Any) -> None:
 
 def _check_not_given(options: Mapping[str, object]) -> None:
     """Raise UsageError for options of training that are given where nothing trains; None is not given."""
-    if given := [option for option, value in options.items() if value is not None]:
-        raise UsageError(f"{' and '.join(given)} would do nothing without training: give --epochs as well")
+    if names := [option for option, value in options.items() if value is not None]:
+        raise UsageError(f"{' and '.join(names)} would do nothing without training: give --epochs as well")
 
 
 def _seconds(save_every: float | None) -> float:
@@ -182,7 +182,7 @@ def _seconds(save_every: float | None) -> float:
 def _watchers(
     stage: str, settings: LearningSettings, quiet: bool, log: Path | None, tensorboard: Path | None, *, force: bool
 ) -> tuple[Observer, json_document.Recorder]:
-    """Choose those who watch a stage: the person, a CSV file, TensorBoard, and the record for `--json`, given again.
+    """Return the observers of a stage: the terminal, a CSV file and TensorBoard; and the record for `--json`.
 
     Raises:
         OutputError: the CSV file exists and may not be replaced.

@@ -35,11 +35,10 @@ Architecture = Annotated[
         rich_help_panel=NETWORK,
     ),
 ]
-Workers = Annotated[
-    int, typer.Option("-T", "--workers", min=1, metavar="N", help="Processes that encode at the same time.")
-]
+Workers = Annotated[int, typer.Option("-w", "--workers", min=1, metavar="N", help="Processes that encode.")]
 Threads = Annotated[
-    int | None, typer.Option(min=1, help="Threads that compute; those that are free, one for a small network.")
+    int | None,
+    typer.Option(min=1, metavar="N", help="Threads that compute; those that are free, one for a small network."),
 ]
 Resume = Annotated[
     bool,
@@ -63,12 +62,14 @@ TensorBoard = Annotated[
         "--tensorboard", metavar="DIR", help="Folder for TensorBoard's files.", rich_help_panel=FILES_AND_LOGS
     ),
 ]
-MaxMemory = Annotated[float, typer.Option("--max-memory", min=0, help="Limit of memory for a container, in GiB.")]
+MaxMemory = Annotated[
+    float, typer.Option("--max-memory", min=0, metavar="GIB", help="Limit of memory for a container, in GiB.")
+]
 GIB = 1 << 30
 
 
 def bytes_of(gib: float) -> int:
-    """Return a limit in GiB as bytes; one that no machine reaches is one that no machine reaches."""
+    """Return a limit in GiB as bytes; a huge limit becomes one that no machine reaches."""
     return int(min(gib, GIB) * GIB)
 
 
@@ -89,10 +90,10 @@ def options_of(
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         called = {name: title for name, title in option_names(command).items() if name in leave_out}
 
-        def wrapped(**given: Any) -> Any:
-            chosen = {name: given.pop(name) for name in fields}
-            chosen |= {name: given[name] for name in leave_out}
-            return command(settings=settings.from_options(called, **chosen), **given)
+        def wrapped(**values: Any) -> Any:
+            chosen = {name: values.pop(name) for name in fields}
+            chosen |= {name: values[name] for name in leave_out}
+            return command(settings=settings.from_options(called, **chosen), **values)
 
         declared = [*(_parameter(settings, name) for name in fields), *_parameters(command, passed_on_to)]
         signature = inspect.Signature([p.replace(kind=p.KEYWORD_ONLY) for p in declared])

@@ -43,7 +43,10 @@ class Section(dict[str, Any]):
 
 
 class Settings(BaseModel):
-    """Base of all settings: unknown keys are mistakes, values do not change after validation."""
+    """Base of all settings: unknown keys are mistakes, values do not change after validation.
+
+    The order of fields is that of the notes in the metadata of checkpoints.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
 
@@ -59,26 +62,26 @@ class Settings(BaseModel):
 
     @classmethod
     def from_options(cls, called: Mapping[str, str] | None = None, /, **options: Any) -> Self:
-        """Validate command-line options; those that are None or empty lists were not given.
+        """Return settings made from command-line options; None or an empty list means that a person gave none.
 
         Args:
-            called: what a person calls those that are no options of their names, like `ARCHITECTURE`.
+            called: what a person calls the fields that are no options of their names, like `ARCHITECTURE`.
             options: by the names of fields.
 
         Raises:
             UsageError: all mistakes, by option.
         """
         names = {key: field.alias or key for key, field in cls.model_fields.items()}
-        given = {names.get(key, key): value for key, value in options.items() if value is not None and value != []}
+        values = {names.get(key, key): value for key, value in options.items() if value is not None and value != []}
         try:
-            return cls.model_validate(given, context=COMMAND_LINE)
+            return cls.model_validate(values, context=COMMAND_LINE)
         except ValidationError as error:
             names = {key: option_of(key) for key, _ in mistakes(error)} | dict(called or {})
-            found = [f"{names[key]}: {what}" if key else what for key, what in mistakes(error)]
-            raise UsageError("; ".join(found)) from error
+            lines = [f"{names[key]}: {what}" if key else what for key, what in mistakes(error)]
+            raise UsageError("; ".join(lines)) from error
 
     def arguments(self, *, defaults: bool = True) -> dict[str, Any]:
-        """What decides about the outcome, as plain data; without `defaults` only what differs from them."""
+        """Return the settings that decide about the outcome, as plain data; without `defaults` leave those out."""
         return self.model_dump(mode="json", by_alias=True, exclude_defaults=not defaults, exclude=WITHOUT_EFFECT)
 
 

@@ -1,4 +1,4 @@
-"""What becomes of the weights: `dcomp prune` and `dcomp quantize`."""
+"""Settings that change weights: `dcomp prune` and `dcomp quantize`."""
 
 from typing import Self
 
@@ -38,7 +38,7 @@ from dcomp.settings.panels import AMOUNT, MOVES, TRAINING, VALUES, WHICH, shown
 
 
 class ChosenSettings(LearningSettings):
-    """How some tensors of a checkpoint are changed: which, by name."""
+    """Which tensors of a checkpoint to change, by name."""
 
     only: Patterns = Field(
         (), description="Change only tensors whose names it finds; repeatable.", json_schema_extra=shown(WHICH, "REGEX")
@@ -49,15 +49,9 @@ class ChosenSettings(LearningSettings):
 
 
 class PruneSettings(ChosenSettings):
-    """`dcomp prune`. What is asked for is a sparsity, a count, an amount or a threshold, all layers' or by `layer`."""
+    """`dcomp prune`: a sparsity, a count, an amount, a threshold or a ratio, for all layers or by `layer`."""
 
     sparsity: Fraction | None = Field(None, description="Fraction of weights that become zero.")
-    target_ratio: float | None = Field(
-        None, gt=1, description="Prune for a .dcz file R times smaller.", json_schema_extra=shown(metavar="R")
-    )
-    layer: Rules = Field(
-        (), description="Amount for layers it finds; repeatable.", json_schema_extra=shown(metavar="REGEX=X")
-    )
     count: int | None = Field(
         None, ge=0, description="Number of weights (or rows) to set to zero.", json_schema_extra=shown(AMOUNT)
     )
@@ -70,6 +64,9 @@ class PruneSettings(ChosenSettings):
         description="For criterion std: keep weights above X standard deviations of their layer.",
         json_schema_extra=shown(AMOUNT),
     )
+    target_ratio: float | None = Field(
+        None, gt=1, description="Prune for a .dcz file R times smaller.", json_schema_extra=shown(metavar="R")
+    )
     code_bits: int = Field(
         5,
         ge=1,
@@ -77,10 +74,8 @@ class PruneSettings(ChosenSettings):
         description="For target-ratio: bits that kept weights will have after quantize.",
         json_schema_extra=shown(AMOUNT),
     )
-    plan: PrunePlan = Field(
-        (),
-        description="Plan of dcomp sensitivity: a sparsity for each layer; --layer goes over it.",
-        json_schema_extra=shown(AMOUNT, "FILE"),
+    layer: Rules = Field(
+        (), description="Amount for layers it finds; repeatable.", json_schema_extra=shown(metavar="REGEX=X")
     )
     criterion: Criterion = Field(
         "magnitude",
@@ -96,6 +91,11 @@ class PruneSettings(ChosenSettings):
         "weight",
         description="Prune single weights, or whole rows: neurons and filters.",
         json_schema_extra=shown(WHICH, "NAME"),
+    )
+    plan: PrunePlan = Field(
+        (),
+        description="Plan of dcomp sensitivity: a sparsity for each layer; --layer goes over it.",
+        json_schema_extra=shown(AMOUNT, "FILE"),
     )
     kinds: Kinds = Field(
         ("conv", "linear"),
@@ -161,37 +161,37 @@ class PruneSettings(ChosenSettings):
 
     @property
     def unit(self) -> Unit:
-        """What is asked for, and what the values of rules mean."""
+        """Return the unit in which a person gave the amount, which is that of rules too."""
         return next((unit for unit in UNITS if getattr(self, unit) is not None), "sparsity")
 
     @property
     def together(self) -> bool:
-        """Whether all layers share one budget; else each has its own."""
+        """Return whether all layers share one budget; else each has its own."""
         return (self.scope or ("layer" if self.structure == "row" else "global")) == "global"
 
     @property
     def planned(self) -> list[Rule]:
-        """What the plan asks for single layers."""
+        """Return the plan's rules."""
         return [Rule.parse(text) for text in self.plan]
 
     @property
     def layer_rules(self) -> list[Rule]:
-        """What is asked for single layers besides the plan, and goes over it."""
+        """Return the rules of `layer`, which go over the plan's."""
         return [Rule.parse(text) for text in self.layer]
 
     @property
     def rules(self) -> list[Rule]:
-        """All that is asked for single layers."""
+        """Return the plan's rules, then those of `layer`."""
         return [*self.planned, *self.layer_rules]
 
     @property
     def moves_until(self) -> float:
-        """When masks come to rest."""
+        """Return the epoch of the last move of the masks."""
         return self.until if self.until is not None else max(self.start, self.epochs / 2)
 
     @property
     def mask_schedule(self) -> Schedule:
-        """The schedule by which masks move while the network retrains; without epochs they move once."""
+        """Return the schedule by which masks move while the network trains; without epochs they move once."""
         if not self.epochs:
             return Schedule("oneshot")
         schedule = Schedule(self.schedule, self.start, self.moves_until, self.every, self.at)
@@ -203,15 +203,15 @@ class QuantizeSettings(ChosenSettings):
 
     conv_bits: BitCount | None = Field(None, description="Bits of a convolution's codes: 2^N values.")
     fc_bits: BitCount | None = Field(None, description="Bits of a fully connected layer's codes.")
-    bits: BitRules = Field(
-        (),
-        description="Bits of all other layers, or of those it finds; repeatable; auto: what is worth its bytes.",
-        json_schema_extra=shown(metavar="[REGEX=]N"),
-    )
     bias_bits: BitCount | None = Field(
         None,
         description="Bits of biases and normalization tensors, else left alone.",
         json_schema_extra=shown(VALUES),
+    )
+    bits: BitRules = Field(
+        (),
+        description="Bits of the other layers, or of those it finds, repeatable; auto: what is worth its bytes.",
+        json_schema_extra=shown(metavar="[REGEX=]N"),
     )
     plan: QuantizePlan = Field(
         (),
@@ -230,11 +230,6 @@ class QuantizeSettings(ChosenSettings):
         description="Where k-means starts; optimal is exact, slower, and of more bytes.",
         json_schema_extra=shown(VALUES, "NAME"),
     )
-    codebook_values: CodebookValues = Field(
-        "float32",
-        description="Type to round shared values to at the end; 16 bits make smaller codebooks.",
-        json_schema_extra=shown(VALUES, "TYPE"),
-    )
     start: int = Field(
         0,
         ge=0,
@@ -245,6 +240,11 @@ class QuantizeSettings(ChosenSettings):
     lr: float = Field(0.0002, gt=0, description="Initial learning rate.")
     weight_decay: float = Field(
         0.0, ge=0, description="L2 penalty of the optimizer.", json_schema_extra=shown(TRAINING)
+    )
+    codebook_values: CodebookValues = Field(
+        "float32",
+        description="Type to round shared values to at the end; 16 bits make smaller codebooks.",
+        json_schema_extra=shown(VALUES, "TYPE"),
     )
 
     @model_validator(mode="after")
@@ -268,31 +268,31 @@ class QuantizeSettings(ChosenSettings):
 
     @property
     def planned(self) -> list[Rule]:
-        """The plan's per-layer bits."""
+        """Return the plan's rules."""
         return [Rule.parse(text) for text in self.plan]
 
     @property
     def layer_rules(self) -> list[Rule]:
-        """Per-layer bits besides the plan's, which they go over."""
+        """Return the rules of `bits`, which go over the plan's."""
         return [Rule.parse(text) for text in self.bits if not speaks_of_all(text)]
 
     @property
     def bits_of_all(self) -> int | None:
-        """Bits of all weights that nothing else is asked for."""
+        """Return the bits of all layers that have no others."""
         return next((int(text) for text in self.bits if text.isdecimal()), None)
 
     @property
     def auto(self) -> bool:
-        """Whether weights that nothing else is asked for share as many values as are worth their bytes."""
+        """Return whether layers that have no other bits share as many values as are worth their bytes."""
         return AUTO in self.bits
 
     @property
     def rules(self) -> list[Rule]:
-        """All per-layer bits."""
+        """Return the plan's rules, then those of `bits`."""
         return [*self.planned, *self.layer_rules]
 
     @property
     def bits_of_kind(self) -> dict[Kind, int]:
-        """Bits by kind of tensor, for the kinds that were asked for."""
-        asked: dict[Kind, int | None] = {"conv": self.conv_bits, "linear": self.fc_bits, "bias": self.bias_bits}
-        return {kind: bits for kind, bits in asked.items() if bits is not None}
+        """Return the bits that are set for a kind of tensor, by kind."""
+        by_kind: dict[Kind, int | None] = {"conv": self.conv_bits, "linear": self.fc_bits, "bias": self.bias_bits}
+        return {kind: bits for kind, bits in by_kind.items() if bits is not None}

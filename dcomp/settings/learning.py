@@ -1,4 +1,4 @@
-"""What a network is made with, what it sees, and how it trains and is measured."""
+"""Settings of networks, data, training and measuring."""
 
 from typing import Self
 
@@ -27,7 +27,7 @@ from dcomp.settings.panels import DATA, MACHINE, NETWORK, NOTES, TRAINING, shown
 
 
 class NetworkSettings(Settings):
-    """What a network is made with; what is not given is as in the checkpoint, else as the data needs it."""
+    """How a network is built; unset fields are as in the checkpoint, else as the data needs them."""
 
     classes: int | None = Field(
         None,
@@ -89,18 +89,18 @@ class DataSettings(NetworkSettings):
 
 
 class LearningSettings(DataSettings):
-    """How a network trains, in whatever stage."""
+    """How a network trains, in any stage."""
 
     epochs: int = Field(0, ge=0, description="Passes over the training data.")
-    lr: float = Field(0.02, gt=0, description="Initial learning rate.")
     batch_size: int = Field(64, ge=1, le=1 << 31, description="Examples in a step.", json_schema_extra=shown(TRAINING))
-    optimizer: Optimizer = Field("sgd", description="Optimizer.", json_schema_extra=shown(TRAINING, "NAME"))
+    lr: float = Field(0.02, gt=0, description="Initial learning rate.")
     momentum: float = Field(
         0.9, ge=0, lt=1, description="For sgd: Nesterov momentum.", json_schema_extra=shown(TRAINING)
     )
     weight_decay: float = Field(
         0.0005, ge=0, description="L2 penalty of the optimizer.", json_schema_extra=shown(TRAINING)
     )
+    optimizer: Optimizer = Field("sgd", description="Optimizer.", json_schema_extra=shown(TRAINING, "NAME"))
     lr_schedule: LrSchedule = Field(
         "cosine", description="Course of the learning rate.", json_schema_extra=shown(TRAINING, "NAME")
     )
@@ -122,25 +122,21 @@ class LearningSettings(DataSettings):
     label_smoothing: float = Field(
         0.0, ge=0, lt=1, description="Part of a label spread over all classes.", json_schema_extra=shown(TRAINING)
     )
+    precision: Precision = Field(
+        "fp32",
+        description="Type to compute in; bf16 keeps float32 weights.",
+        json_schema_extra=shown(MACHINE, "NAME"),
+    )
+    compile: bool = Field(
+        False,
+        description="Compile the network; pays where an epoch takes minutes.",
+        json_schema_extra=shown(MACHINE),
+    )
     augment: Augment = Field(
         "auto",
         description="Change training images: shift moves them by up to a pixel; affine turns, scales and moves "
         "them; crop-flip cuts them at random and mirrors half; auto is crop-flip for photos and CIFAR, else none.",
         json_schema_extra=shown(TRAINING, "NAME"),
-    )
-    val_split: float = Field(
-        0.08,
-        ge=0,
-        lt=1,
-        description="Part of the training data set aside to choose the best epoch by; 0 keeps the last epoch.",
-        json_schema_extra=shown(TRAINING),
-    )
-    ema: float | None = Field(
-        None,
-        gt=0,
-        lt=1,
-        description="Decay at each step of a moving average of the weights, which is kept; try 0.999.",
-        json_schema_extra=shown(TRAINING),
     )
     distill: FileName | None = Field(
         None,
@@ -153,15 +149,19 @@ class LearningSettings(DataSettings):
     alpha: float = Field(
         0.5, ge=0, le=1, description="For distill: the teacher's part of the loss.", json_schema_extra=shown(TRAINING)
     )
-    precision: Precision = Field(
-        "fp32",
-        description="Type to compute in; bf16 keeps float32 weights.",
-        json_schema_extra=shown(MACHINE, "NAME"),
+    ema: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Decay at each step of a moving average of the weights, which is kept; try 0.999.",
+        json_schema_extra=shown(TRAINING),
     )
-    compile: bool = Field(
-        False,
-        description="Compile the network; pays where an epoch takes minutes.",
-        json_schema_extra=shown(MACHINE),
+    val_split: float = Field(
+        0.08,
+        ge=0,
+        lt=1,
+        description="Part of the training data set aside to choose the best epoch by; 0 keeps the last epoch.",
+        json_schema_extra=shown(TRAINING),
     )
     seed: int = Field(
         0, ge=0, le=MAX_SEED, description="Seed of everything that chance decides.", json_schema_extra=shown(NOTES)
@@ -180,7 +180,7 @@ class LearningSettings(DataSettings):
 
 
 class TrainSettings(LearningSettings):
-    """`dcomp train`."""
+    """`dcomp train`: from scratch, or from torchvision's weights."""
 
     architecture: NetworkName = Field(description=f"{', '.join(NETWORKS)}.")
     pretrained: bool = Field(False, description="Start from torchvision's weights; they are downloaded.")
@@ -188,7 +188,7 @@ class TrainSettings(LearningSettings):
 
 
 class FinetuneSettings(LearningSettings):
-    """`dcomp finetune`."""
+    """`dcomp finetune`: train on, with zeros and shared values held."""
 
     epochs: int = Field(ge=1, description="Passes over the training data.")
 
@@ -201,9 +201,9 @@ class EvalSettings(DataSettings):
 
     @property
     def examples(self) -> str:
-        """What errors are measured on, and how: the data set, and what else is set that may change them."""
-        others = self.model_dump(mode="json", exclude_defaults=True, exclude=WITHOUT_EFFECT | {"data", "max_error"})
-        return " ".join([str(self.data), *(f"{key}={value}" for key, value in others.items())])
+        """Return the data set that errors are measured on, and the settings that may change them."""
+        changes = self.model_dump(mode="json", exclude_defaults=True, exclude=WITHOUT_EFFECT | {"data", "max_error"})
+        return " ".join([str(self.data), *(f"{key}={value}" for key, value in changes.items())])
 
 
 class SensitivitySettings(DataSettings):

@@ -9,7 +9,7 @@ r"""A plan: a sparsity and a number of bits for each layer that can bear them, i
       bits:
       - ^fc1\.weight$=4
 
-Its sections are rules as `dcomp.layers` reads them, each for one name, so they may be pasted into a recipe as well.
+Its sections hold rules as `checkpoints.layers` reads them, each for one name, so a recipe may hold them as well.
 """
 
 import re
@@ -34,7 +34,7 @@ class Plan:
     bits: Mapping[str, int]
 
     def sections(self) -> dict[str, dict[str, list[str]]]:
-        """The plan as a recipe has it; a section without rules is left out."""
+        """Return the plan as sections of a recipe; a section without rules is left out."""
         amounts: dict[Stage, Mapping[str, float]] = {"prune": self.sparsities, "quantize": self.bits}
         return {
             stage: {KEY_OF[stage]: [f"^{re.escape(name)}$={amount:g}" for name, amount in by_name.items()]}
@@ -43,7 +43,7 @@ class Plan:
         }
 
     def as_yaml(self, comment: str) -> str:
-        """The plan's file, with a comment of one line or more above it."""
+        """Return the text of the plan's file, with a comment of one line or more above it."""
         import yaml
 
         lines = "".join(f"# {line}\n" for line in comment.splitlines())
@@ -51,7 +51,7 @@ class Plan:
 
 
 def rules(path: Path, stage: Stage) -> tuple[str, ...]:
-    """The rules that a plan's file has for a stage; none if it has no section for that.
+    """Return the rules of a plan's file for a stage; none if it has no section for that.
 
     Raises:
         RecipeError: not readable, or not a plan.
@@ -68,7 +68,7 @@ def rules(path: Path, stage: Stage) -> tuple[str, ...]:
     section, key = content[stage], KEY_OF[stage]
     if not isinstance(section, dict) or list(section) != [key]:
         raise RecipeError(f"in the plan {path}: {stage} holds {key} and nothing else")
-    found = section[key]
-    if not isinstance(found, list) or not found or not all(isinstance(rule, str) for rule in found):
+    rules = section[key]
+    if not isinstance(rules, list) or not rules or not all(isinstance(rule, str) for rule in rules):
         raise RecipeError(f"in the plan {path}: {stage}.{key} should be a list of REGEX=VALUE")
-    return tuple(found)
+    return tuple(rules)

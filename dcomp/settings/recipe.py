@@ -96,22 +96,22 @@ class Recipe(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _share_keys(cls, given: Any) -> Any:
-        if not isinstance(given, dict):
-            return given
-        merged = {key: value for key, value in given.items() if value is not None}
+    def _share_keys(cls, written: Any) -> Any:
+        if not isinstance(written, dict):
+            return written
+        merged = {key: value for key, value in written.items() if value is not None}
         train = merged.get("train")
         if isinstance(train, dict) and train.get("data") is not None:
             merged.setdefault("data", train["data"])
         for section, field in cls.model_fields.items():
-            settings, own = settings_class(field.annotation), merged.get(section)
+            settings, value = settings_class(field.annotation), merged.get(section)
             if settings is None:
                 continue
             shared = {key: merged[key] for key in SHARED_KEYS if key in merged and key in settings.model_fields}
-            if isinstance(own, dict):
-                merged[section] = Section(own, shared)
-            elif isinstance(own, list):
-                merged[section] = [Section(item, shared) if isinstance(item, dict) else item for item in own]
+            if isinstance(value, dict):
+                merged[section] = Section(value, shared)
+            elif isinstance(value, list):
+                merged[section] = [Section(item, shared) if isinstance(item, dict) else item for item in value]
         return merged
 
     @model_validator(mode="after")
@@ -124,7 +124,7 @@ class Recipe(Settings):
 
     @property
     def sections(self) -> list[tuple[str, StageSettings]]:
-        """Name and settings of each stage that makes a checkpoint, in order.
+        """Return name and settings of each stage that makes a checkpoint, in order.
 
         The first of several sections has no number, so it stays done when a second one is written below it.
         """
@@ -138,17 +138,17 @@ class Recipe(Settings):
 
     @property
     def trains(self) -> bool:
-        """Whether any section has epochs."""
+        """Return whether any section has epochs."""
         return any(section.epochs for _, section in self.sections)
 
     @property
     def lacks_data(self) -> bool:
-        """Whether a section that learns or judges names no data set; a checkpoint to start from may."""
+        """Return whether a section that trains or measures names no data set; a checkpoint to start from may."""
         learning = [section for _, section in self.sections if section.epochs]
         return any(section.data is None for section in (*learning, *([self.eval] if self.eval is not None else [])))
 
     def with_data(self, data: DataName) -> "Recipe":
-        """The recipe with a data set for those sections."""
+        """Return the recipe with a data set for those sections."""
 
         def filled(section: AnySection) -> AnySection:
             return section if section.data is not None else section.model_copy(update={"data": data})
@@ -156,12 +156,12 @@ class Recipe(Settings):
         prune = tuple(filled(section) if section.epochs else section for section in self.prune)
         finetune = tuple(filled(section) for section in self.finetune)
         quantize = tuple(filled(section) if section.epochs else section for section in self.quantize)
-        judge = filled(self.eval) if self.eval is not None else None
-        return self.model_copy(update={"prune": prune, "finetune": finetune, "quantize": quantize, "eval": judge})
+        evaluation = filled(self.eval) if self.eval is not None else None
+        return self.model_copy(update={"prune": prune, "finetune": finetune, "quantize": quantize, "eval": evaluation})
 
     @property
     def trusted_architecture(self) -> str | None:
-        """The architecture that the recipe itself names; it may be the user's own code."""
+        """Return the architecture that the recipe itself names; it may be the user's own code."""
         return self.train.architecture if self.train is not None else self.architecture
 
 
@@ -182,11 +182,11 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        lists = [section for section, own in content.items() if isinstance(own, list)]
-        found = [f"{key}: {what}" if key else what for key, what in mistakes(error, lists, Recipe)]
-        if len(found) == 1:
-            raise RecipeError(f"in the recipe {path}: {found[0]}") from error
-        raise RecipeError("\n  ".join([f"the recipe {path} has {len(found)} mistakes:", *found])) from error
+        lists = [section for section, value in content.items() if isinstance(value, list)]
+        lines = [f"{key}: {what}" if key else what for key, what in mistakes(error, lists, Recipe)]
+        if len(lines) == 1:
+            raise RecipeError(f"in the recipe {path}: {lines[0]}") from error
+        raise RecipeError("\n  ".join([f"the recipe {path} has {len(lines)} mistakes:", *lines])) from error
 
 
 def _check_place_of_finetune(path: Path, content: dict[str, Any]) -> None:
@@ -197,7 +197,7 @@ def _check_place_of_finetune(path: Path, content: dict[str, Any]) -> None:
 
 
 def parted(override: str) -> tuple[str, str]:
-    """The key of an override, with dots in it, and the text of its value.
+    """Return the key of an override, with dots in it, and the text of its value.
 
     Raises:
         RecipeError: it is not of this form.
@@ -226,7 +226,7 @@ def _override(content: dict[str, Any], override: str) -> None:
 
 
 def _key_in(place: dict[str, Any] | list[Any], name: str, override: str) -> Any:
-    """What a part of an override's path is called there: a key, or a place in a list, which the path counts from 1."""
+    """Return the key that a part of an override's path names, or the index in a list, which the path counts from 1."""
     if isinstance(place, dict):
         return name
     numbers = {str(number): number - 1 for number in range(1, len(place) + 1)}

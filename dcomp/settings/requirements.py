@@ -114,7 +114,7 @@ REQUIREMENTS = (
     ),
     Requirement(
         UNITS,
-        "criterion std takes {threshold}: leave {options} out",
+        "{criterion} std takes {threshold}: leave {options} out",
         excludes=("criterion=std",),
     ),
     Requirement(
@@ -181,9 +181,9 @@ def violations(
     for row in REQUIREMENTS:
         if not applies(row, fields) or (row.where and not _holds(settings, row.where)):
             continue
-        given = settings.model_fields_set - (set(inherited) if row.needs else set())
-        options = [option for option in row.options if _is_given(settings, option, given)]
-        is_excluded = any(_is_given(settings, condition, given) for condition in row.excludes)
+        set_fields = settings.model_fields_set - (set(inherited) if row.needs else set())
+        options = [option for option in row.options if _is_given(settings, option, set_fields)]
+        is_excluded = any(_is_given(settings, condition, set_fields) for condition in row.excludes)
         is_needy = bool(row.needs) and not any(_holds(settings, need) for need in row.needs)
         if options and (is_excluded or is_needy):
             spelled = [" ".join([names[field_of(option)], *option.split("=")[1:]]) for option in options]
@@ -197,9 +197,9 @@ def _listed(options: Sequence[str]) -> str:
 
 def applies(row: Requirement, fields: Collection[str]) -> bool:
     """Return whether a class of settings with these fields has one of a row's options, and all that it is about."""
-    others = (*row.needs, *row.excludes, *([row.where] if row.where else []))
+    conditions = (*row.needs, *row.excludes, *([row.where] if row.where else []))
     return any(field_of(option) in fields for option in row.options) and all(
-        field_of(condition) in fields for condition in others
+        field_of(condition) in fields for condition in conditions
     )
 
 
@@ -208,9 +208,9 @@ def field_of(condition: str) -> str:
     return condition.partition("=")[0].removesuffix(">0")
 
 
-def _is_given(settings: BaseModel, condition: str, given: Collection[str]) -> bool:
-    """Return whether a person gave an option, and with the value that the condition names, if it names one."""
-    return field_of(condition) in given and _holds(settings, condition)
+def _is_given(settings: BaseModel, condition: str, set_fields: Collection[str]) -> bool:
+    """Return whether a person set an option, and to the value that the condition names, if it names one."""
+    return field_of(condition) in set_fields and _holds(settings, condition)
 
 
 def _holds(settings: BaseModel, condition: str) -> bool:

@@ -106,29 +106,29 @@ BAD_BYTES = {
     "a ratio and a threshold": (
         [*PRUNE, "--target-ratio", "50", "--criterion", "std", "--threshold", "1"],
         2,
-        "takes a threshold and no target_ratio",
+        "--criterion std takes --threshold: leave --target-ratio out",
     ),
     "a ratio of one": ([*PRUNE, "--target-ratio", "1"], 2, "--target-ratio: input should be greater than 1"),
     "a ratio for one layer": (
         [*PRUNE, "--target-ratio", "50", "--layer", "fc1=0.5"],
         2,
-        "target_ratio has all weights share one budget",
+        "--target-ratio has all weights share one budget: leave --layer out",
     ),
-    "bits of codes and no ratio": ([*PRUNE, "--sparsity", "0.9", "--code-bits", "3"], 2, "give a target_ratio as well"),
+    "bits of codes and no ratio": ([*PRUNE, "--sparsity", "0.9", "--code-bits", "3"], 2, "give --target-ratio as well"),
     "a temperature and no teacher": (
         [*PRUNE, "--sparsity", "0.9", *EVAL, "--epochs", "1", "--temperature", "2"],
         2,
-        "temperature and alpha are for a teacher",
+        "--temperature would do nothing without a teacher: name its checkpoint in --distill",
     ),
     "a teacher and no training": (
         [*PRUNE, "--sparsity", "0.9", "--distill", "lenet300.safetensors"],
         2,
-        "distill is for",
+        "--distill would do nothing without training: give --epochs as well",
     ),
-    "an average of no training": ([*PRUNE, "--sparsity", "0.9", "--ema", "0.9"], 2, "ema is for training"),
+    "an average of no training": ([*PRUNE, "--sparsity", "0.9", "--ema", "0.9"], 2, "--ema would do nothing"),
     "a ratio out of reach": ([*PRUNE, "--target-ratio", "5000"], 2, "prune biases too"),
     "gradients without training": ([*PRUNE, "--sparsity", "0.9", "--criterion", "fisher"], 2, "needs gradients"),
-    "dead units without training": ([*PRUNE, "--sparsity", "0.9", "--remove-dead-units"], 2, "give epochs as well"),
+    "dead units without training": ([*PRUNE, "--sparsity", "0.9", "--remove-dead-units"], 2, "give --epochs as well"),
     "a teacher that is not there": (
         [*PRUNE, "--sparsity", "0.9", *EVAL, "--epochs", "1", "--distill", "nowhere.safetensors"],
         1,
@@ -252,9 +252,13 @@ CASES = {
     "rows of all layers": (
         ["prune", "lenet300.safetensors", "--sparsity", "0.9", "--structure", "row", "--scope", "global"],
         2,
-        "leave scope global out",
+        "leave --scope global out",
     ),
-    "moves without epochs": (["prune", "lenet300.safetensors", "--count", "1", "--at", "1"], 2, "give epochs as well"),
+    "moves without epochs": (
+        ["prune", "lenet300.safetensors", "--count", "1", "--at", "1"],
+        2,
+        "give --epochs as well",
+    ),
     "moves that descend": (
         ["prune", "lenet300.safetensors", "--count", "1", "--at", "2,1", "--epochs", "3", *EVAL],
         2,
@@ -264,7 +268,7 @@ CASES = {
     "moves listed and counted": (
         ["prune", "lenet300.safetensors", "--count", "1", "--at", "1,2", "--every", "2", "--epochs", "3", *EVAL],
         2,
-        "at lists all moves: leave start, until and every out",
+        "--at lists all moves of the masks: leave --every out",
     ),
     "one shot at two epochs": (
         [
@@ -283,6 +287,28 @@ CASES = {
         2,
         "schedule oneshot moves masks once",
     ),
+    "nothing to resume": ([*PRUNE, "--sparsity", "0.5", "--resume"], 2, "--resume would do nothing without training"),
+    "training on from a checkpoint": (
+        ["train", "lenet5", "--from", "lenet300.safetensors"],
+        2,
+        "No such option: --from",
+    ),
+    "an amount at a uniform pace": (
+        [*PRUNE, "--amount", "0.5", "--schedule", "uniform", "--epochs", "4", *EVAL],
+        2,
+        "as schedule iterative does: leave --schedule uniform out",
+    ),
+    "momentum of adam": (
+        ["train", "lenet5", *EVAL, "--optimizer", "adam", "--momentum", "0.9"],
+        2,
+        "--momentum would do nothing with this optimizer: give --optimizer sgd as well",
+    ),
+    "patience without plateau": (
+        ["train", "lenet5", *EVAL, "--patience", "5"],
+        2,
+        "give --lr-schedule plateau as well",
+    ),
+    "finetuning without epochs": (["finetune", "lenet300.safetensors", *EVAL], 2, "--epochs: is missing"),
     "rewinding to nothing": (
         ["prune", "lenet300.safetensors", "--count", "1", "--rewind", "nowhere"],
         1,
@@ -296,12 +322,12 @@ CASES = {
     "rewinding again and again": (
         ["prune", "lenet300.safetensors", "--count", "1", "--rewind", "x", "--epochs", "3", *EVAL],
         2,
-        "give schedule oneshot, and a section for each round",
+        "give --schedule oneshot, and prune again for each round",
     ),
     "sharing after the end": (
-        ["quantize", "lenet300.safetensors", "--fc-bits", "5", "--start", "3"],
+        ["quantize", "lenet300.safetensors", "--fc-bits", "5", "--start", "3", "--epochs", "2", *EVAL],
         2,
-        "start <= epochs must hold, not 3 <= 0",
+        "start <= epochs must hold, not 3 <= 2",
     ),
     "an override beyond a list": (
         ["run", "blocks.yaml", "--set", "prune.4.sparsity=1"],
@@ -352,11 +378,15 @@ CASES = {
         2,
         "each training has a warm-up: it is shorter than 1 epochs, not 1",
     ),
-    "a log of no epochs": (["prune", "lenet300.safetensors", "--count", "1", "--log", "x"], 2, "--log is about epochs"),
+    "a log of no epochs": (
+        ["prune", "lenet300.safetensors", "--count", "1", "--log", "x"],
+        2,
+        "--log would do nothing",
+    ),
     "curves of no epochs": (
         ["quantize", "lenet300.safetensors", "--fc-bits", "4", "--tensorboard", "x"],
         2,
-        "--tensorboard is about epochs: give --epochs",
+        "--tensorboard would do nothing without training: give --epochs",
     ),
     "a warm-up longer than the run": (["train", "lenet5", *EVAL, "--epochs", "2", "--warmup", "2"], 2, "2 < 2"),
     "plateau without validation": (
@@ -366,7 +396,7 @@ CASES = {
     ),
     "nothing to take up": (["train", "lenet5", *EVAL, "--resume"], 2, "there is no lenet5.safetensors.state"),
     "nothing to take up in a pipe": (
-        ["prune", "lenet300.safetensors", "--sparsity", "0.5", "-o", "-", "--resume"],
+        ["prune", "lenet300.safetensors", "--sparsity", "0.5", "--epochs", "1", *EVAL, "-o", "-", "--resume"],
         2,
         "--resume needs an output file",
     ),

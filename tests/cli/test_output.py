@@ -24,10 +24,21 @@ def test_every_command_has_an_example_and_a_place_in_the_readme(dcomp, name):
     assert f"dcomp {name}" in (ROOT / "README.md").read_text()
 
 
-def test_the_help_of_bits_names_the_order_of_precedence(dcomp, monkeypatch):
+@pytest.mark.parametrize("name", ["prune", "finetune", "quantize", "train"])
+def test_the_first_options_of_a_stage_fit_one_screen(dcomp, monkeypatch, name):
     monkeypatch.setenv("COLUMNS", "80")
-    words = " ".join(word for word in dcomp("quantize", "--help")[1].split() if word != "│")
-    assert "N for all layers, where --conv-bits or --fc-bits do not say otherwise; REGEX=N" in words
+    lines = dcomp(name, "--help")[1].splitlines()
+    ends = [number for number, line in enumerate(lines) if line.startswith("╰")]
+    assert ends[1] < 26
+    assert max(map(len, lines)) <= 80
+    panel = lines[ends[0] : ends[1]]
+    assert {"--epochs", "--lr", "--data", "--output", "--force"} <= {line.split()[1] for line in panel[2:]}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_help_is_cut_at_80_columns(dcomp, monkeypatch, name):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert "…" not in dcomp(name, "--help")[1]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -160,8 +171,8 @@ def test_rows_are_grouped_sorted_and_summed_up_as_asked(dcomp, container):
     assert names("--sort", "weights")[:2] == ["fc1.weight", "fc2.weight"]
     assert names("--top", "1") == ["fc1.weight", "5 others"]
     assert names("--depth", "1", "--sort", "name", "--top", "1") == ["fc1", "2 others"]
-    whole = json.loads(dcomp("report", container, "--json")[1])["total"]
-    assert json.loads(dcomp("report", container, "--json", "--top", "2")[1])["total"] == whole
+    total = json.loads(dcomp("report", container, "--json")[1])["total"]
+    assert json.loads(dcomp("report", container, "--json", "--top", "2")[1])["total"] == total
     assert dcomp("report", container, "--sort", "colour")[0] == 2
     assert dcomp("report", container, "--depth", "0")[0] == 2
 

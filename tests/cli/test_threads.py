@@ -27,7 +27,7 @@ def torch_threads():
 @pytest.mark.parametrize("command", [["prune", "--sparsity", "0.5"], ["quantize", "--fc-bits", "5"]])
 def test_threads_of_a_stage_that_does_not_train_are_refused(dcomp, dense_file, command):
     code, _, err = dcomp(*command, dense_file, "--threads", "2")
-    assert (code, err) == (2, "error: --threads is about epochs: give --epochs as well, or leave it out\n")
+    assert (code, err) == (2, "error: --threads would do nothing without training: give --epochs as well\n")
     assert dcomp(*command, dense_file, "--threads", "0")[0] == 2
 
 

@@ -10,6 +10,7 @@ from dcomp.checkpoints import dtypes
 from dcomp.coding import encoder, lockstep, nonzero, sparse_index
 from dcomp.coding.codebook import IndexedValues
 from dcomp.coding.decoder import decode_tensors
+from dcomp.coding.fixed_widths import FixedWidths
 from dcomp.coding.level import LEVELS
 from dcomp.coding.nonzero import NonZero
 from dcomp.coding.planes import Planes
@@ -36,7 +37,7 @@ def recounted(array):
 
 
 def fixed_width_bits(*parts):
-    widths = sparse_index.FixedWidths()
+    widths = FixedWidths()
     for gaps in parts:
         widths.add(gaps)
     return widths.bits

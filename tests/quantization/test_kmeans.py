@@ -70,7 +70,7 @@ def test_optimal_clusters_have_the_least_squared_error(values, k, data):
     values = np.sort(values)
     k = min(k, values.size)
     counts = np.array(data.draw(st.lists(st.integers(1, 4), min_size=values.size, max_size=values.size)))
-    centroids = kmeans._optimal(Sample(values, counts), k)
+    centroids = kmeans.optimal_centroids(Sample(values, counts), k)
     found = (counts * ((values[:, None] - centroids) ** 2).min(axis=1)).sum()
 
     def cost(begin, end):

@@ -150,7 +150,7 @@ def all_end(pids):
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_a_command_and_its_workers(folder, call, workers, number):
-    process, pids = start_encoding(folder, call, *(["-T", str(workers)] if workers else []), workers=workers)
+    process, pids = start_encoding(folder, call, *(["-w", str(workers)] if workers else []), workers=workers)
     assert list(folder.glob(".dcomp-*.part"))
     began = time.monotonic()
     process.send_signal(number)
@@ -162,7 +162,7 @@ def test_a_signal_ends_a_command_and_its_workers(folder, call, workers, number):
 
 @pytest.mark.parametrize("call", [IN_PYTHON, IN_NUMPY], ids=["python", "numpy"])
 def test_workers_end_with_a_killed_parent(folder, call):
-    process, pids = start_encoding(folder, call, "-T", "2", workers=2)
+    process, pids = start_encoding(folder, call, "-w", "2", workers=2)
     process.kill()
     process.wait()
     assert all_end(pids)
