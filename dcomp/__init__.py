@@ -1,6 +1,12 @@
 """Deep Compression on checkpoint files: prune, share, Huffman-code, and write the real file.
 
-The functions below are named as in safetensors and take and give numpy arrays; `dcomp.torch` has them for tensors.
+These functions have the names of safetensors', and take and return numpy arrays; `dcomp.torch` has them for tensors.
+
+>>> import dcomp, numpy as np
+>>> data = dcomp.save({"fc.weight": np.eye(3, dtype=np.float32)})
+>>> dcomp.load(data)["fc.weight"].shape
+(3, 3)
+
 They are imported when they are first used, so that the command line starts without numpy.
 """
 

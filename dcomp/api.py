@@ -16,65 +16,74 @@ from dcomp.system.files import replacing
 
 
 class OpenContainer:
-    """A .dcz file whose tensors are read one by one; made by `open`, and a context manager."""
+    """A .dcz file whose tensors are read one by one. `open` returns it; it is a context manager.
+
+    >>> import dcomp, numpy as np
+    >>> dcomp.save_file({"w": np.eye(2)}, "opened.dcz", {"author": "me"})
+    >>> with dcomp.open("opened.dcz") as file:
+    ...     file.keys(), file.metadata(), file.get_shape("w")
+    (['w'], {'author': 'me'}, (2, 2))
+    """
 
     def __init__(self, container: Container) -> None:
-        self._opened: Container | None = container
-
-    @property
-    def _container(self) -> Container:
-        if self._opened is None:
-            raise ContainerError("the container is closed")
-        return self._opened
+        self._container: Container | None = container
 
     def keys(self) -> list[str]:
-        """Names of the tensors, in order."""
-        return self._container.names
+        """Return the names of the tensors, in order."""
+        return self._open_container().names
 
     def metadata(self) -> dict[str, str]:
-        """The checkpoint's metadata."""
-        return dict(self._container.metadata)
+        """Return the checkpoint's metadata."""
+        return dict(self._open_container().metadata)
 
     def get_shape(self, name: str) -> tuple[int, ...]:
-        """The shape of one tensor, from the directory.
+        """Return the shape of one tensor, from the directory.
 
         Raises:
             CheckpointError: there is no such tensor.
         """
-        self._check(name)
-        return self._container.entries[name].spec.shape
+        return self._container_with(name).entries[name].spec.shape
 
     def get_tensor(self, name: str) -> np.ndarray:
         """Decode one tensor; no other record is read.
+
+        >>> import dcomp, numpy as np
+        >>> dcomp.save_file({"a": np.arange(3), "b": np.eye(2)}, "tensors.dcz")
+        >>> with dcomp.open("tensors.dcz") as file:
+        ...     file.get_tensor("a")
+        array([0, 1, 2])
 
         Raises:
             CheckpointError: there is no such tensor.
             LimitError: decoding would take more memory than allowed.
             ContainerError: the record is damaged.
         """
-        self._check(name)
-        return self._container.decode([name])[name]
+        return self._container_with(name).decode([name])[name]
 
     def get_csr(self, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The kept elements of one tensor, in compressed sparse rows, without making the dense array.
+        """Return the elements of one tensor that are not zero, in compressed sparse rows; no dense array is made.
 
         The rows are those of the tensor's first dimension, the columns all others; a tensor of rank 0 or 1 is one row.
         `torch.sparse_csr_tensor(crow, columns, values, size)` and `scipy.sparse.csr_matrix((values, columns, crow))`
         take them.
 
+        >>> import dcomp, numpy as np
+        >>> dcomp.save_file({"w": np.array([[0.0, 2.5, 0.0], [0.0, 0.0, 0.0], [1.5, 0.0, 0.0]])}, "sparse.dcz")
+        >>> with dcomp.open("sparse.dcz") as file:
+        ...     file.get_csr("w")
+        (array([0, 1, 1, 2]), array([1, 0]), array([2.5, 1.5]))
+
         Returns:
             crow, int64, shape (rows + 1,); columns, int64, shape (kept,), ascending in each row; values, shape (kept,).
 
         Raises:
-            As `get_tensor`.
+            CheckpointError, LimitError, ContainerError: as `get_tensor`.
         """
-        self._check(name)
-        return self._container.csr(name)
+        return self._container_with(name).csr(name)
 
-    def _check(self, name: str) -> None:
-        if name not in self._container.entries:
-            near = difflib.get_close_matches(name, self._container.names, n=3, cutoff=0) or ["none"]
-            raise CheckpointError(f"there is no tensor {name!r}; the names nearest to it are {', '.join(near)}")
+    def close(self) -> None:
+        """Close the file."""
+        self._container = None
 
     def __enter__(self) -> "OpenContainer":
         return self
@@ -82,13 +91,28 @@ class OpenContainer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def close(self) -> None:
-        """Let go of the file."""
-        self._opened = None
+    def _open_container(self) -> Container:
+        if self._container is None:
+            raise ContainerError("the container is closed")
+        return self._container
+
+    def _container_with(self, name: str) -> Container:
+        """Return the container, or raise CheckpointError where it has no tensor of that name."""
+        container = self._open_container()
+        if name not in container.entries:
+            near = difflib.get_close_matches(name, container.names, n=3, cutoff=0) or ["none"]
+            raise CheckpointError(f"there is no tensor {name!r}; the names nearest to it are {', '.join(near)}")
+        return container
 
 
 def open(filename: str | os.PathLike[str], *, max_memory: int = DEFAULT_MAX_MEMORY) -> OpenContainer:
     """Open a .dcz file to read single tensors; only its directory is read now.
+
+    >>> import dcomp, numpy as np
+    >>> dcomp.save_file({"w": np.eye(2), "b": np.zeros(2)}, "two.dcz")
+    >>> with dcomp.open("two.dcz") as file:
+    ...     {name: file.get_tensor(name).sum() for name in file.keys()}
+    {'w': np.float64(2.0), 'b': np.float64(0.0)}
 
     Raises:
         ContainerError: not a .dcz file, or a damaged directory.
@@ -98,6 +122,11 @@ def open(filename: str | os.PathLike[str], *, max_memory: int = DEFAULT_MAX_MEMO
 
 def save(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> bytes:
     """Encode arrays as the bytes of a .dcz file.
+
+    >>> import dcomp, numpy as np
+    >>> data = dcomp.save({"w": np.zeros((100, 100), np.float32)})
+    >>> len(data) < 100
+    True
 
     Raises:
         CheckpointError: a dtype that safetensors does not know.
@@ -114,7 +143,14 @@ def save_file(
     *,
     overwrite: bool = False,
 ) -> None:
-    """Encode arrays into a .dcz file; one that exists is replaced with `overwrite` only, once the new one is complete.
+    """Encode arrays into a .dcz file; an existing one is replaced with `overwrite` only, once the new one is complete.
+
+    >>> import dcomp, numpy as np
+    >>> dcomp.save_file({"w": np.eye(2)}, "weights.dcz", {"author": "me"})
+    >>> dcomp.save_file({"w": np.eye(3)}, "weights.dcz")
+    Traceback (most recent call last):
+        ...
+    dcomp.errors.OutputError: weights.dcz exists; overwrite=True replaces it, or name another file
 
     Raises:
         CheckpointError: a dtype that safetensors does not know.
@@ -126,13 +162,17 @@ def save_file(
 
 
 def check_new(filename: str | os.PathLike[str], *, overwrite: bool) -> None:
-    """Raise OutputError if there is a file of that name, and it must not be replaced."""
+    """Raise OutputError where a file of that name exists, unless `overwrite`."""
     if not overwrite and Path(filename).is_file():
         raise OutputError(f"{os.fspath(filename)} exists; overwrite=True replaces it, or name another file")
 
 
 def load(data: bytes, *, max_memory: int = DEFAULT_MAX_MEMORY) -> dict[str, np.ndarray]:
-    """Decode the bytes of a .dcz file; the arrays equal, bit for bit, those saved.
+    """Decode the bytes of a .dcz file; every array equals the one that was saved, bit for bit.
+
+    >>> import dcomp, numpy as np
+    >>> dcomp.load(dcomp.save({"w": np.array([0.0, -0.0, 1.5])}))
+    {'w': array([ 0. , -0. ,  1.5])}
 
     Raises:
         LimitError: decoding would take more than `max_memory` bytes.
@@ -142,5 +182,11 @@ def load(data: bytes, *, max_memory: int = DEFAULT_MAX_MEMORY) -> dict[str, np.n
 
 
 def load_file(filename: str | os.PathLike[str], *, max_memory: int = DEFAULT_MAX_MEMORY) -> dict[str, np.ndarray]:
-    """Decode a .dcz file; raises as `load`."""
+    """Decode a .dcz file; raise as `load`.
+
+    >>> import dcomp, numpy as np
+    >>> dcomp.save_file({"w": np.arange(3)}, "arrays.dcz")
+    >>> dcomp.load_file("arrays.dcz")
+    {'w': array([0, 1, 2])}
+    """
     return Container.open(Path(filename), max_memory=max_memory).decode()

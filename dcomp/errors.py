@@ -1,31 +1,33 @@
-"""Everything that dcomp raises on purpose.
+"""The exceptions that dcomp raises on purpose.
 
 ::
 
-    DcompError              base; the command line prints it as one `error: ...` line (exit code 1, or as said below)
+    DcompError              base; the command line prints it as one `error: ...` line (exit code 1)
     ├── UsageError          an option or argument that makes no sense (2)
-    │   └── RecipeError     a recipe with mistakes in it, all of them in one message
+    │   └── RecipeError     a recipe with mistakes, all of them in one message
     ├── CheckpointError     a file that is not a readable checkpoint
     ├── ContainerError      a .dcz file that breaks container/FORMAT.md
-    │   ├── ChecksumError   bytes that changed since they were written
-    │   └── LimitError      more memory than the caller allows
-    ├── ArchitectureError   a model that is unknown, or does not fit the checkpoint
-    ├── DataError           a data set that cannot be had
+    │   ├── ChecksumError   a container with bytes that changed after they were written
+    │   └── LimitError      a container that needs more memory than the caller allows
+    ├── ArchitectureError   a network that is unknown, or does not fit the checkpoint
+    ├── DataError           a data set that is missing or damaged
     ├── OutputError         a file that cannot be written, or must not be overwritten
-    ├── DifferenceError     a container and a checkpoint that should be equal and are not
-    ├── GateError           a bound asked for (--max-error, --min-ratio, --max-drop) that was missed (3)
-    └── StoppedError        a stage that was asked to stop, and has saved its state (130)
+    ├── DifferenceError     a container and a checkpoint that should be equal, and differ
+    ├── GateError           a bound (--max-error, --min-ratio, --max-drop) that was missed (3)
+    └── StoppedError        a stage that a signal stopped, with its state saved (130)
+
+A class without an exit code has that of its parent.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 INTERRUPTED, TERMINATED = 130, 143
-"""Exit codes of what Ctrl-C and SIGTERM have stopped."""
+"""Exit codes of a command that Ctrl-C or SIGTERM stopped."""
 
 
 class DcompError(Exception):
-    """Base of all errors whose message is written for the person at the terminal."""
+    """Base of all errors with a message for the person at the terminal."""
 
     exit_code = 1
 
@@ -37,7 +39,7 @@ class UsageError(DcompError):
 
 
 class RecipeError(UsageError):
-    """A recipe with mistakes in it."""
+    """A recipe with mistakes."""
 
 
 class CheckpointError(DcompError):
@@ -49,7 +51,7 @@ class ContainerError(DcompError):
 
 
 class ChecksumError(ContainerError):
-    """Bytes of a container that are not the ones that were written."""
+    """A container with bytes that changed after they were written."""
 
 
 class LimitError(ContainerError):
@@ -57,11 +59,11 @@ class LimitError(ContainerError):
 
 
 class ArchitectureError(DcompError):
-    """A model that is unknown, or that the checkpoint does not fit."""
+    """A network that is unknown, or does not fit the checkpoint."""
 
 
 class DataError(DcompError):
-    """A data set that cannot be had."""
+    """A data set that is missing or damaged."""
 
 
 class OutputError(DcompError):
@@ -69,17 +71,17 @@ class OutputError(DcompError):
 
 
 class DifferenceError(DcompError):
-    """A container and a checkpoint that should be equal and are not."""
+    """A container and a checkpoint that should be equal, and differ."""
 
 
 class GateError(DcompError):
-    """A bound that was asked for and missed."""
+    """A bound that was missed."""
 
     exit_code = 3
 
 
 class StoppedError(DcompError):
-    """A stage that was asked to stop, and has saved the state from which it can go on."""
+    """A stage that a signal stopped, with the state saved from which it continues."""
 
     exit_code = INTERRUPTED
 

@@ -56,7 +56,7 @@ def train(
 
     Raises:
         UsageError: no data.
-        StoppedError: Ctrl-C or SIGTERM came; `state` holds what it takes to go on.
+        StoppedError: Ctrl-C or SIGTERM came; `state` holds what a resumed stage needs.
     """
     if settings.data is None:
         raise UsageError("training needs data: name a data set (--data), like mnist")
@@ -125,8 +125,8 @@ def finetune(
     Raises:
         ArchitectureError: no such network, or the checkpoint does not fit it.
         CheckpointError: weights in two halves.
-        DataError: the data set cannot be had.
-        StoppedError: Ctrl-C or SIGTERM came; `state` holds what it takes to go on.
+        DataError: the data set cannot be loaded.
+        StoppedError: Ctrl-C or SIGTERM came; `state` holds what a resumed stage needs.
     """
     prefixes.check_merged(checkpoint)
     settings = provenance.with_recorded_data(settings, checkpoint, observer)
@@ -199,7 +199,7 @@ def save(checkpoint: Checkpoint, stream: BinaryIO, observer: Observer = SILENT) 
 
     Raises:
         CheckpointError: names that a safetensors file cannot hold.
-        ContainerError: the checkpoint is read from a container, and that is damaged.
+        ContainerError: the checkpoint comes from a container that is damaged.
     """
     observer.activity("writing")
     observer.started_bytes(checkpoint.nbytes)
@@ -214,7 +214,7 @@ def save_shards(checkpoint: Checkpoint, folder: Path, observer: Observer = SILEN
 
     Raises:
         CheckpointError: the metadata do not describe shards, or not those of these tensors.
-        ContainerError: the checkpoint is read from a container, and that is damaged.
+        ContainerError: the checkpoint comes from a container that is damaged.
     """
     observer.activity("writing shards")
     observer.started_bytes(checkpoint.nbytes)
@@ -230,11 +230,11 @@ def decode(
     *,
     max_memory: int | None = None,
 ) -> Checkpoint:
-    """The checkpoint that was encoded, each tensor decoded when it is asked for; with a pattern, those that it finds.
+    """Return the encoded checkpoint, or the part whose names a pattern matches; a tensor is decoded when it is indexed.
 
     Raises:
-        UsageError: the pattern is no regular expression, or finds nothing.
-        ContainerError: then, if the container is damaged, or a tensor needs more memory than `max_memory` bytes.
+        UsageError: the pattern is no regular expression, or matches no name.
+        ContainerError: at indexing, the container is damaged, or a tensor needs more memory than `max_memory` bytes.
     """
     if pattern is None:
         return Checkpoint(container.tensors(max_memory=max_memory), container.metadata)
@@ -254,7 +254,7 @@ def evaluate(
 
     Raises:
         ArchitectureError: no such network, or the checkpoint does not fit it.
-        DataError: the data set cannot be had.
+        DataError: the data set cannot be loaded.
     """
     observer.activity("loading torch")
     from dcomp.learning.architectures import architecture_of
@@ -291,7 +291,7 @@ def sensitivity(
 
 
 def report(container: Container, dense: Checkpoint | None = None) -> SizeReport:
-    """Account for every byte of a container, against its own dense size or that of another checkpoint.
+    """Account for every byte of a container, compared with the dense bytes of its tensors or of another checkpoint.
 
     Raises:
         ContainerError: a damaged record.
@@ -302,13 +302,13 @@ def report(container: Container, dense: Checkpoint | None = None) -> SizeReport:
 
 
 def check_error(top1_error: float, settings: EvalSettings) -> None:
-    """Raise GateError if the top-1 error, in percent, is above the one allowed."""
+    """Raise GateError if the top-1 error, in percent, is above the allowed one."""
     if settings.max_error is not None and top1_error > settings.max_error:
         raise GateError(f"top-1 error {top1_error:.2f} % is above the {settings.max_error:g} % allowed")
 
 
 def check_ratio(sizes: SizeReport, settings: ReportSettings) -> None:
-    """Raise GateError if the file's ratio is below the one asked for."""
+    """Raise GateError if the file's ratio is below the requested one."""
     if settings.min_ratio is not None and sizes.ratio < settings.min_ratio:
         raise GateError(f"ratio {sizes.ratio:.2f} is below the {settings.min_ratio:g} asked for")
 
@@ -323,7 +323,7 @@ def _fitted(checkpoint: Checkpoint, architecture: str | None, settings: DataSett
 def _under_network_names(
     checkpoint: Checkpoint, architecture: str | None, settings: DataSettings, observer: Observer
 ) -> tuple[Checkpoint, choice.ParameterNames]:
-    """Return the checkpoint under the names of its network, and which of those are parameters, and tied."""
+    """Return the checkpoint under the names of its network, and which of them are parameters, tied ones or buffers."""
     observer.activity("loading torch")
     from dcomp.learning.architectures import architecture_of, outline_of, parameters_of
     from dcomp.learning.architectures.arguments import Arguments

@@ -1,3 +1,7 @@
+"""Tests of the Python interface, for arrays and for tensors, and of the examples in its docstrings."""
+
+import doctest
+import inspect
 import tracemalloc
 
 import numpy as np
@@ -31,23 +35,46 @@ def weights(rng):
     }
 
 
+PUBLIC = {
+    **{f"dcomp.{name}": getattr(dcomp, name) for name in dcomp.__all__ if name != "__version__"},
+    **{
+        f"dcomp.torch.{name}": function
+        for name, function in vars(dcomp.torch).items()
+        if inspect.isfunction(function) and function.__module__ == "dcomp.torch" and not name.startswith("_")
+    },
+}
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_public_name_has_an_example(name):
+    assert f">>> import {name.rpartition('.')[0].replace('dcomp.torch', 'torch, dcomp.torch')}" in PUBLIC[name].__doc__
+    assert "dcomp." + name.removeprefix("dcomp.") + "(" in PUBLIC[name].__doc__
+
+
+@pytest.mark.parametrize("module", [dcomp, dcomp.api, dcomp.torch], ids=lambda module: module.__name__)
+def test_the_examples_run(module, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    failed, attempted = doctest.testmod(module)
+    assert (failed, attempted > 0) == (0, True)
+
+
 @pytest.fixture
 def path(tmp_path, weights):
     dcomp.save_file(weights, tmp_path / "w.dcz", {"key": "value"})
     return tmp_path / "w.dcz"
 
 
-def test_an_open_file_gives_its_names_metadata_and_single_tensors(path, weights):
+def test_an_open_file_gives_names_metadata_and_tensors(path, weights):
     with dcomp.open(path) as opened:
         assert opened.keys() == list(weights)
         assert opened.metadata() == {"key": "value"}
         for name, array in weights.items():
-            found = opened.get_tensor(name)
-            assert (found.dtype, found.shape) == (array.dtype, array.shape)
-            assert found.tobytes() == array.tobytes()
+            tensor = opened.get_tensor(name)
+            assert (tensor.dtype, tensor.shape) == (array.dtype, array.shape)
+            assert tensor.tobytes() == array.tobytes()
 
 
-def test_one_tensor_is_read_though_the_others_are_damaged(path, weights):
+def test_one_tensor_is_read_beside_damaged_ones(path, weights):
     data = bytearray(path.read_bytes())
     data[-3] ^= 1
     path.write_bytes(data)
@@ -55,7 +82,7 @@ def test_one_tensor_is_read_though_the_others_are_damaged(path, weights):
         assert np.array_equal(opened.get_tensor("conv"), weights["conv"])
 
 
-def test_what_an_open_file_cannot_give_is_one_clear_error(path):
+def test_a_missing_tensor_is_one_error(path):
     with dcomp.open(path, max_memory=100) as opened:
         with pytest.raises(CheckpointError, match="there is no tensor 'x'; the names nearest to it are "):
             opened.get_tensor("x")
@@ -77,14 +104,14 @@ def test_compressed_sparse_rows_are_the_dense_tensor(path, weights):
             dense = np.zeros_like(matrix)
             dense[np.repeat(np.arange(matrix.shape[0]), np.diff(crow)), columns] = values
             assert np.array_equal(dense, matrix)
-            made = torch.sparse_csr_tensor(
+            sparse = torch.sparse_csr_tensor(
                 torch.from_numpy(crow), torch.from_numpy(columns), torch.from_numpy(values), matrix.shape
             )
-            assert np.array_equal(made.to_dense().numpy(), matrix)
+            assert np.array_equal(sparse.to_dense().numpy(), matrix)
 
 
 @pytest.mark.parametrize("shape", [(10**9, 0), (10**6, 1)], ids=str)
-def test_the_starts_of_many_empty_rows_count_as_memory(shape):
+def test_row_pointers_count_as_memory(shape):
     data = dcomp.save({"w": np.zeros(shape, np.int8)})
     with pytest.raises(LimitError, match="more than the limit of 8,000,000"):
         Container(data).csr("w", max_memory=8_000_000)
@@ -99,7 +126,7 @@ KEPT = {
 
 
 @pytest.mark.parametrize("make", KEPT.values(), ids=KEPT)
-def test_compressed_sparse_rows_take_no_more_memory_than_is_checked(rng, make):
+def test_compressed_sparse_rows_take_the_checked_memory(rng, make):
     encoded = encoder.encode_tensor(make(rng))
     tracemalloc.start()
     decode_sparse_rows(encoded)
@@ -109,7 +136,7 @@ def test_compressed_sparse_rows_take_no_more_memory_than_is_checked(rng, make):
 
 
 @pytest.mark.parametrize("turned", [False, True])
-def test_compressed_sparse_rows_come_row_by_row_whatever_the_order_in_the_file(rng, turned):
+def test_compressed_sparse_rows_are_in_row_order(rng, turned):
     runs = np.repeat(rng.random((20, 300)) < 0.2, 10, axis=0)
     array = np.where(runs, rng.choice([-1, 1, 2], runs.shape), 0).astype(np.float32)
     encoded = encoder.encode_tensor(array if turned else np.ascontiguousarray(array.T), LEVELS["default"])
@@ -131,7 +158,7 @@ DTYPES = [
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_torch_tensors_come_back_bit_for_bit(tmp_path, dtype):
+def test_torch_tensors_keep_every_bit(tmp_path, dtype):
     tensors = {"w": torch.randn(30, 20).to(dtype), "scalar": torch.ones((), dtype=dtype)}
     dcomp.torch.save_file(tensors, tmp_path / "t.dcz", {"a": "b"})
     for loaded in (dcomp.torch.load_file(tmp_path / "t.dcz"), dcomp.torch.load(dcomp.torch.save(tensors))):
@@ -156,7 +183,7 @@ def test_a_model_with_tied_weights_is_saved_once_and_loaded(tmp_path):
     assert torch.equal(other.head.weight, model.head.weight)
 
 
-def test_a_shared_parameter_is_loaded_under_whichever_of_its_names_the_file_has(tmp_path):
+def test_a_shared_parameter_is_loaded_by_any_of_its_names(tmp_path):
     model = Tied()
     for name in ("embedding.weight", "head.weight"):
         other = Tied()
@@ -166,35 +193,35 @@ def test_a_shared_parameter_is_loaded_under_whichever_of_its_names_the_file_has(
 
 
 @pytest.mark.parametrize(
-    ("names", "words"), [(["weight"], "it lacks bias"), (["weight", "bias", "more"], "it has more besides")]
+    ("names", "words"), [(["weight"], "it lacks bias"), (["weight", "bias", "more"], "it also has more")]
 )
-def test_a_strict_load_names_what_is_missing_or_too_much(tmp_path, names, words):
+def test_a_strict_load_names_the_differences(tmp_path, names, words):
     dcomp.torch.save_file({name: torch.ones((4, 3) if name == "weight" else 4) for name in names}, tmp_path / "m.dcz")
     with pytest.raises(ArchitectureError, match=f"does not fit the model: {words}"):
         dcomp.torch.load_model(torch.nn.Linear(3, 4), tmp_path / "m.dcz")
 
 
-def test_a_file_that_does_not_fit_the_model_is_one_error(tmp_path):
+def test_a_misfit_is_one_error(tmp_path):
     dcomp.torch.save_model(torch.nn.Linear(3, 4), tmp_path / "m.dcz")
     with pytest.raises(ArchitectureError, match="does not fit the model"):
         dcomp.torch.load_model(torch.nn.Linear(3, 5), tmp_path / "m.dcz")
     assert dcomp.torch.load_model(torch.nn.Linear(3, 4, bias=False), tmp_path / "m.dcz", strict=False) == ([], ["bias"])
 
 
-def test_a_checkpoint_read_tensor_by_tensor_keeps_its_outline(path, weights):
+def test_a_lazy_checkpoint_has_its_specs(path, weights):
     with dcomp.open(path) as opened:
         checkpoint = Checkpoint({name: opened.get_tensor(name) for name in opened.keys()}, opened.metadata())  # noqa: SIM118
     assert checkpoint.nbytes == sum(array.nbytes for array in weights.values())
 
 
-def test_what_is_no_dense_tensor_is_refused_by_name():
+def test_other_values_than_tensors_are_refused():
     with pytest.raises(CheckpointError, match="'epoch' is a int, not a tensor"):
         dcomp.torch.save({"epoch": 3})
     with pytest.raises(CheckpointError, match="tensor 'w' is sparse"):
         dcomp.torch.save({"w": torch.eye(3).to_sparse()})
 
 
-def test_a_model_that_a_file_does_not_fit_is_left_as_it_was(tmp_path):
+def test_a_misfit_leaves_the_model_unchanged(tmp_path):
     dcomp.torch.save_file({"weight": torch.ones(4, 3), "bias": torch.ones(5)}, tmp_path / "m.dcz")
     model = torch.nn.Linear(3, 4)
     before = model.weight.clone()
@@ -203,7 +230,7 @@ def test_a_model_that_a_file_does_not_fit_is_left_as_it_was(tmp_path):
     assert torch.equal(model.weight, before)
 
 
-def test_a_shape_is_known_without_decoding(path):
+def test_a_shape_is_read_without_decoding(path):
     with dcomp.open(path) as opened:
         assert opened.get_shape("conv") == (60, 8, 10)
 
@@ -216,7 +243,7 @@ SAVERS = {
 
 
 @pytest.mark.parametrize("save", SAVERS.values(), ids=SAVERS)
-def test_a_file_that_exists_is_replaced_only_when_asked(tmp_path, save):
+def test_an_existing_file_needs_overwrite(tmp_path, save):
     path = tmp_path / "m.dcz"
     path.write_bytes(b"dear")
     with pytest.raises(OutputError, match=r"m.dcz exists; overwrite=True replaces it, or name another file$"):
@@ -233,7 +260,7 @@ def pruned_model(amount=0.9):
     return model
 
 
-def test_a_model_that_torch_prunes_is_saved_as_the_command_line_saves_its_state(tmp_path):
+def test_a_model_that_torch_prunes_is_saved_merged(tmp_path):
     model = pruned_model()
     dcomp.torch.save_model(model, tmp_path / "m.dcz")
     torch.save(model.state_dict(), tmp_path / "m.pt")
@@ -246,7 +273,7 @@ def test_a_model_that_torch_prunes_is_saved_as_the_command_line_saves_its_state(
     assert not np.signbit(weight[weight == 0]).any()
 
 
-def test_a_model_that_torch_prunes_is_loaded_into_itself_and_into_a_plain_one(tmp_path):
+def test_a_model_that_torch_prunes_is_loaded(tmp_path):
     model = pruned_model()
     dcomp.torch.save_model(model, tmp_path / "m.dcz")
     inputs = torch.randn(7, 40)
@@ -259,7 +286,7 @@ def plain(layer):
     return torch.nn.Linear(layer.in_features, layer.out_features) if isinstance(layer, torch.nn.Linear) else layer
 
 
-def test_parametrizations_of_a_model_are_saved_and_loaded_as_they_are(tmp_path):
+def test_parametrizations_are_saved_as_they_are(tmp_path):
     model, other = (torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(4, 3)) for _ in range(2))
     dcomp.torch.save_model(model, tmp_path / "m.dcz")
     assert dcomp.torch.load_model(other, tmp_path / "m.dcz") == ([], [])
@@ -276,12 +303,12 @@ def test_parametrizations_of_a_model_are_saved_and_loaded_as_they_are(tmp_path):
     ],
     ids=["meta", "quantized", "nested", "subclass"],
 )
-def test_tensors_that_are_more_or_less_than_their_elements_are_one_error(tensor, words):
+def test_tensors_of_other_layouts_are_refused(tensor, words):
     with pytest.raises(CheckpointError, match=words):
         dcomp.torch.save({"w": tensor})
 
 
-def test_tensors_that_only_mark_what_is_to_be_done_are_saved_with_it_done():
+def test_lazy_conjugates_are_resolved():
     complex_ = torch.randn(4, dtype=torch.complex64)
     tensors = {"conj": complex_.conj(), "neg": complex_.conj().imag, "expanded": torch.ones(1).expand(5)}
     loaded = dcomp.torch.load(dcomp.torch.save(tensors))

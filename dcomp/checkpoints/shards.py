@@ -94,7 +94,7 @@ def file_names(checkpoint: Checkpoint) -> list[str]:
     return [layout.index, *layout.files]
 
 
-def fitted(checkpoint: Checkpoint) -> Checkpoint:
+def reindexed(checkpoint: Checkpoint) -> Checkpoint:
     """Return the checkpoint with an index of its tensors' names, of which a stage may have removed a prefix."""
     layout = _layout(checkpoint)
     if all(name in layout.weight_map for name in checkpoint.tensors):

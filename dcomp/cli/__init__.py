@@ -32,18 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command and return its exit code."""
-    from dcomp.cli.app import command
-    from dcomp.cli.console import cleared, legible_help
-
     wait_passively()
     try:
-        with cleared(), legible_help():
-            result = command().main(list(arguments), prog_name="dcomp", standalone_mode=False)
-        sys.stdout.flush()
-        if result == INTERRUPTED:  # some parsers turn Ctrl-C into this code
-            raise KeyboardInterrupt
-        return result if isinstance(result, int) else 0
-    except BrokenPipeError:  # whoever read our output has seen enough
+        return _invoke(arguments)
+    except BrokenPipeError:  # the reader of the output has stopped
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for stream in (sys.stdout, sys.stderr):
             os.dup2(nowhere, stream.fileno())
@@ -58,12 +50,27 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:
         if os.environ.get("DCOMP_DEBUG"):
             raise
-        message, code = _explain(error)
-        if message and (
-            IS_FIRST or _is_of_one_process(error)
-        ):  # without arguments, the help is printed instead of a message
-            _print_message(f"error: {message}" if IS_FIRST else f"error: process {RANK}: {message}")
-        return code
+        return _report_error(error)
+
+
+def _invoke(arguments: Sequence[str]) -> int:
+    from dcomp.cli.app import command
+    from dcomp.cli.console import cleared, legible_help
+
+    with cleared(), legible_help():
+        result = command().main(list(arguments), prog_name="dcomp", standalone_mode=False)
+    sys.stdout.flush()
+    if result == INTERRUPTED:  # some parsers turn Ctrl-C into this code
+        raise KeyboardInterrupt
+    return result if isinstance(result, int) else 0
+
+
+def _report_error(error: Exception) -> int:
+    """Print an error in one line and return its exit code; of several processes, the first speaks for all."""
+    message, code = _explain(error)
+    if message and (IS_FIRST or _is_of_one_process(error)):  # no message: the help is printed already
+        _print_message(f"error: {message}" if IS_FIRST else f"error: process {RANK}: {message}")
+    return code
 
 
 def _print_message(text: str) -> None:
@@ -82,7 +89,7 @@ def _explain(error: Exception) -> tuple[str, int]:
         return str(error), error.exit_code
     if hasattr(error, "format_message"):  # the parser's usage errors, whichever library Typer takes them from
         context, message = getattr(error, "ctx", None), error.format_message().rstrip(".")
-        message = message.replace("Value error, ", "").replace(": Input should be ", ": it must be ")
+        message = message.replace("Value error, ", "").replace(": Input should be ", ": input should be ")
         return f"{message} (see {context.command_path} --help)" if message and context else message, 2
     if isinstance(error, OSError):
         return f"{error.filename or 'input or output'}: {error.strerror or error}", 1

@@ -119,7 +119,7 @@ class Destination:
         if IS_FIRST:
             lock = self._path.with_name(f".{self._path.name}.lock")
             self._locks.enter_context(locks.exclusive(lock, str(self._path)))
-            state.check(force=self._force)
+            state.prepare(force=self._force)
         return state
 
     @property
@@ -181,7 +181,7 @@ class FolderDestination(Destination):
         if not IS_FIRST:
             return
         with replacing_files(self._path, force=self._force) as folder:
-            stages.save_shards(shards.fitted(checkpoint), folder, watcher)
+            stages.save_shards(shards.reindexed(checkpoint), folder, watcher)
         if not self._as_json:
             print_path(self._path)
 

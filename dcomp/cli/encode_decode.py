@@ -23,7 +23,7 @@ def encode(
     input: Input = None,
     output: Output = None,
     workers: Workers = 1,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the size and write nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", metavar="", help="Print the size and write nothing.")] = False,
     force: Force = False,
     as_json: Json = False,
     quiet: Quiet = False,

@@ -59,11 +59,14 @@ def report(
     settings: ReportSettings,
     input: Input = None,
     against: Annotated[
-        Path | None, typer.Option(help="Checkpoint whose dense bytes count in the ratios, in place of the file's own.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Checkpoint whose dense bytes count in the ratios, in place of the file's own."
+        ),
     ] = None,
     as_json: Json = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
-    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", metavar="", help="Print CSV.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", metavar="", help="Print Markdown tables.")] = False,
     depth: Annotated[
         int | None,
         typer.Option(

@@ -11,6 +11,7 @@ import typer
 from dcomp.cli.console import observer, print_result
 from dcomp.cli.inputs import input_file
 from dcomp.cli.options import Input, Json, MaxMemory, Quiet, Workers, bytes_of
+from dcomp.errors import UsageError
 
 
 def inspect(input: Input = None, max_memory: MaxMemory = 8, as_json: Json = False, quiet: Quiet = False) -> None:
@@ -44,7 +45,9 @@ def inspect(input: Input = None, max_memory: MaxMemory = 8, as_json: Json = Fals
 
 def verify(
     input: Input = None,
-    against: Annotated[Path | None, typer.Option(help="Checkpoint that must be equal bit for bit.")] = None,
+    against: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Checkpoint that must be equal bit for bit.")
+    ] = None,
     max_memory: MaxMemory = 8,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -91,25 +94,34 @@ def bench(
     Example: [bold]dcomp bench lenet5.quantized.safetensors[/bold]
     """
     from dcomp import sources
-    from dcomp.errors import UsageError
     from dcomp.reporting import benchmark, render, tables
 
-    try:
-        chosen = [int(level) for level in levels.split(",") if level]
-    except ValueError as error:
-        raise UsageError(f"--levels {levels!r} is not a list of numbers like 3,19") from error
-    if not all(benchmark.LOWEST_LEVEL <= level <= benchmark.HIGHEST_LEVEL for level in chosen):
-        raise UsageError(
-            f"--levels {levels}: zstd has the levels {benchmark.LOWEST_LEVEL} to {benchmark.HIGHEST_LEVEL} only"
-        )
+    zstd_levels = _zstd_levels(levels)
     watcher = observer(quiet)
     with input_file(input) as path:
         checkpoint = sources.load_checkpoint(path, note=watcher.note)
-        rows = benchmark.measure_codecs(checkpoint, chosen, seconds, watcher.note, workers=workers)
+        rows = benchmark.measure_codecs(checkpoint, zstd_levels, seconds, watcher.note, workers=workers)
     if as_json:
         print_result(json.dumps([asdict(row) for row in rows], indent=2))
     else:
         tables.print_tables(render.benchmark_table(rows))
+
+
+def _zstd_levels(text: str) -> list[int]:
+    """Return the levels of zstd in a text like 3,19.
+
+    Raises:
+        UsageError: no numbers, or no levels of zstd.
+    """
+    from dcomp.reporting.benchmark import HIGHEST_LEVEL, LOWEST_LEVEL
+
+    try:
+        levels = [int(level) for level in text.split(",") if level]
+    except ValueError as error:
+        raise UsageError(f"--levels {text!r} is not a list of numbers like 3,19") from error
+    if not all(LOWEST_LEVEL <= level <= HIGHEST_LEVEL for level in levels):
+        raise UsageError(f"--levels {text}: zstd has the levels {LOWEST_LEVEL} to {HIGHEST_LEVEL} only")
+    return levels
 
 
 def register(app: typer.Typer) -> None:

@@ -22,15 +22,17 @@ def run(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a key, as in prune.sparsity=0.97.")
     ] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Folder that holds data sets.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for all outputs; runs/NAME unless given.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder that holds data sets.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for all outputs; runs/NAME unless given.")
+    ] = None,
     threads: Threads = None,
     save_every: SaveEvery = None,
     tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Write TensorBoard's files beside the outputs.")
+        bool, typer.Option("--tensorboard", metavar="", help="Write TensorBoard's files beside the outputs.")
     ] = False,
     force: Annotated[
-        bool, typer.Option("-f", "--force", help="Run all stages again, also those that are done.")
+        bool, typer.Option("-f", "--force", metavar="", help="Run all stages again, also those that are done.")
     ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -62,7 +64,9 @@ def run(
 
 
 def demo(
-    out: Annotated[Path | None, typer.Option(help="Folder for all outputs; a temporary one unless given.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for all outputs; a temporary one unless given.")
+    ] = None,
     threads: Threads = None,
     quiet: Quiet = False,
 ) -> None:

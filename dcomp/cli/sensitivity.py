@@ -30,7 +30,7 @@ def sensitivity(
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the curves as a PNG image.")] = None,
     architecture: Architecture = None,
     as_json: Json = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", metavar="", help="Print CSV.")] = False,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
@@ -95,7 +95,9 @@ def _plan_yaml(result: "Sensitivity", subject: str) -> bytes:
     assert result.planned is not None  # a drop is allowed
     if not result.planned.plan.sections():
         drop = result.planned.max_drop
-        raise GateError(f"no layer bears any of the amounts tried within --max-drop {drop:g}: no plan")
+        raise GateError(
+            f"no amount that was tried keeps any layer within --max-drop {drop:g}: raise it; no plan is written"
+        )
     return result.planned.plan.as_yaml(f"{subject}\n{_verdict(result, result.planned)}").encode()
 
 

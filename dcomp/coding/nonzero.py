@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from dcomp.checkpoints import dtypes
-from dcomp.coding import lockstep, sparse_index, tuning
+from dcomp.coding import lockstep, tuning
 from dcomp.coding.decoder import decode_tensors
+from dcomp.coding.fixed_widths import FixedWidths
 from dcomp.coding.planes import Planes, has_exponent
 from dcomp.coding.record import EncodedTensor
 from dcomp.coding.shared import Shared
@@ -101,7 +102,7 @@ def _of_positions(kept_positions: np.ndarray, elements: int) -> NonZero:
     """Count from the positions of what is not zero, ascending."""
     if kept_positions.size == elements:
         return NonZero(elements, 0)
-    widths, last = sparse_index.FixedWidths(), -1
+    widths, last = FixedWidths(), -1
     for part in _chunks(kept_positions):
         widths.add(np.diff(part.astype(np.int64), prepend=last) - 1)
         last = int(part[-1])
@@ -110,7 +111,7 @@ def _of_positions(kept_positions: np.ndarray, elements: int) -> NonZero:
 
 def _counted(chunks: Iterator[np.ndarray], mask: Mask = np.asarray) -> NonZero:
     """Count elements that come chunk by chunk; a gap may begin in one chunk and end in another."""
-    widths, last, seen, count = sparse_index.FixedWidths(), -1, 0, 0
+    widths, last, seen, count = FixedWidths(), -1, 0, 0
     for part in chunks:
         positions = np.flatnonzero(mask(part)) + seen
         widths.add(np.diff(positions, prepend=last) - 1)

@@ -134,57 +134,73 @@ class Stream:
             ContainerError: it breaks the format.
         """
         begin = cursor.offset
-        head = cursor.byte()
-        blocks_field, model_number = head & 15, head >> 4
-        exponent = blocks_field + MIN_BLOCK_EXPONENT - 1 if blocks_field else 0
-        if exponent > MAX_BLOCK_EXPONENT or model_number > (Model.CHAINED if implicit_lengths is None else Model.PLAIN):
-            raise ContainerError(f"{cursor.what}: a stream begins with the reserved value {head:#04x}")
-        model = Model(model_number)
-        codes, letters = 1, alphabet
-        if model is Model.PAIRS:
-            if alphabet > MAX_PAIRED_ALPHABET:
-                raise ContainerError(f"{cursor.what}: pairs over an alphabet of {alphabet} letters")
-            letters = alphabet * alphabet
-        elif model is Model.CHAINED:
-            codes = cursor.byte()
-            if not 2 <= codes <= MAX_CHAINED_CODES or alphabet > MAX_CHAINED_ALPHABET:
-                raise ContainerError(f"{cursor.what}: a chain of {codes} codes over {alphabet} letters")
+        model, exponent = _parse_head(cursor, last_model=Model.CHAINED if implicit_lengths is None else Model.PLAIN)
+        codes, letters = _parse_codes(cursor, model, alphabet)
         table_begin = cursor.offset
         if implicit_lengths is None:
             lengths = prefix_code.read_lengths(cursor, codes, letters)
         else:
             lengths = implicit_lengths[None]
-        table = cursor.offset - table_begin
+        table_nbytes = cursor.offset - table_begin
         coded = _letter_count(count, model)
-        blocks = -(-coded >> exponent) if exponent else 1
-        if (blocks == 1) != (exponent == 0):
+        if exponent and coded <= 1 << exponent:
             raise ContainerError(f"{cursor.what}: {coded} letters in blocks of 2^{exponent}")
-        if model is not Model.CHAINED and np.count_nonzero(lengths != 0) == 1:
-            if exponent:
-                raise ContainerError(f"{cursor.what}: blocks where letters take no bits")
-            sizes = table, cursor.offset - begin
-            return cls(count, alphabet, model, lengths, 0, np.zeros(0, np.int64), b"", read_sizes=sizes)
-        if not exponent and coded > 1 << MAX_BLOCK_EXPONENT:
-            raise ContainerError(f"{cursor.what}: {coded} letters in one block")
-        total = cursor.varint(8 * cursor.remaining, "payload bits")
-        if total < fewest_bits(coded, model):
-            # what is declared cannot be much larger than what is there
-            raise ContainerError(f"{cursor.what}: {coded} letters in {total} bits")
-        block_bits = np.full(blocks, total)
-        if blocks > 1:
-            shortest = cursor.varint(total, "shortest block")
-            width = cursor.byte()
-            if width > MAX_INDEX_WIDTH:
-                raise ContainerError(f"{cursor.what}: index entries of {width} bits")
-            index = cursor.take(((blocks - 1) * width + 7) // 8)
-            block_bits[:-1] = bits.unpack(index, width, blocks - 1) + shortest
-            block_bits[-1] -= block_bits[:-1].sum()
-            if block_bits[-1] < 0:
-                raise ContainerError(f"{cursor.what}: the blocks are longer than the payload")
-        payload = cursor.take((total + 7) // 8)
+        block_bits: np.ndarray = np.zeros(0, np.int64)
+        payload: bytes | memoryview = b""
+        if model is Model.CHAINED or np.count_nonzero(lengths != 0) > 1:
+            block_bits, payload = _parse_blocks(cursor, coded, exponent, model)
+        elif exponent:
+            raise ContainerError(f"{cursor.what}: blocks where letters take no bits")
         implicit, apart = implicit_lengths is not None, apart and model is Model.CHAINED
-        sizes = table, cursor.offset - begin
+        sizes = table_nbytes, cursor.offset - begin
         return cls(count, alphabet, model, lengths, exponent, block_bits, payload, implicit, apart, sizes)
+
+
+def _parse_head(cursor: Cursor, *, last_model: Model) -> tuple[Model, int]:
+    """Read the model of a stream, up to `last_model`, and the exponent of its blocks, 0 if there is one."""
+    head = cursor.byte()
+    blocks_field, model_number = head & 15, head >> 4
+    exponent = blocks_field + MIN_BLOCK_EXPONENT - 1 if blocks_field else 0
+    if exponent > MAX_BLOCK_EXPONENT or model_number > last_model:
+        raise ContainerError(f"{cursor.what}: a stream begins with the reserved value {head:#04x}")
+    return Model(model_number), exponent
+
+
+def _parse_codes(cursor: Cursor, model: Model, alphabet: int) -> tuple[int, int]:
+    """Read how many codes a stream has; return that, and over how many letters each code is."""
+    if model is Model.PAIRS:
+        if alphabet > MAX_PAIRED_ALPHABET:
+            raise ContainerError(f"{cursor.what}: pairs over an alphabet of {alphabet} letters")
+        return 1, alphabet * alphabet
+    if model is Model.PLAIN:
+        return 1, alphabet
+    codes = cursor.byte()
+    if not 2 <= codes <= MAX_CHAINED_CODES or alphabet > MAX_CHAINED_ALPHABET:
+        raise ContainerError(f"{cursor.what}: a chain of {codes} codes over {alphabet} letters")
+    return codes, alphabet
+
+
+def _parse_blocks(cursor: Cursor, letters: int, exponent: int, model: Model) -> tuple[np.ndarray, memoryview]:
+    """Read the sizes of a stream's blocks in bits, and its payload."""
+    if not exponent and letters > 1 << MAX_BLOCK_EXPONENT:
+        raise ContainerError(f"{cursor.what}: {letters} letters in one block")
+    total = cursor.varint(8 * cursor.remaining, "payload bits")
+    if total < fewest_bits(letters, model):
+        # what is declared cannot be much larger than what is there
+        raise ContainerError(f"{cursor.what}: {letters} letters in {total} bits")
+    blocks = -(-letters >> exponent) if exponent else 1
+    block_bits = np.full(blocks, total)
+    if blocks > 1:
+        shortest = cursor.varint(total, "shortest block")
+        width = cursor.byte()
+        if width > MAX_INDEX_WIDTH:
+            raise ContainerError(f"{cursor.what}: index entries of {width} bits")
+        index = cursor.take(((blocks - 1) * width + 7) // 8)
+        block_bits[:-1] = bits.unpack(index, width, blocks - 1) + shortest
+        block_bits[-1] -= block_bits[:-1].sum()
+        if block_bits[-1] < 0:
+            raise ContainerError(f"{cursor.what}: the blocks are longer than the payload")
+    return block_bits, cursor.take((total + 7) // 8)
 
 
 def fewest_bits(letters: int, model: Model) -> int:

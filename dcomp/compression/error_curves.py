@@ -16,12 +16,12 @@ from dcomp.settings.plan import Plan
 Setting = Literal["sparsity", "bits"]
 
 DECIMALS = 6
-"""Of errors and losses; what lies beyond is rounding."""
+"""Of errors and losses; further ones differ between machines by rounding."""
 
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """What one amount costs: the network's top-1 error in percent, its mean cross-entropy in nats."""
+    """The cost of one amount: the network's top-1 error in percent, its mean cross-entropy in nats."""
 
     amount: float
     top1_error: float
@@ -30,7 +30,7 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class Curve:
-    """The points of a layer with so many weights, from the gentlest amount on: sparsities rise, bits fall."""
+    """The points of a layer and the number of its weights, from the gentlest amount on: sparsities rise, bits fall."""
 
     layer: str
     weights: int
@@ -38,18 +38,18 @@ class Curve:
     points: tuple[CurvePoint, ...]
 
     def drops(self, dense_error: float) -> list[float]:
-        """The largest drop up to each point: chance may make a harsher amount look better than a gentler one."""
+        """Return the largest drop up to each point: by chance a harsher amount may measure better."""
         return list(accumulate((drop(point.top1_error, dense_error) for point in self.points), max))
 
     def choice(self, dense_error: float, budget: float) -> float | None:
-        """The harshest amount within the budget, all gentler ones being so too; None if there is none."""
+        """Return the harshest amount within the budget, with all gentler ones; None if there is none."""
         within = sum(cost <= budget for cost in self.drops(dense_error))
         return self.points[within - 1].amount if within else None
 
 
 @dataclass(frozen=True)
 class PlanResult:
-    """A plan, the drop that it was allowed, the budget it came to, and the error with all of it applied at once."""
+    """A plan, the drop that was allowed, the budget that follows, and the error with all of the plan applied."""
 
     plan: Plan
     max_drop: float
@@ -59,7 +59,7 @@ class PlanResult:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """A network's curves, its own error and loss, the number of examples behind each point, and a plan if asked for."""
+    """A network's curves, its dense error and loss, the number of examples behind each point, and a plan if any."""
 
     top1_error: float
     loss: float
@@ -68,11 +68,11 @@ class Sensitivity:
     planned: PlanResult | None
 
     def of(self, setting: Setting) -> list[Curve]:
-        """The curves of one setting, in the order of the layers."""
+        """Return the curves of one setting, in the order of the layers."""
         return [curve for curve in self.curves if curve.setting == setting]
 
     def chosen(self, setting: Setting) -> dict[str, CurvePoint]:
-        """The points of one setting that are in the plan, by layer."""
+        """Return the points of one setting that are in the plan, by layer."""
         if self.planned is None:
             return {}
         plan = self.planned.plan
@@ -85,7 +85,7 @@ class Sensitivity:
         }
 
     def as_dict(self) -> dict[str, Any]:
-        """The result as plain data; a plan as its sections."""
+        """Return the result as plain data; a plan as its sections."""
         content = asdict(self)
         if self.planned is not None:
             content["planned"]["plan"] = self.planned.plan.sections()
@@ -93,12 +93,12 @@ class Sensitivity:
 
 
 def drop(error: float, dense_error: float) -> float:
-    """The drop between two errors, freed of what rounding adds to it."""
+    """Return the drop between two errors, rounded."""
     return round(error - dense_error, DECIMALS)
 
 
 def plan_within(curves: Sequence[Curve], dense_error: float, budget: float) -> Plan:
-    """The harshest plan whose every amount alone stays within the budget."""
+    """Return the harshest plan whose every amount alone stays within the budget."""
     chosen = [(curve, curve.choice(dense_error, budget)) for curve in curves]
     return Plan(
         {curve.layer: amount for curve, amount in chosen if curve.setting == "sparsity" and amount is not None},
@@ -109,19 +109,19 @@ def plan_within(curves: Sequence[Curve], dense_error: float, budget: float) -> P
 def tightened(
     curves: Sequence[Curve], dense_error: float, max_drop: float, error_of: Callable[[Plan], float]
 ) -> PlanResult:
-    """The plan of the largest budget with which the whole network stays within `max_drop`.
+    """Return the plan of the largest budget with which all layers together stay within `max_drop`.
 
-    Errors add up over layers, so the budget of each has to be smaller than the drop allowed to all. A plan changes
-    only where the budget passes a drop that was measured: the search bisects those.
+    Errors add up over layers, so the budget of each is smaller than the drop allowed to all. A plan changes only
+    where the budget passes a measured drop: the search bisects those.
 
     Args:
         curves: of every layer.
         dense_error: of the network as it is.
         max_drop: allowed to each layer alone, and to all of them together.
-        error_of: measures the network with a whole plan applied.
+        error_of: measures the network with all of a plan applied.
 
     Returns:
-        a plan that was measured to stay within; an empty one, with budget 0, if none does.
+        a plan that was measured and stays within; an empty one, with budget 0, if none does.
     """
     budgets = sorted({cost for curve in curves for cost in curve.drops(dense_error) if cost <= max_drop})
     best = PlanResult(Plan({}, {}), max_drop, 0.0, dense_error)

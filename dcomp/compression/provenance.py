@@ -1,6 +1,6 @@
-"""What a checkpoint's metadata tell of how it was made: settings of its stages, and the epochs of the last training.
+"""Notes in a checkpoint's metadata about its history: settings of its stages, and the epochs of the last training.
 
-Nothing needs these notes; but where a person names no data set, theirs is taken.
+They are optional. Where a person names no data set, the one in the notes is used.
 """
 
 import json
@@ -16,7 +16,7 @@ from dcomp.settings.recipe import STAGES
 
 VERSION_KEY, HISTORY_KEY = "dcomp.version", "dcomp.history"
 NOTES = (VERSION_KEY, HISTORY_KEY, *(f"dcomp.{stage}" for stage in STAGES))
-"""All entries that tell how a checkpoint was made, and that nothing needs."""
+"""All entries that are notes."""
 
 Data = TypeVar("Data", bound=DataSettings)
 
@@ -27,7 +27,7 @@ def noted(
     settings: LearningSettings,
     history: Sequence[EpochRecord] = (),
 ) -> Checkpoint:
-    """The checkpoint with notes of a stage, as far as its settings want any: `full`, `settings` alone, or `none`.
+    """Return the checkpoint with the notes of a stage that its settings ask for: `full`, `settings` alone, or `none`.
 
     Args:
         checkpoint: what the stage made, with the notes of the stages before.
@@ -47,7 +47,7 @@ def noted(
 
 
 def with_recorded_data(settings: Data, checkpoint: Checkpoint, observer: Observer) -> Data:
-    """The settings with a data set: the one that they name, else the one that the checkpoint was last trained on.
+    """Return the settings with a data set: the one that they name, else the one of the checkpoint's last training.
 
     A checkpoint may come from anyone, so one that names code to import is not followed.
 
@@ -67,7 +67,7 @@ def with_recorded_data(settings: Data, checkpoint: Checkpoint, observer: Observe
 
 
 def _recorded_data(metadata: Mapping[str, str]) -> str | None:
-    """The data set that notes of the latest stage name; None if no notes do."""
+    """Return the data set that the notes of the latest stage name; None if no notes do."""
     for stage in reversed(STAGES):
         try:
             recorded = json.loads(metadata.get(f"dcomp.{stage}", "{}"))

@@ -32,7 +32,7 @@ def prune(
             f"{', '.join(was_shared)}: weights were shared; retraining gives each its own value, quantize again"
         )
     session.mask({name: checkpoint.tensors[name] != 0 for name in pruning.names})
-    hold_all(session, checkpoint, layers.KINDS, observer)
+    _hold_all(session, checkpoint, observer)
     if pruning.without_dead:
         session.mask_dead()
     plan = FitPlan(events=_events(session, pruning), eligible_after=max(pruning.moves, default=0.0))
@@ -91,7 +91,7 @@ def hold(
     epochs: int | None = None,
 ) -> list[EpochRecord]:
     """Train while all that is pruned or shared stays so; the network before is a candidate for the best."""
-    hold_all(session, checkpoint, layers.KINDS, observer)
+    _hold_all(session, checkpoint, observer)
     return session.fit(observer, FitPlan(epochs, start_counts=True), state)
 
 
@@ -102,23 +102,20 @@ def finetune(
     observer: Observer,
     state: StateFile | None = None,
 ) -> list[EpochRecord]:
-    """Train while all that is pruned or shared stays so; vectors that are zero as a whole count as pruned too.
+    """Train while all that is pruned or shared stays so; vectors of zeros count as pruned too.
 
-    `hold` lets such vectors train, because it may be given a network whose shifts are still as they were made.
+    `hold` lets vectors of zeros train, because the shifts of a fresh network are such.
     """
     vectors = {name: checkpoint.tensors[name] for name in layers.select(checkpoint.tensors, ["bias"])}
     session.mask({name: array != 0 for name, array in vectors.items() if name in parameters and not array.any()})
     return hold(session, checkpoint, observer, state)
 
 
-def hold_all(
-    session: "Session", checkpoint: Checkpoint, kinds: Collection[layers.Kind], observer: Observer
-) -> list[str]:
-    """Constrain what is pruned or shared in the tensors of these kinds, and return their names; note unclear ones."""
-    constrained = session.hold(layers.select(checkpoint.tensors, kinds))
+def _hold_all(session: "Session", checkpoint: Checkpoint, observer: Observer) -> None:
+    """Constrain all that is pruned or shared; note the weights that may be shared or not."""
+    session.hold(layers.select(checkpoint.tensors, layers.KINDS))
     if unclear := session.unclear(layers.select(checkpoint.tensors, layers.WEIGHTS)):
         observer.note(
             f"{layers.listed(unclear)}: more than 256 values, of 16 bits each, are not taken for shared: "
             "weights train singly"
         )
-    return constrained

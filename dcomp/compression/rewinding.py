@@ -9,12 +9,12 @@ from dcomp.errors import CheckpointError
 
 
 def rewound(checkpoint: Checkpoint, earlier: Checkpoint, pruned: list[str]) -> dict[str, np.ndarray]:
-    """The tensors of an earlier checkpoint of the same network, with the zeros that this one's weights have.
+    """Return the tensors of an earlier checkpoint of the same network, with the zeros of the pruned one.
 
     Args:
-        checkpoint: what was pruned.
-        earlier: where values come from, of biases and running statistics too.
-        pruned: tensors whose zeros were pruned, though they be biases, whose zeros else mean nothing.
+        checkpoint: the pruned one.
+        earlier: has the values, of biases and running statistics too.
+        pruned: names of pruned tensors; zeros of other biases are values like any.
 
     Raises:
         CheckpointError: the earlier checkpoint has other tensors.

@@ -30,7 +30,7 @@ def measure(
 
     Raises:
         ArchitectureError: no such network, or checkpoint or data do not fit it.
-        DataError: the data set cannot be had.
+        DataError: the data set cannot be loaded.
         UsageError: there are no validation examples.
         CheckpointError: the network's answers are no numbers.
     """

@@ -19,8 +19,8 @@ DIRECTORY_COMPRESSED = 1
 CHECKSUM_BYTES = 4
 ZSTD_LEVEL = 19
 
-DIRECTORY_COPIES, METADATA_BYTES, ENTRY_BYTES = 12, 400, 1200
-"""About what reading and writing names and metadata takes for each of their bytes, each key and each tensor."""
+DIRECTORY_COPIES, METADATA_BYTES, TENSOR_ENTRY_BYTES = 12, 400, 1200
+"""Estimated memory of names and metadata: copies of their bytes, bytes for each key, and for each tensor."""
 
 SMALL_DIRECTORY = 1 << 20
 """Bytes of memory that a directory may always take."""
@@ -39,7 +39,7 @@ class Entry:
         size: bytes of its record; 0 if it is tied.
         checksum: of its record.
         offset: of its record from the start of the file.
-        tied_to: name of the entry before that has the same bytes, and a record; None if it has its own.
+        tied_to: name of an entry before this one that has the same bytes, and a record; None if this one has a record.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Directory:
-    """All that stands before the records.
+    """Everything before the records.
 
     Attributes:
         metadata: the checkpoint's.
@@ -68,7 +68,7 @@ class Directory:
 
 
 def write_header(metadata: Mapping[str, str], entries: Sequence[Entry]) -> bytes:
-    """Everything before the records; the offsets of the entries do not matter.
+    """Return everything before the records; the offsets of the entries are not used.
 
     Raises:
         CheckpointError: names and metadata are more than a container can hold.
@@ -102,7 +102,7 @@ LONGEST_START = len(MAGIC) + 2 + MAX_VARINT_BYTES
 
 
 def header_bytes(start: memoryview) -> int:
-    """How many bytes stand before the records, by the first bytes of a file; of another file, just those given."""
+    """Return how many bytes stand before the records, by the first bytes of a file; or all of them of another file."""
     cursor = Cursor(start, "the header")
     try:
         cursor.take(len(MAGIC) + 2)
@@ -115,16 +115,38 @@ def read_header(data: memoryview, file_bytes: int, max_memory: int) -> Directory
     """Read everything before the records and check it against the length of the file.
 
     Args:
-        data: the file, or so many bytes of its start as `header_bytes` says.
+        data: the file, or as many bytes of its start as `header_bytes` says.
         file_bytes: the length of the file.
-        max_memory: bytes that reading them may take.
+        max_memory: bytes that reading may take.
 
     Raises:
-        LimitError: that would take more than `max_memory` bytes.
-        ContainerError: it breaks the format.
-        ChecksumError: it is not what was written.
+        LimitError: it would take more than `max_memory` bytes.
+        ContainerError: the header or the directory breaks the format.
+        ChecksumError: it is damaged.
     """
     max_memory = max(max_memory, SMALL_DIRECTORY)
+    stored, is_compressed, offset = _read_stored_directory(data)
+    cursor = Cursor(_decompressed(stored, max_memory) if is_compressed else stored, "the directory")
+    memory = DIRECTORY_COPIES * cursor.remaining
+    metadata = _read_metadata(cursor, max_memory - memory)
+    memory += METADATA_BYTES * len(metadata)
+    entries = _read_entries(cursor, offset, max_memory - memory)
+    memory += TENSOR_ENTRY_BYTES * len(entries)
+    cursor.finish()
+    _check_length(offset + sum(entry.size for entry in entries), file_bytes)
+    return Directory(metadata, entries, offset, memory)
+
+
+def _read_stored_directory(data: memoryview) -> tuple[memoryview, bool, int]:
+    """Read the header.
+
+    Returns:
+        the directory as it stands in the file; whether it is compressed; the offset of the first record.
+
+    Raises:
+        ContainerError: not a container, or of another version.
+        ChecksumError: it is damaged.
+    """
     cursor = Cursor(data, "the header")
     if bytes(data[: len(MAGIC)]) != MAGIC:
         raise ContainerError("not a dcz container")
@@ -133,24 +155,19 @@ def read_header(data: memoryview, file_bytes: int, max_memory: int) -> Directory
         raise ContainerError(f"the container has version {version}; this dcomp reads version {VERSION}")
     flags = cursor.byte()
     stored = cursor.take(cursor.varint(MAX_DIRECTORY_BYTES, "directory size"))
-    checked = cursor.offset
-    if crc32(data[:checked]) != cursor.u32():
+    if crc32(data[: cursor.offset]) != cursor.u32():
         raise ChecksumError("the directory's checksum does not match: the file is damaged")
     if flags & ~DIRECTORY_COMPRESSED:
         raise ContainerError(f"reserved bits are set in the header's flags {flags:#04x}")
-    directory = Cursor(_decompressed(stored, max_memory) if flags else stored, "the directory")
-    memory = DIRECTORY_COPIES * directory.remaining
-    metadata = _read_metadata(directory, max_memory - memory)
-    memory += METADATA_BYTES * len(metadata)
-    entries = _read_entries(directory, cursor.offset, max_memory - memory)
-    memory += ENTRY_BYTES * len(entries)
-    directory.finish()
-    end = cursor.offset + sum(entry.size for entry in entries)
-    if end != file_bytes:
+    return stored, bool(flags), cursor.offset
+
+
+def _check_length(expected: int, file_bytes: int) -> None:
+    """Raise ContainerError unless the file has the length that its directory says."""
+    if expected != file_bytes:
         # "The last record must end where the file ends."
-        what = "it is cut short" if end > file_bytes else "something was added to it"
-        raise ContainerError(f"the container should have {end} bytes and has {file_bytes}: {what}")
-    return Directory(metadata, entries, cursor.offset, memory)
+        problem = "it is cut short" if expected > file_bytes else "something was added to it"
+        raise ContainerError(f"the container should have {expected} bytes and has {file_bytes}: {problem}")
 
 
 def _decompressed(stored: memoryview, max_memory: int) -> bytes:
@@ -184,7 +201,7 @@ def _read_metadata(cursor: Cursor, max_memory: int) -> dict[str, str]:
 
 
 def shape_problem(shape: Sequence[int]) -> str | None:
-    """What is wrong with a shape by the limits of the format; empty tensors count their other dimensions."""
+    """Return what is wrong with a shape by the limits of the format; sizes of 0 are left out of the product."""
     if len(shape) > MAX_RANK:
         return f"has {len(shape)} dimensions, more than {MAX_RANK}"
     if prod(size or 1 for size in shape) > MAX_ELEMENTS:
@@ -193,35 +210,37 @@ def shape_problem(shape: Sequence[int]) -> str | None:
 
 
 def _read_entries(cursor: Cursor, offset: int, max_memory: int) -> list[Entry]:
-    """Entries whose records follow each other from `offset` on."""
-    entries: dict[str, Entry] = {}
-    in_order: list[Entry] = []
+    """Read entries, whose records follow each other from `offset` on."""
+    entries: list[Entry] = []
+    names: set[str] = set()
     count = cursor.varint(min(MAX_TENSORS, cursor.remaining), "tensor count")
-    _check_memory(ENTRY_BYTES * count, max_memory)
+    _check_memory(TENSOR_ENTRY_BYTES * count, max_memory)
     for _ in range(count):
         name = cursor.string("a tensor's name")
-        if name in entries:
+        if name in names:
             raise ContainerError(f"tensor {name!r} occurs twice")
-        number, rank = cursor.byte(), cursor.byte()
-        if number >= len(DTYPE_NAMES):
-            raise ContainerError(f"tensor {name!r} has the unknown dtype number {number}")
-        what = f"a dimension of {name!r}"
-        shape = tuple(cursor.varint(MAX_ELEMENTS, what) for _ in range(rank))
-        if problem := shape_problem(shape):
-            raise ContainerError(f"tensor {name!r} {problem}")
-        spec = Spec(dtypes.BY_NAME[DTYPE_NAMES[number]], shape)
+        names.add(name)
+        spec = _read_spec(cursor, name)
         size = cursor.varint(MAX_VARINT, f"record size of {name!r}")
-        if size:
-            entries[name] = Entry(name, spec, size, cursor.u32(), offset)
-        else:
-            entries[name] = _tied(name, spec, cursor, in_order)
-        in_order.append(entries[name])
+        entries.append(Entry(name, spec, size, cursor.u32(), offset) if size else _tied(name, spec, cursor, entries))
         offset += size
-    return in_order
+    return entries
+
+
+def _read_spec(cursor: Cursor, name: str) -> Spec:
+    """Read the dtype and the shape of a tensor."""
+    number, rank = cursor.byte(), cursor.byte()
+    if number >= len(DTYPE_NAMES):
+        raise ContainerError(f"tensor {name!r} has the unknown dtype number {number}")
+    what = f"a dimension of {name!r}"
+    shape = tuple(cursor.varint(MAX_ELEMENTS, what) for _ in range(rank))
+    if problem := shape_problem(shape):
+        raise ContainerError(f"tensor {name!r} {problem}")
+    return Spec(dtypes.BY_NAME[DTYPE_NAMES[number]], shape)
 
 
 def _tied(name: str, spec: Spec, cursor: Cursor, before: Sequence[Entry]) -> Entry:
-    """An entry without a record, whose bytes are those of one before it."""
+    """Read the end of an entry without a record, whose bytes are those of one before it."""
     place = cursor.varint(MAX_VARINT, f"the tensor that {name!r} is tied to")
     # "must stand before this one, must have a record, and must be of a tensor of as many bytes"
     if place >= len(before) or not before[place].size:

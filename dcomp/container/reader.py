@@ -1,7 +1,8 @@
-""".dcz file -> checkpoint, whole or tensor by tensor."""
+""".dcz file -> checkpoint, all of it or tensor by tensor."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from zlib import crc32
@@ -26,10 +27,10 @@ TOGETHER = 1 << 27
 
 
 class Container:
-    """A .dcz file's directory, read and checked, and its records, read when asked for."""
+    """A .dcz file: its directory, which is read at once, and its records, which are read when they are needed."""
 
     def __init__(self, data: bytes | memoryview | FileBytes, *, max_memory: int = DEFAULT_MAX_MEMORY) -> None:
-        """Read the header and directory of `data`; neither that nor any method takes much more than `max_memory` bytes.
+        """Read the header and the directory of `data`; no method takes much more than `max_memory` bytes.
 
         Raises:
             LimitError: the directory takes more than `max_memory` bytes.
@@ -43,7 +44,7 @@ class Container:
 
     @classmethod
     def open(cls, path: Path, *, max_memory: int = DEFAULT_MAX_MEMORY) -> "Container":
-        """Open a file, whose records are read when they are asked for; raise as for its bytes.
+        """Open a file; its records are read when they are needed. Raise as the constructor does.
 
         Raises:
             ContainerError: not a .dcz file, or one that cannot be read.
@@ -74,16 +75,16 @@ class Container:
         return self.directory.metadata
 
     def record(self, name: str) -> memoryview:
-        """The record of a tensor, or of the one that it is tied to, as it stands in the file."""
+        """Return the record of a tensor, or of the one that it is tied to, as it stands in the file."""
         entry = self._entry_with_record(name)
         return self._bytes(entry.offset, entry.size)
 
     def flags(self, name: str) -> int:
-        """The first byte of a tensor's record: how it is encoded (FORMAT.md, section 4)."""
+        """Return the first byte of a tensor's record: how it is encoded (FORMAT.md, section 4)."""
         return self._bytes(self._entry_with_record(name).offset, 1)[0]
 
     def encoded(self, name: str) -> EncodedTensor:
-        """The record of a tensor, or of the one that it is tied to, checked and parsed, not decoded.
+        """Check and parse the record of a tensor, or of the one that it is tied to; its streams are not decoded.
 
         Raises:
             ChecksumError, ContainerError: it is damaged, or breaks the format.
@@ -99,7 +100,7 @@ class Container:
         return self._data[offset : offset + size]
 
     def records(self, *, max_memory: int | None = None) -> Iterator[dict[str, EncodedTensor]]:
-        """Parse the records of all tensors that have one, some at a time, to be decoded together; give them in order.
+        """Parse the records of all tensors that have one; yield those that may be decoded together, in order.
 
         Raises:
             LimitError: decoding one would take more than `max_memory` bytes, by default those given to the container.
@@ -107,11 +108,11 @@ class Container:
         """
         limit = self._max_memory if max_memory is None else max_memory
         names = [name for name, entry in self.entries.items() if entry.tied_to is None]
-        for _, records in self._groups(names, limit, keep=False):
-            for record in records.values():
+        for group in self._groups(names, limit, keep=False):
+            for record in group.records.values():
                 if isinstance(record, ContainerError):
                     raise record
-            yield {name: record for name, record in records.items() if isinstance(record, EncodedTensor)}
+            yield {name: record for name, record in group.records.items() if isinstance(record, EncodedTensor)}
 
     def _entry_with_record(self, name: str) -> Entry:
         entry = self.entries[name]
@@ -137,7 +138,7 @@ class Container:
     def decode_each(
         self, names: Sequence[str] | None = None, *, max_memory: int | None = None
     ) -> Iterator[tuple[str, np.ndarray | ContainerError]]:
-        """Decode the tensors named, or all, some at a time, and give each, or what is wrong with it, in order.
+        """Decode the tensors named, or all; yield each, or its error, in order.
 
         Raises:
             LimitError: one takes more than `max_memory` bytes, by default those given to the container.
@@ -148,53 +149,50 @@ class Container:
     def _decode_each(
         self, names: Sequence[str], limit: int, *, keep: bool
     ) -> Iterator[tuple[str, np.ndarray | ContainerError]]:
-        for group, records in self._groups(names, limit, keep=keep):
-            arrays = decode_each_tensor([one for one in records.values() if isinstance(one, EncodedTensor)])
-            waiting = Counter(self._entry_with_record(name).name for name in group)
-            shared: dict[str, np.ndarray | ContainerError] = {}  # of records that other tensors of the group wait for
-            for name in group:
-                record = self._entry_with_record(name).name
-                one = records[record]
-                if record not in shared:
-                    shared[record] = next(arrays) if isinstance(one, EncodedTensor) else one
-                waiting[record] -= 1
-                array = shared[record] if waiting[record] else shared.pop(record)
-                yield name, self._own(name, array, copy=record in shared)
+        for group in self._groups(names, limit, keep=keep):
+            arrays = decode_each_tensor([one for one in group.records.values() if isinstance(one, EncodedTensor)])
+            uses = Counter(self._entry_with_record(name).name for name in group.names)
+            decoded: dict[str, np.ndarray | ContainerError] = {}  # by record, until its last use
+            for name in group.names:
+                owner = self._entry_with_record(name).name
+                record = group.records[owner]
+                if owner not in decoded:
+                    decoded[owner] = next(arrays) if isinstance(record, EncodedTensor) else record
+                uses[owner] -= 1
+                array = decoded[owner] if uses[owner] else decoded.pop(owner)
+                yield name, self._as_tensor(name, array, copy=owner in decoded)
 
-    def _groups(
-        self, names: Sequence[str], limit: int, *, keep: bool
-    ) -> Iterator[tuple[list[str], dict[str, EncodedTensor | ContainerError]]]:
-        """Names of tensors that are decoded together, and their records: many, but no more than fit in memory.
+    def _groups(self, names: Sequence[str], limit: int, *, keep: bool) -> Iterator["_Group"]:
+        """Divide tensors into groups that are decoded together: many in each, but no more than fit in memory.
 
         If the caller keeps the arrays of earlier groups, they count in the limit.
         """
-        group: list[str] = []
-        records: dict[str, EncodedTensor | ContainerError] = {}
-        needed = self.directory.memory
+        group = _Group(self.directory.memory)
         for name in names:
-            record, own = self._entry_with_record(name).name, self.entries[name].spec.nbytes
-            if record not in records or needed + own > min(limit, TOGETHER):
-                one = self._encoded_or_error(name)
-                own = one.memory if isinstance(one, EncodedTensor) else 0
-            if group and needed + own > min(limit, TOGETHER):
-                yield group, records
-                limit -= sum(self.entries[done].spec.nbytes for done in group) if keep else 0
-                group, records, needed = [], {}, self.directory.memory
-            needed += own
-            _check_memory(needed, limit)
-            group.append(name)
-            records.setdefault(record, one)  # a tensor tied to one of the group has its record
-        if group:
-            yield group, records
+            owner, copy_bytes = self._entry_with_record(name).name, self.entries[name].spec.nbytes
+            if owner in group.records and group.memory + copy_bytes <= min(limit, TOGETHER):
+                group.add(name, copy_bytes)
+                continue
+            record = self._encoded_or_error(name)
+            memory = record.memory if isinstance(record, EncodedTensor) else 0
+            if group.names and group.memory + memory > min(limit, TOGETHER):
+                yield group
+                limit -= sum(self.entries[done].spec.nbytes for done in group.names) if keep else 0
+                group = _Group(self.directory.memory)
+            group.add(name, memory)
+            _check_memory(group.memory, limit)
+            group.records.setdefault(owner, record)
+        if group.names:
+            yield group
 
     def _encoded_or_error(self, name: str) -> EncodedTensor | ContainerError:
         try:
             return self.encoded(name)
         except ContainerError as error:
-            return error.with_traceback(None)  # which would hold what was parsed
+            return error.with_traceback(None)  # the traceback refers to what was parsed
 
-    def _own(self, name: str, array: np.ndarray | ContainerError, *, copy: bool) -> np.ndarray | ContainerError:
-        """The array of a record, or a copy, in the dtype and shape that a tied tensor has of its own; or its error."""
+    def _as_tensor(self, name: str, array: np.ndarray | ContainerError, *, copy: bool) -> np.ndarray | ContainerError:
+        """Return the array of a record, or a copy, in the dtype and shape of a tensor that has or is tied to it."""
         if isinstance(array, ContainerError):
             return array
         entry = self.entries[name]
@@ -204,19 +202,19 @@ class Container:
         return array.reshape(-1).view(np.uint8).view(entry.spec.dtype).reshape(entry.spec.shape)
 
     def csr(self, name: str, *, max_memory: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """A tensor's kept elements as row starts, columns and values; raises as `decode`."""
+        """Decode a tensor's kept elements as row starts, columns and values; raise as `decode`."""
         limit = self._max_memory if max_memory is None else max_memory
         entry = self.entries[name]
-        encoded, held = self.encoded(name), self.directory.memory
+        encoded, memory = self.encoded(name), self.directory.memory
         if entry.tied_to is not None and entry.spec != self.entries[entry.tied_to].spec:  # other rows than the record's
             dense = self.decode([name], max_memory=limit)[name]
             encoded = EncodedTensor(entry.spec.dtype, entry.spec.shape, None, Raw(bit_patterns(dense)))
-            held += dense.nbytes
-        _check_memory(held + encoded.sparse_rows_memory, limit)
+            memory += dense.nbytes
+        _check_memory(memory + encoded.sparse_rows_memory, limit)
         return decode_sparse_rows(encoded)
 
     def tensors(self, names: Sequence[str] | None = None, *, max_memory: int | None = None) -> Tensors:
-        """The tensors named, or all, each decoded when it is asked for; then raises as `decode`."""
+        """Return the tensors named, or all, each decoded when it is read; reading raises as `decode`."""
         specs = {name: self.entries[name].spec for name in (self.names if names is None else names)}
 
         def read(some: Sequence[str]) -> list[np.ndarray]:
@@ -225,8 +223,28 @@ class Container:
         return Tensors(specs, read)
 
     def checkpoint(self, *, max_memory: int | None = None) -> Checkpoint:
-        """The whole checkpoint, each tensor decoded when it is asked for."""
+        """Return the checkpoint; each tensor is decoded when it is read."""
         return Checkpoint(self.tensors(max_memory=max_memory), self.metadata)
+
+
+@dataclass
+class _Group:
+    """Tensors that are decoded together.
+
+    Attributes:
+        memory: about how many bytes decoding takes, the directory included.
+        names: of the tensors, in order.
+        records: parsed, or their errors, by the name of the tensor that has them.
+    """
+
+    memory: int
+    names: list[str] = field(default_factory=list)
+    records: dict[str, EncodedTensor | ContainerError] = field(default_factory=dict)
+
+    def add(self, name: str, memory: int) -> None:
+        """Add a tensor that takes so many bytes."""
+        self.names.append(name)
+        self.memory += memory
 
 
 def _check_memory(needed: int, limit: int) -> None:

@@ -1,4 +1,4 @@
-"""Whether a container is whole, and equal to a checkpoint."""
+"""Verification: whether a container is undamaged, and equal to a checkpoint."""
 
 from collections.abc import Mapping
 
@@ -21,12 +21,12 @@ def verify(
     *,
     max_memory: int | None = None,
 ) -> None:
-    """Decode every record, so that every checksum and every code is looked at; compare tensors with a checkpoint.
+    """Decode every record, which checks every checksum and every code; compare tensors with a checkpoint.
 
     Raises:
         LimitError: a tensor needs more memory than `max_memory` bytes, by default those given to the container.
         ContainerError: damaged tensors, all of them named.
-        DifferenceError: the first thing in which container and checkpoint differ; damage goes before other elements.
+        DifferenceError: the first difference between container and checkpoint; damage is reported before it.
     """
     if against is not None:
         _compare_outlines(container, against)
@@ -58,7 +58,7 @@ def verify(
 
 
 def _all_of(damaged: Mapping[str, ContainerError], container: Container) -> ContainerError:
-    """One error for all damaged tensors, and those tied to them."""
+    """Return one error for all damaged tensors, and those tied to them."""
     texts = []
     for name, entry in container.entries.items():
         if (error := damaged.get(name)) is not None:
@@ -70,7 +70,7 @@ def _all_of(damaged: Mapping[str, ContainerError], container: Container) -> Cont
 
 
 def identical(one: Checkpoint, other: Checkpoint) -> bool:
-    """Whether two checkpoints agree in names, order, dtypes, shapes, metadata and every bit."""
+    """Tell whether two checkpoints agree in names, order, dtypes, shapes, metadata and every bit."""
     return (
         list(one.tensors) == list(other.tensors)
         and one.metadata == other.metadata

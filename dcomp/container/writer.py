@@ -24,6 +24,7 @@ KEPT_IN_MEMORY = 1 << 24
 """Bytes of records that wait in memory for the directory, which stands before them; more wait in a temporary file."""
 
 COPIED = 1 << 20
+"""Bytes that are copied at a time."""
 
 
 def write(
@@ -34,14 +35,14 @@ def write(
     workers: int = 1,
     on_tensor: Callable[[int], object] = lambda nbytes: None,
 ) -> None:
-    """Encode a checkpoint; the same checkpoint gives the same bytes at the same level, however many the workers.
+    """Encode a checkpoint; the number of workers does not change the bytes.
 
     Args:
         checkpoint: what to write.
         stream: where to.
         level: how hard to try.
         workers: processes that encode at the same time, each a tensor.
-        on_tensor: told the dense bytes of each tensor when it is encoded.
+        on_tensor: called with the dense bytes of each tensor when it is encoded.
 
     Raises:
         CheckpointError: names, metadata, dtypes or shapes that a container cannot hold.
@@ -49,10 +50,10 @@ def write(
     specs = tensors.specs_of(checkpoint.tensors)
     _check(checkpoint.metadata, specs)
     tied = ties.find(checkpoint.tensors)
-    own = [name for name in specs if name not in tied]
+    with_record = [name for name in specs if name not in tied]
     written: dict[str, tuple[int, Entry]] = {}
     with Scratch(KEPT_IN_MEMORY) as records:
-        for name, parts in _encoded(checkpoint.tensors, own, level, workers):
+        for name, parts in _encode_each(checkpoint.tensors, with_record, level, workers):
             start = records.tell()
             written[name] = start, Entry(name, specs[name], *_spool(parts, records))
             on_tensor(specs[name].nbytes)
@@ -60,16 +61,16 @@ def write(
             Entry(name, specs[name], 0, tied_to=tied[name]) if name in tied else written[name][1] for name in specs
         ]
         stream.write(layout.write_header(checkpoint.metadata, entries))
-        for name in own:
+        for name in with_record:
             start, entry = written[name]
             records.seek(start)
             _copy(records, stream, entry.size)
 
 
-def _encoded(
+def _encode_each(
     all_tensors: Mapping[str, np.ndarray], names: Sequence[str], level: Level, workers: int
 ) -> Iterator[tuple[str, Iterable[Buffer]]]:
-    """The records of tensors, in parts: in order, or as workers get ready with them."""
+    """Yield the records of tensors, in parts: in order, or as workers finish them."""
     if workers == 1:
         for name, array in tensors.stream(tensors.subset(all_tensors, names)):
             yield name, encoder.encode_tensor(array, level).parts()
@@ -85,7 +86,7 @@ def _encoded(
 
 
 def _spool(parts: Iterable[Buffer], records: IO[bytes]) -> tuple[int, int]:
-    """Write a record; its size and checksum."""
+    """Write a record; return its size and checksum."""
     size = checksum = 0
     for part in parts:
         size += len(part)

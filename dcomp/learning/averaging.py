@@ -1,4 +1,4 @@
-"""A moving average of the weights, which stands for the network where that is judged and kept."""
+"""A moving average of the weights, which replaces them for validation and in the result."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 class Average:
     """The exponential moving average of a model's parameters (Polyak and Juditsky 1992), as it trains.
 
-    So are those of normalization's statistics, which belong to the parameters that they were gathered with.
-    Early steps, of which there are few, count alike: the decay of step t is at most (1 + t) / (10 + t).
+    Normalization's statistics are averaged too, as they belong to the parameters that they were gathered with.
+    The first steps count almost alike: the decay of step t is at most (1 + t) / (10 + t).
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -23,24 +23,24 @@ class Average:
 
     @torch.no_grad()
     def step(self, number: int) -> None:
-        """Take in the parameters as they are after so many steps."""
+        """Add the parameters as they are after so many steps."""
         decay = min(self._decay, (1 + number) / (10 + number))
         torch._foreach_lerp_(self.tensors, self._averaged, 1 - decay)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """A block in which the model has the averages for its parameters."""
-        own = [parameter.data for parameter in self._averaged]
+        """Give the model the averages for its parameters, within a block."""
+        parameters = [parameter.data for parameter in self._averaged]
         for parameter, average in zip(self._averaged, self.tensors, strict=True):
             parameter.data = average
         try:
             yield
         finally:
-            for parameter, data in zip(self._averaged, own, strict=True):
+            for parameter, data in zip(self._averaged, parameters, strict=True):
                 parameter.data = data
 
     @torch.no_grad()
     def restore(self, tensors: list[Tensor]) -> None:
-        """Go on from averages that were kept."""
-        for average, kept in zip(self.tensors, tensors, strict=True):
-            average.copy_(kept)
+        """Restore averages that were saved."""
+        for average, saved in zip(self.tensors, tensors, strict=True):
+            average.copy_(saved)

@@ -31,7 +31,7 @@ NAME_OF = {dtype: name for name, dtype in TORCH_DTYPE.items()}
 
 
 def to_torch(array: np.ndarray) -> torch.Tensor:
-    """A tensor with the array's bits, in memory of its own.
+    """Return a tensor with a copy of the array's bits.
 
     Raises:
         CheckpointError: this torch has no such dtype.
@@ -44,7 +44,7 @@ def to_torch(array: np.ndarray) -> torch.Tensor:
 
 
 def numpy_dtype(tensor: torch.Tensor, name: str) -> np.dtype:
-    """The dtype of the array that holds a tensor's bits.
+    """Return the dtype of the array that holds a tensor's bits.
 
     Raises:
         CheckpointError: safetensors has no such tensors; `name` is in the message.
@@ -55,7 +55,7 @@ def numpy_dtype(tensor: torch.Tensor, name: str) -> np.dtype:
 
 
 def to_numpy(tensor: torch.Tensor) -> np.ndarray:
-    """An array with the elements of a tensor, in memory of its own.
+    """Return an array with a copy of the tensor's elements.
 
     Raises:
         CheckpointError: safetensors has no such tensors.
@@ -72,7 +72,7 @@ def to_numpy(tensor: torch.Tensor) -> np.ndarray:
 
 
 def _problem(tensor: torch.Tensor) -> str | None:
-    """Why a tensor is no plain array of a dtype that safetensors has."""
+    """Return why a tensor is no plain array of a dtype that safetensors has; None if it is one."""
     if type(tensor) not in (torch.Tensor, torch.nn.Parameter):
         return f"is a {type(tensor).__name__}, which is more than its elements; save a plain tensor"
     if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested:

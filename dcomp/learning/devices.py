@@ -17,11 +17,12 @@ DEVICES = ("cpu", "cuda", "mps", "xpu")
 SMALL = 10_000_000
 """Multiplications for one image, up to which one thread is enough: LeNet-5 has 2.3 million, VGG-16 on CIFAR 313."""
 
-_told: set[str] = set()  # a run of several stages says once what it chose
+NOTED: set[str] = set()
+"""Notes about threads that were shown: a run of several stages shows each once."""
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` takes CUDA, else MPS, else the CPU.
+    """Return the device of this name; `auto` is CUDA, else MPS, else the CPU.
 
     Raises:
         UsageError: torch has no such device here.
@@ -38,21 +39,21 @@ def choose_device(name: str) -> torch.device:
         raise UsageError(f"--device {name}: not available here; try auto or cpu") from error
 
 
-def choose_threads(asked: int | None, model: nn.Module, images: Tensor, observer: Observer) -> None:
-    """Compute with as many threads as were asked for, else with as many as pay, and say how many those are.
+def choose_threads(option: int | None, model: nn.Module, images: Tensor, observer: Observer) -> None:
+    """Set the number of threads: the option's, else the environment's (OMP_NUM_THREADS), else as many as pay.
 
-    What the environment says (OMP_NUM_THREADS) holds, and a device that is no CPU needs no choice.
+    What is chosen here is noted. A device that is no CPU needs no choice.
 
     Args:
-        asked: number of threads, if a person gave it.
+        option: number of threads, if a person gave it.
         model: on its device.
         images: one image, as the network takes it.
-        observer: told what was chosen.
+        observer: gets the note.
     """
-    if asked is not None:
-        torch.set_num_threads(asked)
+    if option is not None:
+        torch.set_num_threads(option)
         return
-    if threads_are_given(asked) or images.device.type != "cpu":
+    if threads_are_chosen(option) or images.device.type != "cpu":
         return
     if multiplications(model, images) <= SMALL:
         count, reason = 1, "enough for a small network"
@@ -61,25 +62,25 @@ def choose_threads(asked: int | None, model: nn.Module, images: Tensor, observer
         reason = f"{count} of {cores.in_affinity()} processors {'is' if count == 1 else 'are'} free"
     torch.set_num_threads(count)
     text = f"{count} thread{' computes' if count == 1 else 's compute'}: {reason}; see --threads"
-    if text not in _told:
-        _told.add(text)
+    if text not in NOTED:
+        NOTED.add(text)
         observer.note(text)
 
 
-def threads_are_given(asked: int | None) -> bool:
+def threads_are_chosen(option: int | None) -> bool:
     """Tell whether a person said how many threads compute, by option or environment."""
-    return asked is not None or bool(os.environ.get(cores.THREADS))
+    return option is not None or bool(os.environ.get(cores.THREADS))
 
 
-def go_on_with_threads(count: int, asked: int | None) -> None:
-    """Compute with as many threads as before a stop, unless a person says how many: so sums come to the same bits."""
-    if not threads_are_given(asked):
+def restore_threads(count: int, option: int | None) -> None:
+    """Set the number of threads that a stopped run had, unless a person chose one: sums then have the same bits."""
+    if not threads_are_chosen(option):
         cores.take(count)
         torch.set_num_threads(count)
 
 
 def multiplications(model: nn.Module, images: Tensor) -> float:
-    """Count the multiplications of convolutions and matrix products for these images; infinite where torch cannot."""
+    """Return the multiplications of convolutions and matrix products for these images; inf if torch cannot count."""
     counter = FlopCounterMode(display=False)
     try:
         with torch.no_grad(), counter:
@@ -90,12 +91,12 @@ def multiplications(model: nn.Module, images: Tensor) -> float:
 
 
 def in_precision(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
-    """A block in which a network computes in `precision`; its weights stay float32."""
+    """Return a context in which a network computes in `precision`; its weights stay float32."""
     return nullcontext() if precision == "fp32" else torch.autocast(device.type, torch.bfloat16)
 
 
 def check_compiler(device: torch.device) -> None:
-    """See on one sum that `torch.compile` finds the compiler that it needs.
+    """Check on one sum that `torch.compile` finds its compiler.
 
     Raises:
         UsageError: it does not.

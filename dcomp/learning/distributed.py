@@ -1,7 +1,7 @@
 """One training by several processes, as `torchrun` starts them: gloo between CPUs, NCCL between GPUs.
 
-Every process holds the whole network and the whole data set. Of each batch it takes its part, and the gradient is the
-mean over the whole batch, so the parameters, masks and codebooks of all processes are the same after every step.
+Every process has all of the network and of the data set. It takes its part of each batch, and the gradient is the
+mean over the batch, so the parameters, masks and codebooks of all processes are the same after every step.
 """
 
 import atexit
@@ -19,11 +19,11 @@ from dcomp.errors import DcompError
 from dcomp.system.ranks import IS_FIRST, RANK, WORLD_SIZE
 
 PATIENCE = timedelta(hours=12)
-"""How long processes wait for each other, as for the first to decode a data set; torchrun sees those that die."""
+"""How long processes wait for each other, as while the first decodes photos; torchrun ends those that fail."""
 
 
 def join(device: torch.device) -> torch.device:
-    """Meet the other processes, if there are any; the device that is this process's own."""
+    """Meet the other processes, if there are any, and return the device of this one."""
     if WORLD_SIZE == 1:
         return device
     if device.type == "cuda":
@@ -37,10 +37,10 @@ def join(device: torch.device) -> torch.device:
 
 @contextmanager
 def first_goes_ahead() -> Iterator[None]:
-    """A block that the first process is through before the others enter it, as for a download.
+    """Let the first process finish a block before the others enter it, as for a download.
 
     Raises:
-        DcompError: in the others, if it failed in the first, which tells why.
+        DcompError: in the others, if the first failed; its own error says why.
     """
     if WORLD_SIZE == 1 or not dist.is_initialized():
         yield
@@ -60,25 +60,26 @@ def first_goes_ahead() -> Iterator[None]:
 
 
 def part_of(indices: Tensor) -> tuple[Tensor, float]:
-    """This process's part of a batch, and how much more than the mean part it is.
+    """Return this process's part of a batch, and the weight of its loss.
 
-    DistributedDataParallel takes the mean of the processes' gradients; with each loss times this weight that is the
-    gradient of the whole batch's mean loss. Who gets no example takes one of another's, at weight 0.
+    The weight is the size of the part over the mean size. DistributedDataParallel takes the mean of the processes'
+    gradients; with these weights that is the gradient of the batch's mean loss. A process whose part is empty takes
+    the first example, at weight 0.
     """
     if WORLD_SIZE == 1:
         return indices, 1.0
-    own = indices.tensor_split(WORLD_SIZE)[RANK]
-    weight = WORLD_SIZE * len(own) / len(indices)
-    return (own, weight) if len(own) else (indices[:1], 0.0)
+    part = indices.tensor_split(WORLD_SIZE)[RANK]
+    weight = WORLD_SIZE * len(part) / len(indices)
+    return (part, weight) if len(part) else (indices[:1], 0.0)
 
 
 def span_of(count: int) -> range:
-    """This process's part of so many examples."""
+    """Return this process's part of so many examples."""
     return range(count * RANK // WORLD_SIZE, count * (RANK + 1) // WORLD_SIZE)
 
 
 def parallel(model: nn.Module) -> nn.Module:
-    """What to call for logits in training: the model, or what averages its gradients over the processes.
+    """Return the module that gives logits in training: the model, or one that averages gradients over the processes.
 
     Networks begin alike in every process, from one seed or one file, and masks move alike: nothing has to be sent.
     """
@@ -90,13 +91,13 @@ def parallel(model: nn.Module) -> nn.Module:
 
 
 def synchronized(model: nn.Module) -> nn.Module:
-    """The model with batch normalization over the whole batch, where torch can do that: on GPUs."""
+    """Return the model with batch normalization over all of a batch, where torch can do that: on GPUs."""
     on_gpu = next(model.parameters()).device.type == "cuda"
     return nn.SyncBatchNorm.convert_sync_batchnorm(model) if WORLD_SIZE > 1 and on_gpu else model
 
 
 def agree_on_statistics(model: nn.Module) -> None:
-    """Give every process the first one's running statistics, which follow from its own parts of the batches."""
+    """Give every process the running statistics of the first, which come from its parts of the batches."""
     if WORLD_SIZE > 1:
         for buffer in model.buffers():
             if buffer.is_floating_point():
@@ -104,7 +105,7 @@ def agree_on_statistics(model: nn.Module) -> None:
 
 
 def totals(numbers: Sequence[float], device: torch.device) -> list[float]:
-    """The sums over all processes."""
+    """Return the sums over all processes."""
     if WORLD_SIZE == 1:
         return list(numbers)
     sums = torch.tensor(numbers, dtype=torch.float64, device=device)
@@ -113,14 +114,14 @@ def totals(numbers: Sequence[float], device: torch.device) -> list[float]:
 
 
 def any_of(flag: bool, device: torch.device) -> bool:
-    """Whether it is so in any process."""
+    """Tell whether the flag is set in any process."""
     return flag if WORLD_SIZE == 1 else totals([flag], device)[0] > 0
 
 
-def gathered(own: Tensor, device: torch.device) -> list[Tensor]:
-    """The tensors of all processes, which are alike in shape."""
+def gathered(tensor: Tensor, device: torch.device) -> list[Tensor]:
+    """Return the tensors of all processes, which have one shape."""
     if WORLD_SIZE == 1:
-        return [own]
-    found = [torch.empty_like(own, device=device) for _ in range(WORLD_SIZE)]
-    dist.all_gather(found, own.to(device))
-    return [tensor.cpu() for tensor in found]
+        return [tensor]
+    tensors = [torch.empty_like(tensor, device=device) for _ in range(WORLD_SIZE)]
+    dist.all_gather(tensors, tensor.to(device))
+    return [each.cpu() for each in tensors]

@@ -1,10 +1,10 @@
-"""Dropout that goes with pruning (Han et al. 2015, "Learning both Weights and Connections", section 3.2).
+"""Dropout that becomes less with pruning (Han et al. 2015, "Learning both Weights and Connections", section 3.2).
 
-A pruned layer overfits less, and so needs less of it: Dr = Do * sqrt(Cir / Cio), where Do is the rate of the dense
+A pruned layer overfits less, and so needs less dropout: Dr = Do * sqrt(Cir / Cio), where Do is the rate of the dense
 network, Cio the number of the layer's connections, and Cir of those that are kept.
 
-What attention drops of its own (the argument `dropout` of `nn.MultiheadAttention`) stays as it is: it leaves out
-weights that attention computes from pairs of places, which are no one layer's outputs.
+The dropout within attention (the argument `dropout` of `nn.MultiheadAttention`) stays as it is: it acts on the
+attention between pairs of places, which is no layer's output.
 """
 
 import math
@@ -34,7 +34,7 @@ class DropoutRule:
 
         def ran(module: nn.Module, *_: object) -> None:
             if isinstance(module, AnyDropout):
-                if last and all(module is not known.dropout for known in self._followers):
+                if last and all(module is not follower.dropout for follower in self._followers):
                     self._followers.append(Follower(module, module.p, last[-1]))
             else:
                 last.append(_last_of(module))
@@ -49,21 +49,21 @@ class DropoutRule:
                 hook.remove()
 
     def apply(self) -> None:
-        """Set every rate by what is kept of its layer now."""
+        """Set every rate by the part of its layer's weights that is kept now."""
         for follower in self._followers:
             weight = follower.layer.weight
-            assert isinstance(weight, Tensor)  # or it were no layer
+            assert isinstance(weight, Tensor)  # by `_is_layer`
             with torch.no_grad():
                 kept = int(weight.count_nonzero()) / weight.numel()
             follower.dropout.p = follower.rate * math.sqrt(kept)
 
 
 def _is_layer(module: nn.Module) -> bool:
-    """Whether a module has connections: a weight of two dimensions or more."""
+    """Tell whether a module has connections: a weight of two dimensions or more."""
     weight = getattr(_last_of(module), "weight", None)
     return isinstance(weight, Tensor) and weight.ndim > 1
 
 
 def _last_of(module: nn.Module) -> nn.Module:
-    """The layer that a module's outputs come from: attention uses its projections' weights and does not call them."""
+    """Return the layer that makes a module's outputs; attention never calls its projection, but uses its weights."""
     return module.out_proj if isinstance(module, nn.MultiheadAttention) else module

@@ -1,4 +1,4 @@
-"""What a person's own code makes: networks and data sets by `package.module:factory`."""
+"""Networks and data sets that the user's code makes, by `package.module:factory`."""
 
 import importlib
 import sys

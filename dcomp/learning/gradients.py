@@ -1,7 +1,7 @@
-"""How much a loss changes with each weight: the mean squared gradient, which stands for the curvature.
+"""Mean squared gradients, which stand for the curvature of the loss in each weight.
 
-It is the diagonal of the empirical Fisher information, of whole batches; weights matter as w^2 times that (Theis et al.
-2018, "Faster gaze prediction with dense networks and Fisher pruning", section 2.1).
+They are the diagonal of the empirical Fisher information, of whole batches. Pruning a weight w adds w^2 times that to
+the loss (Theis et al. 2018, "Faster gaze prediction with dense networks and Fisher pruning", section 2.1).
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,10 +25,10 @@ def squared_gradients(
     Args:
         model: on the device of the examples.
         parameters: of the model, by name.
-        train: examples, which are changed by chance as in training.
+        train: examples, augmented as in training.
         settings: batch size, augmentation and precision.
         loss: what the gradients are of.
-        seed: draws the examples; the same in all processes, so that all find the same.
+        seed: draws the examples; the same in all processes, so all get the same gradients.
     """
     squares = [torch.zeros_like(parameter) for parameter in parameters.values()]
     batches = 0
@@ -40,7 +40,7 @@ def squared_gradients(
 
 
 def _losses(model: nn.Module, train: Split, settings: LearningSettings, loss: Loss, seed: int) -> Iterator[Tensor]:
-    """The losses of a few batches, in evaluation mode; the same examples for the same seed."""
+    """Yield the losses of a few batches, in evaluation mode; the same examples for the same seed."""
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(train), generator=generator).split(settings.batch_size)[:BATCHES]
     model.eval()

@@ -1,4 +1,4 @@
-"""What training makes small: cross-entropy with the labels, and with what a teacher says of the same images."""
+"""The loss: cross-entropy with the labels, and divergence from a teacher's answers to the same images."""
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,12 +16,12 @@ class Loss:
     """
 
     def __init__(self, settings: LearningSettings, teacher: nn.Module | None = None) -> None:
-        """Take the teacher, if there is one; it does not learn."""
+        """Freeze the teacher, if there is one."""
         self._settings = settings
         self._teacher = teacher.eval().requires_grad_(False) if teacher is not None else None
 
     def __call__(self, images: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-        """The loss of `logits`, shape (n, classes), that a network gives for images."""
+        """Return the loss of `logits`, shape (n, classes), that a network gives for images."""
         settings = self._settings
         hard = F.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
         if self._teacher is None:

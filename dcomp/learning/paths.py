@@ -1,11 +1,10 @@
-"""Which parameters lie on a path from a network's input to its output; the others are dead, whatever they are.
+"""Which parameters lie on a path from a network's input to its output; the others are dead, whatever their values.
 
-A unit without input is constant, one without output says nothing: both take their bias and all their weights along.
-To find them the network is run with absolute weights on an input above zero, where no two paths cancel out, and asked
-for the gradient of its summed output, as Tanaka et al. 2020 do ("Pruning neural networks without any data by
-iteratively conserving synaptic flow"). A gradient of exactly zero then means that there is no path: weights are scaled
-so that no unit sums to more than its largest input, and so none saturates, and averages stand for what lets one input
-through.
+A unit without input is constant, and one without output has no effect: all weights and the bias of both are dead. To
+find them, the network runs with absolute weights on a positive input, where no two paths cancel out, and the gradient
+of its summed output is computed, as Tanaka et al. 2020 do ("Pruning neural networks without any data by iteratively
+conserving synaptic flow"). A gradient of exactly zero then means that there is no path. Weights are scaled so that no
+unit sums to more than its largest input, so none saturates; averages replace functions that pass one input on.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -20,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from dcomp.errors import UsageError
 
-UNTOLD = (nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d, nn.MultiheadAttention, nn.Embedding, nn.RNNBase)
+UNSUPPORTED = (nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d, nn.MultiheadAttention, nn.Embedding, nn.RNNBase)
 """Layers whose output may be zero, or whose gradient may vanish, though paths lead through them."""
 
 INPUT, BIAS = 0.5, 2.0**-10
@@ -28,10 +27,10 @@ INPUT, BIAS = 0.5, 2.0**-10
 
 
 def alive(model: nn.Module, images: Tensor) -> dict[str, np.ndarray]:
-    """Masks of the parameters, by the names that they have without constraints, that have a path to the output.
+    """Return masks of the parameters that have a path to the output, by their names without constraints.
 
-    Those of weights need one from the input as well. Biases of units that only such weights feed are dead with them.
-    What has no path even where nothing is pruned, or is not used in evaluation, is not judged, and counts as alive.
+    Weights need a path from the input as well. A bias is dead if its unit has no output. What has no path even where
+    nothing is pruned, or is not used in evaluation, counts as alive.
 
     Args:
         model: of convolutions, linear layers, batch normalization, pooling and rising activations.
@@ -41,7 +40,7 @@ def alive(model: nn.Module, images: Tensor) -> dict[str, np.ndarray]:
         UsageError: the network has other layers.
     """
     for path, module in model.named_modules():
-        if isinstance(module, UNTOLD):
+        if isinstance(module, UNSUPPORTED):
             raise UsageError(f"dead units cannot be told in networks with a {type(module).__name__}, such as {path}")
     from_input = _flow(model, images, biases=False)
     weights = {name: flow != 0 for name, flow in from_input.items() if not _is_bias(name)}
@@ -59,7 +58,7 @@ def _flow(
     masks: dict[str, Tensor] | None = None,
     unpruned: bool = False,
 ) -> dict[str, Tensor]:
-    """Gradient times value of each parameter, all of them made positive."""
+    """Return gradient times value of each parameter, with absolute values for all parameters."""
     dtype = torch.float32 if images.device.type == "mps" else torch.float64  # MPS has no more
     values = {}
     for name, parameter in model.named_parameters():
@@ -84,7 +83,7 @@ def _flow(
 
 
 def _neutral(name: str, buffer: Tensor, dtype: torch.dtype, *, unpruned: bool) -> Tensor:
-    """A buffer that changes no path: normalization leaves what it gets, and, unpruned, masks keep all."""
+    """Return a buffer that changes no path: normalization passes its input on, and, unpruned, masks keep all."""
     if not buffer.is_floating_point():
         is_mask = buffer.dtype == torch.bool and "parametrizations." in name
         return torch.ones_like(buffer) if is_mask and unpruned else buffer
@@ -94,7 +93,7 @@ def _neutral(name: str, buffer: Tensor, dtype: torch.dtype, *, unpruned: bool) -
 
 
 class _Averages(TorchFunctionMode):
-    """A block in which pooling averages, and softmax gives what it gets: all inputs have a part in the output."""
+    """A context in which pooling averages and softmax passes its input on: all inputs have a part in the output."""
 
     def __torch_function__(
         self,
@@ -103,8 +102,8 @@ class _Averages(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Call a function of torch, or what stands for it."""
-        called: Callable[..., Any] = STAND_INS.get(getattr(func, "__name__", ""), func)
+        """Call a function of torch, or its replacement."""
+        called: Callable[..., Any] = REPLACEMENTS.get(getattr(func, "__name__", ""), func)
         return called(*args, **(kwargs or {}))
 
 
@@ -133,7 +132,7 @@ def _as_it_is(logits: Tensor, *_: Any, **__: Any) -> Tensor:
     return logits
 
 
-STAND_INS: dict[str, Callable[..., Tensor]] = {
+REPLACEMENTS: dict[str, Callable[..., Tensor]] = {
     "max_pool1d": _averaging(F.avg_pool1d),
     "max_pool2d": _averaging(F.avg_pool2d),
     "max_pool3d": _averaging(F.avg_pool3d),

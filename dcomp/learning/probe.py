@@ -33,13 +33,13 @@ class Probe:
 
         Raises:
             ArchitectureError: no such network, or checkpoint or data do not fit it.
-            DataError: the data set cannot be had.
+            DataError: the data set cannot be loaded.
             UsageError: there are no validation examples.
         """
         return cls(*network_for(checkpoint, architecture, settings, observer, partial(_validation, settings)))
 
     def evaluate(self, changed: Mapping[str, np.ndarray]) -> Evaluation:
-        """Errors with some tensors replaced; they are put back."""
+        """Return the errors with some tensors replaced; the tensors are put back."""
         state = self._model.state_dict()
         original = {name: state[name].clone() for name in changed}
         try:

@@ -1,8 +1,8 @@
-"""The state of a training: kept in a safetensors file and taken up again, bit for bit.
+"""The state of a training: saved in a safetensors file and restored, bit for bit.
 
 Tensors are named after what they belong to: `model.NAME`, `best.NAME`, `optimizer.NUMBER.ENTRY`, `random.NAME` ...
-All else is one JSON object under the metadata key `dcomp.state`, and `dcomp.checksum` is that of all of it. Nothing
-is pickled.
+All else is one JSON object under the metadata key `dcomp.state`; `dcomp.checksum` covers all of it. Nothing is
+pickled.
 """
 
 import hashlib
@@ -33,16 +33,16 @@ CHECKSUM_KEY = "dcomp.checksum"
 REMEDY = "remove it, and begin the stage again"
 
 Parts = dict[str, Mapping[str, Tensor]]
-"""Tensors by what they belong to and by name."""
+"""Tensors by the part of the state that they belong to, and by name."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What a state was made from, all of which has to be the same when it is taken up.
+    """What a state was made from. All of it must be the same when the state is restored.
 
     Attributes:
         stage: the kind of its settings.
-        arguments: all settings that change what comes out.
+        arguments: all settings that change the result.
         source: digest of the tensors that training began with, if it began with any, and of a teacher's.
         version: of dcomp.
     """
@@ -54,23 +54,23 @@ class Origin:
 
     @classmethod
     def of(cls, settings: LearningSettings, *checkpoints: Checkpoint | None) -> Self:
-        """What a stage with these settings is run with."""
+        """Return the origin of a stage with these settings."""
         source = _digest(*(checkpoint.tensors for checkpoint in checkpoints if checkpoint is not None))
         return cls(type(settings).__name__, settings.arguments(), source, __version__)
 
 
 class Keeper:
-    """Saves the state of one stage now and then, and takes it up again."""
+    """Saves the state of one stage now and then, and restores it."""
 
     def __init__(self, file: StateFile, origin: Origin) -> None:
-        """Take the place of the state, and what the stage is run with."""
+        """Take the file of the state, and the origin of the stage."""
         self.file = file
         self._origin = origin
         self._saved = time.monotonic()
 
     @property
     def due(self) -> bool:
-        """Whether the last save is long enough ago."""
+        """Whether it is time for the next save."""
         return time.monotonic() - self._saved >= self.file.every
 
     def save(self, parts: Parts, facts: Mapping[str, Any]) -> None:
@@ -89,12 +89,12 @@ class Keeper:
         self._saved = time.monotonic()
 
     def stopped(self, done: int) -> StoppedError:
-        """What to raise after a save that was asked for, when so many epochs of the training are done."""
+        """Return the error to raise after the last save, when so many epochs of the training are done."""
         where = f"epoch {self.file.before + done + 1} of {self._origin.arguments['epochs']}"
         return StoppedError(f"stopped in {where}; the state is in {self.file.path}")
 
     def load(self) -> tuple[Parts, dict[str, Any]] | None:
-        """What was saved, if the stage is to be taken up.
+        """Return what was saved, if the stage is to be resumed; else None.
 
         Raises:
             CheckpointError: the file is no state, or a damaged one.
@@ -114,10 +114,10 @@ class Keeper:
         return dict(parts), facts
 
     def _read(self) -> Checkpoint:
-        """The file, once its checksum is right.
+        """Read the file and check its checksum.
 
         Raises:
-            CheckpointError: it is not, or the file cannot be read.
+            CheckpointError: the file cannot be read, or is damaged.
         """
         try:
             read = safetensors_file.load_file(self.file.path)
@@ -130,7 +130,7 @@ class Keeper:
         return read
 
     def _compare(self, other: Origin) -> None:
-        """Name what a state was made from that is not so now."""
+        """Raise UsageError if a state has another origin, and name what differs."""
         ours, again = self._origin, "begin again with --force and no --resume"
         if other.stage != ours.stage or other.version != ours.version:
             raise UsageError(f"{self.file.path} was made by another command or version of dcomp; {again}")
@@ -146,7 +146,7 @@ class Keeper:
 
 
 def _digest(*tensors: Mapping[str, np.ndarray], text: str = "") -> str:
-    """SHA-256 of names, dtypes, shapes and bits of arrays, and of a text."""
+    """Return the SHA-256 of names, dtypes, shapes and bits of arrays, and of a text."""
     digest = hashlib.sha256()
     for name, array in chain.from_iterable(map(stream, tensors)):
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
@@ -156,7 +156,7 @@ def _digest(*tensors: Mapping[str, np.ndarray], text: str = "") -> str:
 
 
 def optimizer_parts(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What an optimizer remembers of each parameter: tensors by `NUMBER.ENTRY`, and what are no tensors likewise."""
+    """Return the state of an optimizer by `NUMBER.ENTRY` of its parameters: first tensors, then all else."""
     entries = {
         f"{number}.{key}": value
         for number, memory in optimizer.state_dict()["state"].items()
@@ -169,7 +169,7 @@ def optimizer_parts(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor]
 def restore_optimizer(
     optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]
 ) -> None:
-    """Go on from what `optimizer_parts` gave."""
+    """Restore what `optimizer_parts` returned."""
     memory: dict[int, dict[str, Any]] = {}
     for name, value in {**tensors, **plain}.items():
         number, _, key = name.partition(".")
@@ -178,7 +178,7 @@ def restore_optimizer(
 
 
 def random_state(generator: torch.Generator, device: torch.device) -> dict[str, Tensor]:
-    """Where chance stands: a generator of one's own, torch's on the CPU, and the device's."""
+    """Return the states of random generators: of this one, of torch on the CPU, and of the device."""
     states = {"own": generator.get_state(), "cpu": torch.get_rng_state()}
     if device.type == "cuda":
         states["cuda"] = torch.cuda.get_rng_state(device)
@@ -186,7 +186,7 @@ def random_state(generator: torch.Generator, device: torch.device) -> dict[str, 
 
 
 def restore_random(states: Mapping[str, Tensor], generator: torch.Generator, device: torch.device) -> None:
-    """Go on from where `random_state` stood."""
+    """Restore what `random_state` returned."""
     generator.set_state(states["own"])
     torch.set_rng_state(states["cpu"])
     if device.type == "cuda" and "cuda" in states:

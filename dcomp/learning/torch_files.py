@@ -1,7 +1,8 @@
-"""Checkpoints that torch saved (.pt, .pth, .bin, Lightning's .ckpt), without running what is in them."""
+"""Checkpoints that torch saved (.pt, .pth, .bin, Lightning's .ckpt), read without running code in them."""
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,22 +25,25 @@ NESTS = ("state_dict", "model", "model_state")
 
 MAX_DEPTH = 32
 REFUSED = ("GLOBAL", "unrecognized function", "Can only create", "TorchScript")
-"""What torch's messages say of files that would have to run code."""
+"""Words in torch's messages about files that run code when they are read."""
 
 MOST_ENTRIES = 1 << 17
-"""Entries of nested dictionaries and lists that any file may have; a large one may have as many as bytes."""
+"""Most entries of nested dictionaries and lists; a large file may have as many as bytes."""
 
 MAX_REPEATED_BYTES = 1 << 30
 """Bytes that expanded tensors may take beyond twice those of the file, whatever the limit of memory."""
 
 ZIP_MAGIC = b"PK\x03\x04"
 Keys = tuple[Any, ...]
+"""The keys and places that lead to a value in nested dictionaries, lists and tuples."""
+
+Entry = tuple[Keys, torch.Tensor]
 
 
 def load_file(
     path: Path, *, max_memory: int = DEFAULT_MAX_MEMORY, note: Callable[[str], object] = lambda text: None
 ) -> Checkpoint:
-    """Open a file that `torch.save` wrote; each tensor is read when asked for.
+    """Open a file that `torch.save` wrote; each tensor is read when it is indexed.
 
     Nested dictionaries and lists give names with dots between keys and places. Where the tensors of a network are
     under one of `NESTS`, they alone are read.
@@ -47,42 +51,57 @@ def load_file(
     Args:
         path: of the file.
         max_memory: bytes that compressed records may take when they are unpacked.
-        note: is told which tensors are left out.
+        note: gets a line about tensors that are left out.
 
     Raises:
-        CheckpointError: it holds no tensors, or more than tensors and plain values: such a file would have to
-            run code to be read, and is refused; or what torch refuses as well, or tensors that are no plain arrays.
+        CheckpointError: it holds no tensors; it holds more than tensors and plain values, which would run code when
+            it is read; torch refuses it; or tensors are no plain arrays.
     """
-    storages, content = _loaded(path, max_memory)
+    storages, content = _read(path, max_memory)
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, not named tensors")
-    found = _network_tensors(content, path, note)
-    specs = {name: Spec(numpy_dtype(tensor, name), tuple(tensor.shape)) for name, tensor in found.items()}
+    tensors = _network_tensors(content, path, note)
+    specs = {name: Spec(numpy_dtype(tensor, name), tuple(tensor.shape)) for name, tensor in tensors.items()}
     for name, spec in specs.items():
         if problem := shape_problem(spec.shape):
             raise CheckpointError(f"tensor {name!r} {problem}")
-    _check_memory(specs, path, found, max_memory)
-    storages.check(found)
-    return _checkpoint(found, specs, storages.read)
+    _check_memory(specs, path, tensors, max_memory)
+    storages.check(tensors)
+    return _checkpoint(tensors, specs, storages.read)
 
 
-def _loaded(path: Path, max_memory: int) -> tuple[Storages, object]:
-    """What torch reads in a file, and the storages of its tensors."""
+def _read(path: Path, max_memory: int) -> tuple[Storages, object]:
+    """Return the storages of the tensors in a file, and what torch unpickles."""
+    with _refusals(path), warnings.catch_warnings(), path.open("rb") as file:
+        warnings.simplefilter("ignore")  # they are for the authors of files
+        if file.read(len(ZIP_MAGIC)) != ZIP_MAGIC:
+            return _read_older_format(file, path)
+        records = Records(path, max_memory)
+        return records, _unpickled(file, records)
+
+
+def _read_older_format(file: BinaryIO, path: Path) -> tuple[Storages, object]:
+    """Read a file twice, into memory of zeros and of ones: where they differ, the file has no data.
+
+    Raises:
+        CheckpointError: the data of tensors are missing.
+    """
+    zeros = Filled(path, 0)
+    _unpickled(file, zeros)
+    checksums = zeros.checksums()
+    del zeros  # and the memory with it
+    ones = Filled(path, 255)
+    content = _unpickled(file, ones)
+    if ones.checksums() != checksums:
+        raise CheckpointError(f"{path} is not a readable torch checkpoint: the data of tensors are missing")
+    return ones, content
+
+
+@contextmanager
+def _refusals(path: Path) -> Iterator[None]:
+    """Turn whatever torch raises in a block into a CheckpointError."""
     try:
-        with warnings.catch_warnings(), path.open("rb") as file:
-            warnings.simplefilter("ignore")  # torch tells the authors of files what they should have done
-            if file.read(len(ZIP_MAGIC)) == ZIP_MAGIC:
-                records = Records(path, max_memory)
-                return records, _unpickled(file, records)
-            zeros = Filled(path, 0)
-            _unpickled(file, zeros)
-            checksums = zeros.checksums()
-            del zeros  # and the memory with it
-            ones = Filled(path, 255)
-            content = _unpickled(file, ones)
-            if ones.checksums() != checksums:
-                raise CheckpointError(f"{path} is not a readable torch checkpoint: the data of tensors are missing")
-            return ones, content
+        yield
     except CheckpointError:
         raise
     except Exception as error:  # torch raises whatever its unpickler meets
@@ -101,31 +120,35 @@ def _unpickled(file: BinaryIO, storages: Storages) -> object:
 
 
 def _network_tensors(content: dict[Any, Any], path: Path, note: Callable[[str], object]) -> dict[str, torch.Tensor]:
-    """The tensors of a network by name: those under a nest, else all."""
-    every = list(_tensors(content, max(MOST_ENTRIES, path.stat().st_size)))
-    if not every:
+    """Return the tensors of a network by name: those under a nest, else all."""
+    entries = list(_tensors(content, max(MOST_ENTRIES, path.stat().st_size)))
+    if not entries:
         raise CheckpointError(f"{path} holds no tensors")
-    nested = every
+    tensors: dict[str, torch.Tensor] = {}
+    for keys, tensor in _without_nests(entries, path, note):
+        name = _name(keys)
+        if name in tensors:
+            raise CheckpointError(f"{path} holds two tensors whose keys both give the name {name!r}; rename one")
+        tensors[name] = tensor
+    return tensors
+
+
+def _without_nests(entries: list[Entry], path: Path, note: Callable[[str], object]) -> list[Entry]:
+    """Return the tensors under a nest, without its key, and note which others are left out; without nests, all."""
     for nest in NESTS:
-        if any(len(keys) > 1 and keys[0] == nest for keys, _ in nested):
-            left_out = dict.fromkeys(repr(keys[0]) for keys, _ in nested if keys[0] != nest)
+        if any(len(keys) > 1 and keys[0] == nest for keys, _ in entries):
+            left_out = dict.fromkeys(repr(keys[0]) for keys, _ in entries if keys[0] != nest)
             if left_out:
                 note(f"{path}: the tensors under {nest!r} are read, those under {', '.join(left_out)} are left out")
-            nested = [(keys[1:], tensor) for keys, tensor in nested if keys[0] == nest and len(keys) > 1]
-    found: dict[str, torch.Tensor] = {}
-    for keys, tensor in nested:
-        name = _name(keys)
-        if name in found:
-            raise CheckpointError(f"{path} holds two tensors whose keys both give the name {name!r}; rename one")
-        found[name] = tensor
-    return found
+            entries = [(keys[1:], tensor) for keys, tensor in entries if keys[0] == nest and len(keys) > 1]
+    return entries
 
 
-def _tensors(content: object, most: int) -> Iterator[tuple[Keys, torch.Tensor]]:
-    """All tensors in nested dictionaries, lists and tuples, each behind the keys and places that lead to it.
+def _tensors(content: object, most: int) -> Iterator[Entry]:
+    """Yield all tensors in nested dictionaries, lists and tuples, each with its keys.
 
     Raises:
-        CheckpointError: more than `most` entries, too deep a nest, or tensors that stand in no order.
+        CheckpointError: more than `most` entries, too deep a nest, or tensors in a set.
     """
     pending: list[Iterator[tuple[Keys, object]]] = [iter([((), content)])]
     entries = 0
@@ -145,7 +168,7 @@ def _tensors(content: object, most: int) -> Iterator[tuple[Keys, torch.Tensor]]:
 
 
 def _children(keys: Keys, value: object) -> Iterator[tuple[Keys, object]]:
-    """The entries of a dictionary, list or tuple that `keys` lead to, with the keys that lead to them."""
+    """Yield the values in a dictionary, list or tuple that has these keys, each with its keys."""
     if isinstance(value, dict):
         yield from (((*keys, key), child) for key, child in value.items())
     elif isinstance(value, list | tuple):
@@ -168,9 +191,9 @@ def _name(keys: Keys) -> str:
     return name
 
 
-def _check_memory(specs: Mapping[str, Spec], path: Path, found: Mapping[str, torch.Tensor], max_memory: int) -> None:
-    """Refuse tensors that repeat their elements until they take far more than the file, or than it unpacks to."""
-    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in found.values()}
+def _check_memory(specs: Mapping[str, Spec], path: Path, tensors: Mapping[str, torch.Tensor], max_memory: int) -> None:
+    """Raise CheckpointError for tensors that repeat their elements to far more bytes than the file, packed or not."""
+    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors.values()}
     needed, stored = sum(spec.nbytes for spec in specs.values()), max(path.stat().st_size, sum(storages.values()))
     limit = 2 * stored + min(max_memory, MAX_REPEATED_BYTES)
     if needed > limit:
@@ -181,15 +204,15 @@ def _check_memory(specs: Mapping[str, Spec], path: Path, found: Mapping[str, tor
 
 
 def _checkpoint(
-    found: Mapping[str, torch.Tensor], specs: Mapping[str, Spec], array_of: Callable[[torch.Tensor], np.ndarray]
+    tensors: Mapping[str, torch.Tensor], specs: Mapping[str, Spec], array_of: Callable[[torch.Tensor], np.ndarray]
 ) -> Checkpoint:
-    """A checkpoint of tensors, where pruned weights that torch holds in two parts are one."""
+    """Return a checkpoint of the tensors, where weights that torch holds in two parts are merged."""
     pruned = pairs({name: spec.shape for name, spec in specs.items()})
 
     def read(name: str) -> np.ndarray:
         if name not in pruned:
-            return array_of(found[name])
-        original, mask = (to_torch(array_of(found[part])) for part in pruned[name])
+            return array_of(tensors[name])
+        original, mask = (to_torch(array_of(tensors[part])) for part in pruned[name])
         return to_numpy(masked.product(original, mask, name))
 
     visible = {weight: specs[name] for name, weight in merged_names(specs, pruned).items()}

@@ -1,8 +1,8 @@
 """The data in files that torch wrote: read by torch, checked, and left on the disk where possible.
 
 A zip file is first checked by the standard library. `torch.load` then reads every record, as it does without `mmap`.
-Where the bytes that it read stand uncompressed in the file, their memory is given back, and they are read again when
-they are asked for.
+Where the bytes that it read stand uncompressed in the file, their memory is freed, and they are read again when a
+tensor is indexed.
 """
 
 import mmap
@@ -20,10 +20,10 @@ from dcomp.learning.conversion import NAME_OF, to_numpy
 from dcomp.system.file_bytes import FileBytes
 
 LOCAL_HEADER = 30
-"""Bytes of a zip record's header before its name and its extra field, whose sizes are the last two fields."""
+"""Bytes of a zip record's header before its name and its extra field; its last two fields are their sizes."""
 
 BIG_ENDIAN = 3, crc32(b"big")
-"""Size and checksum of the record that tells the order of bytes, where that is not ours."""
+"""Size and checksum of the record that names the order of bytes, where that is big-endian."""
 
 IS_FOLDER = 0x10
 """Bit of a record's attributes; torch reads no bytes of a folder."""
@@ -43,12 +43,12 @@ class Storages:
         self._placed: list[tuple[torch.UntypedStorage, Span]] = []
 
     def place(self, storage: torch.UntypedStorage, location: str) -> torch.UntypedStorage:
-        """Take a storage, which is to be on the CPU whatever its location was."""
+        """Take a storage; it stays on the CPU, whatever its location was."""
         self._placed.append((storage, _span(storage)))
         return storage
 
     def check(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Refuse tensors that are not of these storages, or of one that has grown: nothing was written there."""
+        """Raise CheckpointError for tensors of other storages, or of one that has grown: nothing was written there."""
         spans = {span for storage, span in self._placed if _span(storage) == span}
         for name, tensor in tensors.items():
             if tensor.untyped_storage().nbytes() and _span(tensor.untyped_storage()) not in spans:
@@ -85,7 +85,7 @@ class Filled(Storages):
         return super().place(storage, location)
 
     def checksums(self) -> list[int]:
-        """CRC-32 of each storage; that of one whose data were not in the file depends on what it was filled with."""
+        """Return the CRC-32 of each storage; without data in the file it depends on the filling."""
         return [crc32(_bytes_of(storage).data) for storage, _ in self._placed]
 
 

@@ -18,7 +18,7 @@ from dcomp.errors import CheckpointError, DcompError, first_line
 from dcomp.learning import constraints, distributed, state
 from dcomp.learning.averaging import Average
 from dcomp.learning.datasets import Split
-from dcomp.learning.devices import check_compiler, go_on_with_threads, in_precision
+from dcomp.learning.devices import check_compiler, in_precision, restore_threads
 from dcomp.learning.evaluation import Evaluation, evaluate
 from dcomp.learning.fit_plan import FitPlan
 from dcomp.learning.losses import Loss
@@ -287,7 +287,7 @@ class _Training:
         try:
             if facts["examples"] != len(self._train):
                 raise ValueError(f"it is of {facts['examples']} training examples, not {len(self._train)}")
-            go_on_with_threads(facts["threads"], self._settings.threads)
+            restore_threads(facts["threads"], self._settings.threads)
             self._restore_model(parts, facts)
             self._restore_history(parts, facts)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:

@@ -38,8 +38,8 @@ class StateFile:
         """Return the state of the stage that writes `output`."""
         return cls(output.with_name(f"{output.name}.state"), resume, every)
 
-    def check(self, *, force: bool) -> None:
-        """Check that there is a state to continue from, or remove it; without `force` none is lost.
+    def prepare(self, *, force: bool) -> None:
+        """Check that there is a state to continue from; where none is wanted, remove it, which needs `force`.
 
         Raises:
             UsageError: there is no state to continue from.
@@ -48,7 +48,7 @@ class StateFile:
         if self.resume and not self.path.is_file():
             raise UsageError(f"there is no {self.path}, the state of a stopped run; leave --resume out")
         if not self.resume and not force and self.path.exists():
-            raise OutputError(f"{self.path} is a stopped run's state; --resume goes on from it, --force begins again")
+            raise OutputError(f"{self.path} is a stopped run's state; --resume continues from it, --force starts again")
         for path in (self.path, self.second().path):
             check_replaceable(path, force=True)
         if not self.resume:

@@ -12,7 +12,7 @@ class Schedule:
 
     - `oneshot`    the final sparsity at `start`; the network retrains after it (the paper's way).
     - `gradual`    the cubic of Zhu and Gupta 2017 ("To prune, or not to prune", equation 1) from the
-                   sparsity found at `start` to the final one at `until`, a step at each `every`.
+                   sparsity at `start` to the final one at `until`, a step at each `every`.
     - `iterative`  the same steps, each keeping the same fraction of what was left: prune, retrain,
                    prune again (Han et al. 2015, section 3.4).
     - `uniform`    the same steps, each setting as many weights to zero as the others.
@@ -21,7 +21,7 @@ class Schedule:
         start, until: first and last move, in epochs; after `until` the masks hold.
         every: epochs between two moves.
         at: the moves, ascending, in place of those three. The first of them prunes already, where
-            the move at `start` finds the sparsity that it is to bring about.
+            the move at `start` sets the sparsity that is there already.
     """
 
     name: ScheduleName
@@ -31,7 +31,7 @@ class Schedule:
     at: tuple[float, ...] = ()
 
     def moves(self) -> list[float]:
-        """The times at which masks move, ascending; the last one reaches the final sparsity."""
+        """Return the times at which masks move, ascending; the last one reaches the final sparsity."""
         if self.at:
             return list(self.at)
         if self.name == "oneshot" or self.until <= self.start:
@@ -40,12 +40,12 @@ class Schedule:
         return [self.start + (self.until - self.start) * step / steps for step in range(steps + 1)]
 
     def sparsity(self, time: float, initial: float, final: float) -> float:
-        """The sparsity that the move at `time` brings about.
+        """Return the sparsity after the move at `time`.
 
         Args:
             time: in epochs, one of `moves()`.
             initial: sparsity before the first move.
-            final: sparsity asked for.
+            final: sparsity after the last move.
         """
         progress = self._progress(time)
         if progress >= 1:
@@ -57,7 +57,7 @@ class Schedule:
         return float(1 - (1 - initial) * ((1 - final) / (1 - initial)) ** progress)
 
     def _progress(self, time: float) -> float:
-        """How much of the way is done after the move at `time`, 0 to 1."""
+        """Return the part of the way that is done after the move at `time`, 0 to 1."""
         if self.at:
             return (self.at.index(time) + 1) / len(self.at)
         last = self.moves()[-1]

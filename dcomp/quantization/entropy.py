@@ -1,13 +1,13 @@
-"""Values -> codebook, codes, as `kmeans` has them, with an eye on what the codes will cost when they are coded.
+"""Values -> codebook, codes, as in `kmeans`, where the bits of the codes count too.
 
 What is minimized, over the kept weights v of one tensor, is
 
     sum of (v - c)^2 / mean(v^2)  +  rate weight * bits of their codes
 
 where the code of a shared value c takes -log2 of its own frequency (Chou, Lookabaugh, Gray 1989, "Entropy-Constrained
-Vector Quantization"). Relative to the mean square, so that one rate weight suits all tensors. As a function of v
-what a code costs is a line, but for v^2, which all have in common. So cells are the intervals on which one of the lines
-is the lowest, and a code that is the cheapest nowhere vanishes.
+Vector Quantization"). The distance is relative to the mean square, so that one rate weight suits all tensors. As a
+function of v the cost of a code is v^2, which all codes have in common, plus a line. So the cell of a code is the
+interval where its line is the lowest, and a code whose line is the lowest nowhere vanishes.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from dcomp.quantization import Init, kmeans
 from dcomp.quantization.kmeans import MAX_LLOYD_STEPS, Sample
 
 DROPPED = 1 / 64
-"""The part of the codes that are dropped at a time."""
+"""Part of the codes that is dropped at a time. Not measured."""
 
 
 def cluster_with_rate(
@@ -31,15 +31,15 @@ def cluster_with_rate(
     *,
     codebook_bits: Callable[[int], float] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cluster `values` into at most 2^bits shared ones, and into fewer where those are worth more.
+    """Cluster `values` into at most 2^bits shared ones, and into fewer where that costs less.
 
     Args:
         values: finite and non-zero, shape (n,), any float dtype.
         bits: 1 to 16.
         rate_weight: the part of the mean square that a bit is worth; at 0 it is k-means.
         init: where centroids start, as for `kmeans.cluster`.
-        rng: likewise.
-        codebook_bits: what so many shared values take themselves, besides the codes; nothing unless given.
+        rng: as for `kmeans.cluster`.
+        codebook_bits: from the number of shared values to the bits of their codebook; 0 if absent.
 
     Returns:
         codebook, codes
@@ -55,9 +55,9 @@ def cluster_with_rate(
         start = kmeans.initial_centroids(sample, 2**bits, init, rng or np.random.default_rng(0))
         centroids = kmeans.lloyd(sample, start, 2**bits)  # which leaves none of them empty
     coder = _Coder(sample, rate_weight, codebook_bits or (lambda size: 0.0))
-    found = coder.thinned(coder.settled(np.unique(centroids)))
-    codebook, codes = np.unique(kmeans.entries(found.centroids * scale, distinct), return_inverse=True)
-    return codebook, np.repeat(codes, np.diff(found.borders))[places].astype(np.uint16)
+    cells = coder.thinned(coder.settled(np.unique(centroids)))
+    codebook, codes = np.unique(kmeans.entries(cells.centroids * scale, distinct), return_inverse=True)
+    return codebook, np.repeat(codes, np.diff(cells.borders))[places].astype(np.uint16)
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class _Coder:
         self._codebook_bits = codebook_bits
 
     def settled(self, centroids: np.ndarray, lengths: np.ndarray | None = None) -> _Cells:
-        """Codes moved until no border moves; those that nobody wants are dropped.
+        """Move codes until no border moves; drop those whose cell is empty.
 
         Args:
             centroids: distinct, ascending.
@@ -101,18 +101,18 @@ class _Coder:
         return cells
 
     def thinned(self, cells: _Cells) -> _Cells:
-        """The best of what comes when the codes that are missed least are dropped, again and again, down to one."""
+        """Drop the codes whose loss costs least, again and again, down to one; return the best cells on the way."""
         best, least = cells, self._cost(cells)
         while (size := cells.centroids.size) > 1:
-            missed_least = np.argsort(self._missed(cells))[: max(1, int(size * DROPPED))]
-            cells = self.settled(np.delete(cells.centroids, missed_least), np.delete(cells.lengths, missed_least))
+            cheapest = np.argsort(self._drop_costs(cells))[: max(1, int(size * DROPPED))]
+            cells = self.settled(np.delete(cells.centroids, cheapest), np.delete(cells.lengths, cheapest))
             cost = self._cost(cells)
             if cost < least:
                 best, least = cells, cost
         return best
 
     def _borders(self, cells: _Cells) -> np.ndarray:
-        """Where the cells of the codes begin and end; empty ones are left out."""
+        """Return where the cells of the codes begin and end, without empty ones."""
         between = _envelope(cells.centroids, self._price * cells.lengths)
         inner = np.searchsorted(self._sample.values, between)
         return np.unique(np.concatenate([[0], inner, [self._sample.values.size]]))
@@ -122,14 +122,14 @@ class _Coder:
         return _Cells(borders, self._sample.means(borders), -np.log2(counts / self._total))
 
     def _cost(self, cells: _Cells) -> float:
-        """What is minimized, times the mean square."""
+        """Return what is minimized, times the mean square."""
         counts = np.diff(self._sample.weight_sums[cells.borders])
         distance = self._squares - float((cells.centroids**2 * counts).sum())
         bits = float((cells.lengths * counts).sum()) + self._codebook_bits(counts.size)
         return distance + self._price * bits
 
-    def _missed(self, cells: _Cells) -> np.ndarray:
-        """By how much the cost grows if a code's members go to its neighbours, each to the cheaper one; shape (k,)."""
+    def _drop_costs(self, cells: _Cells) -> np.ndarray:
+        """Return by how much the cost grows if a code's members go to their cheaper neighbours; shape (k,)."""
         sample, size = self._sample, cells.centroids.size
         codes = np.arange(size)
         below, above = np.maximum(codes - 1, 0), np.minimum(codes + 1, size - 1)
@@ -149,10 +149,10 @@ class _Coder:
 
 
 def _envelope(centroids: np.ndarray, prices: np.ndarray) -> np.ndarray:
-    """The borders between those of the codes that are the cheapest somewhere, ascending.
+    """Return the borders between the codes that are the cheapest somewhere, ascending.
 
-    A code whose borders with its neighbours have changed places is nowhere cheaper than both. All such go at once: what
-    is nowhere the cheapest of some codes is not so of more.
+    A code whose upper border lies below its lower one is nowhere cheaper than both neighbours. All such codes go at
+    once: a code that is nowhere the cheapest of a few is nowhere the cheapest of all.
     """
     while True:
         borders = _border(centroids[:-1], prices[:-1], centroids[1:], prices[1:])
@@ -163,6 +163,6 @@ def _envelope(centroids: np.ndarray, prices: np.ndarray) -> np.ndarray:
 
 
 def _border(below: np.ndarray, price_below: np.ndarray, above: np.ndarray, price_above: np.ndarray) -> np.ndarray:
-    """The value above which the upper of two codes is the cheaper one."""
+    """Return the value above which the upper of two codes is the cheaper one."""
     with np.errstate(over="ignore"):  # of codes next to each other it may lie beyond all floats
         return (below + above) / 2 + (price_above - price_below) / (2 * (above - below))

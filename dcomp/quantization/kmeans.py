@@ -45,21 +45,21 @@ def cluster(
 
 
 def scaled(distinct: np.ndarray, counts: np.ndarray) -> tuple["Sample", float]:
-    """Values, of which there are some, divided by a power of two so that squares stay in range; and that power."""
+    """Divide values by a power of two so that squares stay in range; return the sample and the power."""
     exact = distinct.astype(np.float64)
     scale = float(np.ldexp(1.0, int(np.frexp(np.abs(exact).max())[1]) - 1))
     return Sample(exact / scale, counts), scale
 
 
 def entries(centroids: np.ndarray, distinct: np.ndarray) -> np.ndarray:
-    """Centroids in the dtype of the values; for a cluster around zero its member nearest to zero stands."""
-    found = centroids.astype(distinct.dtype)
-    found[found == 0] = distinct[np.argmin(np.abs(distinct))]
-    return found
+    """Round centroids to the dtype of the values; one that becomes zero is replaced by the value nearest to zero."""
+    codebook = centroids.astype(distinct.dtype)
+    codebook[codebook == 0] = distinct[np.argmin(np.abs(distinct))]
+    return codebook
 
 
 def nearest(codebook: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """The code of the codebook entry nearest to each value, shape (n,), uint16."""
+    """Return the code of the codebook entry nearest to each value, shape (n,), uint16."""
     exact = codebook.astype(np.float64)
     borders = exact[1:] / 2 + exact[:-1] / 2
     if values.dtype == np.float32:  # round the borders down: v > border then decides as in double precision
@@ -79,7 +79,7 @@ class Sample:
         self.value_sums = np.concatenate([[0.0], np.cumsum(values * counts)])
 
     def means(self, borders: np.ndarray) -> np.ndarray:
-        """Mean of each cluster values[borders[j]:borders[j + 1]], none of them empty, shape (k,)."""
+        """Return the mean of each cluster values[borders[j]:borders[j + 1]], none of them empty, shape (k,)."""
         means = np.diff(self.value_sums[borders]) / np.diff(self.weight_sums[borders])
         return np.clip(means, self.values[borders[:-1]], self.values[borders[1:] - 1])  # rounding must not mix them up
 
@@ -100,7 +100,7 @@ def lloyd(sample: Sample, centroids: np.ndarray, k: int) -> np.ndarray:
 
 
 def borders_between(sample: Sample, centroids: np.ndarray) -> np.ndarray:
-    """Where the cluster of each centroid begins, and the last one ends; shape (k + 1,)."""
+    """Return where the cluster of each centroid begins, and the last one ends; shape (k + 1,)."""
     inner = np.searchsorted(sample.values, (centroids[1:] + centroids[:-1]) / 2)
     return np.concatenate([[0], inner, [sample.values.size]])
 
@@ -131,7 +131,7 @@ def filled(sample: Sample, borders: np.ndarray, k: int) -> np.ndarray:
 
 
 def initial_centroids(sample: Sample, k: int, init: Init, rng: np.random.Generator) -> np.ndarray:
-    """Ascending starting points, at most k; k is less than the number of distinct values."""
+    """Return ascending starting points, at most k; k is less than the number of distinct values."""
     match init:
         case "linear":
             return np.linspace(sample.values[0], sample.values[-1], k)
@@ -144,11 +144,11 @@ def initial_centroids(sample: Sample, k: int, init: Init, rng: np.random.Generat
         case "kmeans++":
             return _kmeans_plus_plus(sample, k, rng)
         case "optimal":
-            return _optimal(sample, k)
+            return optimal_centroids(sample, k)
 
 
 def _kmeans_plus_plus(sample: Sample, k: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw each centroid with a probability that grows with its squared distance from those drawn.
+    """Draw each centroid with a probability that grows with its squared distance from those drawn before.
 
     Values of float64 may lie so far apart that all squares left vanish beside the largest; then no more are drawn, and
     the clusters that are missing are split off (`filled`).
@@ -165,8 +165,8 @@ def _kmeans_plus_plus(sample: Sample, k: int, rng: np.random.Generator) -> np.nd
     return np.sort(np.array(chosen))
 
 
-def _optimal(sample: Sample, k: int) -> np.ndarray:
-    """Means of the clusters with the least squared error, by dynamic programming over borders.
+def optimal_centroids(sample: Sample, k: int) -> np.ndarray:
+    """Return the means of the clusters with the least squared error, by dynamic programming over borders.
 
     The best last border moves right as the end of the sample does, so each of the k rows is solved by
     divide and conquer (Wu 1991; Grønlund et al. 2017, "Fast Exact k-Means ... in 1D"), all
@@ -176,7 +176,7 @@ def _optimal(sample: Sample, k: int) -> np.ndarray:
     weights, sums = centered.weight_sums, centered.value_sums
 
     def gain(begin: np.ndarray, end: np.ndarray) -> np.ndarray:
-        """What the cluster values[begin:end] takes off the sum of squares."""
+        """Return by how much the cluster values[begin:end] reduces the sum of squares."""
         return (sums[end] - sums[begin]) ** 2 / np.maximum(weights[end] - weights[begin], 1)
 
     n = sample.values.size
@@ -195,7 +195,7 @@ def _optimal(sample: Sample, k: int) -> np.ndarray:
 def _best_splits(
     total: np.ndarray, gain: Callable[[np.ndarray, np.ndarray], np.ndarray], row: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """For each end, the border b that maximizes total[b] + gain(b, end), with at least `row` values before it."""
+    """Return for each end the border b that maximizes total[b] + gain(b, end), with at least `row` values before it."""
     n = total.size - 1
     best = np.full(n + 1, -np.inf)
     border = np.zeros(n + 1, np.int32)

@@ -1,1 +1,1 @@
-"""Where the bytes of a container go, and how that is shown."""
+"""Results as tables, plots and plain data: sizes, listings, benchmarks, curves and fronts."""

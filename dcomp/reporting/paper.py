@@ -1,4 +1,4 @@
-"""What the paper's tables 1 to 5 say of its networks, layer by layer (Han, Mao, Dally 2015, arXiv:1510.00149, v5)."""
+"""The paper's tables 1 to 5, layer by layer (Han, Mao, Dally 2015, arXiv:1510.00149, v5)."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True)
 class PaperRow:
-    """A row of tables 2 to 5, as it is printed there.
+    """A row of tables 2 to 5, as the paper prints it.
 
     Attributes:
-        layer: its name in the paper.
+        layer: name of the layer in the paper.
         weights: number of weights, in the three digits or fewer that are printed.
         kept_percent: weights kept, after P.
         weight_bits: bits of a weight after P+Q.
@@ -59,8 +59,8 @@ class PaperNetwork:
 
     Attributes:
         table: number of the table that its layers stand in.
-        layers: by the names that they have here.
-        total: the last row of that table.
+        layers: rows of the table by the names of the layers in dcomp.
+        total: the last row of the table.
         dense, compressed: sizes in table 1.
         dense_error, top1_error: in table 1, of the dense network and of the compressed one, in percent on MNIST's test
             images or ImageNet's validation images.
@@ -159,4 +159,4 @@ PAPER = {
         49,
     ),
 }
-"""By the name that the network has here."""
+"""Networks of the paper by the names of the architectures in dcomp."""

@@ -76,7 +76,7 @@ def points(path: Path, overrides: Iterable[str], fixed: Sequence[str] = ()) -> l
             grid_points.append(GridPoint(name_of(differing), differing, recipe))
         except RecipeError as error:
             points_of_mistake.setdefault(str(error), []).append(name_of(differing))
-    _check(points_of_mistake, math.prod(map(len, axes.values())))
+    _raise_mistakes(points_of_mistake, math.prod(map(len, axes.values())))
     return grid_points
 
 
@@ -94,9 +94,9 @@ def _axes(overrides: Iterable[str]) -> dict[str, list[str]]:
         axes[key] = values
     count = math.prod(map(len, axes.values()))
     if count == 1:
-        raise RecipeError("a sweep needs values to go through, as in --set prune.sparsity=0.97,0.98")
+        raise RecipeError("a sweep needs two values of a key, as in --set prune.sparsity=0.97,0.98")
     if count > MAX_POINTS:
-        raise RecipeError(f"the grid has {count:,} points, and {MAX_POINTS:,} at most make a sweep: give fewer values")
+        raise RecipeError(f"the grid has {count:,} points, and a sweep has at most {MAX_POINTS:,}: give fewer values")
     return axes
 
 
@@ -122,7 +122,7 @@ def _recipe_at(path: Path, overrides: Sequence[str]) -> Recipe:
     return recipe
 
 
-def _check(points_of_mistake: Mapping[str, Sequence[str]], count: int) -> None:
+def _raise_mistakes(points_of_mistake: Mapping[str, Sequence[str]], count: int) -> None:
     """Raise a RecipeError with all mistakes, each with the points in which it is, if not in all of them."""
     texts = [
         mistake if len(names) == count else f"at {names[0]}{_and_more(names)}: {mistake}"

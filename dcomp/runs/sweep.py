@@ -80,7 +80,7 @@ class Sweep:
                     self._run_all(workers)
             except BrokenProcessPool as error:
                 raise DcompError(
-                    "a process was killed; fewer at the same time (--jobs) take less memory, and a rerun goes on"
+                    "a process was killed; fewer at the same time (--jobs) take less memory, and a rerun continues"
                 ) from error
             except (KeyboardInterrupt, SystemExit):  # SIGTERM raises the latter
                 raise StoppedError(f"stopped; {len(self.outcomes)} of {len(self._points)} points are done") from None

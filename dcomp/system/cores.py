@@ -44,8 +44,11 @@ def free() -> int:
     return _free
 
 
-def take(count: int) -> None:
-    """Let `free` return `count` from now on: the part of this process, or its number before it was stopped."""
+def take(count: int | None) -> None:
+    """Let `free` return `count` from now on: the part of this process, or its number before it was stopped.
+
+    With None `free` counts again.
+    """
     global _free
     _free = count
 

@@ -1,6 +1,10 @@
 """The Python interface for torch tensors, named as in safetensors.torch.
 
-It stands outside `learning` because its name is what users import; nothing of dcomp imports it.
+>>> import torch, dcomp.torch
+>>> data = dcomp.torch.save({"w": torch.eye(2)})
+>>> dcomp.torch.load(data)["w"]
+tensor([[1., 0.],
+        [0., 1.]])
 """
 
 import os
@@ -13,11 +17,16 @@ from dcomp import api
 from dcomp.container.reader import DEFAULT_MAX_MEMORY
 from dcomp.errors import ArchitectureError, CheckpointError, first_line
 from dcomp.learning import masked
+from dcomp.learning.aliases import missing_names
 from dcomp.learning.conversion import numpy_dtype, to_numpy, to_torch
 
 
 def save(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
     """Encode tensors, on any device, as the bytes of a .dcz file; tensors of the same bytes are stored once.
+
+    >>> import torch, dcomp.torch
+    >>> len(dcomp.torch.save({"w": torch.zeros(100, 100)})) < 100
+    True
 
     Raises:
         CheckpointError: a value that is no dense tensor, or of a dtype that safetensors does not know.
@@ -32,7 +41,10 @@ def save_file(
     *,
     overwrite: bool = False,
 ) -> None:
-    """Encode tensors into a .dcz file; one that exists is replaced with `overwrite` only.
+    """Encode tensors into a .dcz file; an existing one is replaced with `overwrite` only.
+
+    >>> import torch, dcomp.torch
+    >>> dcomp.torch.save_file({"w": torch.eye(2)}, "tensors.dcz", {"author": "me"})
 
     Raises:
         CheckpointError: as `save`.
@@ -45,7 +57,11 @@ def save_file(
 def load(
     data: bytes, device: str | int | torch.device = "cpu", *, max_memory: int = DEFAULT_MAX_MEMORY
 ) -> dict[str, torch.Tensor]:
-    """Decode the bytes of a .dcz file; the tensors equal, bit for bit, those saved.
+    """Decode the bytes of a .dcz file; every tensor equals the one that was saved, bit for bit.
+
+    >>> import torch, dcomp.torch
+    >>> dcomp.torch.load(dcomp.torch.save({"w": torch.tensor([0.0, 1.5])}), device="cpu")
+    {'w': tensor([0.0000, 1.5000])}
 
     Raises:
         LimitError: decoding would take more than `max_memory` bytes.
@@ -59,7 +75,13 @@ def load(
 def load_file(
     filename: str | os.PathLike[str], device: str | int | torch.device = "cpu", *, max_memory: int = DEFAULT_MAX_MEMORY
 ) -> dict[str, torch.Tensor]:
-    """Decode a .dcz file; raises as `load`."""
+    """Decode a .dcz file; raise as `load`.
+
+    >>> import torch, dcomp.torch
+    >>> dcomp.torch.save_file({"w": torch.arange(3)}, "loaded.dcz")
+    >>> dcomp.torch.load_file("loaded.dcz")
+    {'w': tensor([0, 1, 2])}
+    """
     with api.open(filename, max_memory=max_memory) as opened:
         return {name: to_torch(opened.get_tensor(name)).to(device) for name in opened.keys()}  # noqa: SIM118  # no dict
 
@@ -73,9 +95,14 @@ def save_model(
 ) -> None:
     """Encode a model's parameters and buffers; those that share memory are stored once.
 
-    Weights that `torch.nn.utils.prune` holds as original and mask are stored as one pruned weight, as `dcomp encode`
-    stores them. Parametrizations stay as they are: what they compute could not be loaded into them again.
-    Raises as `save_file`.
+    A weight that `torch.nn.utils.prune` keeps as original and mask is stored as one pruned weight, as `dcomp encode`
+    stores it. Parametrizations are stored as they are: the weights that they compute could not be loaded again.
+
+    >>> import torch, dcomp.torch
+    >>> dcomp.torch.save_model(torch.nn.Linear(3, 2), "linear.dcz")
+
+    Raises:
+        CheckpointError, OutputError: as `save_file`.
     """
     save_file(masked.merged(model.state_dict()), filename, metadata, overwrite=overwrite)
 
@@ -92,37 +119,48 @@ def load_model(
 
     Where `torch.nn.utils.prune` has pruned the model, a weight becomes the original, and its zeros the mask.
 
+    >>> import torch, dcomp.torch
+    >>> model = torch.nn.Linear(3, 2)
+    >>> dcomp.torch.save_model(model, "model.dcz")
+    >>> dcomp.torch.load_model(model, "model.dcz")
+    ([], [])
+
     Returns:
-        names that the model has and the file has not, and the other way round; both are empty if `strict`.
+        the names that only the model has, and those that only the file has; both are empty if `strict`.
 
     Raises:
         ArchitectureError: the tensors do not fit the model, which is left as it was.
         LimitError, ContainerError, CheckpointError: as `load`.
     """
-    own = model.state_dict(keep_vars=True)  # the parameters themselves, so that shared ones are the same object
-    loaded = masked.split(load_file(filename, device, max_memory=max_memory), own)
-    found = {id(own[name]) for name in loaded if name in own}
-    missing = [name for name, value in own.items() if name not in loaded and id(value) not in found]
-    unexpected = [name for name in loaded if name not in own]
-    misfits = [
-        f"{name} is {tuple(tensor.shape)} in the file and {tuple(own[name].shape)} in the model"
-        for name, tensor in loaded.items()
-        if name in own and tensor.shape != own[name].shape
-    ]
+    state = model.state_dict(keep_vars=True)  # the parameters themselves, so that shared ones are the same object
+    loaded = masked.split(load_file(filename, device, max_memory=max_memory), state)
+    missing = missing_names(state, loaded)
+    unexpected = [name for name in loaded if name not in state]
+    misfits = _wrong_shapes(loaded, state)
     if strict:
-        misfits += [f"it lacks {name}" for name in missing] + [f"it has {name} besides" for name in unexpected]
+        misfits += [f"it lacks {name}" for name in missing] + [f"it also has {name}" for name in unexpected]
     if misfits:
         raise ArchitectureError(f"{os.fspath(filename)} does not fit the model: {'; '.join(misfits)}")
     try:
         model.load_state_dict(loaded, strict=False)
-    except RuntimeError as error:  # what a module of the user's own objects to
+    except RuntimeError as error:  # of a module that the user wrote
         raise ArchitectureError(f"{os.fspath(filename)} does not fit the model: {first_line(error)}") from error
     return missing, unexpected
 
 
+def _wrong_shapes(loaded: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor]) -> list[str]:
+    """Say which tensors have other shapes in the file than in the model."""
+    return [
+        f"{name} is {tuple(tensor.shape)} in the file and {tuple(state[name].shape)} in the model"
+        for name, tensor in loaded.items()
+        if name in state and tensor.shape != state[name].shape
+    ]
+
+
 def _to_arrays(tensors: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    """Convert tensors to arrays; raise CheckpointError for other values, before any is copied."""
     for name, tensor in tensors.items():
         if not isinstance(tensor, torch.Tensor):
             raise CheckpointError(f"{name!r} is a {type(tensor).__name__}, not a tensor; save tensors only")
-        numpy_dtype(tensor, name)  # before any is copied
+        numpy_dtype(tensor, name)
     return {name: to_numpy(tensor) for name, tensor in tensors.items()}

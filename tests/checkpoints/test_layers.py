@@ -9,7 +9,7 @@ from dcomp.errors import UsageError
 @pytest.mark.parametrize(
     ("shape", "kind"), [((20, 1, 5, 5), "conv"), ((8, 4, 3), "conv"), ((10, 5), "linear"), ((7,), "bias")]
 )
-def test_kind_is_read_from_the_number_of_dimensions(shape, kind):
+def test_the_number_of_dimensions_gives_the_kind(shape, kind):
     assert kind_of("w", np.zeros(shape, np.float32)) == kind
     assert kind_of("w", np.zeros(shape, ml_dtypes.bfloat16)) == kind
 
@@ -50,16 +50,16 @@ def test_a_rule_that_does_not_parse_says_why(text, message):
         Rule.parse(text)
 
 
-def test_where_two_rules_meet_the_later_one_holds():
+def test_the_later_of_two_rules_holds():
     assert apply_rules([("fc1",), ("fc2",)], [Rule.parse("fc=1"), Rule.parse("fc2=3")]) == {"fc1": 1, "fc2": 3}
 
 
-def test_a_rule_without_a_layer_lists_the_layers_there_are():
+def test_a_rule_without_a_layer_lists_all_layers():
     with pytest.raises(UsageError, match=r"no layer matches 'conv'; there are fc1, fc2"):
         apply_rules([("fc1",), ("fc2",)], [Rule.parse("conv=1")])
 
 
-def test_a_rule_may_find_any_name_of_a_tensor_and_gives_its_value_to_the_first():
+def test_a_rule_may_match_any_name_of_a_tensor():
     tied = [("words", "out"), ("fc",)]
     assert apply_rules(tied, [Rule.parse("out=1")]) == {"words": 1}
     assert apply_rules(tied, [Rule.parse("out=1"), Rule.parse("words=2")]) == {"words": 2}
@@ -67,21 +67,21 @@ def test_a_rule_may_find_any_name_of_a_tensor_and_gives_its_value_to_the_first()
         apply_rules(tied, [Rule.parse("conv=1")])
 
 
-def test_a_rule_that_finds_only_other_names_gives_nothing():
+def test_a_rule_may_match_other_names_only():
     assert apply_rules([("fc1",)], [Rule.parse("conv=1"), Rule.parse("fc=2")], ["conv1"]) == {"fc1": 2}
 
 
-def test_only_and_skip_together_leave_what_the_first_finds_and_the_second_does_not():
-    found = [("conv1",), ("conv2",), ("fc1",), ("fc2",)]
-    assert chosen(found, [], []) == found
-    assert chosen(found, ["fc", "conv2"], []) == found[1:]
-    assert chosen(found, ["fc"], ["1$"]) == [("fc2",)]
+def test_only_and_skip_combine():
+    names = [("conv1",), ("conv2",), ("fc1",), ("fc2",)]
+    assert chosen(names, [], []) == names
+    assert chosen(names, ["fc", "conv2"], []) == names[1:]
+    assert chosen(names, ["fc"], ["1$"]) == [("fc2",)]
     with pytest.raises(UsageError, match="no layer matches 'bn'; there are conv1"):
-        chosen(found, [], ["bn"])
-    assert chosen(found, [], ["bn"], ["bn1"]) == found
+        chosen(names, [], ["bn"])
+    assert chosen(names, [], ["bn"], ["bn1"]) == names
 
 
-def test_only_and_skip_may_find_any_name_of_a_tensor():
+def test_only_and_skip_may_match_any_name_of_a_tensor():
     tied = [("words", "out"), ("fc",)]
     assert chosen(tied, ["out"], []) == [("words", "out")]
     assert chosen(tied, [], ["out"]) == [("fc",)]
@@ -96,13 +96,13 @@ def test_floats_of_any_size_are_weights(dtype):
     assert kind_of("w", np.zeros((1, 1), dtype)) == "linear"
 
 
-def test_an_expression_finds_a_part_of_a_name():
+def test_an_expression_matches_a_part_of_a_name():
     assert finds("c1.w", ["conv", "fc1.weight"])
     assert not finds("^c1", ["conv", "fc1.weight"])
     assert not finds("fc", [])
 
 
-def test_nothing_to_choose_from_leaves_nothing():
+def test_of_no_tensors_none_is_chosen():
     assert chosen([], [], []) == []
     with pytest.raises(UsageError, match="no layer matches 'fc'; there are none"):
         chosen([], ["fc"], [])
@@ -125,7 +125,7 @@ def floats(*shape):
         ({"bias": (5,)}, None),
     ],
 )
-def test_the_output_layer_is_the_last_whose_rows_no_other_takes(shapes, output):
+def test_the_output_layer_feeds_no_other_layer(shapes, output):
     assert output_of({name: floats(*shape) for name, shape in shapes.items()}) == output
 
 

@@ -15,7 +15,7 @@ def named(prefix):
 
 
 @pytest.mark.parametrize("prefix", ["", "model.", "net.", "module.", "_forward_module.model.", "model._orig_mod."])
-def test_prefixes_that_all_names_share_come_off_where_the_names_fit_then(prefix):
+def test_shared_prefixes_are_removed(prefix):
     fitted = prefixes.fitted(named(prefix), NAMES)
     assert {name: array.tolist() for name, array in fitted.tensors.items()} == {
         "conv.weight": [0, 0],
@@ -24,23 +24,23 @@ def test_prefixes_that_all_names_share_come_off_where_the_names_fit_then(prefix)
     assert fitted.metadata == {"from": "afar"}
 
 
-def test_a_network_whose_own_names_begin_so_keeps_them():
-    own = named("model.")
-    assert list(prefixes.fitted(own, list(own.tensors)).tensors) == ["model.conv.weight", "model.fc.bias"]
+def test_prefixes_of_the_network_stay():
+    checkpoint = named("model.")
+    assert list(prefixes.fitted(checkpoint, list(checkpoint.tensors)).tensors) == ["model.conv.weight", "model.fc.bias"]
 
 
 @pytest.mark.parametrize("wanted", [["conv.weight"], ["other"], []])
-def test_names_that_never_fit_stay_as_they_are(wanted):
+def test_names_that_do_not_fit_stay(wanted):
     assert list(prefixes.fitted(named("model."), wanted).tensors) == ["model.conv.weight", "model.fc.bias"]
 
 
-def test_a_prefix_that_only_some_names_have_stays():
+def test_a_prefix_of_some_names_stays():
     mixed = Checkpoint({"model.fc.bias": np.ones(2), "loss.weight": np.ones(2)})
     assert prefixes.common(mixed.tensors) is None
     assert list(prefixes.fitted(mixed, ["fc.bias"]).tensors) == list(mixed.tensors)
 
 
-def test_tensors_that_are_read_when_asked_for_are_renamed_unread():
+def test_lazy_tensors_are_renamed_unread():
     arrays = named("model.").tensors
     read = []
 
@@ -55,7 +55,7 @@ def test_tensors_that_are_read_when_asked_for_are_renamed_unread():
 
 
 @pytest.mark.parametrize("stage", [["prune", "--sparsity=0.5"], ["quantize", "--fc-bits=2"]])
-def test_weights_in_two_halves_are_refused_with_what_to_do(dcomp, tmp_path, stage):
+def test_a_weight_in_two_tensors_is_refused(dcomp, tmp_path, stage):
     halves = {"fc.weight_orig": np.ones((4, 5), np.float32), "fc.weight_mask": np.eye(4, 5, dtype=np.float32)}
     save_file(halves, tmp_path / "m.safetensors")
     code, _, err = dcomp(stage[0], tmp_path / "m.safetensors", *stage[1:])

@@ -13,9 +13,9 @@ from dcomp.errors import CheckpointError, ContainerError
 from dcomp.sources import load_checkpoint, load_container
 
 
-def save(made: Checkpoint) -> bytes:
+def save(checkpoint: Checkpoint) -> bytes:
     buffer = io.BytesIO()
-    safetensors_file.save(made, buffer)
+    safetensors_file.save(checkpoint, buffer)
     return buffer.getvalue()
 
 
@@ -37,7 +37,7 @@ def test_every_dtype_survives_a_safetensors_file(tmp_path, name, rng):
     assert (read["scalar"].shape, read["empty"].shape) == ((), (2, 0, 4))
 
 
-def test_a_file_of_the_safetensors_library_comes_back_byte_for_byte(tmp_path):
+def test_a_file_of_the_library_keeps_every_byte(tmp_path):
     tensors = {"b": np.ones((2, 3), np.float32), "a": np.arange(3, dtype=np.int8), "ü": np.ones(5, np.float16)}
     path = tmp_path / "x.safetensors"
     path.write_bytes(safetensors.numpy.save(tensors, {"one": "1", "zwei": "zwö", "three": "3"}))
@@ -107,7 +107,7 @@ def spelled(spelling: str) -> bytes:
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS.values(), ids=SPELLINGS)
-def test_the_header_of_another_tool_comes_back_byte_for_byte(dcomp, tmp_path, spelling):
+def test_the_header_of_another_tool_keeps_every_byte(dcomp, tmp_path, spelling):
     path = tmp_path / "x.safetensors"
     path.write_bytes(spelled(spelling))
     assert save(safetensors_file.load_file(path)) == path.read_bytes()
@@ -117,14 +117,14 @@ def test_the_header_of_another_tool_comes_back_byte_for_byte(dcomp, tmp_path, sp
     assert (tmp_path / "y.safetensors").read_bytes() == path.read_bytes()
 
 
-def test_a_checkpoint_that_was_changed_gets_a_header_of_its_own(tmp_path):
+def test_a_changed_checkpoint_has_a_new_header(tmp_path):
     path = tmp_path / "x.safetensors"
     path.write_bytes(spelled(SPELLINGS["metadata last"]))
-    found = safetensors_file.load_file(path)
+    loaded = safetensors_file.load_file(path)
     for changed in (
-        found.replaced({}, {"a": "b"}),
-        found.replaced({"w": np.ones(3)}),
-        Checkpoint({"b": np.ones(2)}, found.metadata),
+        loaded.replaced({}, {"a": "b"}),
+        loaded.replaced({"w": np.ones(3)}),
+        Checkpoint({"b": np.ones(2)}, loaded.metadata),
     ):
         (tmp_path / "y.safetensors").write_bytes(save(changed))
         again = safetensors_file.load_file(tmp_path / "y.safetensors")
@@ -137,9 +137,9 @@ def test_a_checkpoint_that_was_changed_gets_a_header_of_its_own(tmp_path):
 @pytest.mark.parametrize(
     "text", ["", "[]", "{", '{"w":1}', '{"w":[]}', '{"w":{}}', '{"__metadata__":3}', "[" * 100_000]
 )
-def test_a_container_cannot_put_any_header_into_a_file(text):
-    made = Checkpoint({"w": np.ones(2, np.float32)}, {"dcomp.header": text})
-    assert save(made) == save(Checkpoint(made.tensors))
+def test_a_hostile_header_is_not_written(text):
+    checkpoint = Checkpoint({"w": np.ones(2, np.float32)}, {"dcomp.header": text})
+    assert save(checkpoint) == save(Checkpoint(checkpoint.tensors))
 
 
 @pytest.mark.parametrize(
@@ -154,14 +154,14 @@ def test_a_container_cannot_put_any_header_into_a_file(text):
     ],
     ids=["a name twice", "metadata twice", "a deep nest", "a long integer", "a large integer", "a surrogate"],
 )
-def test_a_header_that_can_be_read_in_two_ways_or_in_none_is_one_error(tmp_path, header, words):
+def test_an_ambiguous_header_is_one_error(tmp_path, header, words):
     path = tmp_path / "x.safetensors"
     path.write_bytes(len(header).to_bytes(8, "little") + header.encode() + bytes(8))
     with pytest.raises(CheckpointError, match=f"not a readable safetensors file: .*({words})"):
         safetensors_file.load_file(path)
 
 
-def test_a_file_that_is_cut_while_it_is_read_is_one_error(dense_file):
+def test_a_file_truncated_while_it_is_read_is_one_error(dense_file):
     loaded = safetensors_file.load_file(dense_file)
     dense_file.write_bytes(dense_file.read_bytes())  # the same file, so that it is this one that is cut
     with dense_file.open("r+b") as file:
@@ -171,19 +171,19 @@ def test_a_file_that_is_cut_while_it_is_read_is_one_error(dense_file):
 
 
 @pytest.mark.parametrize("name", ["a\0b", "x" * 5000])
-def test_a_path_that_no_file_can_have_is_one_error(tmp_path, name):
+def test_an_impossible_path_is_one_error(tmp_path, name):
     for load in (load_checkpoint, load_container, Container.open):
         with pytest.raises((CheckpointError, ContainerError), match="cannot read"):
             load(tmp_path / name)
 
 
 def test_names_that_no_file_can_hold_are_refused():
-    for made in (Checkpoint({"a\ud800": np.ones(1)}), Checkpoint({"a": np.ones(1)}, {"k": "\ud800"})):
+    for checkpoint in (Checkpoint({"a\ud800": np.ones(1)}), Checkpoint({"a": np.ones(1)}, {"k": "\ud800"})):
         with pytest.raises(CheckpointError, match="that UTF-8 cannot encode"):
-            save(made)
+            save(checkpoint)
 
 
-def test_tensors_that_were_not_replaced_are_still_read_when_asked_for(dense_file):
+def test_unchanged_tensors_stay_lazy(dense_file):
     changed = safetensors_file.load_file(dense_file).replaced({"fc1.bias": np.zeros(300)}, {"a": "b"})
     assert changed.nbytes == safetensors_file.load_file(dense_file).nbytes + 300 * 4
     assert changed.tensors["fc1.bias"].sum() == 0

@@ -17,43 +17,41 @@ INDEX = "model.safetensors.index.json"
 
 @pytest.fixture
 def folder(tmp_path, rng):
-    made = tmp_path / "model"
-    made.mkdir()
+    path = tmp_path / "model"
+    path.mkdir()
     files = {
         "model-00001-of-00002.safetensors": {"b": rng.normal(size=(30, 40)), "a": np.zeros((5, 5), np.float32)},
         "model-00002-of-00002.safetensors": {"c": rng.integers(0, 9, 100), "ünïcode": np.ones(3, np.float16)},
     }
     weight_map = {name: file for file, tensors in files.items() for name in tensors}
     for file, tensors in files.items():
-        save_file(tensors, made / file, {"format": "pt"})
+        save_file(tensors, path / file, {"format": "pt"})
     index = {"metadata": {"total_size": 123}, "weight_map": dict(sorted(weight_map.items()))}
-    (made / "model.safetensors.index.json").write_text(json.dumps(index, indent=2, ensure_ascii=False) + "\n")
-    return made
+    (path / "model.safetensors.index.json").write_text(json.dumps(index, indent=2, ensure_ascii=False) + "\n")
+    return path
 
 
 @pytest.mark.parametrize(
-    ("given", "made"), [("model", "model"), ("model/", "model"), ("model/model.safetensors.index.json", "model/model")]
+    ("source", "stem"), [("model", "model"), ("model/", "model"), ("model/model.safetensors.index.json", "model/model")]
 )
-def test_shards_go_into_one_container_beside_what_was_named_and_come_back_byte_for_byte(
-    dcomp, folder, monkeypatch, given, made
-):
+def test_a_container_of_shards_keeps_every_byte(dcomp, folder, monkeypatch, source, stem):
     monkeypatch.chdir(folder.parent)
     expected = contents(folder)
-    assert dcomp("encode", given)[:2] == (0, f"{made}.dcz\n")
-    assert dcomp("verify", f"{made}.dcz", "--against", folder)[0] == 0
-    code, out, err = dcomp("decode", f"{made}.dcz")
-    assert (code, out) == (0, f"{made}.decoded\n"), err
-    assert contents(folder.parent / f"{made}.decoded") == expected
+    assert dcomp("encode", source)[:2] == (0, f"{stem}.dcz\n")
+    assert dcomp("verify", f"{stem}.dcz", "--against", folder)[0] == 0
+    code, out, err = dcomp("decode", f"{stem}.dcz")
+    assert (code, out) == (0, f"{stem}.decoded\n"), err
+    assert contents(folder.parent / f"{stem}.decoded") == expected
 
 
-def test_shards_come_back_as_one_file_where_that_is_asked_for(dcomp, folder, tmp_path):
+def test_shards_may_be_decoded_to_one_file(dcomp, folder, tmp_path):
     dcomp("encode", folder)
     for arguments in (["-o", folder / "all.safetensors"], ["--tensor", "b", "-o", folder / "b"]):
         assert dcomp("decode", tmp_path / "model.dcz", *arguments)[0] == 0
         assert arguments[-1].is_file()
 
 
-def test_shards_replace_only_the_files_that_they_have(dcomp, folder, tmp_path):
+def test_shards_replace_only_files_of_their_names(dcomp, folder, tmp_path):
     """Also the container that they come from stays, where it lies in their folder."""
     expected = contents(folder)
     dcomp("encode", folder, "-o", folder / "x.dcz")
@@ -67,7 +65,7 @@ def test_shards_replace_only_the_files_that_they_have(dcomp, folder, tmp_path):
     assert contents(folder) == {**expected, "mine": b"kept", "x.dcz": container}
 
 
-def test_a_damaged_container_leaves_the_folder_of_its_shards_as_it_was(dcomp, folder, tmp_path):
+def test_a_damaged_container_changes_no_folder(dcomp, folder, tmp_path):
     dcomp("encode", folder)
     data = bytearray((tmp_path / "model.dcz").read_bytes())
     data[-1] ^= 1
@@ -78,7 +76,7 @@ def test_a_damaged_container_leaves_the_folder_of_its_shards_as_it_was(dcomp, fo
     assert contents(folder) == before
 
 
-def test_a_folder_in_the_place_of_a_shard_is_one_error_and_replaces_nothing(dcomp, folder, tmp_path):
+def test_a_folder_in_the_place_of_a_shard_is_refused(dcomp, folder, tmp_path):
     dcomp("encode", folder)
     other = tmp_path / "other"
     (other / "model-00002-of-00002.safetensors").mkdir(parents=True)
@@ -96,7 +94,7 @@ def test_an_empty_folder_takes_shards_without_force(dcomp, folder, tmp_path):
 
 
 @pytest.mark.parametrize("ends", ["\n", "\r\n"])
-def test_the_line_ends_of_an_index_come_back(dcomp, folder, tmp_path, ends):
+def test_the_line_ends_of_an_index_stay(dcomp, folder, tmp_path, ends):
     index = folder / "model.safetensors.index.json"
     index.write_bytes(index.read_bytes().replace(b"\n", ends.encode()))
     dcomp("encode", folder)
@@ -105,18 +103,18 @@ def test_the_line_ends_of_an_index_come_back(dcomp, folder, tmp_path, ends):
 
 
 @pytest.mark.parametrize(
-    ("stage", "made"), [(["prune", "--sparsity", "0.5"], "pruned"), (["quantize", "--fc-bits", "2"], "quantized")]
+    ("stage", "suffix"), [(["prune", "--sparsity", "0.5"], "pruned"), (["quantize", "--fc-bits", "2"], "quantized")]
 )
-def test_a_stage_writes_shards_beside_the_folder_of_its_source(dcomp, folder, tmp_path, stage, made):
+def test_a_stage_of_shards_writes_shards(dcomp, folder, tmp_path, stage, suffix):
     before = contents(folder)
     code, out, err = dcomp(*stage, folder)
-    assert (code, out) == (0, f"{tmp_path / 'model'}.{made}\n"), err
+    assert (code, out) == (0, f"{tmp_path / 'model'}.{suffix}\n"), err
     assert contents(folder) == before
-    assert contents(tmp_path / f"model.{made}").keys() == before.keys()
-    assert set(shards.load_index(tmp_path / f"model.{made}" / INDEX).tensors) == {"a", "b", "c", "ünïcode"}
+    assert contents(tmp_path / f"model.{suffix}").keys() == before.keys()
+    assert set(shards.load_index(tmp_path / f"model.{suffix}" / INDEX).tensors) == {"a", "b", "c", "ünïcode"}
 
 
-def test_stages_of_shards_write_one_file_where_that_is_asked_for(dcomp, folder, tmp_path):
+def test_a_stage_of_shards_may_write_one_file(dcomp, folder, tmp_path):
     assert dcomp("prune", folder, "--sparsity", "0.5", "-o", tmp_path / "one.safetensors")[0] == 0
     assert (tmp_path / "one.safetensors").is_file()
     code, _, err = dcomp("prune", folder, "--sparsity", "0.5", "-o", tmp_path / "one.safetensors" / "x")
@@ -126,7 +124,7 @@ def test_stages_of_shards_write_one_file_where_that_is_asked_for(dcomp, folder, 
     assert (code, "shards need a folder" in err, (tmp_path / "file").read_text()) == (1, True, "mine")
 
 
-def test_the_stages_of_a_folder_are_named_after_it(dcomp, folder, tmp_path, monkeypatch):
+def test_outputs_have_the_name_of_the_folder(dcomp, folder, tmp_path, monkeypatch):
     dcomp("prune", folder, "--sparsity", "0.5")
     assert dcomp("quantize", tmp_path / "model.pruned", "--fc-bits", "2")[1] == f"{tmp_path}/model.quantized\n"
     monkeypatch.chdir(folder)
@@ -138,11 +136,11 @@ def test_names_that_lost_a_prefix_keep_their_shards(tmp_path):
     text = json.dumps({"weight_map": {"model.a": one, "model.b": two}})
     kept = json.dumps({"index": index, "text": text, "files": {one: {}, two: {}}})
     trained = Checkpoint({"a": np.zeros(3), "b": np.ones(3), "new": np.ones(1)}, {shards.METADATA_KEY: kept})
-    shards.save_folder(shards.fitted(trained), tmp_path)
+    shards.save_folder(shards.reindexed(trained), tmp_path)
     assert json.loads((tmp_path / index).read_text())["weight_map"] == {"a": one, "b": two, "new": one}
 
 
-def test_other_commands_read_shards_like_any_checkpoint(dcomp, folder):
+def test_other_commands_read_shards(dcomp, folder):
     assert dcomp("report", folder)[0] == 0
     code, _, err = dcomp("prune", folder, "--sparsity", "0.5", "-o", folder / "p.safetensors")
     assert code == 0, err
@@ -191,7 +189,7 @@ BREAKS = {
 
 
 @pytest.mark.parametrize(("damage", "message"), BREAKS.values(), ids=BREAKS)
-def test_an_index_that_does_not_fit_is_one_error(dcomp, folder, damage, message):
+def test_a_wrong_index_is_one_error(dcomp, folder, damage, message):
     damage(folder)
     code, out, err = dcomp("encode", folder)
     assert (code > 0, out, err.count("\n")) == (True, "", 1)
@@ -223,7 +221,7 @@ def test_an_index_that_does_not_fit_is_one_error(dcomp, folder, damage, message)
         ),
     ],
 )
-def test_metadata_that_would_write_elsewhere_are_refused(tmp_path, metadata, message):
+def test_metadata_that_leave_the_folder_are_refused(tmp_path, metadata, message):
     checkpoint = Checkpoint({"w": np.zeros(3)}, {shards.METADATA_KEY: metadata})
     with pytest.raises(CheckpointError, match=message):
         shards.save_folder(checkpoint, tmp_path)
@@ -234,7 +232,7 @@ def read(folder):
     return shards.load_index(folder / "model.safetensors.index.json")
 
 
-def test_shards_are_one_checkpoint_in_the_order_of_the_index(folder):
+def test_shards_are_read_as_one_checkpoint(folder):
     checkpoint = read(folder)
     assert shards.is_sharded(checkpoint)
     assert not shards.is_sharded(Checkpoint({}, {"other": "metadata"}))
@@ -243,17 +241,17 @@ def test_shards_are_one_checkpoint_in_the_order_of_the_index(folder):
     assert checkpoint.tensors["b"].shape == (30, 40)
 
 
-def test_metadata_that_were_added_go_to_every_shard_and_others_stay(folder, tmp_path):
+def test_new_metadata_go_to_every_shard(folder, tmp_path):
     checkpoint = read(folder)
     target = tmp_path / "again"
     target.mkdir()
-    told = []
-    shards.save_folder(Checkpoint(checkpoint.tensors, checkpoint.metadata | {"added": "yes"}), target, told.append)
+    sizes = []
+    shards.save_folder(Checkpoint(checkpoint.tensors, checkpoint.metadata | {"added": "yes"}), target, sizes.append)
     for file in folder.glob("*.safetensors"):
         with safe_open(target / file.name, "numpy") as opened, safe_open(file, "numpy") as source:
             assert opened.metadata() == {"format": "pt", "added": "yes"}
             assert set(opened.keys()) == set(source.keys())
-    assert sum(told) == sum(array.nbytes for array in checkpoint.tensors.values())
+    assert sum(sizes) == sum(array.nbytes for array in checkpoint.tensors.values())
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\\b", "c:d", "a\0b"])
@@ -264,7 +262,7 @@ def test_a_shard_has_a_plain_name(folder, name):
 
 
 @pytest.mark.parametrize("weight_map", [{}, {"a": 1}, {"a": FIRST, "b": None}, "text"])
-def test_a_weight_map_that_maps_no_tensors_to_files_is_refused(folder, weight_map):
+def test_a_wrong_weight_map_is_refused(folder, weight_map):
     change_index(folder, lambda index: index.update(weight_map=weight_map))
     with pytest.raises(CheckpointError, match="its weight_map does not map tensors to files"):
         read(folder)
@@ -286,7 +284,7 @@ def test_every_part_of_the_metadata_of_shards_is_checked(tmp_path, wrong):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["f.safetensors", "i.safetensors.index.json"]
 
 
-def test_shards_of_another_tool_come_back_byte_for_byte(dcomp, folder):
+def test_shards_of_another_tool_keep_every_byte(dcomp, folder):
     for path in folder.glob("*.safetensors"):
         data = path.read_bytes()
         end = 8 + int.from_bytes(data[:8], "little")

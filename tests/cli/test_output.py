@@ -171,8 +171,8 @@ def test_rows_are_grouped_sorted_and_summed_up_as_asked(dcomp, container):
     assert names("--sort", "weights")[:2] == ["fc1.weight", "fc2.weight"]
     assert names("--top", "1") == ["fc1.weight", "5 others"]
     assert names("--depth", "1", "--sort", "name", "--top", "1") == ["fc1", "2 others"]
-    whole = json.loads(dcomp("report", container, "--json")[1])["total"]
-    assert json.loads(dcomp("report", container, "--json", "--top", "2")[1])["total"] == whole
+    total = json.loads(dcomp("report", container, "--json")[1])["total"]
+    assert json.loads(dcomp("report", container, "--json", "--top", "2")[1])["total"] == total
     assert dcomp("report", container, "--sort", "colour")[0] == 2
     assert dcomp("report", container, "--depth", "0")[0] == 2
 

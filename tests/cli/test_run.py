@@ -44,11 +44,11 @@ def test_a_run_leaves_every_checkpoint_and_a_summary(recipe, dcomp, tmp_path):
 def test_the_tables_of_a_run_agree(recipe, dcomp, tmp_path):
     out = tmp_path / "out"
     sizes, _, stages = dcomp("run", recipe, "--out", out)[1].rstrip().rsplit("\n\n", 2)
-    whole = next(line.split() for line in sizes.splitlines() if line.startswith("whole file"))
+    file_row = next(line.split() for line in sizes.splitlines() if line.startswith("whole file"))
     encoded = stages.splitlines()[-1].split()
     summary = json.loads((out / "summary.json").read_text())
     assert encoded[:2] == ["encode", "model.dcz"]
-    assert (encoded[2], encoded[3], encoded[4]) == (f"{summary['sizes']['file_bytes']:,}", whole[-1], whole[3])
+    assert (encoded[2], encoded[3], encoded[4]) == (f"{summary['sizes']['file_bytes']:,}", file_row[-1], file_row[3])
     assert summary["stages"][-1]["kept_percent"] == summary["sizes"]["total"]["kept_percent"]
     report = json.loads(dcomp("report", out / "model.dcz", "--json")[1])
     assert report == summary["sizes"]

@@ -40,12 +40,12 @@ def test_prune_and_quantize_read_the_plan_that_sensitivity_writes(dcomp, dense_f
 
 
 def test_the_same_input_gives_the_same_plan_and_image(dcomp, dense_file):
-    made = []
+    outputs = []
     for name in ("one", "two"):
         plan, plot = dense_file.with_name(f"{name}.yaml"), dense_file.with_name(f"{name}.png")
         dcomp("sensitivity", dense_file, *FEW, "--max-drop", "20", "--plan", plan, "--plot", plot)
-        made.append((plan.read_bytes(), plot.read_bytes()))
-    assert made[0] == made[1]
+        outputs.append((plan.read_bytes(), plot.read_bytes()))
+    assert outputs[0] == outputs[1]
 
 
 def test_where_no_plan_fits_none_is_written(dcomp, dense_file, monkeypatch):
@@ -53,7 +53,7 @@ def test_where_no_plan_fits_none_is_written(dcomp, dense_file, monkeypatch):
     monkeypatch.setattr("dcomp.compression.error_curves.Curve.choice", lambda *_: None)
     code, _, err = dcomp("sensitivity", dense_file, *FEW, "--max-drop", "0", "--plan", plan)
     assert code == 3
-    assert "no layer bears any of the amounts tried within --max-drop 0" in err
+    assert "no amount that was tried keeps any layer within --max-drop 0" in err
     assert not plan.exists()
 
 
@@ -88,8 +88,8 @@ MISTAKES = {
 def test_a_mistake_is_one_error(dcomp, dense_file, monkeypatch, case):
     monkeypatch.chdir(dense_file.parent)
     options, code, message = MISTAKES[case]
-    found, out, err = dcomp("sensitivity", "lenet300.safetensors", "--data", "digits", *options)
-    assert (found, out) == (code, "")
+    exit_code, out, err = dcomp("sensitivity", "lenet300.safetensors", "--data", "digits", *options)
+    assert (exit_code, out) == (code, "")
     assert err.startswith(f"error: {message}") or message in err
     assert err.count("\n") == 1
     assert [path.name for path in dense_file.parent.iterdir()] == ["lenet300.safetensors"]

@@ -48,9 +48,9 @@ def test_points_run_their_common_stages_once(recipe, tmp_path, dcomp):
     assert all(json.loads((folder / "summary.json").read_text())["stages"] for folder in folders)
     assert plot.read_bytes().startswith(b"\x89PNG")
     code, stdout, err = dcomp("sweep", recipe, *values, "--out", out, "--json")
-    found = json.loads(stdout)
-    assert [point["bytes"] for point in found["points"]] == sizes
-    assert found["failed"] == {}
+    document = json.loads(stdout)
+    assert [point["bytes"] for point in document["points"]] == sizes
+    assert document["failed"] == {}
 
 
 def test_a_failed_point_leaves_the_others(recipe, tmp_path, dcomp):
@@ -67,7 +67,7 @@ def test_a_failed_point_leaves_the_others(recipe, tmp_path, dcomp):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (["prune.sparsity=0.9"], "a sweep needs values to go through"),
+        (["prune.sparsity=0.9"], "a sweep needs two values of a key"),
         (["prune.sparsity=0.5,1.5"], "at prune.sparsity=1.5: in the recipe"),
         (["prune.sparsity=0.5,0.5"], "0.5 occurs twice"),
         (["eval=null", "seed=0,1"], "has no section eval"),

@@ -77,8 +77,8 @@ def test_home_is_expanded_in_a_recipe(dense_file, tmp_path, dcomp, monkeypatch):
     recipe = tmp_path / "r.yaml"
     recipe.write_text("name: r\ncheckpoint: ~/lenet300.safetensors\nplan: ~/plan.yaml\nprune: {}\n")
     assert dcomp("run", recipe, f"--out={tmp_path}/out", "-q")[0] == 0
-    made = safetensors_file.load_file(tmp_path / "out" / "prune.safetensors").tensors["fc1.weight"]
-    assert math.isclose((made == 0).mean(), 0.5)
+    weights = safetensors_file.load_file(tmp_path / "out" / "prune.safetensors").tensors["fc1.weight"]
+    assert math.isclose((weights == 0).mean(), 0.5)
 
 
 @pytest.mark.parametrize("option", ["--data-dir", "DCOMP_DATA"])
@@ -89,9 +89,9 @@ def test_a_missing_data_folder_is_an_error(option, tmp_path, dcomp, monkeypatch)
         monkeypatch.setenv(option, str(typo))
     else:
         monkeypatch.delenv("DCOMP_DATA", raising=False)
-    given = ["--data-dir", typo] if option == "--data-dir" else []
+    options = ["--data-dir", typo] if option == "--data-dir" else []
     for data in ("mnist", "cifar10", "imagenette", "imagefolder:photos"):
-        code, _, err = dcomp("train", "lenet5", "--data", data, "--epochs", "1", *given)
+        code, _, err = dcomp("train", "lenet5", "--data", data, "--epochs", "1", *options)
         assert code == 1
         assert err.startswith("error: ")
         assert str(typo) in err
@@ -103,9 +103,9 @@ def test_names_of_networks_and_data_are_taken_in_any_case(data, tmp_path, dcomp,
     monkeypatch.chdir(tmp_path)
     small = ["--batch-size", "2000", "--val-split", "0"]
     assert dcomp("train", "LeNet300", "--data", data, "--epochs", "1", *small)[:2] == (0, "lenet300.safetensors\n")
-    made = safetensors_file.load_file(tmp_path / "lenet300.safetensors").metadata
-    assert made["dcomp.architecture"] == "lenet300"
-    assert '"data":"digits"' in made["dcomp.train"]
+    metadata = safetensors_file.load_file(tmp_path / "lenet300.safetensors").metadata
+    assert metadata["dcomp.architecture"] == "lenet300"
+    assert '"data":"digits"' in metadata["dcomp.train"]
     assert dcomp("eval", "lenet300.safetensors", "--data", data, "--arch", "LENET300")[0] == 0
 
 

@@ -40,7 +40,7 @@ def test_what_is_kept_is_as_it_was(lenet_like):
         assert kept.all() or name in NAMES
 
 
-def test_columns_of_which_more_is_kept_are_cheaper_and_so_keep_smaller_weights(lenet_like):
+def test_dense_columns_keep_smaller_weights(lenet_like):
     crowded = lenet_like.tensors["fc1.weight"]
     crowded[:, :40] *= 3
     masks = masks_of(lenet_like, 100)
@@ -52,12 +52,12 @@ def parts_of(array, mask):
     return (array[:, :40], array[:, 40:]), (mask[:, :40], mask[:, 40:])
 
 
-def test_a_ratio_that_the_other_tensors_forbid_is_refused_with_what_helps(lenet_like):
+def test_a_ratio_that_other_tensors_forbid_is_refused(lenet_like):
     with pytest.raises(UsageError, match=r"leaves 1,066 bytes.*prune biases too"):
         ByteBudget(lenet_like.tensors, [(name,) for name in NAMES], 1000, 5)
 
 
-def test_weights_that_take_less_already_are_left_alone_and_that_is_told(lenet_like):
+def test_weights_that_take_less_already_stay_as_they_are(lenet_like):
     pruned = stages.prune(lenet_like, PruneSettings(sparsity=0.99))
     pruning = Pruning(pruned.tensors, PruneSettings(target_ratio=20))
     again = pruned.replaced(pruning.at_once())
@@ -79,7 +79,7 @@ def test_where_nothing_is_worth_anything_all_is_pruned():
     assert not pruning.at_once()["weight"].any()
 
 
-def test_a_network_that_retrains_for_bytes_comes_to_them_and_has_nothing_that_is_dead():
+def test_retraining_for_bytes_reaches_them_and_leaves_no_dead_unit():
     data = {"data": "digits", "device": "cpu", "batch_size": 256, "provenance": "none"}
     dense = stages.train(TrainSettings(architecture="lenet5", epochs=2, **data))
     settings = PruneSettings(
@@ -112,7 +112,7 @@ def file_size(tensors):
     return len(file.getvalue())
 
 
-def test_the_bytes_of_masks_are_those_of_codes_positions_codebooks_and_the_rest(rng):
+def test_the_bytes_of_masks_are_those_of_the_encoded_file(rng):
     tensors = {"w": rng.normal(size=(100, 200)).astype(np.float32), "bias": rng.normal(size=100).astype(np.float32)}
     budget = ByteBudget(tensors, [("w",)], 20, 4)
     mask = rng.random((100, 200)) < 0.1
@@ -136,12 +136,12 @@ def test_the_sparsity_of_bytes_is_what_a_ratio_leaves_out(lenet_like):
     assert budget.initial_sparsity == budget.sparsity_of({name: lenet_like.tensors[name] != 0 for name in NAMES})
 
 
-def test_what_scores_more_is_kept_within_a_row_and_column_of_the_same_fullness(lenet_like):
+def test_larger_scores_are_kept_at_equal_costs(lenet_like):
     mask, weights = masks_of(lenet_like, 60)["fc1.weight"], np.abs(lenet_like.tensors["fc1.weight"])
     assert weights[mask].min() > 0.75 * weights[~mask].max()
 
 
-def test_positions_are_counted_in_the_order_that_takes_fewer_bits(rng):
+def test_positions_count_in_the_cheaper_order(rng):
     runs = np.repeat(rng.random((10, 200)) < 0.2, 20, axis=0)
     for mask in (runs, runs.T):
         budget = ByteBudget({"w": rng.normal(size=mask.shape).astype(np.float32)}, [("w",)], 10, 4)

@@ -43,7 +43,7 @@ def test_tied_weights_are_pruned_alike_and_counted_once(tied, criterion, network
 
 
 @pytest.mark.parametrize("name", ["words", "out"])
-def test_tied_weights_are_spoken_of_by_either_name(tied, name):
+def test_tied_weights_match_by_either_name(tied, name):
     pruned = at_once(tied, sparsity=0.1, layer=f"{name}=0.5")
     assert {key: zeros(array) for key, array in pruned.items()} == {"words": 100, "fc": 10, "out": 100}
     assert list(at_once(tied, sparsity=0.5, only=name)) == ["words", "out"]
@@ -87,13 +87,13 @@ def test_tensors_of_one_value_are_not_tied(lenet_like):
 
 
 @pytest.mark.parametrize("value", [0, 1, -2.5])
-def test_tensors_of_one_value_are_told_apart_though_all_their_bits_are_the_same(value):
+def test_equal_tensors_of_one_value_are_not_tied(value):
     alike = {name: np.full((4, 5), value, np.float32) for name in ("a", "b")}
     assert choice.Choice(alike, ("linear",), PruneSettings(sparsity=0.5), "weights").aliases == [("a",), ("b",)]
 
 
 @pytest.mark.parametrize("first", [-9, 0, 9])
-def test_tensors_of_several_values_are_tied_wherever_the_least_of_them_stands(rng, first):
+def test_equal_tensors_are_tied_wherever_their_smallest_value_is(rng, first):
     weights = rng.choice(np.array([-1, 1], np.float32), (4, 5))
     weights[0, 0] = first
     alike = {"a": weights, "b": weights.copy()}
@@ -101,14 +101,14 @@ def test_tensors_of_several_values_are_tied_wherever_the_least_of_them_stands(rn
 
 
 @pytest.mark.parametrize(("last", "chosen"), [(1, [("words",), ("fc",), ("out",)]), (2, [("words", "out"), ("fc",)])])
-def test_tensors_of_the_same_bytes_are_tied_unless_all_their_elements_are_alike(tied, last, chosen):
+def test_equal_tensors_of_several_values_are_tied(tied, last, chosen):
     words = np.ones((20, 10), np.float32)
     words[-1, -1] = last
     alike = tied.replaced({"words": words, "out": words.copy()})
     assert choice.Choice(alike.tensors, ("linear",), PruneSettings(sparsity=0.5), "weights").aliases == chosen
 
 
-def test_weights_that_are_equal_by_chance_are_two_where_the_network_has_two(tied):
+def test_equal_weights_are_not_tied_where_the_network_has_two(tied):
     network = {name: name for name in tied.tensors}
     assert Sharing(tied.tensors, QuantizeSettings(fc_bits=3), Observer(), network).bits.keys() == {
         ("words",),
@@ -128,7 +128,7 @@ def test_buffers_of_a_network_are_neither_chosen_nor_counted(masked):
         at_once(Checkpoint({"mask": masked.tensors["mask"]}), NETWORK, sparsity=0.5)
 
 
-def test_a_buffer_that_a_person_names_is_told(masked):
+def test_a_named_buffer_is_noted(masked):
     for named in ({"layer": "mask=0.9"}, {"only": ["mask", "fc"]}):
         pruning = Pruning(masked.tensors, PruneSettings(sparsity=0.5, **named), NETWORK)
         told = next(pruning.notes(masked.replaced(pruning.at_once()).tensors))
@@ -149,7 +149,7 @@ def test_a_plan_may_speak_of_tensors_that_are_not_chosen(tied):
     assert bits == {("fc",): 4}
 
 
-def test_a_plan_for_tensors_that_are_not_there_is_refused_and_so_are_ones_own_rules_for_those_not_chosen(tied):
+def test_rules_for_absent_tensors_are_refused(tied):
     with pytest.raises(UsageError, match=r"no layer matches '\^conv\$'; there are words, out, fc"):
         planned(tied, "^conv$=0.5", sparsity=0.5)
     with pytest.raises(UsageError, match="no layer matches 'words'; there are fc"):
@@ -165,7 +165,7 @@ def test_a_plan_that_asks_nothing_of_what_is_chosen_is_refused(tied):
         Sharing(tied.tensors, QuantizeSettings(plan=("words=3",), only="fc"), Observer())
 
 
-def test_the_weights_of_a_network_are_those_of_no_kind_but_conv_and_linear(tied):
+def test_the_weights_of_a_network_are_conv_and_linear(tied):
     network = {**NETWORK, "bias": "bias"}
     more = tied.replaced({"bias": np.ones(10, np.float32), "mask": np.ones((2, 2), np.float32)})
     assert list(choice.weights(more.tensors, network)) == ["words", "fc"]
@@ -199,7 +199,7 @@ def test_a_number_of_bits_alone_means_every_layer(mixed):
         assert bits_found(mixed, bits=number) == {"words": 5, "fc": 5, "conv": 5}
 
 
-def test_a_number_of_bits_is_for_layers_that_nothing_else_is_asked_for(mixed):
+def test_one_number_of_bits_is_the_default_for_all_layers(mixed):
     assert bits_found(mixed, bits=["5", "fc=2"], conv_bits=8, bias_bits=3) == {"conv": 8, "b": 3, "words": 5, "fc": 2}
     assert bits_found(mixed, bits=["5"], skip="fc") == {"words": 5, "conv": 5}
 

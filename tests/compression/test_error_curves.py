@@ -43,7 +43,7 @@ def cost(plan):
 
 
 @pytest.mark.parametrize("max_drop", [0.0, 0.1, 0.3, 0.5, 0.7, 1.0, 10.0])
-def test_a_tightened_plan_is_the_largest_budget_that_stays_within_the_drop_as_a_whole(max_drop):
+def test_a_tightened_plan_has_the_largest_budget_within_the_drop(max_drop):
     found = tightened(CURVES, DENSE, max_drop, cost)
     budgets = sorted({drop for one in CURVES for drop in one.drops(DENSE) if drop <= max_drop})
     fitting = [budget for budget in budgets if cost(plan_within(CURVES, DENSE, budget)) - DENSE <= max_drop + 1e-9]

@@ -30,5 +30,5 @@ def test_full_notes_are_the_settings_and_the_epochs():
         ("none", {"dcomp.architecture", "format"}),
     ],
 )
-def test_notes_that_are_not_wanted_go_with_those_of_the_stages_before(kind, left):
+def test_provenance_none_removes_all_notes(kind, left):
     assert noted(kind).keys() == left

@@ -57,7 +57,7 @@ def test_rows_that_are_asked_for_again_are_not_called_too_many(lenet_like):
 RETRAINING = {"epochs": 6, "data": "digits"}
 
 
-def test_every_move_of_an_amount_takes_it_from_what_is_left(lenet_like):
+def test_each_move_of_an_amount_takes_its_part_of_the_rest(lenet_like):
     pruning = Pruning(lenet_like.tensors, PruneSettings(amount=0.5, at=[1, 2.5, 4], **RETRAINING))
     found = []
     for move in pruning.moves:
@@ -68,13 +68,13 @@ def test_every_move_of_an_amount_takes_it_from_what_is_left(lenet_like):
 
 
 def test_moves_of_an_amount_may_be_given_by_start_until_and_every(lenet_like):
-    settings = PruneSettings(amount=0.5, start=1, until=3, schedule="uniform", **RETRAINING)
+    settings = PruneSettings(amount=0.5, start=1, until=3, **RETRAINING)
     pruning = Pruning(lenet_like.tensors, settings)
     kept = [sum(m.sum() for m in pruning.masks_at(move, lenet_like.tensors).values()) for move in pruning.moves]
     assert kept == [133_100, 66_550, 33_275]
 
 
-def test_a_threshold_judges_the_weights_of_the_moment_by_the_deviation_that_was_found(lenet_like):
+def test_a_threshold_counts_in_deviations_of_the_first_weights(lenet_like):
     settings = PruneSettings(criterion="std", threshold=1.0, schedule="oneshot", **RETRAINING)
     pruning = Pruning(lenet_like.tensors, settings)
     later = {name: lenet_like.tensors[name] * 2 for name in pruning.names}
@@ -101,7 +101,7 @@ def rows(array):
     return int((array.reshape(len(array), -1) != 0).any(axis=1).sum())
 
 
-def test_rows_are_pruned_layer_by_layer_and_the_output_layer_is_left_alone_and_told(lenet_like):
+def test_rows_are_pruned_by_layer_except_those_of_the_output(lenet_like):
     pruning = Pruning(lenet_like.tensors, PruneSettings(sparsity=0.5, structure="row"))
     pruned = pruning.at_once()
     assert {name: rows(array) for name, array in pruned.items()} == {"fc1.weight": 150, "fc2.weight": 50}
@@ -137,13 +137,13 @@ def test_a_layer_that_a_common_budget_empties_is_told(lenet_like):
     assert "fc2.weight: no weight is left, so nothing passes: give layer, or scope layer" in notes
 
 
-def test_a_sparsity_of_zero_says_nothing_of_weights_that_are_zero_already(lenet_like):
+def test_a_sparsity_of_zero_gives_no_note_about_zeros(lenet_like):
     pruned = lenet_like.replaced(Pruning(lenet_like.tensors, PruneSettings(sparsity=0.5)).at_once())
     again = Pruning(pruned.tensors, PruneSettings(sparsity=0))
     assert not any("asked for" in note for note in again.notes(pruned.tensors))
 
 
-def test_a_layer_of_zeros_that_was_found_is_no_reason_to_refuse(lenet_like):
+def test_a_layer_that_was_zero_before_is_no_error(lenet_like):
     empty = lenet_like.replaced({"fc2.weight": np.zeros((100, 300), np.float32)})
     assert Pruning(empty.tensors, PruneSettings(sparsity=0.5, scope="layer")).at_once().keys() >= {"fc2.weight"}
 
@@ -164,7 +164,7 @@ def test_single_weights_are_counted_where_no_rows_are_asked_for(lenet_like):
     assert told[1] == "sparsity 0.5 was asked for, but more weights than that were zero already"
 
 
-def test_by_chance_weights_that_have_become_zero_meanwhile_are_pruned_before_others(lenet_like):
+def test_random_pruning_prunes_zeros_first(lenet_like):
     pruning = Pruning(lenet_like.tensors, PruneSettings(criterion="random", sparsity=0.5, at=[1, 2], **RETRAINING))
     now = {name: lenet_like.tensors[name].copy() for name in pruning.names}
     for array in now.values():

@@ -54,7 +54,7 @@ def settled(settings, **notes):
     return provenance.with_recorded_data(settings, Checkpoint({}, metadata), Observer()).data
 
 
-def test_the_latest_stage_that_trained_tells_the_data_and_a_person_goes_over_it():
+def test_the_latest_training_names_the_data_unless_a_person_does():
     notes = {"dcomp_train": '{"data":"mnist"}', "dcomp_prune": '{"data":"digits"}', "dcomp_quantize": '{"fc_bits":5}'}
     assert settled(EvalSettings(), **notes) == "digits"
     assert settled(EvalSettings(data="cifar10"), **notes) == "cifar10"
@@ -71,7 +71,7 @@ def test_notes_that_name_no_data_set_are_as_good_as_none(note):
         settled(PruneSettings(sparsity=0.5, epochs=1), dcomp_train=note)
 
 
-def test_a_recipe_that_starts_from_a_checkpoint_uses_its_data_where_it_learns_or_judges(trained, tmp_path):
+def test_a_recipe_from_a_checkpoint_uses_its_data(trained, tmp_path):
     (tmp_path / "r.yaml").write_text(
         f"name: r\ncheckpoint: {trained}\nprovenance: none\nprune: [{{sparsity: 0.5, only: fc1}}, "
         "{sparsity: 0.5, epochs: 1, until: 0, batch_size: 1500}]\nquantize: {bits: 3}\neval: {}\n"

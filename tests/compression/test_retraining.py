@@ -63,7 +63,7 @@ def test_a_move_belongs_to_the_first_step_that_begins_no_earlier(lenet_like, at,
     assert moved(lenet_like, at=at) == (steps, at[-1])
 
 
-def test_what_was_rewound_is_pruned_before_and_its_masks_do_not_move(lenet_like):
+def test_masks_of_a_rewound_network_do_not_move(lenet_like):
     assert moved(lenet_like, schedule="oneshot", rewind="earlier.safetensors") == ([], 0.0)
 
 

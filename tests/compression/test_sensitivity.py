@@ -65,7 +65,7 @@ def test_every_layer_has_a_curve_for_sparsity_and_one_for_bits(network):
     assert result.planned is None
 
 
-def test_harsh_pruning_costs_more_than_gentle_pruning_and_8_bits_cost_next_to_nothing(network):
+def test_harsh_pruning_costs_more_than_gentle_and_8_bits_cost_little(network):
     result = measured(network, prune="0.1,0.99", bits="8")
     for curve in result.of("sparsity"):
         assert curve.points[1].top1_error > curve.points[0].top1_error + 20
@@ -73,7 +73,7 @@ def test_harsh_pruning_costs_more_than_gentle_pruning_and_8_bits_cost_next_to_no
         assert curve.points[0].loss == pytest.approx(result.loss, rel=0.02)
 
 
-def test_each_point_is_the_error_of_the_pruned_and_of_the_shared_checkpoint(network):
+def test_each_point_is_the_error_of_the_changed_checkpoint(network):
     result = measured(network, prune="0.6", bits="1")
     changed = {
         "sparsity": stages.prune(network, PruneSettings(layer="^3=0.6")),
@@ -85,7 +85,7 @@ def test_each_point_is_the_error_of_the_pruned_and_of_the_shared_checkpoint(netw
         assert same.loss == pytest.approx(curve.points[0].loss, abs=1e-5)
 
 
-def test_a_plan_applied_by_prune_and_quantize_has_the_error_that_was_told(network, tmp_path):
+def test_prune_and_quantize_give_the_error_of_the_plan(network, tmp_path):
     planned = measured(network, max_drop=3.0).planned
     assert planned is not None
     path = tmp_path / "plan.yaml"

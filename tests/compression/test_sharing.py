@@ -36,21 +36,21 @@ def test_each_kind_has_its_bits_and_a_rule_its_tensor(small):
     assert bits_of(small, bias_bits=1) == {("conv.bias",): 1}
 
 
-def test_a_kind_that_is_not_there_is_told(small):
+def test_an_absent_kind_is_noted(small):
     notes = Notes()
     del small.tensors["conv.weight"]
     assert bits_of(small, notes, conv_bits=6, fc_bits=3) == {("fc.weight",): 3}
     assert notes.told == ["the checkpoint has no conv tensor to quantize"]
 
 
-def test_where_nothing_is_left_of_the_kinds_that_were_asked_for_the_choice_is_named(small):
+def test_an_empty_choice_is_an_error_that_names_it(small):
     with pytest.raises(UsageError, match="no conv tensor to quantize that only and skip leave"):
         bits_of(small, conv_bits=6, only="fc")
     with pytest.raises(UsageError, match=r"nothing is asked for conv\.weight, fc\.weight: give conv_bits"):
         bits_of(small, plan=("conv.bias=3",))
 
 
-def test_bits_are_found_for_the_weights_that_nothing_is_asked_for(small):
+def test_auto_is_for_weights_without_other_bits(small):
     found = {("conv.weight",): AUTO, ("fc.weight",): 4}
     assert bits_of(small, bits=("auto", "fc=4")) == found
     assert bits_of(small, bits="auto", fc_bits=4) == found
@@ -70,7 +70,7 @@ def test_kept_weights_share_values_and_zeros_stay(small):
     assert 2 <= np.unique(made["fc.weight"][10:]).size <= 8
 
 
-def test_values_that_are_found_are_fewer_where_bits_are_dearer_and_that_is_told(small):
+def test_auto_chooses_fewer_values_where_bits_cost_more(small):
     notes = Notes()
     sizes = []
     for weight in (1e-5, 0.01, 0.1):
@@ -83,7 +83,7 @@ def test_values_that_are_found_are_fewer_where_bits_are_dearer_and_that_is_told(
     assert np.unique(shared(small, bits="auto", only="fc")["fc.weight"]).size == sizes[1]
 
 
-def test_a_codebook_in_half_the_bytes_is_worth_more_values(rng):
+def test_auto_chooses_more_values_of_half_the_bytes(rng):
     weights = {"fc": rng.normal(size=(30, 30)).astype(np.float32)}
     sizes = {
         values: np.unique(shared(Checkpoint(weights), bits="auto", rate_weight=1e-4, codebook_values=values)["fc"]).size
@@ -92,7 +92,7 @@ def test_a_codebook_in_half_the_bytes_is_worth_more_values(rng):
     assert sizes["bfloat16"] == sizes["float16"] > sizes["float32"]
 
 
-def test_a_codebook_of_doubles_in_single_precision_is_worth_as_many_values_as_one_of_singles(rng):
+def test_auto_chooses_as_many_values_for_doubles_as_for_singles(rng):
     singles = rng.normal(size=(30, 30)).astype(np.float32)
     sizes = [
         np.unique(shared(Checkpoint({"fc": weights}), bits="auto", rate_weight=1e-4)["fc"]).size
@@ -102,7 +102,7 @@ def test_a_codebook_of_doubles_in_single_precision_is_worth_as_many_values_as_on
 
 
 @pytest.mark.parametrize(("kind", "step"), [("bfloat16", 2**-8), ("float16", 2**-11)])
-def test_values_are_rounded_to_the_nearest_of_a_smaller_type_and_never_to_zero(rng, kind, step):
+def test_values_are_rounded_to_the_nearest_and_never_to_zero(rng, kind, step):
     array = np.concatenate([rng.normal(size=500), [0, 1e-30, -1e-30, 3e38, -3e38, 1e-42, -1e-42]]).astype(np.float32)
     tensors = {"w": array, "other": array}
     settings = QuantizeSettings(bias_bits=8, only="w", codebook_values=kind)

@@ -2,11 +2,13 @@
 
 import importlib.util
 import re
+import shlex
 import sys
 from pathlib import Path
 
 import pytest
 
+from dcomp.cli.app import command
 from dcomp.cli.guide import PAGES
 
 GUIDE_TESTS = Path(__file__).parent
@@ -29,6 +31,20 @@ TEXTS = [pages.README, pages.ROOT / "CHANGELOG.md", FORMAT, *pages.GUIDE]
 LINK = re.compile(r"]\(([^)#]+)[^)]*\)")
 CODE = re.compile(r"^```(?:bash|text|yaml|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MAP = re.compile(r"^```text\n(dcomp/\n.*?)^```$", re.MULTILINE | re.DOTALL)
+BASH = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def command_lines():
+    """Return the words after `dcomp` of each command of the pages, whether or not it is run."""
+    for page in (pages.README, *pages.GUIDE):
+        for block in BASH.findall(page.read_text()):
+            for line in re.split(r"\n|\|", block.replace("\\\n", "")):
+                words = shlex.split(line, comments=True)
+                if words[:1] == ["dcomp"] and "$(" not in line:
+                    yield words[1 : words.index(">") if ">" in words else None]
+
+
+COMMAND_LINES = sorted(command_lines())
 
 
 def name_of(path):
@@ -73,6 +89,13 @@ def test_pages_name_no_folder_outside_the_repository(page):
 
 def test_the_readme_names_every_page():
     assert all(f"dcomp/guide/{page}.md" in pages.README.read_text() for page in PAGES)
+
+
+@pytest.mark.parametrize("line", COMMAND_LINES, ids=" ".join)
+def test_commands_in_the_pages_exist_with_their_options(line):
+    name, *arguments = line
+    with command().commands[name].make_context(name, arguments):  # parsed, not run
+        pass
 
 
 def test_the_reference_of_commands_is_their_help():

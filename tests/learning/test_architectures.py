@@ -27,7 +27,7 @@ def test_networks_take_classes_channels_and_sizes(name, size, grayscale):
 
 
 @pytest.mark.parametrize("name", architectures.REGISTRY)
-def test_every_network_of_the_registry_takes_dropout_and_is_among_the_settings_names(name):
+def test_every_registered_network_takes_dropout_and_is_in_the_settings(name):
     size = architectures.REGISTRY[name].defaults["size"]
     with torch.device("meta"):
         model = architectures.build(name, {"dropout": 0.25})
@@ -97,14 +97,14 @@ def arguments(architecture, data, checkpoint=None, **given):
     return Arguments(architecture, checkpoint, DataSettings(**given)).complete(data)
 
 
-def test_a_fresh_network_is_made_for_its_data_and_only_what_differs_is_recorded():
+def test_a_fresh_network_fits_its_data_and_records_what_differs():
     assert arguments("lenet5", split(1, 28, 10)) == {}
     assert metadata({}) == {}
     assert arguments("lenet5", split(3, 32, 100)) == {"classes": 100, "grayscale": False, "size": 32}
     assert arguments("lenet5", split(1, 28, 10), dropout=0.5, classes=12) == {"classes": 12, "dropout": 0.5}
 
 
-def test_a_checkpoint_says_what_its_network_is_made_with_and_settings_say_otherwise():
+def test_settings_override_recorded_arguments():
     recorded = {"classes": 100, "grayscale": False, "size": 32}
     known = Checkpoint({}, {ARCHITECTURE_KEY: "lenet5", **metadata(recorded)})
     assert arguments("lenet5", split(3, 32, 10), known) == recorded
@@ -117,11 +117,11 @@ def test_a_checkpoint_says_what_its_network_is_made_with_and_settings_say_otherw
 @pytest.mark.parametrize("text", ["[]", "{", '{"classes": -1}', '{"size": "x"}', '{"code": 1}', "null"])
 def test_recorded_arguments_that_make_no_sense_are_refused(text):
     hostile = Checkpoint({}, {ARGUMENTS_KEY: text})
-    with pytest.raises(ArchitectureError, match=r"dcomp\.arguments is .* which makes no network"):
+    with pytest.raises(ArchitectureError, match=r"dcomp\.arguments is .* which no network takes"):
         Arguments("lenet5", hostile, DataSettings())
 
 
-def test_a_checkpoint_says_at_which_size_its_photos_are_stored_and_settings_say_otherwise():
+def test_settings_override_the_recorded_size_of_photos():
     known = Checkpoint({}, metadata({}, 160))
     assert Arguments("alexnet", known, DataSettings()).resize == 160
     assert Arguments("alexnet", known, DataSettings(resize=256)).resize == 256
@@ -131,7 +131,7 @@ def test_a_checkpoint_says_at_which_size_its_photos_are_stored_and_settings_say_
             Arguments("alexnet", Checkpoint({}, {RESIZE_KEY: text}), DataSettings())
 
 
-def test_a_factory_gets_the_arguments_that_were_given_and_no_others(tmp_path, monkeypatch):
+def test_a_factory_gets_the_explicit_arguments_only(tmp_path, monkeypatch):
     (tmp_path / "argnet.py").write_text(
         "import torch\n"
         "def make(**given):\n    model = torch.nn.Linear(2, 3)\n    model.given = given\n    return model\n"
@@ -156,3 +156,9 @@ def test_tied_weights_load_by_one_of_their_names():
 def test_a_network_that_no_machine_can_hold_is_an_error():
     with pytest.raises(ArchitectureError, match=r"cannot make lenet5 with \{'classes': 1000000000000000\}"):
         architectures.build("lenet5", {"classes": 10**15})
+
+
+@pytest.mark.parametrize("name", ["lenet5", "torchvision:regnet_x_400mf"])
+def test_an_outline_has_the_names_of_the_network(name):
+    outline, model = architectures.outline_of(name), architectures.build(name)
+    assert architectures.parameters_of(outline) == architectures.parameters_of(model)

@@ -11,7 +11,7 @@ def line(value: float) -> nn.Module:
     return model
 
 
-def test_an_average_moves_by_its_decay_and_faster_in_the_first_steps():
+def test_an_average_moves_faster_in_the_first_steps():
     model = line(1.0)
     average = Average(model, 0.75)
     nn.init.constant_(model.weight, 2.0)
@@ -22,7 +22,7 @@ def test_an_average_moves_by_its_decay_and_faster_in_the_first_steps():
     assert average.tensors[0].item() == pytest.approx(0.75 * before + 0.25 * 2)
 
 
-def test_a_model_has_the_averages_within_the_block_and_its_own_parameters_after_it():
+def test_a_model_has_the_averages_within_the_block_only():
     model = line(1.0)
     average = Average(model, 0.5)
     nn.init.constant_(model.weight, 3.0)
@@ -39,7 +39,7 @@ def test_an_average_goes_on_from_what_was_kept():
     assert average.tensors[0].item() == 7
 
 
-def test_statistics_of_normalization_are_averaged_with_the_parameters():
+def test_statistics_of_normalization_are_averaged_too():
     model = nn.BatchNorm1d(1)
     average = Average(model, 0.5)
     model.running_mean.fill_(3.0)

@@ -53,7 +53,7 @@ def shared_model(model: nn.Module) -> np.ndarray:
     return codes
 
 
-def test_shared_weights_stay_shared_and_zeros_stay_zero_while_centroids_train(model):
+def test_shared_weights_stay_shared_while_centroids_train(model):
     codes = shared_model(model)
     assert np.array_equal(constraints.effective(model, "2.weight")[codes == 3], np.full((codes == 3).sum(), 0.75))
     train(model)
@@ -98,7 +98,7 @@ def test_release_leaves_a_plain_model_with_the_weights_it_used(model):
     assert np.array_equal(model[2].weight.detach().numpy(), used[1])
 
 
-def test_what_is_restricted_is_masked_as_well_and_a_codebook_is_left_as_it_is(model):
+def test_restricting_masks_weights_and_leaves_codebooks(model):
     kept = np.random.default_rng(0).random((4, 1, 3, 3)) < 0.5
     constraints.mask(model, "0.weight", kept)
     alive = np.ones_like(kept)
@@ -123,7 +123,7 @@ def test_hold_recognizes_shared_and_pruned_weights(model):
 
 
 @pytest.mark.parametrize(("weights", "values"), [(500, 256), (50, 32), (4, 2)])
-def test_a_codebook_is_known_by_values_that_meet_even_in_few_weights(weights, values):
+def test_few_weights_of_fewer_values_are_a_codebook(weights, values):
     rng = np.random.default_rng(0)
     codes = np.concatenate([np.arange(values), rng.integers(0, values, weights - values)])
     assert constraints.is_shared(rng.normal(size=values).astype(np.float32)[codes])
@@ -137,7 +137,7 @@ def test_trained_weights_of_16_bits_are_no_codebook(dtype, count):
     assert not constraints.is_shared(constraints.to_numpy(weights.to(dtype)))
 
 
-def test_more_than_256_shared_values_stay_shared_over_training_steps():
+def test_more_than_256_shared_values_stay_shared():
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 933, (200, 150))
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 150), nn.ReLU(), nn.Linear(150, 200))
@@ -162,17 +162,17 @@ def shared_values(dtype, values, weights):
     ("values", "weights", "shared"),
     [(257, 600, True), (257, 500, False), (256, 300, True), (65_536, 200_000, True), (65_537, 200_000, False)],
 )
-def test_up_to_65536_values_are_a_codebook_where_each_stands_for_two_weights(values, weights, shared):
+def test_up_to_65536_values_are_a_codebook_with_two_weights_each(values, weights, shared):
     assert constraints.is_shared(shared_values(np.float32, values, weights)) is shared
 
 
-def test_a_tensor_is_judged_by_all_of_its_values_not_by_the_first_alone():
+def test_all_values_of_a_tensor_count():
     weights = np.concatenate([shared_values(np.float32, 1000, 1 << 18), shared_values(np.float32, 99_000, 99_000)])
     assert not constraints.is_shared(weights)
 
 
 @pytest.mark.parametrize("kind", [ml_dtypes.bfloat16, np.float16])
-def test_more_than_256_values_that_16_bits_hold_are_unclear_and_not_held(kind):
+def test_more_than_256_values_of_16_bits_are_unclear(kind):
     weights = np.random.default_rng(0).normal(size=(200, 500)).astype(kind).astype(np.float32)
     model = nn.Sequential(nn.Linear(500, 200))
     with torch.no_grad():
@@ -218,7 +218,7 @@ def train_tied(model: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("name", ["embedding.weight", "head.weight"])
-def test_tied_weights_stay_tied_under_a_mask_set_by_any_of_their_names(name):
+def test_tied_weights_stay_tied_under_a_mask(name):
     torch.manual_seed(0)
     model = Tied()
     kept = np.random.default_rng(0).random((20, 8)) < 0.4
@@ -270,7 +270,7 @@ def test_sparsities_count_the_zeros_of_weights_that_are_no_biases(model):
     assert constraints.sparsities(model) == {"0.weight": (9, 36), "2.weight": (0, 720)}
 
 
-def test_the_weights_that_are_told_are_matrices_and_kernels_as_the_network_uses_them(model):
+def test_reported_weights_are_those_that_the_network_uses(model):
     kept = np.random.default_rng(0).random((5, 144)) < 0.3
     constraints.mask(model, "2.weight", kept)
     weights = constraints.effective_tensors(model)
@@ -286,7 +286,7 @@ def test_a_codebook_has_at_most_seven_values_for_eight_weights(kept, values, sha
     assert not constraints.is_shared(np.zeros(8, np.float32))
 
 
-def test_a_codebook_has_no_more_values_than_asked_however_late_they_come():
+def test_a_codebook_has_no_more_values_than_its_bits_allow():
     weights = np.concatenate([np.full(2000, 1), np.arange(1, 256), np.full(20_000, 1)]).astype(np.float32)
     assert constraints.is_shared(np.append(weights, np.float32(256)))
     late = np.append(weights, np.arange(256, 70_000).repeat(2)).astype(np.float32)
@@ -315,6 +315,6 @@ def test_what_is_restricted_does_not_learn_on(model):
     assert np.array_equal(constraints.trained(model, "0.bias").grad.numpy() != 0, kept)
 
 
-def test_the_weights_that_are_shown_are_matrices_and_kernels_and_no_biases(model):
+def test_reported_weights_are_matrices_and_kernels(model):
     shown = constraints.effective_tensors(model)
     assert {name: array.shape for name, array in shown.items()} == {"0.weight": (4, 1, 3, 3), "2.weight": (5, 144)}

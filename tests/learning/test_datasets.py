@@ -116,7 +116,7 @@ def test_a_color_network_sees_gray_images_in_three_channels():
     assert torch.equal(split.images[:, 0], split.images[:, 2])
 
 
-def test_images_are_cut_to_what_the_network_takes_and_never_enlarged():
+def test_images_are_cut_and_never_enlarged():
     assert datasets.load("digits", form=ImageForm(crop=20)).test.size == 20
     with pytest.raises(DataError, match="the images of digits are 28x28, and the network takes 40x40"):
         datasets.load("digits", form=ImageForm(crop=40))

@@ -47,7 +47,7 @@ def nobody_said(monkeypatch):
     monkeypatch.delenv(cores.THREADS, raising=False)
     monkeypatch.setattr(cores, "_free", 3)
     monkeypatch.setattr(cores, "in_affinity", lambda: 4)
-    monkeypatch.setattr(devices, "_told", set())
+    monkeypatch.setattr(devices, "NOTED", set())
     yield
     torch.set_num_threads(before)
 
@@ -61,7 +61,7 @@ def chosen(asked, model, notes=None):
     return torch.get_num_threads()
 
 
-def test_a_small_network_computes_on_one_thread_and_a_large_one_on_those_that_are_free(nobody_said):
+def test_a_small_network_uses_one_thread_and_a_large_one_those_that_are_free(nobody_said):
     notes = Notes()
     assert [chosen(None, model, notes) for model in (SMALL, LARGE, LARGE)] == [1, 3, 3]
     assert notes.lines == [
@@ -70,23 +70,23 @@ def test_a_small_network_computes_on_one_thread_and_a_large_one_on_those_that_ar
     ]
 
 
-def test_what_a_person_said_about_threads_holds_and_is_not_repeated(nobody_said, monkeypatch):
+def test_a_persons_number_of_threads_is_set_without_a_note(nobody_said, monkeypatch):
     notes = Notes()
     assert chosen(2, SMALL, notes) == 2
     monkeypatch.setenv(cores.THREADS, "2")
     assert chosen(None, SMALL, notes) == 2
-    devices.go_on_with_threads(4, None)
+    devices.restore_threads(4, None)
     assert torch.get_num_threads() == 2
     assert not notes.lines
 
 
-def test_a_stage_that_goes_on_computes_on_as_many_threads_as_before(nobody_said):
-    devices.go_on_with_threads(2, None)
+def test_a_resumed_stage_has_as_many_threads_as_before(nobody_said):
+    devices.restore_threads(2, None)
     assert torch.get_num_threads() == 2
     assert chosen(None, LARGE) == 2
 
 
-def test_the_papers_lenets_are_small_and_its_larger_networks_are_not():
+def test_the_lenets_are_small_networks():
     sizes = {"lenet300": (1, 28), "lenet5": (1, 28), "vgg16-cifar": (3, 32), "alexnet": (3, 227)}
     counts = {}
     for name, (channels, side) in sizes.items():

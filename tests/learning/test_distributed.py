@@ -87,14 +87,14 @@ def runs(tmp_path_factory):
     return found
 
 
-def test_weights_masks_and_codebooks_are_identical_in_all_processes(runs):
+def test_all_processes_have_identical_networks(runs):
     folder = runs[1][0]
     digests = [(folder / f"digests.{number}").read_text().splitlines() for number in (0, 1)]
     assert len(digests[0]) == 5
     assert digests[0] == digests[1]
 
 
-def test_two_processes_come_to_the_result_of_one_but_for_the_order_of_sums(runs):
+def test_two_processes_train_what_one_does(runs):
     for name in ("trained", "pruned", "of-photos"):
         one, two = (safetensors_file.load_file(folder / name).tensors for folder, _ in runs)
         for tensor in one:
@@ -121,12 +121,12 @@ def test_data_that_the_first_process_cannot_have_are_one_error(tmp_path):
     assert "no folder of photos is there" in error
 
 
-@pytest.mark.parametrize("name", sorted(set(app.command().commands) - {"train", "prune", "quantize", "eval"}))
+@pytest.mark.parametrize("name", sorted(set(app.command().commands) - set(app.TOGETHER)))
 def test_commands_for_one_process_are_refused_in_several(dcomp, monkeypatch, name):
     monkeypatch.setattr(app, "WORLD_SIZE", 2)
     code, out, err = dcomp(name, "x")
     assert (code, out) == (2, "")
-    assert err == f"error: {name} is for one process; torchrun starts train, prune, quantize, eval\n"
+    assert err == f"error: {name} is for one process; torchrun starts train, prune, finetune, quantize, eval\n"
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_commands_for_one_process_are_refused_in_several(dcomp, monkeypatch, nam
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_another_process_than_the_first_tells_of_what_may_be_its_own_error(monkeypatch, capsys, error, told):
+def test_other_processes_report_their_errors(monkeypatch, capsys, error, told):
     class Failing:
         def main(self, *_, **__):
             raise error

@@ -10,7 +10,7 @@ from dcomp.learning.architectures import build
 from dcomp.learning.dropout import DropoutRule
 
 
-def test_the_rate_goes_with_the_root_of_what_is_kept_of_the_layer_before():
+def test_the_rate_follows_the_root_of_the_kept_part():
     model = build("lenet5", {"dropout": 0.4})
     rule = DropoutRule(model, torch.zeros(1, 1, 28, 28))
     rule.apply()
@@ -52,7 +52,7 @@ def test_dropout_of_the_images_themselves_stays():
     assert model[1].p == 0.1
 
 
-def test_the_layer_before_may_be_the_output_projection_of_attention():
+def test_dropout_may_follow_attention():
     model = nn.Sequential(nn.Linear(8, 8), nn.TransformerEncoderLayer(8, 2, 16, dropout=0.5, batch_first=True))
     rule = DropoutRule(model, torch.zeros(1, 3, 8))
     constraints.mask(model, "0.weight", np.zeros((8, 8), bool))

@@ -24,7 +24,7 @@ RANKED = [[9, 8, 7, 6, 5, 4, 3, 2]] * 8
 LABELS = [0, 0, 0, 1, 4, 5, 6, 6]  # three times the first, twice among the first five, three times beyond
 
 
-def test_errors_are_the_percentages_that_are_not_the_first_and_not_among_the_first_five():
+def test_errors_are_percentages_of_top_1_and_top_5():
     found = evaluate(Scores(), split_of(RANKED, LABELS))
     assert (found.top1_error, found.top5_error, found.count) == (100 * 5 / 8, 100 * 3 / 8, 8)
 

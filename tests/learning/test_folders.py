@@ -154,7 +154,7 @@ def test_photos_are_judged_at_the_size_they_were_trained_at(folder):
     assert usual.loss != other.loss
 
 
-def test_imagenette_that_cannot_be_downloaded_says_what_to_put_where(folder, tmp_path, monkeypatch):
+def test_a_failed_download_says_what_to_put_where(folder, tmp_path, monkeypatch):
     from dcomp.learning import vision
 
     def no_network(*_: object, **__: object) -> None:
@@ -176,7 +176,7 @@ def test_photos_are_found_in_the_folder_of_data_sets(folder, monkeypatch, tmp_pa
     assert len(datasets.load("ImageFolder:photos", form=form).train) == 16
 
 
-def test_photos_in_the_current_folder_go_before_those_of_the_folder_of_data_sets(folder, monkeypatch, tmp_path):
+def test_photos_in_the_current_folder_come_first(folder, monkeypatch, tmp_path):
     photo(tmp_path / "here" / "photos" / "train" / "a" / "1.jpg")
     photo(tmp_path / "here" / "photos" / "val" / "a" / "1.jpg")
     monkeypatch.chdir(tmp_path / "here")

@@ -25,18 +25,18 @@ def logits() -> torch.Tensor:
     return torch.randn(8, 3, generator=torch.Generator().manual_seed(2))
 
 
-def test_without_a_teacher_it_is_the_cross_entropy_with_smoothed_labels(logits):
+def test_without_a_teacher_the_loss_is_cross_entropy(logits):
     found = Loss(settings(label_smoothing=0.1))(IMAGES, logits, LABELS)
     assert found == F.cross_entropy(logits, LABELS, label_smoothing=0.1)
 
 
-def test_the_teachers_part_vanishes_where_the_network_says_the_same(teacher):
+def test_the_teachers_loss_vanishes_for_equal_answers(teacher):
     same = teacher.eval()(IMAGES)
     found = Loss(settings(distill="x", alpha=0.25), teacher)(IMAGES, same, LABELS)
     assert found.item() == pytest.approx(0.75 * F.cross_entropy(same, LABELS).item(), rel=1e-5)
 
 
-def test_the_teachers_part_is_the_divergence_of_softened_answers_times_the_squared_temperature(teacher, logits):
+def test_the_teachers_loss_is_the_scaled_divergence_of_softened_answers(teacher, logits):
     found = Loss(settings(distill="x", alpha=1, temperature=3), teacher)(IMAGES, logits, LABELS)
     wanted, answer = (teacher.eval()(IMAGES) / 3).softmax(1), (logits / 3).softmax(1)
     assert found.item() == pytest.approx(9 * (wanted * (wanted / answer).log()).sum(1).mean().item(), rel=1e-5)

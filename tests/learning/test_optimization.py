@@ -40,7 +40,7 @@ def test_step_divides_by_ten_at_one_half_and_at_three_quarters():
 
 
 @pytest.mark.parametrize(("warmup", "peak"), [(0, 30), (5, 50)])
-def test_one_cycle_rises_for_as_long_as_the_warm_up_and_falls_to_almost_nothing(warmup, peak):
+def test_one_cycle_rises_during_the_warm_up_and_falls_to_almost_zero(warmup, peak):
     rates = course(lr_schedule="one-cycle", warmup=warmup)
     assert rates[0] == pytest.approx(0.04)
     assert max(rates) == rates[peak] == pytest.approx(1)
@@ -48,7 +48,7 @@ def test_one_cycle_rises_for_as_long_as_the_warm_up_and_falls_to_almost_nothing(
     assert rates[-1] < 0.001
 
 
-def test_plateau_divides_by_ten_once_the_validation_loss_has_not_fallen_for_longer_than_the_patience():
+def test_plateau_divides_by_ten_after_its_patience():
     rates = course(losses=[9, 8, 7, 7, 7, 7, 6, 6, 6, 6], lr_schedule="plateau", patience=2, warmup=1)
     assert rates[9] < 1
     assert rates[10:60] == pytest.approx([1.0] * 50)

@@ -28,7 +28,7 @@ def test_in_a_dense_network_everything_is_alive():
     assert all(mask.all() for mask in paths.alive(network(), IMAGES).values())
 
 
-def test_a_unit_without_output_takes_its_weights_and_its_bias_along():
+def test_a_unit_without_output_is_dead():
     model = network()
     with torch.no_grad():
         model[7].weight[:, 0] = 0
@@ -40,7 +40,7 @@ def test_a_unit_without_output_takes_its_weights_and_its_bias_along():
     assert alive["0.weight"].all()
 
 
-def test_a_unit_without_input_takes_its_weights_and_its_bias_along():
+def test_a_unit_without_input_is_dead():
     model = network()
     with torch.no_grad():
         model[5].weight[1] = 0
@@ -59,7 +59,7 @@ def test_a_channel_without_input_takes_what_lies_behind_it_along():
     assert alive["5.weight"][:, 4:].all()
 
 
-def test_masks_count_as_zeros_and_names_are_those_without_constraints():
+def test_sparsities_count_masks_under_plain_names():
     model = network()
     kept = np.ones((2, 2), bool)
     kept[:, 0] = False
@@ -115,7 +115,7 @@ def test_in_dense_networks_of_the_zoo_everything_is_alive(name):
     assert all(mask.all() for mask in paths.alive(model, torch.zeros(1, 3, 32, 32)).values())
 
 
-def test_what_the_network_does_not_use_and_what_sees_only_padding_is_not_judged():
+def test_unused_parameters_count_as_alive():
     model = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.Flatten(), nn.Linear(2, 2))
     model.unused = nn.Linear(3, 3)
     model.forward = lambda images: model[2](model[1](model[0](images)))

@@ -37,7 +37,7 @@ def test_small_images_are_cut_from_a_margin_of_four_black_pixels():
     assert (sorted(set(rows.tolist())), sorted(set(columns.tolist()))) == ([*range(3, 12)], [*range(3, 12)])
 
 
-def test_crops_are_windows_of_the_image_and_half_of_them_are_mirrored():
+def test_crops_are_windows_and_half_of_them_are_mirrored():
     image = torch.arange(100, dtype=torch.uint8).reshape(1, 1, 10, 10)
     images = torch.cat([image, image + 100], 1).repeat(400, 1, 1, 1)
     cut = Preprocessing((0.0,), (1.0,), crop=6).train(images, "crop-flip", chance()).mul(255).round().int()
@@ -68,7 +68,7 @@ def test_every_channel_has_a_mean_and_a_deviation():
     assert made[0, :, 0, 0].tolist() == pytest.approx([0, 0.2, 2], abs=1e-6)
 
 
-def test_affine_moves_what_an_image_shows_a_little_each_in_its_own_way():
+def test_affine_moves_each_image_a_little():
     moved = PLAIN.train(dots(300, 41), "affine", chance()).squeeze(1)
     found = moved.flatten(1).argmax(1)
     rows, columns = found // 41, found % 41

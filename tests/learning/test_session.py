@@ -5,6 +5,7 @@ import pytest
 
 from dcomp import stages
 from dcomp.checkpoints.checkpoint import Checkpoint
+from dcomp.learning import datasets
 from dcomp.learning.session import Session
 from dcomp.progress.observer import Observer
 from dcomp.settings import PruneSettings, QuantizeSettings, TrainSettings
@@ -22,7 +23,7 @@ def session() -> Session:
     return Session("lenet300", None, settings, Observer())
 
 
-def test_dropout_moves_with_the_masks_and_stays_while_shared_values_train(session):
+def test_dropout_follows_the_masks(session):
     kept = np.zeros((300, 784), bool)
     kept[::4] = True
     session.mask({"fc1.weight": kept})
@@ -39,7 +40,7 @@ def test_the_data_do_not_change_the_weights_that_chance_gives(session):
     assert np.array_equal(session.weights("fc1.weight"), other.weights("fc1.weight"))
 
 
-def test_a_checkpoints_dropout_and_classes_are_taken_up(session):
+def test_a_checkpoints_dropout_and_classes_are_restored(session):
     made = Session(
         "lenet300", None, TrainSettings(architecture="lenet300", dropout=0.3, classes=12, **GIVEN), Observer()
     )
@@ -66,3 +67,21 @@ def test_a_network_that_views_its_activations_trains(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     trained = stages.train(TrainSettings(architecture="viewnet:Net", data="digits", epochs=1, batch_size=256))
     assert trained.tensors["conv.weight"].shape == (4, 1, 5, 5)
+
+
+def test_another_checkpoint_is_loaded_without_constraints(session):
+    dense = Checkpoint(session.tensors(), session.metadata())
+    session.mask({"fc2.weight": np.zeros((100, 300), bool)})
+    session.load(dense)
+    assert np.array_equal(session.weights("fc2.weight"), dense.tensors["fc2.weight"])
+    assert session.tensors().keys() == dense.tensors.keys()
+
+
+def test_both_trainings_of_a_stage_use_one_session(monkeypatch):
+    loads = []
+    load = datasets.load
+    monkeypatch.setattr(datasets, "load", lambda *arguments: loads.append(arguments[0]) or load(*arguments))
+    dense = stages.train(TrainSettings(architecture="lenet300", **GIVEN))
+    loads.clear()
+    stages.quantize(dense, QuantizeSettings(fc_bits=4, start=1, **{**GIVEN, "epochs": 2}))
+    assert loads == ["digits"]

@@ -72,7 +72,7 @@ def test_a_loss_that_is_no_number_is_an_error():
         training.fit(linear(), blobs(500, 0), blobs(50, 1), settings(lr=1e38, momentum=0), Observer())
 
 
-def test_an_observer_is_told_of_every_epoch_and_of_the_last_step():
+def test_an_observer_sees_every_epoch_and_the_last_step():
     told: dict[str, list] = {"started": [], "stepped": [], "epochs": []}
 
     class Watching(Observer):
@@ -100,7 +100,7 @@ def always_the_first() -> nn.Module:
     return model
 
 
-def test_the_loss_and_accuracy_shown_are_means_over_the_examples_since_the_last_ones_shown():
+def test_loss_and_accuracy_are_means_since_the_last_report():
     told = []
 
     class Watching(Observer):
@@ -133,7 +133,7 @@ def kept_of(split, model=None, **changes):
     return kept, history
 
 
-def test_the_epoch_that_is_told_as_kept_has_the_lowest_validation_error():
+def test_the_chosen_epoch_has_the_lowest_validation_error():
     kept, history = kept_of(blobs(300, 1), lr=2.0, lr_schedule="constant")
     best = min(history, key=lambda record: (record.val_error, record.val_loss))
     assert (kept.epoch, kept.epochs, kept.first) == (best.epoch, 6, 1)
@@ -144,7 +144,7 @@ def test_the_epoch_that_is_told_as_kept_has_the_lowest_validation_error():
     assert later.epoch in (5, 6)
 
 
-def test_it_is_told_where_no_epoch_or_the_last_one_is_kept():
+def test_the_choice_may_be_the_last_epoch_or_the_start():
     nothing = blobs(10, 1).subset(torch.arange(0))
     last, _ = kept_of(nothing)
     assert (last.epoch, last.val_error, last.val_examples) == (6, None, 0)
@@ -169,7 +169,7 @@ class Constant(nn.Module):
 
 
 @pytest.mark.parametrize("of_class_0", [0, 3, 9, 12])
-def test_the_accuracy_that_is_shown_is_the_part_of_right_answers_since_it_was_last_shown(of_class_0):
+def test_accuracy_is_the_part_of_right_answers_since_the_last_report(of_class_0):
     shown = []
 
     class Watching(Observer):
@@ -182,7 +182,7 @@ def test_the_accuracy_that_is_shown_is_the_part_of_right_answers_since_it_was_la
     assert shown == [(20, pytest.approx(of_class_0 / 12)), (21, pytest.approx(of_class_0 / 12))]
 
 
-def test_events_happen_once_each_at_their_time_and_may_move_masks():
+def test_each_event_runs_once_at_its_time():
     model = linear()
     constraints.mask(model, "1.weight", np.ones((4, 4), bool))
     happened = []
@@ -224,7 +224,7 @@ def test_a_network_learns_with_every_refinement(changes):
     assert evaluate(model, blobs(500, 2)).top1_error < 15
 
 
-def test_a_record_has_the_top_5_error_the_rate_and_the_sparsity_of_an_epoch():
+def test_a_record_has_error_rate_and_sparsity_of_an_epoch():
     model = linear()
     constraints.mask(model, "1.weight", np.eye(4, dtype=bool))
     record = training.fit(model, blobs(100, 0), blobs(50, 1), settings(epochs=1, lr_schedule="constant"), Observer())[0]
@@ -233,7 +233,7 @@ def test_a_record_has_the_top_5_error_the_rate_and_the_sparsity_of_an_epoch():
     assert set(record.rounded()) == {"epoch", "train_loss", "val_loss", "val_error"}
 
 
-def test_without_validation_nothing_is_recorded_of_it_and_the_last_epoch_stands():
+def test_without_validation_the_last_epoch_is_kept():
     model = linear()
     nothing = blobs(10, 1).subset(torch.arange(0))
     history = training.fit(model, blobs(100, 0), nothing, settings(epochs=2), Observer())
@@ -261,7 +261,7 @@ def test_a_network_trains_on_after_an_event_that_had_it_evaluate():
     assert modes == [True] * 4 + [False]
 
 
-def test_it_is_the_moving_average_that_is_judged_and_kept():
+def test_the_moving_average_is_validated_and_kept():
     losses = {}
     for decay in (None, 1e-9, 0.95):
         model = linear()
@@ -272,7 +272,7 @@ def test_it_is_the_moving_average_that_is_judged_and_kept():
     assert losses[0.95][0] > 1.02 * losses[None][0]  # it lags behind
 
 
-def test_a_teacher_is_followed_where_labels_say_nothing():
+def test_a_teacher_replaces_labels():
     teacher, pupil = linear(), linear()
     training.fit(teacher, blobs(2000, 0), blobs(200, 1), settings(), Observer())
     unlabeled = blobs(2000, 3)
@@ -303,7 +303,7 @@ def told_of(model, count=100, **changes):
     return told
 
 
-def test_the_accuracy_that_training_shows_is_the_part_of_the_batches_that_is_right():
+def test_the_accuracy_of_batches_is_their_part_of_right_answers():
     images = blobs(100, 0)
     for wrong in (0, 25, 100):
         labels = torch.where(torch.arange(100) < wrong, (images.labels + 1) % 4, images.labels)
@@ -328,7 +328,7 @@ def brightest() -> nn.Module:
     return model
 
 
-def test_the_loss_that_training_shows_and_records_is_the_mean_over_the_examples():
+def test_reported_losses_are_means_over_examples():
     images = blobs(70, 0)
     expected = evaluate(brightest(), images).loss
     told = Told()
@@ -338,14 +338,14 @@ def test_the_loss_that_training_shows_and_records_is_the_mean_over_the_examples(
     assert batches == [pytest.approx(expected, rel=0.2)]
 
 
-def test_steps_are_told_every_twenty_and_at_the_end_each_over_the_batches_since():
+def test_steps_are_reported_every_twenty_and_at_the_end():
     told = told_of(linear(), count=450)
     assert told.totals == [45]
     assert [done for done, _, _ in told.steps] == [20, 40, 45]
     assert max(loss for _, loss, _ in told.steps[1:]) < 0.7 * told.steps[0][1]  # the first ones are the worst
 
 
-def test_weights_are_told_before_the_first_step_and_after_the_last_epoch():
+def test_weights_are_reported_before_the_first_step_and_at_the_end():
     model = linear()
     before = model[1].weight.detach().numpy().copy()
     told = told_of(model, epochs=3)
@@ -355,7 +355,7 @@ def test_weights_are_told_before_the_first_step_and_after_the_last_epoch():
 
 
 @pytest.mark.parametrize(("lr", "kept"), [(3.0, True), (0.1, False)])
-def test_the_network_as_it_comes_stands_where_training_makes_it_worse_and_it_is_a_candidate(lr, kept):
+def test_the_start_is_kept_if_it_is_a_candidate_and_training_makes_it_worse(lr, kept):
     model = brightest() if kept else linear()
     before = model[1].weight.detach().clone()
     noise = MemorySplit(blobs(200, 0).images, torch.randint(0, 4, (200,)), PREPROCESSING) if kept else blobs(200, 0)
@@ -366,7 +366,7 @@ def test_the_network_as_it_comes_stands_where_training_makes_it_worse_and_it_is_
     assert not torch.equal(other[1].weight, before)
 
 
-def test_an_epoch_that_ends_at_the_eligible_time_is_no_candidate_and_the_next_one_is():
+def test_an_epoch_that_ends_at_the_eligible_time_is_no_candidate():
     images, validation = blobs(500, 0), blobs(300, 1)
     for eligible_after, candidates in ((1.0, [2, 3]), (0.99, [1, 2, 3]), (2.0, [3])):
         model = brightest()
@@ -376,7 +376,7 @@ def test_an_epoch_that_ends_at_the_eligible_time_is_no_candidate_and_the_next_on
         assert evaluate(model, validation).loss == pytest.approx(best[1])
 
 
-def test_seeds_differ_where_any_of_their_numbers_does_and_not_otherwise():
+def test_seeds_differ_if_any_number_does():
     numbers = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)]
     assert len({training.mixed(*some) for some in numbers}) == 4
     assert training.mixed(1, 2, 3) == training.mixed(1, 2, 3)

@@ -22,7 +22,7 @@ def test_classifiers_see_what_torchvision_trains_them_on():
     assert architectures.find("torchvision:inception_v3").defaults["size"] == 299
 
 
-def test_heads_halfway_are_left_out_and_transformers_know_their_image_size():
+def test_heads_halfway_are_left_out_and_transformers_get_the_image_size():
     with torch.device("meta"):
         assert isinstance(architectures.build("torchvision:vit_b_16", {"size": 64, "dropout": 0.3}), nn.Module)
     model = architectures.build("torchvision:googlenet", {"classes": 4}).train()

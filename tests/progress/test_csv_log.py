@@ -20,7 +20,7 @@ def rows(path):
     return list(csv.DictReader(path.open()))
 
 
-def test_each_epoch_is_a_row_as_soon_as_it_is_over(tmp_path):
+def test_each_epoch_appends_a_row(tmp_path):
     journal = Journal(tmp_path / "log.csv")
     journal.started(100)
     assert rows(tmp_path / "log.csv") == []
@@ -39,12 +39,12 @@ def test_each_epoch_is_a_row_as_soon_as_it_is_over(tmp_path):
     }
 
 
-def test_what_was_not_validated_is_empty(tmp_path):
+def test_missing_figures_are_empty(tmp_path):
     Journal(tmp_path / "log.csv").started(1, [unvalidated(1)])
     assert (tmp_path / "log.csv").read_text().splitlines()[1] == "1,0.5,,,,0.02,0.9,1.23457"
 
 
-def test_a_resumed_run_writes_the_epochs_down_that_it_goes_on_from(tmp_path):
+def test_a_resumed_log_has_the_epochs_before(tmp_path):
     path = tmp_path / "log.csv"
     path.write_text("what was logged after the last save\n")
     journal = Journal(path)
@@ -53,6 +53,6 @@ def test_a_resumed_run_writes_the_epochs_down_that_it_goes_on_from(tmp_path):
     assert [row["epoch"] for row in rows(path)] == ["1", "2", "3"]
 
 
-def test_a_log_that_cannot_be_written_is_one_error(tmp_path):
+def test_an_unwritable_log_is_one_error(tmp_path):
     with pytest.raises(OutputError, match="cannot write"):
         Journal(tmp_path / "no" / "log.csv").started(1)

@@ -1,4 +1,4 @@
-"""Stages that are stopped in the middle and taken up again give the bytes of those that were not."""
+"""Tests of stages that are stopped and continued: they give the bytes of those that were not."""
 
 import json
 import signal
@@ -14,6 +14,7 @@ from dcomp import stages
 from dcomp.checkpoints import safetensors_file
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.cli import app, restarting, run, runs
+from dcomp.container.verification import identical
 from dcomp.errors import CheckpointError, StoppedError, UsageError
 from dcomp.learning import training
 from dcomp.progress.csv_log import Journal
@@ -69,16 +70,10 @@ class Rates(Observer):
     """Remembers the learning rate of each epoch."""
 
     def __init__(self):
-        self.all = []
+        self.rates = []
 
     def finished_epoch(self, record):
-        self.all.append(record.lr)
-
-
-def same(one, other):
-    return one.metadata == other.metadata and all(
-        one.tensors[name].tobytes() == other.tensors[name].tobytes() for name in [*one.tensors, *other.tensors]
-    )
+        self.rates.append(record.lr)
 
 
 @pytest.mark.parametrize("stops", [[5], [STEPS], [STEPS - 1, STEPS + 1, 2 * STEPS + 7]])
@@ -95,10 +90,10 @@ def test_a_resumed_training_equals_a_straight_one(stopped_and_resumed, tmp_path,
     (tmp_path / "dropnet.py").write_text(DROPOUT)
     monkeypatch.chdir(tmp_path)
     settings = TrainSettings(architecture="dropnet:net", epochs=4, **{**DIGITS, **changes})
-    assert same(stages.train(settings), stopped_and_resumed(stages.train, settings, stops=stops))
+    assert identical(stages.train(settings), stopped_and_resumed(stages.train, settings, stops=stops))
 
 
-def test_an_epoch_that_was_stopped_after_its_last_step_has_the_rate_of_that(tmp_path, monkeypatch):
+def test_an_epoch_stopped_at_its_end_keeps_its_rate(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "NOTIFY_EVERY", 1)
     settings, path = TrainSettings(architecture="lenet300", epochs=2, **DIGITS), tmp_path / "made.state"
     straight, resumed = Rates(), Rates()
@@ -106,14 +101,14 @@ def test_an_epoch_that_was_stopped_after_its_last_step_has_the_rate_of_that(tmp_
     with pytest.raises(StoppedError):
         stages.train(settings, StopsAt(STEPS), state=StateFile(path))
     stages.train(settings, resumed, state=StateFile(path, resume=True))
-    assert resumed.all == straight.all
+    assert resumed.rates == straight.rates
 
 
 @pytest.mark.parametrize("stops", [[8], [30], [11, 45]])
-def test_a_resumed_pruning_with_moving_masks_equals_a_straight_one(trained, stopped_and_resumed, stops):
+def test_a_resumed_gradual_pruning_equals_a_straight_one(trained, stopped_and_resumed, stops):
     settings = PruneSettings(sparsity=0.9, epochs=3, until=2, every=0.25, **DIGITS)
     straight = stages.prune(trained, settings)
-    assert same(straight, stopped_and_resumed(stages.prune, trained, settings, stops=stops))
+    assert identical(straight, stopped_and_resumed(stages.prune, trained, settings, stops=stops))
 
 
 @pytest.mark.parametrize("stops", [[8], [30]])
@@ -125,33 +120,33 @@ def test_a_resumed_pruning_with_moving_masks_equals_a_straight_one(trained, stop
     ],
     ids=["average", "bytes"],
 )
-def test_a_resumed_pruning_by_other_means_equals_a_straight_one(trained, stopped_and_resumed, tmp_path, stops, changes):
+def test_any_resumed_pruning_equals_a_straight_one(trained, stopped_and_resumed, tmp_path, stops, changes):
     teacher = tmp_path / "teacher.safetensors"
     with teacher.open("wb") as file:
         safetensors_file.save(trained, file)
     settings = PruneSettings(epochs=3, until=2, every=0.5, distill=teacher, **changes, **DIGITS)
     straight = stages.prune(trained, settings)
-    assert same(straight, stopped_and_resumed(stages.prune, trained, settings, stops=stops))
+    assert identical(straight, stopped_and_resumed(stages.prune, trained, settings, stops=stops))
 
 
 @pytest.mark.parametrize("stops", [[8], [22, 24]])
-def test_a_resumed_tuning_of_a_codebook_equals_a_straight_one(trained, stopped_and_resumed, stops):
+def test_a_resumed_codebook_equals_a_straight_one(trained, stopped_and_resumed, stops):
     pruned = stages.prune(trained, PruneSettings(sparsity=0.9))
     settings = QuantizeSettings(fc_bits=4, epochs=2, **{**DIGITS, "lr": 0.001})
     straight = stages.quantize(pruned, settings)
-    assert same(straight, stopped_and_resumed(stages.quantize, pruned, settings, stops=stops))
+    assert identical(straight, stopped_and_resumed(stages.quantize, pruned, settings, stops=stops))
 
 
 @pytest.mark.parametrize(("stops", "epochs"), [([8], ["1 of 3"]), ([51], ["3 of 3"]), ([8, 51], ["1 of 3", "3 of 3"])])
-def test_a_resumed_sharing_after_a_retraining_equals_a_straight_one(trained, stopped_and_resumed, stops, epochs):
+def test_a_resumed_second_phase_equals_a_straight_one(trained, stopped_and_resumed, stops, epochs):
     pruned = stages.prune(trained, PruneSettings(sparsity=0.9))
     settings = QuantizeSettings(fc_bits=4, start=1, epochs=3, **{**DIGITS, "lr": 0.001})
     straight = stages.quantize(pruned, settings)
-    assert same(straight, stopped_and_resumed(stages.quantize, pruned, settings, stops=stops, epochs=epochs))
+    assert identical(straight, stopped_and_resumed(stages.quantize, pruned, settings, stops=stops, epochs=epochs))
 
 
 @pytest.mark.parametrize("step", [8, 30])
-def test_a_sharing_is_resumed_with_the_start_it_began_with(trained, tmp_path, monkeypatch, step):
+def test_start_may_not_change_on_resumption(trained, tmp_path, monkeypatch, step):
     monkeypatch.setattr(training, "NOTIFY_EVERY", 1)
     settings, state = {"fc_bits": 4, "epochs": 3, **DIGITS}, StateFile(tmp_path / "made.state")
     with pytest.raises(StoppedError):
@@ -160,7 +155,7 @@ def test_a_sharing_is_resumed_with_the_start_it_began_with(trained, tmp_path, mo
         stages.quantize(trained, QuantizeSettings(start=2, **settings), state=replace(state, resume=True))
 
 
-def test_the_log_of_a_resumed_sharing_has_all_epochs_once(trained, tmp_path, monkeypatch):
+def test_a_resumed_log_has_each_epoch_once(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "NOTIFY_EVERY", 1)
     settings = QuantizeSettings(fc_bits=4, start=1, epochs=3, **DIGITS)
     state, journal = StateFile(tmp_path / "made.state"), Journal(tmp_path / "log.csv")
@@ -174,13 +169,13 @@ def test_the_log_of_a_resumed_sharing_has_all_epochs_once(trained, tmp_path, mon
     assert [row.split(",")[0] for row in again] == ["epoch", "1", "2", "3"]
 
 
-def test_dropout_follows_the_masks_that_a_resumed_pruning_takes_up(stopped_and_resumed, tmp_path, monkeypatch):
+def test_dropout_follows_restored_masks(stopped_and_resumed, tmp_path, monkeypatch):
     (tmp_path / "dropnet.py").write_text(DROPOUT)
     monkeypatch.chdir(tmp_path)
     dense = stages.train(TrainSettings(architecture="dropnet:net", epochs=1, **DIGITS))
     settings = PruneSettings(sparsity=0.9, epochs=3, at=[0, 2], **DIGITS)
     stage = partial(stages.prune, architecture="dropnet:net")
-    assert same(stage(dense, settings), stopped_and_resumed(stage, dense, settings, stops=[30]))
+    assert identical(stage(dense, settings), stopped_and_resumed(stage, dense, settings, stops=[30]))
 
 
 @pytest.fixture
@@ -193,7 +188,7 @@ def state(trained, tmp_path):
     return path
 
 
-def test_a_state_is_a_safetensors_file_of_weights_masks_and_optimizer(state):
+def test_a_state_is_a_safetensors_file(state):
     read = safetensors_file.load_file(state)
     assert read.tensors["model.fc1.parametrizations.weight.0.mask"].dtype == np.bool_
     assert read.tensors["optimizer.0.momentum_buffer"].dtype == np.float32
@@ -215,7 +210,7 @@ def test_a_state_of_other_settings_names_the_setting(trained, state, changes, me
         stages.prune(trained, settings, state=StateFile(state, resume=True))
 
 
-def test_a_state_of_another_checkpoint_or_command_is_refused(trained, state):
+def test_a_state_of_another_command_is_refused(trained, state):
     settings = PruneSettings(sparsity=0.9, epochs=2, until=1, **DIGITS)
     other = trained.replaced({"fc3.bias": trained.tensors["fc3.bias"] + 1})
     with pytest.raises(UsageError, match="was made from another checkpoint"):
@@ -224,7 +219,7 @@ def test_a_state_of_another_checkpoint_or_command_is_refused(trained, state):
         stages.quantize(trained, QuantizeSettings(fc_bits=4, epochs=1, **DIGITS), state=StateFile(state, resume=True))
 
 
-def test_files_that_are_no_state_are_refused(trained, state, dense_file):
+def test_other_files_are_no_state(trained, state, dense_file):
     settings = PruneSettings(sparsity=0.9, epochs=2, until=1, **DIGITS)
     with pytest.raises(CheckpointError, match="is not the state of a stopped run"):
         stages.prune(trained, settings, state=StateFile(dense_file, resume=True))
@@ -234,7 +229,7 @@ def test_files_that_are_no_state_are_refused(trained, state, dense_file):
 
 
 @pytest.mark.parametrize("part", ["a weight", "the optimizer", "a fact", "the checksum"])
-def test_a_flipped_bit_in_a_state_is_one_error_that_says_what_to_do(trained, state, part):
+def test_a_flipped_bit_in_a_state_is_one_error(trained, state, part):
     settings = PruneSettings(sparsity=0.9, epochs=2, until=1, **DIGITS)
     data = bytearray(state.read_bytes())
     places = {
@@ -259,14 +254,14 @@ def test_a_state_without_a_checksum_is_refused(trained, state):
 
 
 @pytest.mark.parametrize("options", [[], ["--force"], ["--resume"]])
-def test_a_folder_in_the_place_of_a_state_is_told_before_training(tmp_path, dcomp, options):
+def test_a_folder_in_the_place_of_a_state_is_refused(tmp_path, dcomp, options):
     (tmp_path / "made.state").mkdir()
     code, _, err = dcomp("train", "lenet300", "--data", "digits", "--epochs", "1", "-o", tmp_path / "made", *options)
     assert (code > 0, err.count("\n"), "made.state" in err) == (True, 1, True)
     assert "epoch" not in err
 
 
-def test_one_training_at_a_time_writes_an_output(tmp_path, dcomp, monkeypatch):
+def test_one_training_at_a_time_writes_a_file(tmp_path, dcomp, monkeypatch):
     monkeypatch.setattr(locks, "PATIENCE", 0)
     path = tmp_path / "made.state"
     path.write_text("of the other")
@@ -276,14 +271,14 @@ def test_one_training_at_a_time_writes_an_output(tmp_path, dcomp, monkeypatch):
     assert f"is at work in {tmp_path / 'made'}; wait for it" in err
 
 
-def test_the_state_is_saved_at_the_end_of_an_epoch_once_it_is_time(tmp_path):
+def test_states_are_saved_at_the_ends_of_epochs(tmp_path):
     path = tmp_path / "made.state"
     settings = TrainSettings(architecture="lenet300", epochs=2, **DIGITS)
     stages.train(settings, state=StateFile(path))
     assert not path.exists()
     straight = stages.train(settings, state=StateFile(path, every=0))
     assert json.loads(safetensors_file.load_file(path).metadata["dcomp.state"])["step"] == 2 * STEPS
-    assert same(straight, stages.train(settings, state=StateFile(path, resume=True)))
+    assert identical(straight, stages.train(settings, state=StateFile(path, resume=True)))
 
 
 TRAIN = ["train", "lenet300", "--data", "digits", "--epochs", "400", "--batch-size", "32"]
@@ -300,7 +295,7 @@ def started(folder, *arguments):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_the_state_and_says_how_to_go_on(tmp_path, dcomp, monkeypatch, number):
+def test_a_signal_saves_the_state(tmp_path, dcomp, monkeypatch, number):
     process = started(tmp_path, *TRAIN)
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
@@ -310,18 +305,18 @@ def test_a_signal_saves_the_state_and_says_how_to_go_on(tmp_path, dcomp, monkeyp
     assert {path.name for path in tmp_path.iterdir()} == {"lenet300.safetensors.state"}
     monkeypatch.chdir(tmp_path)
     code, _, err = dcomp(*TRAIN)
-    assert (code, "--resume goes on from it, --force begins again" in err) == (1, True)
+    assert (code, "--resume continues from it, --force starts again" in err) == (1, True)
 
 
-def test_the_state_is_gone_when_the_stage_is_done(tmp_path, dcomp, monkeypatch):
+def test_a_done_stage_has_no_state(tmp_path, dcomp, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, out, _ = dcomp("train", "lenet300", "--data", "digits", "--epochs", "1", "--save-every", "0")
     assert (code, [path.name for path in tmp_path.iterdir()]) == (0, ["lenet300.safetensors"])
-    code, _, err = dcomp("prune", out.strip(), "--sparsity", "0.9", "--resume")
+    code, _, err = dcomp("prune", out.strip(), "--sparsity", "0.9", "--epochs", "1", "--resume")
     assert (code, "there is no lenet300.pruned.safetensors.state" in err) == (2, True)
 
 
-def test_a_recipe_takes_up_the_stage_that_was_stopped(tmp_path, dcomp, monkeypatch):
+def test_a_run_continues_a_stopped_stage(tmp_path, dcomp, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "r.yaml").write_text(
         "name: r\ndata: digits\ntrain: {architecture: lenet300, epochs: 3}\nprune: {sparsity: 0.9, epochs: 30}\n"
@@ -353,7 +348,7 @@ def test_a_recipe_takes_up_the_stage_that_was_stopped(tmp_path, dcomp, monkeypat
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_the_hint_of_a_stopped_command_is_one_that_goes_on(monkeypatch, capsys, arguments, again):
+def test_the_hint_names_the_command_that_continues(monkeypatch, capsys, arguments, again):
     class Stopped:
         def main(self, *_, **__):
             raise StoppedError("stopped")
@@ -366,7 +361,7 @@ def test_the_hint_of_a_stopped_command_is_one_that_goes_on(monkeypatch, capsys, 
     assert capsys.readouterr().err == "stopped; to go on, start all processes again as before, with --resume\n"
 
 
-def test_a_demo_that_is_stopped_says_so_and_goes_on_where_its_outputs_are_kept(tmp_path, dcomp, monkeypatch):
+def test_a_stopped_demo_continues_in_its_folder(tmp_path, dcomp, monkeypatch):
     monkeypatch.setattr(training, "NOTIFY_EVERY", 1)
     monkeypatch.setattr(runs, "observer", lambda quiet: StopsAt(3))
     assert dcomp("demo") == (130, "", "interrupted; no file is half written\n")

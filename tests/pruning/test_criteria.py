@@ -40,7 +40,7 @@ def test_each_criterion_scores_zeros_zero_and_the_rest_above(rng, name, granular
     assert ((scores > 0) == (weights != 0)[tuple(map(slice, shape))]).all()
 
 
-def test_scores_of_fisher_are_those_of_magnitude_where_all_gradients_are_one(rng):
+def test_fisher_is_magnitude_where_all_gradients_are_one(rng):
     weights = rng.normal(size=(5, 4)).astype(np.float32)
     evidence = Evidence(weights, squared_gradients=np.ones_like(weights))
     assert np.array_equal(CRITERIA["fisher"].scores(evidence), CRITERIA["magnitude"].scores(evidence))

@@ -66,7 +66,7 @@ def test_a_lone_move_reaches_the_final_sparsity():
         assert Schedule(name, start=2).sparsity(2, 0.1, 0.9) == 0.9
 
 
-def test_the_first_of_several_moves_leaves_the_sparsity_that_it_finds():
+def test_the_first_of_several_moves_leaves_the_sparsity():
     for name in ("gradual", "iterative", "uniform"):
         assert Schedule(name, start=1, until=3).sparsity(1, 0.1, 0.9) == pytest.approx(0.1)
 

@@ -16,9 +16,9 @@ def test_every_codec_has_a_row_of_sizes_and_speeds(lenet_like):
 
 
 def test_notes_name_each_codec(lenet_like):
-    told = []
-    benchmark.measure_codecs(lenet_like, [], 0, told.append)
-    assert told == ["dcz ...", "safetensors ..."]
+    notes = []
+    benchmark.measure_codecs(lenet_like, [], 0, notes.append)
+    assert notes == ["dcz ...", "safetensors ..."]
 
 
 def test_each_direction_of_each_codec_runs_for_the_time_asked_for(lenet_like, monkeypatch):

@@ -6,14 +6,14 @@ from hypothesis import strategies as st
 from dcomp.reporting.front import POINT_FIGURES, PointResult, rank_points
 
 
-def outcome(nbytes, error, **values):
+def result(nbytes, error, **values):
     return PointResult(values, nbytes, 1000 / nbytes, error, 0.0, 0.9, 1.5)
 
 
 def test_the_front_holds_whatever_no_other_point_beats():
     points = [(400, 1.5), (100, 3.0), (200, 2.0), (300, 2.0), (200, 2.5), (500, 1.0), (600, 1.2)]
-    found = rank_points(outcome(*point) for point in points)
-    assert [(r.result.bytes, r.result.top1_error) for r in found if r.on_front] == [
+    ranked = rank_points(result(*point) for point in points)
+    assert [(r.result.bytes, r.result.top1_error) for r in ranked if r.on_front] == [
         (100, 3.0),
         (200, 2.0),
         (400, 1.5),
@@ -22,7 +22,7 @@ def test_the_front_holds_whatever_no_other_point_beats():
 
 
 def test_points_that_are_equal_are_both_on_the_front():
-    assert [r.on_front for r in rank_points([outcome(100, 1.0), outcome(100, 1.0), outcome(101, 1.0)])] == [
+    assert [r.on_front for r in rank_points([result(100, 1.0), result(100, 1.0), result(101, 1.0)])] == [
         True,
         True,
         False,
@@ -31,16 +31,16 @@ def test_points_that_are_equal_are_both_on_the_front():
 
 @given(st.lists(st.tuples(st.integers(1, 8), st.integers(0, 8))))
 def test_the_front_of_random_points_is_right(points):
-    found = rank_points(outcome(nbytes, float(error)) for nbytes, error in points)
-    pairs = [(r.result.bytes, r.result.top1_error) for r in found]
+    ranked = rank_points(result(nbytes, float(error)) for nbytes, error in points)
+    pairs = [(r.result.bytes, r.result.top1_error) for r in ranked]
     assert pairs == sorted(points)
-    for (own, rank), other in itertools.product(zip(pairs, found, strict=True), pairs):
-        beaten = other != own and other[0] <= own[0] and other[1] <= own[1]
-        assert not (beaten and rank.on_front)
-    for own, rank in zip(pairs, found, strict=True):
-        assert rank.on_front or any(other != own and other[0] <= own[0] and other[1] <= own[1] for other in pairs)
+    for (pair, point), other in itertools.product(zip(pairs, ranked, strict=True), pairs):
+        beaten = other != pair and other[0] <= pair[0] and other[1] <= pair[1]
+        assert not (beaten and point.on_front)
+    for pair, point in zip(pairs, ranked, strict=True):
+        assert point.on_front or any(other != pair and other[0] <= pair[0] and other[1] <= pair[1] for other in pairs)
 
 
 def test_values_and_figures_are_one_row():
-    (point,) = rank_points([outcome(100, 1.0, seed="0")])
+    (point,) = rank_points([result(100, 1.0, seed="0")])
     assert list(point.as_dict()) == ["seed", *POINT_FIGURES, "on_front"]

@@ -37,7 +37,7 @@ def folder(tmp_path):
     return path
 
 
-def test_what_is_written_is_read_again(folder):
+def test_a_ledger_is_read_as_it_was_written(folder):
     text = (folder / ledger.NAME).read_text()
     Ledger.read(folder).write()
     written = (folder / ledger.NAME).read_text()
@@ -45,7 +45,7 @@ def test_what_is_written_is_read_again(folder):
     assert Ledger.read(folder)["train"].errors["mnist"].top5_error == 0.5
 
 
-def test_a_folder_without_a_ledger_has_no_done_stage(tmp_path):
+def test_without_a_ledger_no_stage_is_done(tmp_path):
     assert Ledger.read(tmp_path).lookup("train", FILE, FINGERPRINT) is None
 
 
@@ -89,7 +89,7 @@ def test_adopt_links_the_file_and_records_the_stage(folder, tmp_path):
     assert Ledger.read(here).lookup("train", FILE, FINGERPRINT) == DONE
 
 
-def test_a_fingerprint_is_the_digest_of_what_decides_about_a_stage(tmp_path):
+def test_a_fingerprint_is_a_digest_of_its_parts(tmp_path):
     teacher = tmp_path / "teacher.safetensors"
     teacher.write_bytes(CONTENT)
     settings = PruneSettings(sparsity=0.5)

@@ -1,10 +1,11 @@
 """Mistakes of a recipe that are found before its first stage runs."""
 
+import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
 from dcomp.checkpoints.checkpoint import ARCHITECTURE_KEY, Checkpoint
-from dcomp.errors import ArchitectureError
+from dcomp.errors import ArchitectureError, CheckpointError
 from dcomp.learning import architectures
 from dcomp.runs import preflight
 from dcomp.settings.recipe import Recipe
@@ -30,7 +31,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("case", MISTAKES)
-def test_a_mistake_of_a_recipe_is_told_before_training(case, tmp_path, dcomp, monkeypatch):
+def test_a_mistake_is_reported_before_training(case, tmp_path, dcomp, monkeypatch):
     architecture, section, message = MISTAKES[case]
     monkeypatch.chdir(tmp_path)
     data = "" if "data: " in section else "data: digits\n"
@@ -44,7 +45,7 @@ def test_a_mistake_of_a_recipe_is_told_before_training(case, tmp_path, dcomp, mo
     assert len(err.splitlines()) == 1
 
 
-def test_all_that_is_wrong_is_told_at_once(tmp_path, dcomp, monkeypatch):
+def test_all_mistakes_are_one_message(tmp_path, dcomp, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "r.yaml").write_text(
         "name: r\ndata: digits\ndevice: abacus\ntrain: {architecture: lenet300, epochs: 1}\n"
@@ -57,7 +58,7 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path, dcomp, monkeypatch):
     ) * 3
 
 
-def test_layers_of_a_checkpoint_are_looked_at_too(dense_file, tmp_path, dcomp):
+def test_the_layers_of_a_checkpoint_are_checked(dense_file, tmp_path, dcomp):
     (tmp_path / "r.yaml").write_text(
         f"name: r\ncheckpoint: {dense_file}\nprune: {{sparsity: 0.5}}\nquantize: {{bits: 3, only: conv}}\n"
     )
@@ -65,7 +66,7 @@ def test_layers_of_a_checkpoint_are_looked_at_too(dense_file, tmp_path, dcomp):
     assert (code, "quantize: no layer matches 'conv'" in err, "running" in err) == (2, True, False)
 
 
-def test_a_name_that_a_stage_before_has_is_no_file(tmp_path, dcomp, monkeypatch):
+def test_the_name_of_a_stage_before_is_no_file(tmp_path, dcomp, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "r.yaml").write_text(
         "name: r\ndata: digits\ntrain: {architecture: lenet300, epochs: 1, batch_size: 1500}\n"
@@ -82,7 +83,7 @@ WITH_NETWORK = {
 
 
 @pytest.mark.parametrize("sections", WITH_NETWORK.values(), ids=WITH_NETWORK)
-def test_a_checkpoint_of_another_network_is_told_before_any_stage(sections, dense_file, tmp_path, dcomp):
+def test_a_checkpoint_of_another_network_is_refused(sections, dense_file, tmp_path, dcomp):
     (tmp_path / "r.yaml").write_text(
         f"name: r\ndata: digits\ncheckpoint: {dense_file}\narchitecture: lenet5\n{sections}\n"
     )
@@ -92,7 +93,7 @@ def test_a_checkpoint_of_another_network_is_told_before_any_stage(sections, dens
     assert not (tmp_path / "new").exists()
 
 
-def test_a_checkpoint_that_says_nothing_of_its_network_is_told_before_any_stage(dense_file, tmp_path, dcomp):
+def test_a_checkpoint_without_its_network_is_refused(dense_file, tmp_path, dcomp):
     save_file(load_file(dense_file), tmp_path / "a.safetensors")
     (tmp_path / "r.yaml").write_text(
         f"name: r\ndata: digits\ncheckpoint: {tmp_path / 'a.safetensors'}\nprune: {{sparsity: 0.5}}\neval: {{}}\n"
@@ -101,14 +102,14 @@ def test_a_checkpoint_that_says_nothing_of_its_network_is_told_before_any_stage(
     assert (code, "does not say which architecture" in err, "running" in err) == (1, True, False)
 
 
-def test_a_folder_that_was_there_stays_though_the_recipe_is_refused(dense_file, tmp_path, dcomp):
+def test_a_refused_recipe_keeps_an_existing_folder(dense_file, tmp_path, dcomp):
     (tmp_path / "out").mkdir()
     (tmp_path / "r.yaml").write_text(f"name: r\ncheckpoint: {dense_file}\nprune: {{sparsity: 0.5, only: conv}}\n")
     assert dcomp("run", tmp_path / "r.yaml", "--out", tmp_path / "out")[0] == 2
     assert not list((tmp_path / "out").iterdir())
 
 
-def test_lengths_count_before_the_data_is_read_only_where_the_data_does_not_decide_them(tmp_path, monkeypatch):
+def test_lengths_that_data_decide_are_not_checked(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos_of_mine.py").write_text("def twelve(): raise NotImplementedError\n")
     recipe = Recipe.model_validate(
@@ -125,3 +126,16 @@ def test_lengths_count_before_the_data_is_read_only_where_the_data_does_not_deci
     preflight.check(recipe, Checkpoint(twelve))
     with pytest.raises(ArchitectureError, match=r"fc3.weight is \(12, 100\) where the network has \(10, 100\)"):
         preflight.check(recipe, Checkpoint(twelve, {ARCHITECTURE_KEY: "lenet300"}))
+
+
+def test_a_rewind_may_be_a_folder_of_shards(tmp_path):
+    save_file({"w": np.ones(3)}, tmp_path / "one.safetensors")
+    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"w": "one.safetensors"}}')
+    sections = {"prune": {"sparsity": 0.5, "rewind": tmp_path}}
+    recipe = Recipe.model_validate({"name": "r", "checkpoint": tmp_path / "one.safetensors", **sections})
+    preflight.check(recipe, Checkpoint({"w.weight": np.ones((3, 3), np.float32)}))
+    (tmp_path / "model.safetensors.index.json").unlink()
+    with pytest.raises(
+        CheckpointError, match=r"^prune\.rewind: no stage before has this name, and .* is a folder with no"
+    ):
+        preflight.check(recipe, Checkpoint({"w.weight": np.ones((3, 3), np.float32)}))

@@ -1,4 +1,4 @@
-"""Counting processors: files of a made-up system stand for the kernel's."""
+"""Tests of counting processors, with files like the kernel's."""
 
 import os
 
@@ -40,7 +40,7 @@ def system(tmp_path):
         ("", {}, None),
     ],
 )
-def test_the_quota_of_the_control_groups_is_the_least_of_those_around_a_process(system, membership, files, limit):
+def test_the_smallest_quota_holds(system, membership, files, limit):
     assert cores.quota(*system(membership, **files)) == limit
 
 
@@ -53,7 +53,7 @@ def stat(*busy_and_idle):
     return "\n".join(["cpu 1 2 3 4 5 6 7 8 9 0", *rows, "intr 9", ""])
 
 
-def test_processors_are_as_busy_as_their_ticks_between_two_looks_say(tmp_path, monkeypatch):
+def test_busy_is_a_fraction_of_ticks(tmp_path, monkeypatch):
     source = tmp_path / "stat"
     source.write_text(stat((100, 100), (50, 50), (7, 7)))
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)  # the third is not ours
@@ -61,7 +61,7 @@ def test_processors_are_as_busy_as_their_ticks_between_two_looks_say(tmp_path, m
     assert cores.busy(0.1, source) == pytest.approx(1 + 0.25)
 
 
-def test_where_the_system_tells_no_ticks_the_load_stands_for_them(tmp_path, monkeypatch):
+def test_without_ticks_busy_is_the_load(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "getloadavg", lambda: (1.5, 0, 0), raising=False)
     assert cores.busy(0.1, tmp_path / "none") == 1.5
 
@@ -70,28 +70,31 @@ def test_where_the_system_tells_no_ticks_the_load_stands_for_them(tmp_path, monk
     ("count", "busy", "allowed", "sharing", "free"),
     [(8, 0.2, 8, 1, 8), (8, 2.6, 8, 1, 5), (8, 0.0, 3, 1, 3), (2, 2.0, 2, 1, 1), (8, 0.0, 8, 4, 2), (1, 0.0, 1, 2, 1)],
 )
-def test_free_are_the_processors_that_are_allowed_and_not_busy(monkeypatch, count, busy, allowed, sharing, free):
+def test_free_processors_are_allowed_and_not_busy(monkeypatch, count, busy, allowed, sharing, free):
     for name, value in (("in_affinity", count), ("busy", busy), ("allowed", allowed)):
         monkeypatch.setattr(cores, name, lambda value=value: value)
     monkeypatch.setattr(cores, "LOCAL_WORLD_SIZE", sharing)
-    monkeypatch.setattr(cores, "_free", None)
-    assert cores.free() == free
-    monkeypatch.setattr(cores, "busy", lambda: 100.0)
-    assert cores.free() == free  # all stages of a run compute alike
-    cores.take(5)
-    assert cores.free() == 5
+    cores.take(None)
+    try:
+        assert cores.free() == free
+        monkeypatch.setattr(cores, "busy", lambda: 100.0)
+        assert cores.free() == free  # all stages of a run compute alike
+        cores.take(5)
+        assert cores.free() == 5
+    finally:
+        cores.take(None)
 
 
-def test_the_quota_limits_what_the_affinity_allows(monkeypatch):
+def test_the_quota_limits_the_affinity(monkeypatch):
     monkeypatch.setattr(cores, "in_affinity", lambda: 4)
     for limit, allowed in ((None, 4), (2.9, 2), (0.5, 1), (64.0, 4)):
         monkeypatch.setattr(cores, "quota", lambda limit=limit: limit)
         assert cores.allowed() == allowed
 
 
-@pytest.mark.parametrize("given", [{}, {"OMP_WAIT_POLICY": "ACTIVE"}, {"KMP_BLOCKTIME": "200"}])
-def test_threads_wait_passively_unless_the_environment_says_how(monkeypatch, given):
-    environment = dict(given)
+@pytest.mark.parametrize("variables", [{}, {"OMP_WAIT_POLICY": "ACTIVE"}, {"KMP_BLOCKTIME": "200"}])
+def test_the_environment_may_set_how_threads_wait(monkeypatch, variables):
+    environment = dict(variables)
     monkeypatch.setattr(os, "environ", environment)
     cores.wait_passively()
-    assert environment == (given or {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"})
+    assert environment == (variables or {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"})

@@ -1,18 +1,16 @@
+"""Tests of files and folders that are complete or absent."""
+
 import errno
 import stat
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 
 import pytest
 
 from dcomp.errors import OutputError
 from dcomp.system.files import check_replaceable, link_or_copy, replacing, replacing_files
-from dcomp.system.temporary import Scratch, part
 
 
-def test_a_block_that_ends_well_replaces_the_file_and_leaves_nothing_beside_it(tmp_path):
+def test_a_block_replaces_the_file(tmp_path):
     path = tmp_path / "out"
     path.write_bytes(b"old")
     with replacing(path, force=True) as file:
@@ -23,7 +21,7 @@ def test_a_block_that_ends_well_replaces_the_file_and_leaves_nothing_beside_it(t
 
 
 @pytest.mark.parametrize("stop", [ValueError("defect"), KeyboardInterrupt(), MemoryError()])
-def test_whatever_stops_the_block_leaves_the_old_file(tmp_path, stop):
+def test_a_block_that_fails_keeps_the_old_file(tmp_path, stop):
     path = tmp_path / "out"
     path.write_bytes(b"old")
     with pytest.raises(type(stop)), replacing(path, force=True) as file:
@@ -33,7 +31,7 @@ def test_whatever_stops_the_block_leaves_the_old_file(tmp_path, stop):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_full_disk_is_one_error_and_leaves_no_half_file(tmp_path):
+def test_a_full_disk_is_one_error(tmp_path):
     with pytest.raises(OutputError, match="No space left"), replacing(tmp_path / "out"):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert list(tmp_path.iterdir()) == []
@@ -69,7 +67,7 @@ def test_the_mode_of_a_replaced_file_stays(tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
-def test_what_a_link_points_to_is_replaced_and_the_link_stays(tmp_path):
+def test_a_link_stays_and_its_target_is_replaced(tmp_path):
     target, link = tmp_path / "target", tmp_path / "link"
     target.write_bytes(b"old")
     link.symlink_to(target)
@@ -80,7 +78,7 @@ def test_what_a_link_points_to_is_replaced_and_the_link_stays(tmp_path):
 
 
 @pytest.mark.parametrize("links", [True, False])
-def test_a_file_that_is_linked_or_copied_lasts_when_the_first_is_replaced(tmp_path, monkeypatch, links):
+def test_a_linked_file_outlives_the_first(tmp_path, monkeypatch, links):
     def refuse(*_):
         raise OSError("no links here")
 
@@ -98,46 +96,7 @@ def test_a_file_that_is_linked_or_copied_lasts_when_the_first_is_replaced(tmp_pa
     assert other.read_bytes() == b"first"
 
 
-KILLED = """
-import os, sys
-from pathlib import Path
-from dcomp.system.files import part
-with part(Path(sys.argv[1]), is_folder=sys.argv[2] == "folder") as made:
-    if made.is_dir():
-        (made / "inside").write_text("half")
-    os.kill(os.getpid(), 9)
-"""
-
-
-@pytest.mark.parametrize("kind", ["file", "folder"])
-def test_what_a_killed_process_left_goes_with_the_next_output_in_the_folder(tmp_path, kind):
-    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), kind])
-    assert len(list(tmp_path.glob(".dcomp-*.part"))) == 1
-    with replacing(tmp_path / "out"):
-        pass
-    assert list(tmp_path.iterdir()) == [tmp_path / "out"]
-
-
-def test_what_another_process_is_writing_stays(tmp_path):
-    with replacing(tmp_path / "one") as one:
-        one.write(b"first")
-        with replacing(tmp_path / "other"), part(tmp_path, is_folder=True) as folder:
-            (folder / "x").write_text("x")
-            with part(tmp_path):
-                assert folder.is_dir()
-    assert (tmp_path / "one").read_bytes() == b"first"
-    assert {path.name for path in tmp_path.iterdir()} == {"one", "other"}
-
-
-def test_files_of_others_that_look_like_parts_but_cannot_be_removed_stop_nothing(tmp_path):
-    (tmp_path / ".dcomp-link.part").symlink_to(tmp_path / "precious")
-    (tmp_path / "precious").write_text("mine")
-    with replacing(tmp_path / "out"):
-        pass
-    assert (tmp_path / "precious").read_text() == "mine"
-
-
-def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+def test_a_folder_is_complete_or_absent(tmp_path):
     with pytest.raises(ValueError, match="defect"), replacing_files(tmp_path / "out") as folder:
         (folder / "a").write_text("half")
         raise ValueError("defect")
@@ -148,7 +107,7 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_files_replace_those_of_their_names_only_when_all_are_whole(tmp_path):
+def test_files_are_replaced_after_all_are_written(tmp_path):
     for name in ("a", "mine"):
         (tmp_path / name).write_text("old")
     with pytest.raises(KeyboardInterrupt), replacing_files(tmp_path, force=True) as folder:
@@ -187,23 +146,12 @@ def test_a_folder_that_a_link_points_to_is_filled(tmp_path):
     assert (tmp_path / "target" / "a").read_text() == "new"
 
 
-def test_a_full_temporary_folder_is_named_with_what_to_do(monkeypatch, tmp_path):
-    def full(*_, **__):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(tempfile, "tempdir", "/some/tmp")
-    monkeypatch.setattr(tempfile, "TemporaryFile", full)
-    message = "cannot write temporary files in /some/tmp: No space left on device; TMPDIR names another folder"
-    with pytest.raises(OutputError, match=message), replacing(tmp_path / "out"), Scratch(1) as scratch:
-        scratch.write(b"more than one")
-
-
-def test_a_name_that_no_file_can_have_is_one_error():
+def test_an_impossible_name_is_one_error():
     with pytest.raises(OutputError, match=r"'a\\x00b' cannot be the name of a file"):
         check_replaceable(Path("a\0b"), force=True)
 
 
-def test_a_folder_that_cannot_be_written_to_is_told_before_the_work(tmp_path, monkeypatch):
+def test_an_unwritable_folder_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("os.access", lambda *_: False)
     with pytest.raises(OutputError, match=r"cannot write in the folder .*permission denied"):
         check_replaceable(tmp_path / "out", force=False)

@@ -38,7 +38,7 @@ def test_a_lock_names_the_process_that_holds_it(tmp_path, monkeypatch, holder):
         pass
 
 
-def test_a_lock_ends_with_the_process_that_was_killed(tmp_path, holder):
+def test_a_lock_ends_with_a_killed_process(tmp_path, holder):
     holder.kill()
     holder.wait()
     assert (tmp_path / "lock").exists()
@@ -47,7 +47,7 @@ def test_a_lock_ends_with_the_process_that_was_killed(tmp_path, holder):
     assert not (tmp_path / "lock").exists()
 
 
-def test_a_lock_is_waited_for_while_its_process_ends(tmp_path, holder):
+def test_a_lock_is_awaited(tmp_path, holder):
     subprocess.Popen(["sh", "-c", f"sleep 0.5; kill -9 {holder.pid}"])
     began = time.monotonic()
     with locks.exclusive(tmp_path / "lock", "here"):
@@ -68,7 +68,7 @@ def test_a_fork_does_not_keep_the_lock_of_its_parent(tmp_path):
         os.waitpid(child, 0)
 
 
-def test_a_lock_that_cannot_be_written_is_one_error(tmp_path):
+def test_an_unwritable_lock_is_one_error(tmp_path):
     (tmp_path / "lock").mkdir()
     with pytest.raises(OutputError, match=r"cannot write .*lock"), locks.exclusive(tmp_path / "lock", "here"):
         pass

@@ -27,8 +27,8 @@ class Bytes(Counted):
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_every_task_gives_its_result_once(workers):
     tasks = [lambda i=i: [bytes([i]) * i, memoryview(b"end")] for i in range(40)]
-    found = dict(parallel.results(tasks, workers))
-    assert {number: b"".join(parts) for number, parts in found.items()} == {
+    task_results = dict(parallel.results(tasks, workers))
+    assert {number: b"".join(parts) for number, parts in task_results.items()} == {
         i: bytes([i]) * i + b"end" for i in range(40)
     }
 
@@ -43,7 +43,7 @@ def test_an_error_in_a_worker_is_the_error():
 
 
 @pytest.mark.parametrize(("error", "text"), [(MemoryError(), "MemoryError"), (ValueError("\ud800"), "\\?")])
-def test_an_error_of_any_kind_in_a_worker_is_told(error, text):
+def test_any_error_in_a_worker_is_raised(error, text):
     def task():
         raise error
 
@@ -51,7 +51,7 @@ def test_an_error_of_any_kind_in_a_worker_is_told(error, text):
         list(parallel.results([task, lambda: [b"fine"]], 2))
 
 
-def test_a_damaged_container_is_one_error_in_any_number_of_processes(rng, tmp_path, dcomp):
+def test_a_damaged_container_is_one_error(rng, tmp_path, dcomp):
     tensors = {f"w{i}": rng.normal(size=(i + 1) * 500).astype(np.float32) for i in range(9)}
     data = bytearray(save(tensors))
     data[Container(bytes(data)).entries["w4"].offset + 9] ^= 1
@@ -64,28 +64,28 @@ def test_a_damaged_container_is_one_error_in_any_number_of_processes(rng, tmp_pa
     assert [entry.name for entry in tmp_path.iterdir()] == ["damaged.dcz"]
 
 
-def test_a_worker_that_is_killed_is_an_error_and_no_hang():
+def test_a_killed_worker_is_an_error():
     with pytest.raises(DcompError, match="was killed"):
         list(parallel.results([lambda: os.kill(os.getpid(), 9), lambda: os.kill(os.getpid(), 9)], 2))
 
 
-def test_the_bytes_are_the_same_whatever_the_number_of_workers(rng):
+def test_any_number_of_workers_gives_the_same_bytes(rng):
     tensors = {f"w{i}": rng.normal(size=(i + 1) * 500).astype(np.float32) for i in range(9)}
     tensors["tied"] = tensors["w3"]
-    made = []
+    containers = []
     for workers in (1, 2, 3):
         stream = Bytes()
         writer.write(Checkpoint(tensors, {"a": "b"}), stream, workers=workers)
-        made.append(stream.data)
-    assert made[0] == made[1] == made[2] == save(tensors, {"a": "b"})
+        containers.append(stream.data)
+    assert containers[0] == containers[1] == containers[2] == save(tensors, {"a": "b"})
 
 
-def test_there_may_be_more_tasks_than_a_pipe_holds():
-    found = dict(parallel.results([lambda: [b"x"]] * 20_000, 2))
-    assert len(found) == 20_000
+def test_more_tasks_than_a_pipe_holds_are_run():
+    task_results = dict(parallel.results([lambda: [b"x"]] * 20_000, 2))
+    assert len(task_results) == 20_000
 
 
-def test_a_system_that_allows_no_more_processes_is_one_error(monkeypatch):
+def test_a_failing_fork_is_one_error(monkeypatch):
     def refuse():
         raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
 
@@ -95,7 +95,7 @@ def test_a_system_that_allows_no_more_processes_is_one_error(monkeypatch):
         list(parallel.results([lambda: [b"x"]] * 3, 2))
 
 
-def test_workers_end_where_their_results_are_no_longer_asked_for():
+def test_workers_end_with_their_iterator():
     results = parallel.results([lambda: [os.getpid().to_bytes(8)], *[lambda: time.sleep(100) or [b""]] * 2], 2)
     worker = int.from_bytes(next(results)[1][0])
     results.close()

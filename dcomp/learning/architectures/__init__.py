@@ -10,6 +10,7 @@ from torch import nn
 
 from dcomp.checkpoints.checkpoint import ARCHITECTURE_KEY, Checkpoint
 from dcomp.errors import ArchitectureError, first_line
+from dcomp.learning.aliases import missing_names
 from dcomp.learning.architectures.alexnet import AlexNet
 from dcomp.learning.architectures.lenet import LeNet5, LeNet300
 from dcomp.learning.architectures.network import PHOTO, Network
@@ -33,7 +34,7 @@ REGISTRY: dict[str, Network] = {
 
 
 def canonical(architecture: str) -> str:
-    """A network's name as the registry and metadata have it, from one in any case.
+    """Return a network's name as the registry and metadata have it, from one in any case.
 
     Raises:
         ArchitectureError: no such name; the nearest one is suggested.
@@ -45,7 +46,7 @@ def canonical(architecture: str) -> str:
 
 
 def find(architecture: str) -> Network:
-    """The network that `architecture` names.
+    """Return the network that `architecture` names.
 
     Args:
         architecture: a name of the registry, `torchvision:NAME`, or `package.module:factory`, where calling the factory
@@ -101,12 +102,12 @@ def outline_of(architecture: str, arguments: Mapping[str, Any] | None = None) ->
         return build(architecture, arguments)
 
 
-def _by_factory(architecture: str, size: int, **given: object) -> Any:
-    return call_factory(architecture, ArchitectureError, **given)
+def _by_factory(architecture: str, size: int, **arguments: object) -> Any:
+    return call_factory(architecture, ArchitectureError, **arguments)
 
 
 def architecture_of(checkpoint: Checkpoint, override: str | None = None) -> str:
-    """The architecture to build for a checkpoint: the override, else what its metadata names.
+    """Return the architecture of a checkpoint: the override, else what its metadata names.
 
     A checkpoint may come from anyone, so one that names code to import is not followed.
 
@@ -136,7 +137,7 @@ def load_into(model: nn.Module, checkpoint: Checkpoint, architecture: str) -> No
 def check_shapes(
     model: nn.Module, theirs: Mapping[str, tuple[int, ...]], architecture: str, *, exact: bool = True
 ) -> None:
-    """Hold a checkpoint's names and shapes against a model's, which may be on the meta device.
+    """Compare a checkpoint's names and shapes with a model's, which may be on the meta device.
 
     Args:
         model: made for them.
@@ -147,9 +148,9 @@ def check_shapes(
     Raises:
         ArchitectureError: names or shapes differ; the first few are listed.
     """
-    own = model.state_dict(keep_vars=True)  # the parameters themselves, so that tied ones are the same object
-    found = {id(own[name]) for name in theirs if name in own}
-    ours = {name: tuple(value.shape) for name, value in own.items() if name in theirs or id(value) not in found}
+    state = model.state_dict(keep_vars=True)
+    missing = set(missing_names(state, theirs))
+    ours = {name: tuple(tensor.shape) for name, tensor in state.items() if name in theirs or name in missing}
     wrong = [
         f"{name} is {theirs.get(name, 'absent')} where the network has {ours.get(name, 'none')}"
         for name in dict.fromkeys([*theirs, *ours])
@@ -165,10 +166,10 @@ def _dimensions(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
 
 
 def load_pretrained(model: nn.Module, architecture: str) -> None:
-    """Fill a network of torchvision's with torchvision's weights.
+    """Fill a network of torchvision with its weights.
 
     Raises:
-        ArchitectureError: it is none of those, or its weights cannot be downloaded.
+        ArchitectureError: it is another network, or its weights cannot be downloaded.
     """
     if not architecture.startswith(TORCHVISION):
         raise ArchitectureError(f"--pretrained goes with {TORCHVISION}NAME; there are no weights for {architecture}")
@@ -178,9 +179,9 @@ def load_pretrained(model: nn.Module, architecture: str) -> None:
 
 
 def parameters_of(model: nn.Module) -> dict[str, str | None]:
-    """For each name in a model's state the first name of the parameter that it is, tied ones having several.
+    """Return for each name in a model's state the first name of its parameter, tied ones having several.
 
-    None stands for a buffer.
+    For a buffer that is None.
     """
     first: dict[int, str] = {}
     return {
@@ -190,5 +191,5 @@ def parameters_of(model: nn.Module) -> dict[str, str | None]:
 
 
 def tensors_of(model: nn.Module) -> dict[str, np.ndarray]:
-    """A model's state as the tensors of a checkpoint, in the model's order."""
+    """Return a model's state as the tensors of a checkpoint, in the model's order."""
     return {name: to_numpy(tensor) for name, tensor in model.state_dict().items()}

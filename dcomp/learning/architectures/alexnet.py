@@ -31,7 +31,7 @@ class AlexNet(nn.Module):
         self._initialize()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (n, channels, size, size) -> logits (n, classes)."""
+        """Return logits (n, classes) of images (n, channels, size, size)."""
         x = F.max_pool2d(self.norm(F.relu_(self.conv1(images))), 3, 2)
         x = F.max_pool2d(self.norm(F.relu_(self.conv2(x))), 3, 2)
         x = F.relu_(self.conv3(x))
@@ -42,9 +42,9 @@ class AlexNet(nn.Module):
         return self.fc8(x)
 
     def _initialize(self) -> None:
-        """Fully connected layers as in Caffe; convolutions with the variance that rectifiers need (He et al. 2015).
+        """Initialize linear layers as Caffe does, and convolutions with the variance for rectifiers (He et al. 2015).
 
-        Caffe's convolutions start for pixels of up to 255; of normalized ones, nothing would reach the last layer.
+        Caffe's convolutions begin for pixels of up to 255; of normalized pixels, nothing would reach the last layer.
         """
         for name, layer in self.named_children():
             if isinstance(layer, nn.Conv2d | nn.Linear):

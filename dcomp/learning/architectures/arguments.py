@@ -1,4 +1,4 @@
-"""What a network is made with and sees: as a person says, else as the checkpoint records, else as the data needs."""
+"""The arguments of a network: from the options, else from the checkpoint's metadata, else as the data needs them."""
 
 import json
 from collections.abc import Mapping
@@ -18,27 +18,27 @@ RESIZE_KEY = "dcomp.resize"
 
 
 class Arguments:
-    """The arguments of a network, as far as they are known before the data is."""
+    """The arguments of a network, as far as they do not depend on the data."""
 
     def __init__(self, architecture: str, checkpoint: Checkpoint | None, settings: DataSettings) -> None:
-        """Look at the settings and the checkpoint.
+        """Read the settings and the checkpoint's metadata.
 
         Raises:
-            ArchitectureError: no such network, or the checkpoint's arguments make no sense.
+            ArchitectureError: no such network, or the checkpoint's arguments are not valid.
         """
         self._defaults = find(architecture).defaults
-        self._explicit = _recorded(checkpoint) | _given(settings)
+        self._explicit = _recorded(checkpoint) | _arguments(settings)
         self.resize = _recorded_resize(checkpoint) if settings.resize is None else settings.resize
         self._fresh = checkpoint is None or checkpoint.metadata.get(ARCHITECTURE_KEY) != architecture
 
     @property
     def explicit(self) -> Mapping[str, Any]:
-        """Those that someone says or the checkpoint records."""
+        """Those that the settings or the checkpoint's metadata have."""
         return self._explicit
 
     @property
     def depend_on_data(self) -> bool:
-        """Whether those that nobody says are as the data needs them, and not the network's defaults."""
+        """Whether all others follow from the data, instead of the network's defaults."""
         return self._fresh
 
     @property
@@ -48,7 +48,7 @@ class Arguments:
 
     @property
     def usual_crop(self) -> int:
-        """Height and width of photos where nothing else is known."""
+        """Height and width of photos, unless `crop` says otherwise."""
         return self._defaults["size"]
 
     @property
@@ -57,43 +57,43 @@ class Arguments:
         return self._explicit.get("grayscale")
 
     def complete(self, split: Split) -> dict[str, Any]:
-        """All that are not the network's defaults; what is not known yet is as a split of the data needs it."""
+        """Return all that are not the network's defaults; those that nothing else decides follow from the split."""
         needed = {"classes": split.classes, "grayscale": split.channels == 1, "size": split.size}
         chosen = {key: value for key, value in needed.items() if self._fresh and key in self._defaults} | self._explicit
         return {key: value for key, value in chosen.items() if self._defaults.get(key) != value}
 
 
 def metadata(arguments: Mapping[str, Any], resize: int | None = None) -> dict[str, str]:
-    """The metadata entries that record arguments, and the short side of photos; none for what is not given."""
-    made_with = {ARGUMENTS_KEY: json.dumps(arguments, separators=(",", ":"))} if arguments else {}
-    return made_with if resize is None else {**made_with, RESIZE_KEY: str(resize)}
+    """Return the metadata entries of arguments and of the short side of photos, except None and empty ones."""
+    entries = {ARGUMENTS_KEY: json.dumps(arguments, separators=(",", ":"))} if arguments else {}
+    return entries if resize is None else {**entries, RESIZE_KEY: str(resize)}
 
 
-def _given(settings: NetworkSettings) -> dict[str, Any]:
-    given = {
+def _arguments(settings: NetworkSettings) -> dict[str, Any]:
+    arguments = {
         "classes": settings.classes,
         "grayscale": settings.grayscale,
         "dropout": settings.dropout,
         "size": settings.crop,
     }
-    return {key: value for key, value in given.items() if value is not None}
+    return {key: value for key, value in arguments.items() if value is not None}
 
 
 def _recorded(checkpoint: Checkpoint | None) -> dict[str, Any]:
-    """A checkpoint's arguments, which may come from anyone: they are held to what a person may give."""
+    """Return a checkpoint's arguments. They may come from anyone, so they are validated like a person's options."""
     text = checkpoint.metadata.get(ARGUMENTS_KEY, "{}") if checkpoint is not None else "{}"
     try:
         recorded = json.loads(text)
         size = recorded.pop("size", None)
-        return _given(NetworkSettings.from_options(**recorded, crop=size))
+        return _arguments(NetworkSettings.from_options(**recorded, crop=size))
     except (ValueError, TypeError, AttributeError, RecursionError, UsageError) as error:
         raise ArchitectureError(
-            f"the checkpoint's {ARGUMENTS_KEY} is {text[:200]!r}, which makes no network"
+            f"the checkpoint's {ARGUMENTS_KEY} is {text[:200]!r}, which no network takes"
         ) from error
 
 
 def _recorded_resize(checkpoint: Checkpoint | None) -> int | None:
-    """The short side of photos that a checkpoint records, held likewise to what a person may give."""
+    """Return the short side of photos in a checkpoint's metadata, validated likewise."""
     text = checkpoint.metadata.get(RESIZE_KEY) if checkpoint is not None else None
     try:
         return DataSettings.from_options(resize=text).resize

@@ -18,7 +18,7 @@ class LeNet300(nn.Module):
         self.dropout2 = nn.Dropout(dropout)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (n, channels, size, size) -> logits (n, classes)."""
+        """Return logits (n, classes) of images (n, channels, size, size)."""
         x = self.dropout1(F.relu(self.fc1(images.flatten(1))))
         x = self.dropout2(F.relu(self.fc2(x)))
         return self.fc3(x)
@@ -39,7 +39,7 @@ class LeNet5(nn.Module):
         self.dropout1 = nn.Dropout(dropout)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (n, channels, size, size) -> logits (n, classes)."""
+        """Return logits (n, classes) of images (n, channels, size, size)."""
         x = F.max_pool2d(self.conv1(images), 2)
         x = F.max_pool2d(self.conv2(x), 2)
         x = self.dropout1(F.relu(self.fc1(x.flatten(1))))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 BLOCK = 1 << 21
-"""Elements in a block on a CPU; other devices take all at once. Smaller blocks fit in a core's own cache and are
+"""Elements in a block on a CPU; other devices take all at once. Smaller blocks fit in the cache of one core and are
 a little faster, but wait for all threads so often that another program on the machine makes them many times slower."""
 
 
@@ -29,7 +29,7 @@ class LocalResponseNorm(nn.Module):
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]  # its blocks would be unrolled
     def forward(self, x: Tensor) -> Tensor:
-        """Activations (n, c, height, width) -> the same shape and dtype."""
+        """Return normalized activations, of the shape (n, c, height, width) and dtype of the input."""
         with torch.autocast(x.device.type, enabled=False):
             return _Normalize.apply(x, self.size, self.alpha, self.k)  # type: ignore[no-untyped-call]  # as torch has it
 
@@ -49,7 +49,7 @@ class _Normalize(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        """Dx = g * s^(-3/4) - x * (sum around of 2 * 3/4 * alpha / size * g * x * s^(-7/4))."""
+        """Return dx = g * s^(-3/4) - x * (sum around of 2 * 3/4 * alpha / size * g * x * s^(-7/4))."""
         (x,) = ctx.saved_tensors
         size, alpha, k = ctx.constants
         rows, gradients = x.movedim(1, -1), gradient.movedim(1, -1)
@@ -85,15 +85,15 @@ class _Blocks:
         self._root, self._power = self.buffer(exact), self.buffer(exact)
 
     def buffer(self, dtype: torch.dtype) -> Tensor:
-        """Room for one block."""
+        """Return memory for one block."""
         return self._like.new_empty((self._rows, self._channels), dtype=dtype)
 
     def split(self, tensor: Tensor) -> tuple[Tensor, ...]:
-        """The blocks of (n, height, width, c), each of shape (rows, c); views where memory allows it."""
+        """Return the blocks of (n, height, width, c), each of shape (rows, c); views where memory allows it."""
         return tensor.reshape(-1, self._channels).split(self._rows)
 
     def scale(self, block: Tensor) -> Tensor:
-        """s^(-3/4) for a block, in a buffer that the next call fills anew."""
+        """Return s^(-3/4) for a block, in a buffer that the next call overwrites."""
         n = len(block)
         torch.mul(block, block, out=self._square[:n])
         torch.mm(self._square[:n], self.band, out=self._around[:n])
@@ -102,6 +102,6 @@ class _Blocks:
         return self._scale[:n].copy_(power)
 
     def steep(self, n: int) -> Tensor:
-        """s^(-7/4) for the block of `n` rows that `scale` was called for last."""
+        """Return s^(-7/4) for the block of `n` rows of the last call of `scale`."""
         root = self._root[:n]
         return self._steep[:n].copy_(self._power[:n].mul_(root).mul_(root))

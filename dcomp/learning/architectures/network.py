@@ -6,17 +6,17 @@ from typing import Any
 
 from torch import nn
 
-PHOTO = 224  # pixels that a network sees which does not say
+PHOTO = 224  # height and width of images, where a network has no other
 
 
 @dataclass(frozen=True)
 class Network:
-    """How a network is made, and what with unless someone or the data says otherwise.
+    """The function that makes a network, and its default arguments.
 
     Args:
         make: takes the arguments as keywords.
-        defaults: classes, grayscale, size (height and width of its images) and dropout; those that are not there are
-            passed only where they are given.
+        defaults: classes, grayscale, size (height and width of its images) and dropout; an argument without a
+            default is passed only if a person sets it.
     """
 
     make: Callable[..., nn.Module]

@@ -28,7 +28,7 @@ class VGG16(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (n, channels, size, size) -> logits (n, classes)."""
+        """Return logits (n, classes) of images (n, channels, size, size)."""
         x = images
         for block in self.convolutions:
             for name in block:
@@ -53,7 +53,7 @@ class VGG16Cifar(nn.Module):
         self.fc = nn.Linear(512 * side * side, classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (n, channels, size, size) -> logits (n, classes)."""
+        """Return logits (n, classes) of images (n, channels, size, size)."""
         x = images
         for block in self.convolutions:
             for name in block:
@@ -63,7 +63,7 @@ class VGG16Cifar(nn.Module):
 
 
 def _add_convolutions(model: nn.Module, grayscale: bool, size: int, *, bias: bool) -> list[list[str]]:
-    """Give a model its convolutions, with the variance that rectifiers need (He et al. 2015); their names, by block."""
+    """Give a model its convolutions, initialized for rectifiers (He et al. 2015); return their names, by block."""
     if size < POOLED:
         raise ArchitectureError(f"VGG-16 sees images of at least {POOLED}x{POOLED} pixels, not {size}x{size}")
     channels, names = 1 if grayscale else 3, []

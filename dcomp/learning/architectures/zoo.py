@@ -1,4 +1,4 @@
-"""torchvision's classifiers, with the number of classes, channels and the dropout that is asked for."""
+"""torchvision's classifiers, for any number of classes, channels and any dropout."""
 
 from difflib import get_close_matches
 from functools import partial
@@ -12,18 +12,18 @@ from dcomp.learning import vision
 from dcomp.learning.architectures.network import PHOTO, Network
 
 WITH_HEADS_HALFWAY = ("googlenet", "inception_v3")
-"""Networks that answer otherwise in training, by classifiers halfway; they are made without those."""
+"""Networks with classifiers halfway, which change the output in training; they are made without those."""
 
 
 def find(name: str) -> Network:
-    """The network that torchvision has by this name.
+    """Return the network that torchvision has by this name.
 
     Raises:
         ArchitectureError: it has none.
     """
-    known = vision.models.list_models(module=vision.models)
-    if name not in known:
-        near = get_close_matches(name, known, cutoff=0)
+    names = vision.models.list_models(module=vision.models)
+    if name not in names:
+        near = get_close_matches(name, names, cutoff=0)
         raise ArchitectureError(
             f"torchvision has no classifier {name!r}; the nearest are {', '.join(near)}; "
             "name a network of your own as package.module:factory"
@@ -34,7 +34,7 @@ def find(name: str) -> Network:
 
 
 def fill(model: nn.Module, name: str) -> None:
-    """Give a network torchvision's weights, all but those of layers that differ: another number of classes.
+    """Give a network torchvision's weights, except those of layers that differ, as by another number of classes.
 
     Raises:
         ArchitectureError: they cannot be downloaded.
@@ -48,14 +48,14 @@ def fill(model: nn.Module, name: str) -> None:
             f"the weights of {name} cannot be downloaded ({first_line(error)}); put {weights.url} into {folder}, "
             "or leave --pretrained out"
         ) from error
-    own = model.state_dict()
+    state = model.state_dict()
     for key, value in pretrained.items():
-        wanted = own[key].shape if key in own else None
+        wanted = state[key].shape if key in state else None
         if wanted == (*value.shape[:1], 1, *value.shape[2:]):  # a gray pixel has one value in all three channels
             value = value.sum(1, keepdim=True)
         if value.shape == wanted:
-            own[key] = value
-    model.load_state_dict(own)
+            state[key] = value
+    model.load_state_dict(state)
 
 
 def _make(name: str, classes: int, grayscale: bool, size: int, dropout: float | None = None) -> nn.Module:
@@ -66,10 +66,10 @@ def _make(name: str, classes: int, grayscale: bool, size: int, dropout: float | 
     if grayscale:
         _see_one_channel(model)
     if dropout is not None:
-        found = [module for module in model.modules() if isinstance(module, nn.Dropout)]
-        if not found:
+        dropouts = [module for module in model.modules() if isinstance(module, nn.Dropout)]
+        if not dropouts:
             raise ArchitectureError(f"torchvision's {name} has no dropout; leave --dropout out")
-        for module in found:
+        for module in dropouts:
             module.p = dropout
     return model
 
@@ -78,7 +78,7 @@ def _see_one_channel(model: nn.Module) -> None:
     """Replace the first convolution, which sees three channels, by one that sees one."""
     path, first = next((path, part) for path, part in model.named_modules() if isinstance(part, nn.Conv2d))
     parent, _, attribute = path.rpartition(".")
-    seen = nn.Conv2d(
+    convolution = nn.Conv2d(
         1,
         first.out_channels,
         first.kernel_size,  # type: ignore[arg-type]  # a pair of numbers
@@ -86,4 +86,4 @@ def _see_one_channel(model: nn.Module) -> None:
         first.padding,  # type: ignore[arg-type]
         bias=first.bias is not None,
     )
-    setattr(model.get_submodule(parent), attribute, seen)
+    setattr(model.get_submodule(parent), attribute, convolution)

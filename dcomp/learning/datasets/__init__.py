@@ -32,12 +32,12 @@ SMALL: dict[str, Callable[[Path], Dataset]] = {
 }
 
 DOWNLOADED = (*(name for name in SMALL if name != "digits"), "imagenette")
-"""Data sets that are looked for in a folder, and downloaded into it."""
+"""Data sets that are downloaded into a folder if they are not there."""
 
 
 @dataclass(frozen=True)
 class ImageForm:
-    """The form in which a network wants its images, and how photos are read.
+    """The form of the images that a network takes, and how photos are read.
 
     Args:
         crop: height and width that the network takes; None: small images as they are, photos of `usual`.
@@ -46,7 +46,7 @@ class ImageForm:
         resize: short side at which photos are stored; None: somewhat more than the crop, 256 for 224.
         workers: processes that decode photos; None: one a core.
         cache: folder for decoded photos; None: they are decoded whenever they are used.
-        observer: told when photos are decoded into the cache.
+        observer: watches while photos are decoded into the cache.
     """
 
     crop: int | None = None
@@ -64,10 +64,10 @@ def load(name: str, data_dir: Path | None = None, form: ImageForm | None = None)
     Args:
         name: one of `settings.DATA_NAMES`.
         data_dir: the folder that holds `MNIST/raw`, folders of photos and the like; see `root_of`.
-        form: how the network wants the images.
+        form: of the images.
 
     Raises:
-        DataError: no such data set, or it cannot be had; then says what to put where.
+        DataError: no such data set, or it cannot be loaded; the message then says what to put where.
     """
     form = form or ImageForm()
     check(name, data_dir)
@@ -78,15 +78,15 @@ def load(name: str, data_dir: Path | None = None, form: ImageForm | None = None)
     if family == "imagenette":
         return _photos(imagenette.folder(argument or "full", root_of(data_dir)), form)
     root = root_of(data_dir, needed=name in DOWNLOADED)
-    found = SMALL[name](root) if name in SMALL else _from_factory(name)
-    return Dataset(*(_in_form(split, name, form) for split in (found.train, found.test)))
+    data = SMALL[name](root) if name in SMALL else _from_factory(name)
+    return Dataset(*(_in_form(split, name, form) for split in (data.train, data.test)))
 
 
 def check(name: str, data_dir: Path | None = None) -> None:
-    """Find out what can be known of a data set before it is loaded or downloaded.
+    """Check the name and the folder of a data set, without loading or downloading it.
 
     Raises:
-        DataError: there is none of this name, or a folder that is named is not there.
+        DataError: no such data set, or no such folder.
     """
     try:
         family, separator, argument = data_name(name).partition(":")
@@ -100,10 +100,10 @@ def check(name: str, data_dir: Path | None = None) -> None:
 
 
 def root_of(data_dir: Path | None, *, needed: bool = True) -> Path:
-    """The folder of data sets: the one named, else `$DCOMP_DATA`, else a cache folder, which is made when it is needed.
+    """Return the folder of data sets: the option's, else `$DCOMP_DATA`, else a cache folder.
 
     Raises:
-        DataError: a folder that is named is not there; one that only the environment names may be so if not `needed`.
+        DataError: the option's folder does not exist; or the environment's does not, and is `needed`.
     """
     named = os.environ.get("DCOMP_DATA")
     root = (data_dir or Path(named or CACHE)).expanduser()
@@ -114,7 +114,7 @@ def root_of(data_dir: Path | None, *, needed: bool = True) -> Path:
 
 
 def _image_folder(argument: str, data_dir: Path | None) -> Path:
-    """The folder that `imagefolder:` names, from the current folder, else from the folder of data sets."""
+    """Return the folder that `imagefolder:` names, from the current folder, else from the folder of data sets."""
     path = Path(argument).expanduser()
     places = [path, root_of(data_dir, needed=False) / path]  # of which an absolute path is both
     for place in places:
@@ -138,10 +138,10 @@ def _photos(path: Path, form: ImageForm) -> Dataset:
 
 
 def _in_form(split: Split, name: str, form: ImageForm) -> Split:
-    """An in-memory split as the network wants it; one of the user's own kind is as it is.
+    """Return an in-memory split in the form that the network takes; a split of the user's class stays as it is.
 
     Raises:
-        DataError: its images are smaller than that.
+        DataError: its images are smaller.
     """
     if not isinstance(split, MemorySplit):
         return split
@@ -155,7 +155,7 @@ def _in_form(split: Split, name: str, form: ImageForm) -> Split:
 
 
 def _from_factory(name: str) -> Dataset:
-    found = call_factory(name, DataError)
-    if not isinstance(found, Dataset):
-        raise DataError(f"{name} made a {type(found).__name__}, not a dcomp.learning.datasets.Dataset")
-    return found
+    data = call_factory(name, DataError)
+    if not isinstance(data, Dataset):
+        raise DataError(f"{name} made a {type(data).__name__}, not a dcomp.learning.datasets.Dataset")
+    return data

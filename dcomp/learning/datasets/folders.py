@@ -5,8 +5,8 @@
     PATH/train/CLASS/*.JPEG       or one PATH/CLASS/*.JPEG, a fifth of which are set aside
     PATH/val/CLASS/*.JPEG         `test` will do
 
-Photos are stored as squares: the short side resized, the centre cut. They are decoded anew for each batch by worker
-processes, or once into a file (`photos.Photos`).
+Photos are stored as squares: the short side resized, the centre cut. Worker processes decode them for each
+batch, or once into a file (`photos.Photos`).
 """
 
 from collections.abc import Iterable, Iterator
@@ -55,15 +55,15 @@ class FolderSplit:
         return self.preprocessing.crop or self.photos.decoding.side
 
     def subset(self, indices: Tensor) -> "FolderSplit":
-        """The photos at `indices`."""
+        """Return the photos at `indices`."""
         return replace(self, rows=self.rows[indices], labels=self.labels[indices])
 
     def to(self, device: torch.device) -> "FolderSplit":
-        """The same photos, whose batches come on another device; they are too many to be there as a whole."""
+        """Return the same photos, with batches on another device; all together they would not fit there."""
         return replace(self, device=device)
 
     def batches(self, order: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Stored images and labels for each tensor of indices in `order`."""
+        """Yield stored images and labels for each tensor of indices in `order`."""
         batches = list(order)
         images = self.photos.batches([self.rows[indices] for indices in batches])
         for indices, stored in zip(batches, images, strict=True):
@@ -99,13 +99,13 @@ def load(path: Path, decoding: PhotoDecoding, crop: int) -> Dataset:
 
 def _split(folder: Path, decoding: PhotoDecoding, preprocessing: Preprocessing) -> tuple[list[str], FolderSplit]:
     try:
-        found = vision.datasets.ImageFolder(str(folder))
+        images = vision.datasets.ImageFolder(str(folder))
     except OSError as error:
         raise DataError(
             f"{folder} is no folder of photos ({first_line(error)}); put a folder for each class there, as in "
             "train/CLASS/*.jpg and val/CLASS/*.jpg"
         ) from error
-    paths, labels = zip(*found.samples, strict=True)
+    paths, labels = zip(*images.samples, strict=True)
     photos = Photos(folder, list(paths), decoding)
     rows = torch.arange(len(paths))
-    return found.classes, FolderSplit(photos, rows, torch.tensor(labels), preprocessing, len(found.classes))
+    return images.classes, FolderSplit(photos, rows, torch.tensor(labels), preprocessing, len(images.classes))

@@ -27,14 +27,14 @@ CACHE_BATCH = 64  # photos that a worker hands over at a time
 
 @dataclass(frozen=True)
 class PhotoDecoding:
-    """How photos are stored, and by whom.
+    """How photos are decoded and stored, and by how many processes.
 
     Args:
         side: height and width of a stored photo.
         channels: 1 for grayscale, 3 for RGB.
         workers: processes that decode; None: one a core, which processes that train together share.
-        cache: folder for the files of decoded photos; None: photos are decoded whenever they are asked for.
-        observer: told while a file is being made.
+        cache: folder for the files of decoded photos; None: photos are decoded whenever they are used.
+        observer: watches while a file is written.
     """
 
     side: int = 256
@@ -44,12 +44,12 @@ class PhotoDecoding:
     observer: Observer = field(default_factory=Observer)
 
     def processes(self, sharing: int) -> int:
-        """How many processes decode besides this one, where so many like this share the machine's cores."""
+        """Return how many processes decode for this one, where so many like this share the machine's cores."""
         return max(1, cores.allowed() // sharing) if self.workers is None else self.workers
 
 
 class Photos:
-    """The photos of a folder, as (side, side, channels) each; they are decoded when they are asked for."""
+    """The photos of a folder, as (side, side, channels) each; they are decoded when they are indexed."""
 
     def __init__(self, folder: Path, paths: Sequence[str], decoding: PhotoDecoding) -> None:
         """Take the folder, the paths of its photos, and how they are stored."""
@@ -61,11 +61,11 @@ class Photos:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Tensor:
-        """A stored photo, (channels, side, side)."""
+        """Return a stored photo, (channels, side, side)."""
         return torch.from_numpy(decode(self.paths[index], self.decoding.side, self.decoding.channels)).movedim(-1, 0)
 
     def batches(self, order: Sequence[Tensor]) -> Iterator[Tensor]:
-        """Stored photos, (n, channels, side, side), for each tensor of indices in `order`."""
+        """Yield stored photos, (n, channels, side, side), for each tensor of indices in `order`."""
         if self.decoding.cache is None:
             yield from self._decoded(order)
         else:
@@ -99,7 +99,7 @@ class Photos:
             raise DataError(f"the cache {path} is damaged ({first_line(error)}); delete it") from error
 
     def _fingerprint(self) -> str:
-        """What changes when a photo is added, removed or changed, or stored otherwise."""
+        """Return a digest that changes when a photo is added, removed or changed, or stored otherwise."""
         files = [(path, stat.st_size, stat.st_mtime_ns) for path in self.paths for stat in [Path(path).stat()]]
         text = json.dumps(
             [CACHE_VERSION, self.decoding.side, self.decoding.channels, str(self.folder.resolve()), files]

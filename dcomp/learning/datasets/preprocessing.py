@@ -1,7 +1,7 @@
-"""From images as they are stored to what a network takes: cropped, changed by chance, normalized.
+"""Stored images -> the input of a network: cropped, augmented, normalized.
 
 *Stored* images are uint8 of shape (n, channels, height, width); a network takes float32 of the same rank. Images
-are cut before they are normalized, so that no pixel is computed that nobody sees.
+are cut before they are normalized, so no pixel is normalized in vain.
 """
 
 import math
@@ -35,7 +35,7 @@ class Preprocessing:
     usual: Augment = "none"
 
     def train(self, images: Tensor, augment: Augment, generator: torch.Generator) -> Tensor:
-        """Stored images -> a network's input, changed by chance.
+        """Return a network's input of stored images, augmented by chance.
 
         `shift` moves each image by up to one pixel either way, edges repeated. `affine` turns each by up to 10 degrees,
         scales it by up to a tenth and moves it by up to a twentieth, edges repeated. `crop-flip` cuts each at a random
@@ -60,11 +60,11 @@ class Preprocessing:
         return self._normalized(images)
 
     def test(self, images: Tensor) -> Tensor:
-        """Stored images -> a network's input: the centre."""
+        """Return a network's input of stored images: their centres."""
         return self._normalized(self._centre(images))
 
     def size_of(self, images: Tensor) -> tuple[int, int]:
-        """Height and width of the input that is made of stored images."""
+        """Return height and width of the input that stored images give."""
         return (self.crop, self.crop) if self.crop else (images.shape[2], images.shape[3])
 
     def _centre(self, images: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ class Preprocessing:
 
 
 def _transformed(images: Tensor, chance: Tensor) -> Tensor:
-    """Each image turned, scaled and moved, bilinear between pixels; `chance`, shape (4, n), lies in -1 to 1."""
+    """Turn, scale and move each image, bilinear between pixels; `chance`, shape (4, n), lies in -1 to 1."""
     turn, scale, across, down = chance.to(images.device)
     angle, zoom = turn * math.radians(TURN), 1 + scale * SCALE
     cos, sin = angle.cos() / zoom, angle.sin() / zoom
@@ -90,7 +90,7 @@ def _transformed(images: Tensor, chance: Tensor) -> Tensor:
 
 
 def _cut(images: Tensor, offsets: Tensor, size: tuple[int, int]) -> Tensor:
-    """A window of each image, whose edges repeat beyond it; `offsets`, (2, n), are top and left."""
+    """Cut a window out of each image, whose edges repeat beyond it; `offsets`, (2, n), are top and left."""
     offsets = offsets.to(images.device).unsqueeze(2)
     rows, columns = (
         (torch.arange(length, device=images.device) + start).clamp_(0, limit - 1)
@@ -101,7 +101,7 @@ def _cut(images: Tensor, offsets: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _mirrored(images: Tensor, chosen: Tensor) -> Tensor:
-    """The images, those that are chosen from right to left."""
+    """Mirror the chosen images."""
     rows = images.movedim(1, -1)  # as they lie in memory
     rows[chosen] = rows[chosen].flip(2)
     return rows.movedim(-1, 1)

@@ -1,4 +1,4 @@
-"""Data sets of small images, whole in memory: torchvision's, and scikit-learn's digits."""
+"""Data sets of small images, in memory: torchvision's, and scikit-learn's digits."""
 
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,13 @@ Normalization = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 def mnist(class_name: str, normalization: Normalization, root: Path) -> Dataset:
-    """MNIST or another of its form, from `root/CLASS_NAME/raw`: 60,000 and 10,000 grayscale images of 28x28."""
+    """Load MNIST or another of its form, from `root/CLASS_NAME/raw`: 60,000 and 10,000 grayscale images of 28x28."""
     files = f"{MNIST_FILES} in {root / class_name / 'raw'}"
     return _from_torchvision(class_name, files, normalization, "none", root)
 
 
 def cifar(class_name: str, folder: str, normalization: Normalization, root: Path) -> Dataset:
-    """CIFAR-10 or CIFAR-100, from `root/FOLDER`: 50,000 and 10,000 color images of 32x32."""
+    """Load CIFAR-10 or CIFAR-100, from `root/FOLDER`: 50,000 and 10,000 color images of 32x32."""
     archive = "cifar-10-python.tar.gz" if class_name == "CIFAR10" else "cifar-100-python.tar.gz"
     return _from_torchvision(
         class_name, f"{archive} or its folder {folder} in {root}", normalization, "crop-flip", root
@@ -33,7 +33,7 @@ def cifar(class_name: str, folder: str, normalization: Normalization, root: Path
 
 
 def digits(_: Path) -> Dataset:
-    """scikit-learn's 1,797 digits of 8x8 (UCI, Alpaydin and Kaynak 1998), resized to 28x28; a fifth are for testing."""
+    """Load scikit-learn's 1,797 digits of 8x8 (Alpaydin and Kaynak 1998), resized to 28x28; a fifth are for testing."""
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
@@ -70,6 +70,6 @@ def _from_torchvision(class_name: str, files: str, normalization: Normalization,
 
 
 def _as_images(pixels: Any) -> Tensor:
-    """Pixels (n, height, width) or (n, height, width, channels) -> (n, channels, height, width), without a copy."""
+    """Return pixels (n, height, width) or (n, height, width, channels) as a view (n, channels, height, width)."""
     pixels = torch.as_tensor(pixels)
     return pixels.unsqueeze(1) if pixels.ndim == 3 else pixels.movedim(-1, 1)

@@ -1,7 +1,7 @@
-"""Examples in two splits, and how a training loop gets them.
+"""Examples in two splits, and the batches of a training loop.
 
 *Stored images* are uint8 tensors of shape (n, channels, height, width); *labels* int64 of shape (n,). Normalization
-happens a batch at a time (`Split.preprocessing`), so an image takes one byte a value wherever it is kept.
+happens a batch at a time (`Split.preprocessing`), so a stored image takes one byte a value.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,21 +15,21 @@ from dcomp.errors import UsageError
 from dcomp.learning.datasets.preprocessing import Preprocessing
 
 GRAY = (0.299, 0.587, 0.114)
-"""What red, green and blue weigh in a gray value (ITU-R BT.601), as in PIL."""
+"""Weights of red, green and blue in a gray value (ITU-R BT.601), as in PIL."""
 
 CHUNK = 5000  # images that are turned gray at a time
 
 
 class Split(Protocol):
-    """Examples, wherever they are kept."""
+    """Examples in memory or on disk."""
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """What turns stored images into a network's input."""
+        """The preprocessing from stored images to a network's input."""
 
     @property
     def classes(self) -> int:
-        """How many classes there are, whether or not each has an example here."""
+        """The number of classes, whether or not each has an example here."""
 
     @property
     def channels(self) -> int:
@@ -42,17 +42,17 @@ class Split(Protocol):
     def __len__(self) -> int: ...
 
     def subset(self, indices: Tensor) -> Self:
-        """The examples at `indices`."""
+        """Return the examples at `indices`."""
 
     def to(self, device: torch.device) -> Self:
-        """The same examples, whose batches come on another device."""
+        """Return the same examples, with batches on another device."""
 
     def batches(self, order: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Stored images and labels for each tensor of indices in `order`."""
+        """Yield stored images and labels for each tensor of indices in `order`."""
 
 
 class MemorySplit:
-    """Images that one tensor holds."""
+    """Images in one tensor."""
 
     def __init__(
         self, images: Tensor, labels: Tensor, preprocessing: Preprocessing, classes: int | None = None
@@ -84,20 +84,20 @@ class MemorySplit:
         return self.preprocessing.size_of(self.images)[0]
 
     def subset(self, indices: Tensor) -> "MemorySplit":
-        """A copy of the examples at `indices`."""
+        """Return a copy of the examples at `indices`."""
         return MemorySplit(self.images[indices], self.labels[indices], self.preprocessing, self.classes)
 
     def to(self, device: torch.device) -> "MemorySplit":
-        """The same examples on another device."""
+        """Return the same examples on another device."""
         return MemorySplit(self.images.to(device), self.labels.to(device), self.preprocessing, self.classes)
 
     def batches(self, order: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Stored images and labels for each tensor of indices in `order`."""
+        """Yield stored images and labels for each tensor of indices in `order`."""
         for indices in order:
             yield self.images[indices], self.labels[indices]
 
     def in_form(self, *, grayscale: bool | None, crop: int | None) -> "MemorySplit":
-        """The same examples in gray or in three channels, and cut to `crop`, where these are given."""
+        """Return the same examples in gray or in three channels, and cut to `crop`; None changes nothing."""
         images, preprocessing = self.images, replace(self.preprocessing, crop=crop)
         if grayscale and self.channels == 3:
             weights = torch.tensor(GRAY).reshape(3, 1, 1)
