@@ -18,6 +18,7 @@ from dcomp.errors import UsageError
 from dcomp.pruning.criteria import CRITERIA
 from dcomp.quantization import MAX_BITS
 from dcomp.settings import plan as plan_file
+from dcomp.settings.networks import BUILT_IN_NETWORKS
 
 
 def _parses_as_rules(texts: tuple[str, ...]) -> tuple[str, ...]:
@@ -158,7 +159,7 @@ DATA_NAMES = (
 )
 """Data sets, and the forms of those that a person has."""
 
-NETWORKS = ("lenet300", "lenet5", "alexnet", "vgg16", "vgg16-cifar", "torchvision:NAME", "package.module:factory")
+NETWORKS = (*BUILT_IN_NETWORKS, "torchvision:NAME", "package.module:factory")
 """Networks, and the forms of others."""
 
 PLACEHOLDERS = {"imagefolder:path", "package.module:factory", "torchvision:name"}

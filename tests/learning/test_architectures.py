@@ -7,7 +7,8 @@ from dcomp.errors import ArchitectureError
 from dcomp.learning import architectures
 from dcomp.learning.architectures.arguments import ARGUMENTS_KEY, RESIZE_KEY, Arguments, metadata
 from dcomp.learning.datasets import MemorySplit, Preprocessing
-from dcomp.settings import NETWORKS, DataSettings
+from dcomp.settings import DataSettings
+from dcomp.settings.networks import BUILT_IN_NETWORKS
 
 PARAMETERS = {"lenet300": 266_610, "lenet5": 431_080, "alexnet": 60_965_224, "vgg16": 138_357_544}
 
@@ -26,14 +27,13 @@ def test_networks_take_classes_channels_and_sizes(name, size, grayscale):
     assert model.eval()(torch.zeros(2, 1 if grayscale else 3, size, size)).shape == (2, 7)
 
 
-@pytest.mark.parametrize("name", architectures.REGISTRY)
-def test_every_registered_network_takes_dropout_and_is_in_the_settings(name):
-    size = architectures.REGISTRY[name].defaults["size"]
+@pytest.mark.parametrize("name", BUILT_IN_NETWORKS)
+def test_every_registered_network_takes_dropout(name):
+    size = BUILT_IN_NETWORKS[name].size
     with torch.device("meta"):
         model = architectures.build(name, {"dropout": 0.25})
     rates = {module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)}
     assert rates == {0.25}
-    assert name in NETWORKS
     assert size in (28, 32, 224, 227)
 
 

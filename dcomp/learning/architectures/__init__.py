@@ -1,7 +1,9 @@
 """Networks by name, and checkpoints put into them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import asdict
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -11,30 +13,15 @@ from torch import nn
 from dcomp.checkpoints.checkpoint import ARCHITECTURE_KEY, Checkpoint
 from dcomp.errors import ArchitectureError, first_line
 from dcomp.learning.aliases import missing_names
-from dcomp.learning.architectures.alexnet import AlexNet
-from dcomp.learning.architectures.lenet import LeNet5, LeNet300
 from dcomp.learning.architectures.network import PHOTO, Network
-from dcomp.learning.architectures.vgg import VGG16, VGG16Cifar
 from dcomp.learning.conversion import to_numpy, to_torch
 from dcomp.learning.factories import call_factory
 from dcomp.settings.fields import TORCHVISION, network_name
-
-
-def _network(make: Callable[..., nn.Module], classes: int, grayscale: bool, size: int, dropout: float) -> Network:
-    return Network(make, {"classes": classes, "grayscale": grayscale, "size": size, "dropout": dropout})
-
-
-REGISTRY: dict[str, Network] = {
-    "lenet300": _network(LeNet300, 10, True, 28, 0.0),
-    "lenet5": _network(LeNet5, 10, True, 28, 0.0),
-    "alexnet": _network(AlexNet, 1000, False, 227, 0.5),
-    "vgg16": _network(VGG16, 1000, False, 224, 0.5),
-    "vgg16-cifar": _network(VGG16Cifar, 10, False, 32, 0.5),
-}
+from dcomp.settings.networks import BUILT_IN_NETWORKS, BuiltInNetwork
 
 
 def canonical(architecture: str) -> str:
-    """Return a network's name as the registry and metadata have it, from one in any case.
+    """Return a network's name as metadata have it, from one in any case.
 
     Raises:
         ArchitectureError: no such name; the nearest one is suggested.
@@ -49,15 +36,15 @@ def find(architecture: str) -> Network:
     """Return the network that `architecture` names.
 
     Args:
-        architecture: a name of the registry, `torchvision:NAME`, or `package.module:factory`, where calling the factory
-            makes the module; it is looked for in the current folder as well.
+        architecture: a name of `BUILT_IN_NETWORKS`, `torchvision:NAME`, or `package.module:factory`. Calling that
+            factory makes the module; it is looked for in the current folder as well.
 
     Raises:
         ArchitectureError: no such name.
     """
     name = canonical(architecture)
-    if name in REGISTRY:
-        return REGISTRY[name]
+    if name in BUILT_IN_NETWORKS:
+        return _built_in(BUILT_IN_NETWORKS[name])
     if name.startswith(TORCHVISION):
         from dcomp.learning.architectures import zoo
 
@@ -102,6 +89,13 @@ def outline_of(architecture: str, arguments: Mapping[str, Any] | None = None) ->
         return build(architecture, arguments)
 
 
+def _built_in(network: BuiltInNetwork) -> Network:
+    """Import the class of a network of dcomp."""
+    module, _, name = network.place.partition(":")
+    defaults = {key: value for key, value in asdict(network).items() if key != "place"}
+    return Network(getattr(import_module(f"{__name__}.{module}"), name), defaults)
+
+
 def _by_factory(architecture: str, size: int, **arguments: object) -> Any:
     return call_factory(architecture, ArchitectureError, **arguments)
 
@@ -119,7 +113,7 @@ def architecture_of(checkpoint: Checkpoint, override: str | None = None) -> str:
     named = checkpoint.metadata.get(ARCHITECTURE_KEY)
     if named is None:
         raise ArchitectureError("the checkpoint does not say which architecture it belongs to; add --arch NAME")
-    if named not in REGISTRY and not named.startswith(TORCHVISION):
+    if named not in BUILT_IN_NETWORKS and not named.startswith(TORCHVISION):
         raise ArchitectureError(f"the checkpoint asks for {named!r}; if you trust that code, add --arch {named}")
     return named
 

@@ -1,4 +1,4 @@
-"""An entry of the registry of networks."""
+"""How a network is made."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
