@@ -18,7 +18,7 @@ from dcomp.errors import UsageError
 from dcomp.pruning.criteria import CRITERIA
 from dcomp.quantization import MAX_BITS
 from dcomp.settings import plan as plan_file
-from dcomp.settings.networks import BUILT_IN_NETWORKS
+from dcomp.settings.built_in_networks import BUILT_IN_NETWORKS
 
 
 def _parses_as_rules(texts: tuple[str, ...]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from dcomp.learning import architectures
 from dcomp.learning.architectures.arguments import ARGUMENTS_KEY, RESIZE_KEY, Arguments, metadata
 from dcomp.learning.datasets import MemorySplit, Preprocessing
 from dcomp.settings import DataSettings
-from dcomp.settings.networks import BUILT_IN_NETWORKS
+from dcomp.settings.built_in_networks import BUILT_IN_NETWORKS
 
 PARAMETERS = {"lenet300": 266_610, "lenet5": 431_080, "alexnet": 60_965_224, "vgg16": 138_357_544}
 
