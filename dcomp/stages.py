@@ -19,7 +19,7 @@ from dcomp.compression.sharing import Sharing
 from dcomp.container import writer
 from dcomp.container.reader import Container
 from dcomp.errors import GateError, UsageError
-from dcomp.progress.observer import EpochRecord, Observer
+from dcomp.progress.observer import SILENT, EpochRecord, Observer
 from dcomp.progress.resumption import StateFile
 from dcomp.reporting.sizes import SizeReport, measure_container
 from dcomp.settings import (
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from dcomp.compression.error_curves import Sensitivity
     from dcomp.learning.evaluation import Evaluation
     from dcomp.learning.session import Session
-
-SILENT = Observer()
 
 
 def train(

@@ -20,7 +20,7 @@ from dcomp.system.files import INDEX_SUFFIX
 
 SHARD_SUFFIX = ".safetensors"
 
-METADATA_KEY = "dcomp.shards"
+SHARDS_KEY = "dcomp.shards"
 """Key of the metadata entry that describes the shards."""
 
 
@@ -50,7 +50,7 @@ def load_index(path: Path) -> Checkpoint:
         return [shards[weight_map[name]].tensors[name] for name in names]
 
     shard_entry = {"index": path.name, "text": text, "files": {file: shard.metadata for file, shard in shards.items()}}
-    return Checkpoint(Tensors(specs, read), {METADATA_KEY: _dumped(shard_entry)})
+    return Checkpoint(Tensors(specs, read), {SHARDS_KEY: _dumped(shard_entry)})
 
 
 def files_of(path: Path) -> list[Path]:
@@ -71,7 +71,7 @@ def _read_index(path: Path) -> tuple[str, dict[str, str]]:
 
 def is_sharded(checkpoint: Checkpoint) -> bool:
     """Return whether a checkpoint was read from shards."""
-    return METADATA_KEY in checkpoint.metadata
+    return SHARDS_KEY in checkpoint.metadata
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def reindexed(checkpoint: Checkpoint) -> Checkpoint:
     places = {name: _file_with(name, layout) for name in checkpoint.tensors}
     content = {**json.loads(layout.text), "weight_map": places}
     shard_entry = {"index": layout.index, "text": json.dumps(content, indent=2) + "\n", "files": layout.files}
-    return Checkpoint(checkpoint.tensors, {**checkpoint.metadata, METADATA_KEY: _dumped(shard_entry)})
+    return Checkpoint(checkpoint.tensors, {**checkpoint.metadata, SHARDS_KEY: _dumped(shard_entry)})
 
 
 def _file_with(name: str, layout: _Layout) -> str:
@@ -122,8 +122,8 @@ def save_folder(checkpoint: Checkpoint, folder: Path, on_tensor: Callable[[int],
         file: [name for name in checkpoint.tensors if layout.weight_map.get(name) == file] for file in layout.files
     }
     if sum(map(len, names.values())) != len(checkpoint.tensors):
-        raise CheckpointError(f"the metadata under {METADATA_KEY!r} do not place every tensor in a shard")
-    added = {key: value for key, value in checkpoint.metadata.items() if key != METADATA_KEY}
+        raise CheckpointError(f"the metadata under {SHARDS_KEY!r} do not place every tensor in a shard")
+    added = {key: value for key, value in checkpoint.metadata.items() if key != SHARDS_KEY}
     for file, shard_names in names.items():
         metadata = {str(key): str(value) for key, value in layout.files[file].items()} | added
         with (folder / file).open("xb") as stream:
@@ -140,19 +140,19 @@ def _layout(checkpoint: Checkpoint) -> _Layout:
         CheckpointError: they are none that `load_index` made.
     """
     try:
-        shard_entry = json.loads(checkpoint.metadata[METADATA_KEY])
+        shard_entry = json.loads(checkpoint.metadata[SHARDS_KEY])
         index, text, files = shard_entry["index"], shard_entry["text"], shard_entry["files"]
         has_types = isinstance(index, str) and isinstance(text, str) and isinstance(files, dict)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise CheckpointError(f"the metadata under {METADATA_KEY!r} do not describe shards") from error
+        raise CheckpointError(f"the metadata under {SHARDS_KEY!r} do not describe shards") from error
     if not has_types or not all(isinstance(metadata, dict) for metadata in files.values()):
-        raise CheckpointError(f"the metadata under {METADATA_KEY!r} do not describe shards")
-    weight_map = _weight_map(text, METADATA_KEY)
+        raise CheckpointError(f"the metadata under {SHARDS_KEY!r} do not describe shards")
+    weight_map = _weight_map(text, SHARDS_KEY)
     for file in (index, *files):
         _check_file_name(file)
     if not index.endswith(INDEX_SUFFIX) or not all(file.endswith(SHARD_SUFFIX) for file in files):
         raise CheckpointError(
-            f"the metadata under {METADATA_KEY!r} name files that are no shards: the index ends in {INDEX_SUFFIX}, "
+            f"the metadata under {SHARDS_KEY!r} name files that are no shards: the index ends in {INDEX_SUFFIX}, "
             f"shards in {SHARD_SUFFIX}; decode to one file with -o NAME.safetensors"
         )
     return _Layout(index, text, files, weight_map)

@@ -15,7 +15,7 @@ from dcomp.cli import encode_decode, eval_report, guide, inspection, learning, r
 from dcomp.cli.options import option_names
 from dcomp.cli.path_conflicts import without_conflicts
 from dcomp.errors import UsageError
-from dcomp.settings.fields import expanded
+from dcomp.settings.fields import expand_home
 from dcomp.system.ranks import PROBLEMS, WORLD_SIZE
 
 TOGETHER = ("train", "prune", "finetune", "quantize", "eval")
@@ -80,7 +80,7 @@ def _checked(option: str, value: object) -> object:
     if isinstance(value, float) and not math.isfinite(value):
         raise UsageError(f"{option}: {value} is not a finite number")
     try:
-        return expanded(value) if isinstance(value, Path) else value
+        return expand_home(value) if isinstance(value, Path) else value
     except ValueError as error:
         raise UsageError(f"{option}: {error}") from error
 

@@ -42,9 +42,6 @@ from dcomp.system.ranks import IS_FIRST
 if TYPE_CHECKING:
     from dcomp.checkpoints.checkpoint import Checkpoint
 
-CHECKPOINTS = ("distill", "rewind")
-"""Settings that name a checkpoint besides the input."""
-
 
 @options_of(TrainSettings, leave_out=("architecture",))
 def train(
@@ -117,9 +114,9 @@ def _rewrite(
             {"--arch": architecture, "--log": log, "--tensorboard": tensorboard, "--save-every": save_every}
             | {"--resume": resume or None}
         )
-    read = [getattr(settings, key, None) for key in CHECKPOINTS]
+    other_inputs = list(settings.named_checkpoints().values())
     with destination_of_checkpoint(
-        output, input, suffix, force=force, as_json=as_json, other_inputs=read
+        output, input, suffix, force=force, as_json=as_json, other_inputs=other_inputs
     ) as destination:
         state = destination.state(resume=resume, save_every=_seconds(save_every)) if settings.epochs else None
         watchers, record = _watchers(name, settings, quiet, log, tensorboard, force=force or resume)

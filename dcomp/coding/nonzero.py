@@ -20,7 +20,7 @@ from dcomp.coding.shared import Shared
 from dcomp.coding.stream import Model, Stream
 from dcomp.coding.values import Symbols, Values
 
-Mask = Callable[[np.ndarray], np.ndarray]
+MaskOf = Callable[[np.ndarray], np.ndarray]
 """A function that tells of each element whether it is not zero."""
 
 
@@ -109,7 +109,7 @@ def _of_positions(kept_positions: np.ndarray, elements: int) -> NonZero:
     return NonZero(kept_positions.size, widths.bits)
 
 
-def _counted(chunks: Iterator[np.ndarray], mask: Mask = np.asarray) -> NonZero:
+def _counted(chunks: Iterator[np.ndarray], mask: MaskOf = np.asarray) -> NonZero:
     """Count elements that come chunk by chunk; a gap may begin in one chunk and end in another."""
     widths, last, seen, count = FixedWidths(), -1, 0, 0
     for part in chunks:
@@ -162,14 +162,14 @@ def _all_kept(values: Values, dtype: np.dtype) -> bool:
     return elements is None or all(mask(part).all() for part in _chunks(elements))
 
 
-def _elements(values: Values, dtype: np.dtype) -> tuple[np.ndarray | None, Mask]:
+def _elements(values: Values, dtype: np.dtype) -> tuple[np.ndarray | None, MaskOf]:
     """Return values without a codebook, and their mask; None if it is clear that none is zero."""
     if isinstance(values, Planes) and has_exponent(dtype):
         return _mask_of_planes(values), np.asarray
     return values.patterns(iter(lockstep.decode_streams(values.streams))), _mask_of(dtype)
 
 
-def _mask_of(dtype: np.dtype) -> Mask:
+def _mask_of(dtype: np.dtype) -> MaskOf:
     return lambda patterns: dtypes.not_zero(patterns, dtype)
 
 

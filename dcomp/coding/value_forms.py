@@ -22,7 +22,6 @@ FORMS: dict[int, type[Values]] = {  # in the order in which the encoder tries th
 FIRST_NUMBER_THAT_FOLLOWS = 4
 """Forms from this number on do not fit into the two bits of the flags."""
 
-FORM_BITS = 6
 NUMBER_FOLLOWS = 64
 """A record has its form's number in bits 1 and 2 of its flags, or, if bit 6 is set, in the byte after the flags."""
 

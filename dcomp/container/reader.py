@@ -22,7 +22,7 @@ from dcomp.system.file_bytes import FileBytes
 
 DEFAULT_MAX_MEMORY = 8 << 30
 
-TOGETHER = 1 << 27
+GROUP_BYTES = 1 << 27
 """Bytes of memory up to which tensors are decoded together."""
 
 
@@ -170,12 +170,12 @@ class Container:
         group = _Group(self.directory.memory)
         for name in names:
             owner, copy_bytes = self._entry_with_record(name).name, self.entries[name].spec.nbytes
-            if owner in group.records and group.memory + copy_bytes <= min(limit, TOGETHER):
+            if owner in group.records and group.memory + copy_bytes <= min(limit, GROUP_BYTES):
                 group.add(name, copy_bytes)
                 continue
             record = self._encoded_or_error(name)
             memory = record.memory if isinstance(record, EncodedTensor) else 0
-            if group.names and group.memory + memory > min(limit, TOGETHER):
+            if group.names and group.memory + memory > min(limit, GROUP_BYTES):
                 yield group
                 limit -= sum(self.entries[done].spec.nbytes for done in group.names) if keep else 0
                 group = _Group(self.directory.memory)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 IN_METADATA = ("epoch", "train_loss", "val_loss", "val_error")
 
-FEW = 100
+FEW_VAL_EXAMPLES = 100
 """Validation examples below which one of them is more than a percentage point of the error."""
 
 
@@ -78,7 +78,7 @@ class ChosenEpoch:
     @property
     def warning(self) -> str | None:
         """Warn in one line where few examples chose the epoch; None where the choice is sound."""
-        if not 0 < self.val_examples < FEW or self.first == self.epochs:
+        if not 0 < self.val_examples < FEW_VAL_EXAMPLES or self.first == self.epochs:
             return None
         examples = "1 validation example" if self.val_examples == 1 else f"{self.val_examples} validation examples"
         return f"warning: only {examples} chose it (one is {100 / self.val_examples:.1f} %): raise --val-split"
@@ -125,6 +125,10 @@ class Observer:
 
     def finished(self) -> None:
         """The work that was started is over, well or not."""
+
+
+SILENT = Observer()
+"""The observer that ignores every event."""
 
 
 class Together(Observer):

@@ -91,7 +91,7 @@ def lloyd(sample: Sample, centroids: np.ndarray, k: int) -> np.ndarray:
     """
     borders = np.array([], np.intp)
     for _ in range(MAX_LLOYD_STEPS):
-        moved = filled(sample, borders_between(sample, centroids), k)
+        moved = filled_clusters(sample, borders_between(sample, centroids), k)
         if np.array_equal(moved, borders):
             break
         borders = moved
@@ -105,7 +105,7 @@ def borders_between(sample: Sample, centroids: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], inner, [sample.values.size]])
 
 
-def filled(sample: Sample, borders: np.ndarray, k: int) -> np.ndarray:
+def filled_clusters(sample: Sample, borders: np.ndarray, k: int) -> np.ndarray:
     """Make k clusters, none of them empty: for each that is missing, one of the largest errors is split at its mean.
 
     A cluster of even density has an eighth of the error left in each half. So the clusters above an eighth of the
@@ -151,7 +151,7 @@ def _kmeans_plus_plus(sample: Sample, k: int, rng: np.random.Generator) -> np.nd
     """Draw each centroid with a probability that grows with its squared distance from those drawn before.
 
     Values of float64 may lie so far apart that all squares left vanish beside the largest; then no more are drawn, and
-    the clusters that are missing are split off (`filled`).
+    the clusters that are missing are split off (`filled_clusters`).
     """
     chosen = [rng.choice(sample.values, p=sample.counts / sample.weight_sums[-1])]
     distances = np.full(sample.values.size, np.inf)

@@ -8,7 +8,6 @@ from pathlib import Path
 from dcomp.errors import OutputError
 from dcomp.progress.resumption import StateFile
 from dcomp.runs import ledger
-from dcomp.settings import Settings
 from dcomp.settings.recipe import STAGES, Recipe
 from dcomp.system import locks
 from dcomp.system.files import check_replaceable, check_writable
@@ -17,9 +16,6 @@ CONTAINER = "model.dcz"
 SUMMARY = "summary.json"
 LOCK = ".dcomp.lock"
 TENSORBOARD = "tensorboard"
-
-CHECKPOINT_KEYS = ("distill", "rewind")
-"""Settings that name a checkpoint, beside the one that a stage changes."""
 
 
 def checkpoint_name(stage: str) -> str:
@@ -30,11 +26,6 @@ def checkpoint_name(stage: str) -> str:
 def log_name(stage: str) -> str:
     """Return the name of the CSV file that a stage writes while it trains."""
     return f"{stage}.csv"
-
-
-def checkpoints_of(settings: Settings) -> dict[str, Path]:
-    """Return the checkpoints that the settings of a stage name, by key."""
-    return {key: path for key in CHECKPOINT_KEYS if (path := getattr(settings, key, None)) is not None}
 
 
 class RunFolder:
@@ -103,7 +94,7 @@ class RunFolder:
         """Raise OutputError where a stage writes over a file that it, or a stage after it, reads."""
         inputs = [(recipe.checkpoint, 0)] if recipe.checkpoint is not None else []
         inputs += [
-            (path, n) for n, (_, section) in enumerate(recipe.sections) for path in checkpoints_of(section).values()
+            (path, n) for n, (_, section) in enumerate(recipe.sections) for path in section.named_checkpoints().values()
         ]
         for source, number in inputs:
             later = [stage for stage, _ in recipe.sections[number:]]

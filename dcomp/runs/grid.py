@@ -104,7 +104,7 @@ def _axis(override: str) -> tuple[str, list[str]]:
     """Split an override into a key and its values."""
     key, text = parted(override)
     try:
-        values = split(text)
+        values = split_values(text)
     except ValueError as error:
         raise RecipeError(f"--set {override}: {error}") from error
     if len(values) > 1 and not all(values):
@@ -138,7 +138,7 @@ def _and_more(names: Sequence[str]) -> str:
     return f" and {len(names) - 1:,} more points" if len(names) > 1 else ""
 
 
-def split(text: str) -> list[str]:
+def split_values(text: str) -> list[str]:
     """Split a text at its commas, except for those within brackets and quotes.
 
     Raises:

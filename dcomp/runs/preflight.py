@@ -15,7 +15,6 @@ from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.checkpoints.tensors import specs_of
 from dcomp.compression.choice import Choice, ParameterNames
 from dcomp.errors import CheckpointError, DcompError, RecipeError, UsageError
-from dcomp.runs.folder import checkpoints_of
 from dcomp.settings import DataSettings, PruneSettings, QuantizeSettings, Settings
 from dcomp.settings.recipe import Recipe
 
@@ -77,7 +76,7 @@ def _file_checks(
     """Check the checkpoints that sections name, except for stages before and their outputs."""
     before: set[str | Path] = set()
     for stage, section in sections:
-        for key, path in checkpoints_of(section).items():
+        for key, path in section.named_checkpoints().items():
             if not {str(path), path.absolute()} & before:
                 yield partial(_check_file, f"{stage}.{key}", path)
         before.add(stage)

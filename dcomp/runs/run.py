@@ -25,7 +25,7 @@ from dcomp.progress.observer import Observer, Together
 from dcomp.progress.resumption import SAVE_EVERY, StateFile
 from dcomp.pruning.budget import sparsity_of
 from dcomp.runs import preflight
-from dcomp.runs.folder import CHECKPOINT_KEYS, RunFolder, checkpoints_of
+from dcomp.runs.folder import RunFolder
 from dcomp.runs.ledger import DoneStage, Errors, Ledger, fingerprint_after
 from dcomp.runs.summary import StageResult, Summary
 from dcomp.settings import DataSettings, FinetuneSettings, PruneSettings, QuantizeSettings, Settings, TrainSettings
@@ -130,7 +130,7 @@ class Run:
         results: list[StageResult] = []
         for stage, section in self._recipe.sections:
             settings = self._with_files(section, [result.stage for result in results])
-            fingerprint = fingerprint_after(fingerprint, stage, settings, checkpoints_of(settings))
+            fingerprint = fingerprint_after(fingerprint, stage, settings, settings.named_checkpoints())
             checkpoint = self._stage(stage, settings, checkpoint, fingerprint)
             results.append(self._result(stage, checkpoint))
             if stage == last:
@@ -157,8 +157,8 @@ class Run:
 
     def _with_files(self, settings: AnySettings, stages_before: Collection[str]) -> AnySettings:
         """Replace the names of stages before, in settings that name a checkpoint, by the files of this run."""
-        names = {key: str(getattr(settings, key, None)) for key in CHECKPOINT_KEYS}
-        files = {key: self._folder.checkpoint(stage) for key, stage in names.items() if stage in stages_before}
+        named = {key: str(path) for key, path in settings.named_checkpoints().items()}
+        files = {key: self._folder.checkpoint(name) for key, name in named.items() if name in stages_before}
         return settings.model_copy(update=files)
 
     def _stage(

@@ -16,7 +16,7 @@ from dcomp.reporting.front import PointResult
 from dcomp.runs.folder import LOCK
 from dcomp.runs.grid import Branch, GridPoint, branches
 from dcomp.runs.summary import Summary
-from dcomp.runs.workers import BranchRun, Workers
+from dcomp.runs.workers import BranchRun, WorkerPool
 from dcomp.system import cores, locks
 
 
@@ -76,7 +76,7 @@ class Sweep:
             self._note_threads()
             self._observer.started_points(len(self._points))
             try:
-                with Workers(self._jobs) as workers:
+                with WorkerPool(self._jobs) as workers:
                     self._run_all(workers)
             except BrokenProcessPool as error:
                 raise DcompError(
@@ -94,7 +94,7 @@ class Sweep:
             threads = "1 thread" if self._threads == 1 else f"up to {self._threads} threads"
             self._observer.note(f"{runs} {threads}: {cores.free()} of {cores.in_affinity()} processors are free")
 
-    def _run_all(self, workers: Workers) -> None:
+    def _run_all(self, workers: WorkerPool) -> None:
         """Run every branch, and then the branches within it, as many at the same time as there are workers."""
         waiting = [self._first_run(branch) for branch in branches(self._points)]
         running: dict[Future[Summary | None], BranchRun] = {}

@@ -52,7 +52,7 @@ class BranchRun:
     threads: int
 
 
-class Workers:
+class WorkerPool:
     """A pool of processes; as a context manager it ends with the block, at once if an error ends that."""
 
     def __init__(self, count: int) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
+from pathlib import Path
 from reprlib import Repr
 from typing import Any, Self
 
@@ -20,6 +21,9 @@ from dcomp.settings import requirements
 
 WITHOUT_EFFECT = {"data_dir", "device", "cache", "workers", "threads", "compile"}
 """Settings that change how a stage is run and not what comes out (but for rounding)."""
+
+CHECKPOINT_KEYS = ("distill", "rewind")
+"""Settings that name a checkpoint, apart from the one that a stage changes."""
 
 COMMAND_LINE = "command line"
 """The context of validation in which messages name options, like `--val-split`, and not keys, like `val_split`."""
@@ -83,6 +87,10 @@ class Settings(BaseModel):
     def arguments(self, *, defaults: bool = True) -> dict[str, Any]:
         """Return the settings that decide about the outcome, as plain data; without `defaults` leave those out."""
         return self.model_dump(mode="json", by_alias=True, exclude_defaults=not defaults, exclude=WITHOUT_EFFECT)
+
+    def named_checkpoints(self) -> dict[str, Path]:
+        """Return the checkpoints that these settings name, by key."""
+        return {key: path for key in CHECKPOINT_KEYS if (path := getattr(self, key, None)) is not None}
 
 
 def option_of(field: str) -> str:

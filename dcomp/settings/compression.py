@@ -11,15 +11,15 @@ from dcomp.checkpoints.layers import Kind, Rule
 from dcomp.pruning.schedule import Schedule, ScheduleName
 from dcomp.quantization import MAX_BITS, Init
 from dcomp.settings.fields import (
-    AUTO,
+    AUTO_BITS,
     LAYER_LIMITS,
     UNITS,
     BitCount,
     BitRules,
+    CheckpointFile,
     CodebookValues,
     Criterion,
     Epochs,
-    FileName,
     Fraction,
     Kinds,
     Optimizer,
@@ -31,7 +31,7 @@ from dcomp.settings.fields import (
     Structure,
     Unit,
     did_you_mean_a_fraction,
-    speaks_of_all,
+    is_for_all_layers,
 )
 from dcomp.settings.learning import LearningSettings
 from dcomp.settings.panels import AMOUNT, MOVES, TRAINING, VALUES, WHICH, shown
@@ -127,7 +127,7 @@ class PruneSettings(ChosenSettings):
         description="Prune also what is left without input or output, biases too.",
         json_schema_extra=shown(WHICH),
     )
-    rewind: FileName | None = Field(
+    rewind: CheckpointFile | None = Field(
         None,
         description="Set what is kept back to the values of this checkpoint: a lottery ticket.",
         json_schema_extra=shown(MOVES, "FILE"),
@@ -274,7 +274,7 @@ class QuantizeSettings(ChosenSettings):
     @property
     def layer_rules(self) -> list[Rule]:
         """Return the rules of `bits`, which go over the plan's."""
-        return [Rule.parse(text) for text in self.bits if not speaks_of_all(text)]
+        return [Rule.parse(text) for text in self.bits if not is_for_all_layers(text)]
 
     @property
     def bits_of_all(self) -> int | None:
@@ -284,7 +284,7 @@ class QuantizeSettings(ChosenSettings):
     @property
     def auto(self) -> bool:
         """Return whether layers that have no other bits share as many values as are worth their bytes."""
-        return AUTO in self.bits
+        return AUTO_BITS in self.bits
 
     @property
     def rules(self) -> list[Rule]:

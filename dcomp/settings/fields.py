@@ -31,9 +31,9 @@ def _parses_as_rules(texts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _parses_as_bits(texts: tuple[str, ...]) -> tuple[str, ...]:
-    _parses_as_rules(tuple(text for text in texts if not speaks_of_all(text)))
-    if len([text for text in texts if speaks_of_all(text)]) > 1:
-        raise ValueError(f"bits of all layers are given once, as a number or as {AUTO}")
+    _parses_as_rules(tuple(text for text in texts if not is_for_all_layers(text)))
+    if len([text for text in texts if is_for_all_layers(text)]) > 1:
+        raise ValueError(f"bits of all layers are given once, as a number or as {AUTO_BITS}")
     return texts
 
 
@@ -42,14 +42,14 @@ def _rules_of_plan(stage: plan_file.Stage) -> Callable[[object], object]:
 
     def read(value: object) -> object:
         try:
-            return plan_file.rules(expanded(Path(value)), stage) if isinstance(value, str | Path) else value
+            return plan_file.rules(expand_home(Path(value)), stage) if isinstance(value, str | Path) else value
         except UsageError as error:
             raise ValueError(str(error)) from error
 
     return read
 
 
-def _numbers(value: object) -> object:
+def _split_numbers(value: object) -> object:
     """Numbers between commas; `none` is no number."""
     return tuple(value.split(",") if value != "none" else ()) if isinstance(value, str) else value
 
@@ -87,9 +87,9 @@ def _compiles(patterns: tuple[str, ...]) -> tuple[str, ...]:
     return patterns
 
 
-def speaks_of_all(bits: str) -> bool:
+def is_for_all_layers(bits: str) -> bool:
     """Whether what is given for bits is for all layers: `auto`, or a number and no rule."""
-    return bits == AUTO or bits.isdecimal()
+    return bits == AUTO_BITS or bits.isdecimal()
 
 
 def did_you_mean_a_fraction(value: float) -> str:
@@ -134,7 +134,7 @@ def network_name(name: str) -> str:
     raise ValueError(f"{_unknown('architecture', name, NETWORKS)} (a network of your own)")
 
 
-def expanded(path: Path) -> Path:
+def expand_home(path: Path) -> Path:
     """Replace `~` or `~user` by the home folder, as a shell does, but also after `=`; a path of no user stays.
 
     Raises:
@@ -150,7 +150,7 @@ def expanded(path: Path) -> Path:
 
 MAX_SEED = (1 << 63) - 1
 
-AUTO = "auto"
+AUTO_BITS = "auto"
 """In place of a rule for bits: as many values for each tensor as are worth their bytes."""
 
 DATA_NAMES = (
@@ -181,15 +181,15 @@ PrunePlan = Annotated[Rules, BeforeValidator(_rules_of_plan("prune"))]
 QuantizePlan = Annotated[Rules, BeforeValidator(_rules_of_plan("quantize"))]
 Sparsities = Annotated[
     tuple[Annotated[float, Field(gt=0), AfterValidator(_below_one)], ...],
-    BeforeValidator(_numbers),
+    BeforeValidator(_split_numbers),
     AfterValidator(_ascending),
 ]
-BitCounts = Annotated[tuple[BitCount, ...], BeforeValidator(_numbers), AfterValidator(_ascending)]
+BitCounts = Annotated[tuple[BitCount, ...], BeforeValidator(_split_numbers), AfterValidator(_ascending)]
 Kinds = Annotated[tuple[Kind, ...], BeforeValidator(_split_at_commas), Field(min_length=1)]
 Epoch = Annotated[float, Field(ge=0)]
 Epochs = Annotated[tuple[Epoch, ...], BeforeValidator(_one_or_more), BeforeValidator(_split_at_commas)]
-UserPath = Annotated[Path, AfterValidator(expanded)]
-FileName = Annotated[UserPath, PlainSerializer(lambda path: path.name)]  # where it lay is the machine's affair
+UserPath = Annotated[Path, AfterValidator(expand_home)]
+CheckpointFile = Annotated[UserPath, PlainSerializer(lambda path: path.name)]  # where it lay is the machine's affair
 LevelName = Literal["fast", "default", "max"]
 DataName = Annotated[str, AfterValidator(data_name)]
 NetworkName = Annotated[str, AfterValidator(network_name)]

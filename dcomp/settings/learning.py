@@ -13,8 +13,8 @@ from dcomp.settings.fields import (
     NETWORKS,
     Augment,
     BitCounts,
+    CheckpointFile,
     DataName,
-    FileName,
     LrSchedule,
     NetworkName,
     Optimizer,
@@ -23,7 +23,7 @@ from dcomp.settings.fields import (
     Sparsities,
     UserPath,
 )
-from dcomp.settings.panels import DATA, MACHINE, NETWORK, NOTES, TRAINING, shown
+from dcomp.settings.panels import DATA, MACHINE, NETWORK, SEED_AND_NOTES, TRAINING, shown
 
 
 class NetworkSettings(Settings):
@@ -138,7 +138,7 @@ class LearningSettings(DataSettings):
         "them; crop-flip cuts them at random and mirrors half; auto is crop-flip for photos and CIFAR, else none.",
         json_schema_extra=shown(TRAINING, "NAME"),
     )
-    distill: FileName | None = Field(
+    distill: CheckpointFile | None = Field(
         None,
         description="Checkpoint of a teacher, whose answers the network learns beside the labels.",
         json_schema_extra=shown(TRAINING, "FILE"),
@@ -164,12 +164,16 @@ class LearningSettings(DataSettings):
         json_schema_extra=shown(TRAINING),
     )
     seed: int = Field(
-        0, ge=0, le=MAX_SEED, description="Seed of everything that chance decides.", json_schema_extra=shown(NOTES)
+        0,
+        ge=0,
+        le=MAX_SEED,
+        description="Seed of everything that chance decides.",
+        json_schema_extra=shown(SEED_AND_NOTES),
     )
     provenance: Provenance = Field(
         "full",
         description="Notes in the metadata: settings and epochs, settings, or none, for the smallest files.",
-        json_schema_extra=shown(NOTES, "NAME"),
+        json_schema_extra=shown(SEED_AND_NOTES, "NAME"),
     )
 
     @model_validator(mode="after")

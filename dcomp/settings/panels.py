@@ -10,7 +10,7 @@ TRAINING = "Training"
 DATA = "Data"
 NETWORK = "Network"
 MACHINE = "Machine"
-NOTES = "Seed and notes"
+SEED_AND_NOTES = "Seed and notes"
 
 
 def shown(panel: str = "", metavar: str = "") -> JsonDict:

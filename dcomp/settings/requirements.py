@@ -15,7 +15,9 @@ from itertools import combinations
 
 from pydantic import BaseModel
 
-TRAINING = (
+from dcomp.settings.fields import UNITS
+
+TRAINING_OPTIONS = (
     *("data", "data_dir", "resize", "workers", "cache", "device", "threads"),
     *("classes", "grayscale", "dropout", "crop"),
     *("batch_size", "lr", "momentum", "weight_decay", "optimizer", "lr_schedule", "warmup", "patience", "clip_norm"),
@@ -24,7 +26,8 @@ TRAINING = (
 )
 """Options that matter only while a network trains."""
 
-UNITS = ("sparsity", "count", "amount", "target_ratio")
+RANKED_UNITS = tuple(unit for unit in UNITS if unit != "threshold")
+"""Units of an amount that ranks weights; a threshold keeps them without a rank."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Requirement:
 
 REQUIREMENTS = (
     Requirement(
-        TRAINING,
+        TRAINING_OPTIONS,
         "{options} would do nothing without training: give {epochs} as well",
         needs=("epochs>0",),
     ),
@@ -110,10 +113,10 @@ REQUIREMENTS = (
     ),
     *(
         Requirement((one,), f"{{{one}}} and {{{other}}} say the same in two ways: give one of them", excludes=(other,))
-        for one, other in combinations(UNITS, 2)
+        for one, other in combinations(RANKED_UNITS, 2)
     ),
     Requirement(
-        UNITS,
+        RANKED_UNITS,
         "{criterion} std takes {threshold}: leave {options} out",
         excludes=("criterion=std",),
     ),

@@ -15,7 +15,7 @@ import yaml
 from dcomp.errors import RecipeError, reading
 
 MAX_BYTES = 1 << 18
-MAX_DEPTH = 32
+MAX_NESTING = 32
 MAX_VALUES = 20_000
 """Values of a file, those that aliases repeat counted each time."""
 
@@ -105,8 +105,8 @@ def _check_events(text: str) -> None:
     for count, event in enumerate(yaml.parse(text, yaml.SafeLoader)):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         tag, wrong = getattr(event, "tag", None), None
-        if depth > MAX_DEPTH:
-            wrong = f"more than {MAX_DEPTH} lists or mappings in each other"
+        if depth > MAX_NESTING:
+            wrong = f"more than {MAX_NESTING} lists or mappings in each other"
         elif count > 2 * MAX_VALUES:
             wrong = f"more than {MAX_VALUES:,} values"
         elif tag is not None:

@@ -15,7 +15,7 @@ try:
 except ImportError:  # a system without file locks, where nothing is locked
     fcntl = None  # type: ignore[assignment]
 
-PATIENCE = 2.0
+LOCK_TIMEOUT = 2.0
 """Seconds to wait for a lock: a process may take as long to end after the one that started it was killed."""
 
 _open_locks: set[int] = set()
@@ -76,7 +76,7 @@ def exclusive(path: Path, place: str) -> Iterator[None]:
 
 
 def _open(path: Path, place: str) -> int:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + LOCK_TIMEOUT
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         if claimed(handle, path):

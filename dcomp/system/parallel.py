@@ -52,7 +52,7 @@ def results(tasks: Sequence[Task], workers: int) -> Iterator[tuple[int, list[byt
         for number, task in enumerate(tasks):
             yield number, list(task())
         return
-    queue = _numbers(len(tasks))
+    queue = _number_queue(len(tasks))
     children: dict[Connection, int] = {}
     lifeline = os.pipe()
     try:
@@ -135,7 +135,7 @@ def _pipe() -> tuple[Connection, Connection]:
     return ours, theirs
 
 
-def _numbers(count: int) -> IO[bytes]:
+def _number_queue(count: int) -> IO[bytes]:
     """Return a file of the numbers below `count`; processes that share it share its position, and read each once."""
     with writing_temporary_files():
         queue = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # `results` closes it

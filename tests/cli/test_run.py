@@ -322,7 +322,7 @@ quantize: {fc_bits: 4}
 def quick(dense_file, monkeypatch):
     """A recipe of stages that do not train, in the current folder."""
     monkeypatch.chdir(dense_file.parent)
-    monkeypatch.setattr(locks, "PATIENCE", 0)
+    monkeypatch.setattr(locks, "LOCK_TIMEOUT", 0)
     Path("quick.yaml").write_text(QUICK)
     return Path("quick.yaml")
 

@@ -262,7 +262,7 @@ def test_a_folder_in_the_place_of_a_state_is_refused(tmp_path, dcomp, options):
 
 
 def test_one_training_at_a_time_writes_a_file(tmp_path, dcomp, monkeypatch):
-    monkeypatch.setattr(locks, "PATIENCE", 0)
+    monkeypatch.setattr(locks, "LOCK_TIMEOUT", 0)
     path = tmp_path / "made.state"
     path.write_text("of the other")
     with locks.exclusive(tmp_path / ".made.lock", "made"):

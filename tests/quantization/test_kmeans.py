@@ -191,18 +191,18 @@ def test_linear_starts_use_as_many_values_as_there_are(values, bits):
 def test_empty_clusters_go_where_the_error_is_largest():
     values = np.concatenate([np.arange(100.0), np.arange(1000.0, 1003.0), [5000.0]])
     sample = Sample(values, np.ones(values.size, int))
-    borders = kmeans.filled(sample, np.array([0, 100, 103, 103, 103, 103, 104]), 6)
+    borders = kmeans.filled_clusters(sample, np.array([0, 100, 103, 103, 103, 103, 104]), 6)
     assert borders.tolist() == [0, 25, 50, 75, 100, 103, 104]
 
 
 def test_clusters_are_split_by_their_error():
     sample = Sample(np.array([0.0, 1.0, 10.0, 12.0]), np.array([50, 50, 1, 1]))
-    assert kmeans.filled(sample, np.array([0, 2, 4]), 3).tolist() == [0, 1, 2, 4]
+    assert kmeans.filled_clusters(sample, np.array([0, 2, 4]), 3).tolist() == [0, 1, 2, 4]
 
 
 def test_no_more_clusters_are_made_than_there_are_values():
     sample = Sample(np.array([1.0, 2.0, 3.0]), np.ones(3, int))
-    assert kmeans.filled(sample, np.array([0, 3]), 5).tolist() == [0, 1, 2, 3]
+    assert kmeans.filled_clusters(sample, np.array([0, 3]), 5).tolist() == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("init", INITS)

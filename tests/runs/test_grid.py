@@ -27,13 +27,13 @@ eval: {}
     }.items(),
 )
 def test_commas_split_values_outside_brackets_and_quotes(text, values):
-    assert grid.split(text) == values
+    assert grid.split_values(text) == values
 
 
 @pytest.mark.parametrize("text", ["[1,2", "{a: [1}", "'a,b"])
 def test_an_open_bracket_is_a_mistake(text):
     with pytest.raises(ValueError, match="is missing"):
-        grid.split(text)
+        grid.split_values(text)
 
 
 def test_points_are_all_combinations_in_order(recipe):

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from dcomp.errors import RecipeError, UsageError
 from dcomp.settings import FinetuneSettings, LearningSettings, PruneSettings, QuantizeSettings, TrainSettings
 from dcomp.settings.recipe import load
-from dcomp.settings.requirements import REQUIREMENTS, TRAINING, applies, field_of
+from dcomp.settings.requirements import REQUIREMENTS, TRAINING_OPTIONS, applies, field_of
 
 CLASSES = (PruneSettings, QuantizeSettings, FinetuneSettings, TrainSettings)
 CANDIDATES = (
@@ -88,7 +88,7 @@ def test_each_row_needs_or_excludes_something():
 
 
 def test_each_option_of_training_is_in_the_table():
-    assert set(LearningSettings.model_fields) - set(TRAINING) == {"epochs", "seed", "provenance"}
+    assert set(LearningSettings.model_fields) - set(TRAINING_OPTIONS) == {"epochs", "seed", "provenance"}
 
 
 def test_a_default_that_a_person_gives_counts_as_given():
