@@ -30,7 +30,7 @@ from dcomp.settings.fields import (
     Scope,
     Structure,
     Unit,
-    did_you_mean_a_fraction,
+    hint_at_fraction,
     is_for_all_layers,
 )
 from dcomp.settings.learning import LearningSettings
@@ -94,7 +94,7 @@ class PruneSettings(ChosenSettings):
     )
     plan: PrunePlan = Field(
         (),
-        description="Plan of dcomp sensitivity: a sparsity for each layer; --layer goes over it.",
+        description="Plan of dcomp sensitivity: a sparsity for each layer; --layer takes precedence.",
         json_schema_extra=shown(AMOUNT, "FILE"),
     )
     kinds: Kinds = Field(
@@ -138,9 +138,9 @@ class PruneSettings(ChosenSettings):
         if not self.rules and all(getattr(self, unit) is None for unit in UNITS):
             raise ValueError("give a sparsity, like 0.9, or a count or an amount")
         fits, limit = LAYER_LIMITS[self.unit]
-        if wrong := [rule.value for rule in self.rules if not fits(rule.value)]:
-            hint = did_you_mean_a_fraction(wrong[0]) if self.unit in ("sparsity", "amount") else ""
-            raise ValueError(f"{limit}, not {wrong[0]:g}{hint}")
+        if misfits := [rule.value for rule in self.rules if not fits(rule.value)]:
+            hint = hint_at_fraction(misfits[0]) if self.unit in ("sparsity", "amount") else ""
+            raise ValueError(f"{limit}, not {misfits[0]:g}{hint}")
         return self
 
     @model_validator(mode="after")
@@ -154,19 +154,19 @@ class PruneSettings(ChosenSettings):
 
     def _check_listed_moves(self) -> None:
         if self.schedule == "oneshot" and len(self.at) > 1:
-            raise ValueError("schedule oneshot moves masks once: give one epoch in at")
+            raise ValueError("schedule oneshot moves the masks once: give one epoch in at")
         if list(self.at) != sorted(set(self.at)) or self.at[-1] >= self.epochs:
             listed = ", ".join(f"{time:g}" for time in self.at)
-            raise ValueError(f"the moves in at ascend and lie below the {self.epochs} epochs, not so {listed}")
+            raise ValueError(f"the moves in at must ascend and be below the {self.epochs} epochs, not {listed}")
 
     @property
     def unit(self) -> Unit:
-        """Return the unit in which a person gave the amount, which is that of rules too."""
+        """Return the unit of the amount that the user set; the rules have the same unit."""
         return next((unit for unit in UNITS if getattr(self, unit) is not None), "sparsity")
 
     @property
     def together(self) -> bool:
-        """Return whether all layers share one budget; else each has its own."""
+        """Return whether all layers share one budget; if not, each layer has one."""
         return (self.scope or ("layer" if self.structure == "row" else "global")) == "global"
 
     @property
@@ -176,7 +176,7 @@ class PruneSettings(ChosenSettings):
 
     @property
     def layer_rules(self) -> list[Rule]:
-        """Return the rules of `layer`, which go over the plan's."""
+        """Return the rules of `layer`, which take precedence over the plan's."""
         return [Rule.parse(text) for text in self.layer]
 
     @property
@@ -199,7 +199,7 @@ class PruneSettings(ChosenSettings):
 
 
 class QuantizeSettings(ChosenSettings):
-    """`dcomp quantize`. Centroids train by Adam: their gradients are sums over very different numbers of weights."""
+    """`dcomp quantize`. Centroids train by Adam, as their gradients are sums over very different numbers of weights."""
 
     conv_bits: BitCount | None = Field(None, description="Bits of a convolution's codes: 2^N values.")
     fc_bits: BitCount | None = Field(None, description="Bits of a fully connected layer's codes.")
@@ -215,7 +215,7 @@ class QuantizeSettings(ChosenSettings):
     )
     plan: QuantizePlan = Field(
         (),
-        description="Plan of dcomp sensitivity: bits for each layer; --bits goes over it.",
+        description="Plan of dcomp sensitivity: bits for each layer; --bits takes precedence.",
         json_schema_extra=shown(VALUES, "FILE"),
     )
     rate_weight: float = Field(
@@ -263,7 +263,7 @@ class QuantizeSettings(ChosenSettings):
             raise ValueError(f"start <= epochs must hold, not {self.start} <= {self.epochs}")
         shorter = min(self.start, self.epochs - self.start)
         if shorter and self.warmup >= shorter:
-            raise ValueError(f"each training has a warm-up: it is shorter than {shorter} epochs, not {self.warmup:g}")
+            raise ValueError(f"both trainings begin with warmup epochs: give fewer than {shorter}, not {self.warmup:g}")
         return self
 
     @property
@@ -273,17 +273,17 @@ class QuantizeSettings(ChosenSettings):
 
     @property
     def layer_rules(self) -> list[Rule]:
-        """Return the rules of `bits`, which go over the plan's."""
+        """Return the rules of `bits`, which take precedence over the plan's."""
         return [Rule.parse(text) for text in self.bits if not is_for_all_layers(text)]
 
     @property
     def bits_of_all(self) -> int | None:
-        """Return the bits of all layers that have no others."""
+        """Return the bits of the layers that no other setting names; None if not set."""
         return next((int(text) for text in self.bits if text.isdecimal()), None)
 
     @property
     def auto(self) -> bool:
-        """Return whether layers that have no other bits share as many values as are worth their bytes."""
+        """Return whether dcomp chooses the bits of the layers that no other setting names."""
         return AUTO_BITS in self.bits
 
     @property
@@ -293,6 +293,6 @@ class QuantizeSettings(ChosenSettings):
 
     @property
     def bits_of_kind(self) -> dict[Kind, int]:
-        """Return the bits that are set for a kind of tensor, by kind."""
+        """Return the bits of each kind of tensor that has some."""
         by_kind: dict[Kind, int | None] = {"conv": self.conv_bits, "linear": self.fc_bits, "bias": self.bias_bits}
         return {kind: bits for kind, bits in by_kind.items() if bits is not None}

@@ -102,7 +102,7 @@ BAD_NETWORKS = {
 PRUNE = ["prune", "lenet300.safetensors"]
 
 BAD_BYTES = {
-    "a ratio and a sparsity": ([*PRUNE, "--sparsity", "0.9", "--target-ratio", "50"], 2, "say the same in two ways"),
+    "a ratio and a sparsity": ([*PRUNE, "--sparsity", "0.9", "--target-ratio", "50"], 2, "both set the amount"),
     "a ratio and a threshold": (
         [*PRUNE, "--target-ratio", "50", "--criterion", "std", "--threshold", "1"],
         2,
@@ -164,7 +164,7 @@ CASES = {
     "a checkpoint to run": (
         ["run", "pickle.pt"],
         2,
-        "pickle.pt holds no text in UTF-8, and so is no recipe: name a recipe",
+        "pickle.pt is not a text in UTF-8, so it is no recipe: name a YAML file",
     ),
     "shared weights by the name of a container": (
         ["quantize", "lenet300.safetensors", "--fc-bits", "5", "-o", "x.DCZ"],
@@ -213,7 +213,7 @@ CASES = {
     "a sparsity of 1.5": (
         ["prune", "lenet300.safetensors", "--sparsity", "1.5"],
         2,
-        "--sparsity: 1.5 does not lie from 0 to below 1",
+        "--sparsity: must be at least 0 and below 1, not 1.5",
     ),
     "a sparsity that is no number": (
         ["prune", "lenet300.safetensors", "--sparsity", "x"],
@@ -231,7 +231,11 @@ CASES = {
         2,
         "--layer: 'fc1' is not of the form REGEX=VALUE",
     ),
-    "a layer's sparsity of 2": (["prune", "lenet300.safetensors", "--layer", "fc1=2"], 2, "lies from 0 to below 1"),
+    "a layer's sparsity of 2": (
+        ["prune", "lenet300.safetensors", "--layer", "fc1=2"],
+        2,
+        "must be at least 0 and below 1",
+    ),
     "a threshold without std": (["prune", "lenet300.safetensors", "--threshold", "1"], 2, "goes with criterion std"),
     "an unknown kind": (
         ["prune", "lenet300.safetensors", "--sparsity", "0.9", "--kinds", "conv,dense"],
@@ -244,7 +248,11 @@ CASES = {
         "start <= until < epochs must hold, not 0 <= 3 < 3",
     ),
     "two amounts": (["prune", "lenet300.safetensors", "--sparsity", "0.9", "--count", "5"], 2, "give one"),
-    "an amount of 1": (["prune", "lenet300.safetensors", "--amount", "1"], 2, "--amount: 1 does not lie from 0"),
+    "an amount of 1": (
+        ["prune", "lenet300.safetensors", "--amount", "1"],
+        2,
+        "--amount: must be at least 0 and below",
+    ),
     "more zeros than weights": (["prune", "lenet300.safetensors", "--count", "300000"], 2, "where there are 266,200"),
     "half a weight": (["prune", "lenet300.safetensors", "--count", "1", "--layer", "fc1=0.5"], 2, "a whole number"),
     "no layer left": (["prune", "lenet300.safetensors", "--count", "1", "--skip", "fc"], 2, "only and skip leave none"),
@@ -262,7 +270,7 @@ CASES = {
     "moves that descend": (
         ["prune", "lenet300.safetensors", "--count", "1", "--at", "2,1", "--epochs", "3", *EVAL],
         2,
-        "the moves in at ascend and lie below the 3 epochs, not so 2, 1",
+        "the moves in at must ascend and be below the 3 epochs, not 2, 1",
     ),
     "moves that are no numbers": (["prune", "lenet300.safetensors", "--count", "1", "--at", "1;2"], 2, "--at: input"),
     "moves listed and counted": (
@@ -370,13 +378,13 @@ CASES = {
     "a negative threshold for a layer": (
         ["prune", "lenet300.safetensors", "--criterion", "std", "--threshold", "1", "--layer", "fc1=-3"],
         2,
-        "lies above 0",
+        "must be above 0",
     ),
     "a seed beyond 64 bits": (["train", "lenet5", *EVAL, "--seed", "9" * 23], 2, "--seed: input should be less"),
     "a warm-up longer than one of two trainings": (
         ["quantize", "lenet300.safetensors", "--fc-bits", "4", "--epochs", "9", "--start", "8", "--warmup", "1", *EVAL],
         2,
-        "each training has a warm-up: it is shorter than 1 epochs, not 1",
+        "both trainings begin with warmup epochs: give fewer than 1, not 1",
     ),
     "a log of no epochs": (
         ["prune", "lenet300.safetensors", "--count", "1", "--log", "x"],
@@ -442,7 +450,7 @@ def test_a_mistake_in_a_list_of_sections_is_told_with_the_number_of_its_section(
     _, _, err = dcomp("run", "blocks.yaml")
     assert err.startswith("error: the recipe blocks.yaml has 3 mistakes:\n")
     for place in (
-        "prune.2.sparsity: 1.5 does not lie",
+        "prune.2.sparsity: must be at least 0",
         "prune.3: should be a section of keys and values, not 7",
         "quantize.1.init: ",
     ):
