@@ -10,7 +10,7 @@ from dcomp.progress.resumption import StateFile
 from dcomp.runs import ledger
 from dcomp.settings.recipe import STAGES, Recipe
 from dcomp.system import locks
-from dcomp.system.files import check_replaceable, check_writable
+from dcomp.system.files import check_replaceable, check_writable, make_folder
 
 CONTAINER = "model.dcz"
 SUMMARY = "summary.json"
@@ -41,10 +41,7 @@ class RunFolder:
         self.container = path / CONTAINER
         self.summary = path / SUMMARY
         self._new_folders = [folder for folder in (path, *path.parents) if not folder.exists()]
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"cannot make the folder {path}: {error.strerror}") from error
+        make_folder(path)
 
     def checkpoint(self, stage: str) -> Path:
         """Return the path of the checkpoint that a stage writes."""

@@ -10,7 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from dcomp.errors import DcompError, OutputError, StoppedError
+from dcomp.errors import DcompError, StoppedError
 from dcomp.progress.observer import Observer
 from dcomp.reporting.front import PointResult
 from dcomp.runs.folder import LOCK
@@ -18,6 +18,7 @@ from dcomp.runs.grid import Branch, GridPoint, branches
 from dcomp.runs.summary import Summary
 from dcomp.runs.workers import BranchRun, WorkerPool
 from dcomp.system import cores, locks
+from dcomp.system.files import make_folder
 
 
 class Sweep:
@@ -50,10 +51,7 @@ class Sweep:
         Raises:
             OutputError: the folder cannot be created.
         """
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"cannot make the folder {folder}: {error.strerror}") from error
+        make_folder(folder)
         self._points = points
         self._folder = folder
         self._observer = observer or Observer()

@@ -169,7 +169,7 @@ REQUIREMENTS = (
     ),
     Requirement(
         ("until", "every"),
-        "{schedule} oneshot moves masks once, at start: leave {options} out",
+        "{schedule} oneshot moves the masks once, at start: leave {options} out",
         excludes=("schedule=oneshot",),
     ),
     Requirement(

@@ -197,7 +197,7 @@ CASES = {
         "encode writes .dcz files: name it x.dcz (-o)",
     ),
     "a broken header": (["encode", "broken.safetensors"], 1, "not a readable safetensors file"),
-    "a text file": (["prune", "text.txt", "--sparsity", "0.5"], 1, "not a readable safetensors file"),
+    "a text file": (["prune", "text.txt", "--sparsity", "0.5"], 1, "is not a checkpoint: dcomp reads"),
     "a pickle": (["encode", "pickle.pt"], 1, "can run code when read, and is refused"),
     "no architecture": (["eval", "anonymous.safetensors", *EVAL], 1, "add --arch NAME"),
     "a wrong architecture": (["eval", "lenet300.dcz", *EVAL, "--arch", "lenet5"], 1, "does not fit lenet5"),
@@ -293,7 +293,7 @@ CASES = {
             *EVAL,
         ],
         2,
-        "schedule oneshot moves masks once",
+        "schedule oneshot moves the masks once: give one epoch in at",
     ),
     "nothing to resume": ([*PRUNE, "--sparsity", "0.5", "--resume"], 2, "--resume would do nothing without training"),
     "training on from a checkpoint": (
@@ -357,7 +357,7 @@ CASES = {
     "an output in no folder": (
         ["encode", "lenet300.safetensors", "-o", "no/x.dcz"],
         1,
-        "the folder no is not there; create it first",
+        "the folder no does not exist; create it first",
     ),
     "a tensor that is not there": (["decode", "lenet300.dcz", "--tensor", "conv"], 2, "no tensor matches 'conv'"),
     "a broken expression": (["decode", "lenet300.dcz", "--tensor", "("], 2, "is not a regular expression"),
@@ -414,7 +414,7 @@ CASES = {
     "a log in no folder": (
         ["train", "lenet5", *EVAL, "--log", "no/log.csv"],
         1,
-        "the folder no is not there; create it first",
+        "the folder no does not exist; create it first",
     ),
     "a network for other images": (["train", "badnet:narrow", *EVAL], 1, "badnet:narrow does not take images of shape"),
     "a network for fewer classes": (["train", "badnet:few", *EVAL], 1, "gives (1, 5) for one image, not (1, 10)"),
