@@ -27,7 +27,7 @@ METADATA_KEY = "__metadata__"
 FIELDS = ("dtype", "shape", "data_offsets")
 
 HEADER_KEY = "dcomp.header"
-"""Key of the metadata entry with the header of a file whose JSON another tool wrote in another way."""
+"""Key of the metadata entry that keeps the header of a file, if another tool wrote its JSON in another way."""
 
 MAX_HEADER_ENTRY = 1 << 24
 """Bytes of the largest header that is stored in the metadata."""
@@ -37,7 +37,7 @@ def load_file(path: Path) -> Checkpoint:
     """Open a safetensors file; a tensor is read when it is indexed, and is read-only.
 
     Raises:
-        CheckpointError: not a safetensors file, or a dtype that numpy and ml_dtypes do not have.
+        CheckpointError: it is no safetensors file, or has a dtype that numpy and ml_dtypes lack.
     """
     file = FileBytes(path, CheckpointError)
     try:
@@ -67,7 +67,7 @@ def _parsed(text: bytes) -> tuple[dict[str, tuple[str, list[int], list[int]]], d
     """Parse a header: dtype, shape and data offsets of each tensor by name, and the metadata.
 
     Raises:
-        ValueError: no JSON, or a key that occurs twice.
+        ValueError: it is no JSON, or a key occurs twice.
     """
     try:
         header = json.loads(text, object_pairs_hook=_without_repeated_keys)
@@ -104,12 +104,12 @@ def save(checkpoint: Checkpoint, stream: BinaryIO, on_tensor: Callable[[int], ob
     gives the bytes of its file again, header included.
 
     Args:
-        checkpoint: what to write.
+        checkpoint: the checkpoint.
         stream: the file.
         on_tensor: called with the bytes of each tensor after it is written.
 
     Raises:
-        CheckpointError: a tensor's name or dtype is impossible in a safetensors file.
+        CheckpointError: a safetensors file cannot hold a tensor's name or dtype.
     """
     specs = tensors.specs_of(checkpoint.tensors)
     for text in [*specs, *checkpoint.metadata, *checkpoint.metadata.values()]:
@@ -128,9 +128,9 @@ def save(checkpoint: Checkpoint, stream: BinaryIO, on_tensor: Callable[[int], ob
 
 
 def _header(specs: Mapping[str, Spec], metadata: Mapping[str, str]) -> bytes:
-    """Return the JSON header in the metadata, if it describes these tensors and metadata, else the usual one."""
+    """Return the JSON header that the metadata keep, if it describes these tensors and metadata; else a new header."""
     text = _header_text(specs, {key: value for key, value in metadata.items() if key != HEADER_KEY})
-    with suppress(ValueError, LookupError, TypeError, AttributeError):  # none, or any text: a container may be hostile
+    with suppress(ValueError, LookupError, TypeError, AttributeError):  # there is none, or it is hostile
         original = metadata[HEADER_KEY].encode()
         entries, original_metadata = _parsed(original)
         original_metadata.pop(HEADER_KEY, None)

@@ -1,7 +1,7 @@
 """Sharded checkpoints, as Hugging Face's libraries write them: an index that maps tensors to safetensors files.
 
 The index is JSON: `{"metadata": {...}, "weight_map": {tensor: file}}`. The shards are read as one checkpoint. An entry
-of its metadata has all that it takes to write the shards again.
+of its metadata describes the shards, so that they can be written again.
 """
 
 import json
@@ -34,7 +34,7 @@ def load_index(path: Path) -> Checkpoint:
     shards: dict[str, Checkpoint] = {}
     for file in dict.fromkeys(weight_map.values()):
         if not (path.parent / file).is_file():
-            raise CheckpointError(f"{path} names the shard {file}, which is not beside it; put it there")
+            raise CheckpointError(f"{path} names the shard {file}, which is not in its folder; put it there")
         shards[file] = safetensors_file.load_file(path.parent / file)
     specs: dict[str, Spec] = {}
     for file, shard in shards.items():
@@ -95,7 +95,7 @@ def file_names(checkpoint: Checkpoint) -> list[str]:
 
 
 def reindexed(checkpoint: Checkpoint) -> Checkpoint:
-    """Return the checkpoint with an index of its tensors' names, of which a stage may have removed a prefix."""
+    """Return the checkpoint with an index of its present names, as a stage may have removed a prefix."""
     layout = _layout(checkpoint)
     if all(name in layout.weight_map for name in checkpoint.tensors):
         return checkpoint
@@ -106,8 +106,8 @@ def reindexed(checkpoint: Checkpoint) -> Checkpoint:
 
 
 def _file_with(name: str, layout: _Layout) -> str:
-    """Return the shard of a tensor, maybe under a longer name; else the first shard."""
-    longer = (file for other, file in layout.weight_map.items() if other.endswith(f".{name}"))
+    """Return the shard that lists a tensor, maybe under a longer name; else the first shard."""
+    longer = (file for long_name, file in layout.weight_map.items() if long_name.endswith(f".{name}"))
     return layout.weight_map.get(name) or next(longer, next(iter(layout.files), ""))
 
 
@@ -137,7 +137,7 @@ def _layout(checkpoint: Checkpoint) -> _Layout:
     """Read the metadata entry of the shards, which is hostile until it is checked.
 
     Raises:
-        CheckpointError: they are none that `load_index` made.
+        CheckpointError: the entry is not from `load_index`.
     """
     try:
         shard_entry = json.loads(checkpoint.metadata[SHARDS_KEY])
@@ -152,7 +152,7 @@ def _layout(checkpoint: Checkpoint) -> _Layout:
         _check_file_name(file)
     if not index.endswith(INDEX_SUFFIX) or not all(file.endswith(SHARD_SUFFIX) for file in files):
         raise CheckpointError(
-            f"the metadata under {SHARDS_KEY!r} name files that are no shards: the index ends in {INDEX_SUFFIX}, "
+            f"the metadata under {SHARDS_KEY!r} name files that are not shards: the index ends in {INDEX_SUFFIX}, "
             f"shards in {SHARD_SUFFIX}; decode to one file with -o NAME.safetensors"
         )
     return _Layout(index, text, files, weight_map)
@@ -166,7 +166,7 @@ def _weight_map(text: str, place: str) -> dict[str, str]:
     """Return the file of each tensor.
 
     Raises:
-        CheckpointError: the text is no index, or names files that are not beside it.
+        CheckpointError: the text is no index, or names files in other folders.
     """
     try:
         weight_map = json.loads(text)["weight_map"]

@@ -88,7 +88,7 @@ def encode_stream(
     Args:
         symbols: shape (n,), n > 0; unsigned, below `alphabet`.
         alphabet: number of different symbols there might be.
-        chain: whether a symbol may tell about the next one.
+        chain: whether to try codes that depend on the symbol before.
         follows: of a chain, whether each symbol is the neighbour of the one before; all are if absent. Shape (n,).
         implicit_lengths: the code's lengths, which the stream then does not hold, shape (alphabet,).
     """
@@ -131,7 +131,7 @@ def histogram(symbols: np.ndarray, alphabet: int) -> np.ndarray:
 
 
 def _marginal(pair_counts: np.ndarray, alphabet: int, symbols: int) -> np.ndarray:
-    """Count each symbol, from the counts of the pairs of so many symbols."""
+    """Count each symbol, from the counts of pairs; `symbols` is the number of all symbols."""
     both = pair_counts.reshape(alphabet, alphabet)
     counts = both.sum(axis=0) + both.sum(axis=1)
     counts[0] -= symbols % 2
@@ -209,7 +209,7 @@ def _coarser(joint: np.ndarray, classes: int, *, apart: bool) -> np.ndarray:
 def _code(
     count: int, alphabet: int, chosen: _Candidate, *, follows: np.ndarray | None = None, implicit_code: bool = False
 ) -> Stream:
-    """Divide the letters into blocks and write them, chunk by chunk; only one chunk's codes are in memory."""
+    """Divide the letters into blocks and write them; only the codes of one chunk are in memory at a time."""
     widths = widths_of(chosen.lengths)
     entries = np.stack([prefix_code.codes(row) for row in chosen.lengths]) << ENTRY_BITS | widths
     letters, chained = chosen.letters, chosen.model is Model.CHAINED

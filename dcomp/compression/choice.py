@@ -54,7 +54,7 @@ class Choice:
         patterns = [*self._settings.only, *(rule.pattern.pattern for rule in self._settings.layer_rules)]
         hidden = [names for names in self.aliases if output not in names]
         if len(hidden) == len(self.aliases) or (
-            output and any(layers.finds(pattern, [output]) for pattern in patterns)
+            output and any(layers.matches_any(pattern, [output]) for pattern in patterns)
         ):
             return
         if not hidden:
@@ -81,7 +81,7 @@ class Choice:
     def notes(self) -> list[str]:
         """Return notes about tensors that a person named and that stay as they are, and about the output layer."""
         patterns = [*self._settings.only, *(rule.pattern.pattern for rule in self._settings.layer_rules)]
-        named = [name for name in self._buffers if any(layers.finds(pattern, [name]) for pattern in patterns)]
+        named = [name for name in self._buffers if any(layers.matches_any(pattern, [name]) for pattern in patterns)]
         notes = [f"{name}: is a buffer of the network, which does not train, and is left alone" for name in named]
         if self._output is not None:
             notes.append(f"{self._output}: is the output layer, whose rows are classes, and is left alone unless named")

@@ -41,10 +41,10 @@ class ChosenSettings(LearningSettings):
     """Which tensors of a checkpoint to change, by name."""
 
     only: Patterns = Field(
-        (), description="Change only tensors whose names it finds; repeatable.", json_schema_extra=shown(WHICH, "REGEX")
+        (), description="Change only tensors whose names match; repeatable.", json_schema_extra=shown(WHICH, "REGEX")
     )
     skip: Patterns = Field(
-        (), description="Leave alone tensors whose names it finds; repeatable.", json_schema_extra=shown(WHICH, "REGEX")
+        (), description="Do not change tensors whose names match; repeatable.", json_schema_extra=shown(WHICH, "REGEX")
     )
 
 
@@ -56,7 +56,9 @@ class PruneSettings(ChosenSettings):
         None, ge=0, description="Number of weights (or rows) to set to zero.", json_schema_extra=shown(AMOUNT)
     )
     amount: Fraction | None = Field(
-        None, description="Fraction of what is left that each move sets to zero.", json_schema_extra=shown(AMOUNT)
+        None,
+        description="Fraction of the kept weights that each move sets to zero.",
+        json_schema_extra=shown(AMOUNT),
     )
     threshold: float | None = Field(
         None,
@@ -71,15 +73,15 @@ class PruneSettings(ChosenSettings):
         5,
         ge=1,
         le=MAX_BITS,
-        description="For target-ratio: bits that kept weights will have after quantize.",
+        description="For target-ratio: bits of kept weights after quantize.",
         json_schema_extra=shown(AMOUNT),
     )
     layer: Rules = Field(
-        (), description="Amount for layers it finds; repeatable.", json_schema_extra=shown(metavar="REGEX=X")
+        (), description="Amount for layers whose names match; repeatable.", json_schema_extra=shown(metavar="REGEX=X")
     )
     criterion: Criterion = Field(
         "magnitude",
-        description="What weights are ranked by; fisher: what the loss would gain without them.",
+        description="How weights are ranked; fisher: by the loss that pruning them would add.",
         json_schema_extra=shown(WHICH, "NAME"),
     )
     scope: Scope | None = Field(
@@ -124,12 +126,12 @@ class PruneSettings(ChosenSettings):
     )
     remove_dead_units: bool = Field(
         False,
-        description="Prune also what is left without input or output, biases too.",
+        description="Also prune units without inputs or outputs, with their biases.",
         json_schema_extra=shown(WHICH),
     )
     rewind: CheckpointFile | None = Field(
         None,
-        description="Set what is kept back to the values of this checkpoint: a lottery ticket.",
+        description="Reset kept weights to their values in this checkpoint: a lottery ticket.",
         json_schema_extra=shown(MOVES, "FILE"),
     )
 
@@ -205,12 +207,12 @@ class QuantizeSettings(ChosenSettings):
     fc_bits: BitCount | None = Field(None, description="Bits of a fully connected layer's codes.")
     bias_bits: BitCount | None = Field(
         None,
-        description="Bits of biases and normalization tensors, else left alone.",
+        description="Bits of biases and normalization tensors; by default these do not share values.",
         json_schema_extra=shown(VALUES),
     )
     bits: BitRules = Field(
         (),
-        description="Bits of the other layers, or of those it finds, repeatable; auto: what is worth its bytes.",
+        description="Bits of the other layers, or of those whose names match; repeatable. auto: dcomp chooses.",
         json_schema_extra=shown(metavar="[REGEX=]N"),
     )
     plan: QuantizePlan = Field(
@@ -222,18 +224,18 @@ class QuantizeSettings(ChosenSettings):
         0.0,
         alias="lambda",
         ge=0,
-        description="Weigh the bits of codes too: a bit is worth this part of the mean square.",
+        description="Also minimize the bits of codes: a bit costs this part of the mean square.",
         json_schema_extra=shown(VALUES),
     )
     init: Init = Field(
         "linear",
-        description="Where k-means starts; optimal is exact, slower, and of more bytes.",
+        description="Where k-means starts; optimal is exact, but slower, and gives more bytes.",
         json_schema_extra=shown(VALUES, "NAME"),
     )
     start: int = Field(
         0,
         ge=0,
-        description="Epoch at which weights are shared; until then they train, zeros held.",
+        description="Epoch at which weights are shared; before, they train with zeros fixed.",
         json_schema_extra=shown(VALUES, "EPOCH"),
     )
     optimizer: Optimizer = Field("adam", description="Optimizer.", json_schema_extra=shown(TRAINING, "NAME"))
@@ -243,7 +245,7 @@ class QuantizeSettings(ChosenSettings):
     )
     codebook_values: CodebookValues = Field(
         "float32",
-        description="Type to round shared values to at the end; 16 bits make smaller codebooks.",
+        description="Type of the shared values in the end; 16 bits make smaller codebooks.",
         json_schema_extra=shown(VALUES, "TYPE"),
     )
 

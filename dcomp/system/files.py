@@ -1,4 +1,4 @@
-"""Files that are complete or absent: they are written beside their place, and renamed."""
+"""Files that are complete or absent: they are written under another name, and renamed."""
 
 import io
 import os
@@ -127,7 +127,7 @@ def replacing(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
 def link_or_copy(source: Path, target: Path) -> None:
     """Give a file a second name, or copy it where the file system has no links; replace a file of that name.
 
-    Later `replacing` one of the two leaves the other as it is.
+    If `replacing` writes one of the two later, the other stays.
 
     Raises:
         OutputError: it can be neither linked nor copied.

@@ -41,7 +41,7 @@ def results(tasks: Sequence[Task], workers: int) -> Iterator[tuple[int, list[byt
     closed.
 
     Args:
-        tasks: what to run; with one worker, or where a system cannot fork, in this process and in order.
+        tasks: functions to run; with one worker, or where a system cannot fork, in this process and in order.
         workers: how many processes.
 
     Raises:
@@ -66,7 +66,7 @@ def results(tasks: Sequence[Task], workers: int) -> Iterator[tuple[int, list[byt
             os.close(end)
         for connection, child in children.items():
             connection.close()
-            os.kill(child, signal.SIGKILL)  # it has nothing to tidy up, and its task may take minutes
+            os.kill(child, signal.SIGKILL)  # it has nothing to clean up, and its task may take minutes
             os.waitpid(child, 0)
 
 
@@ -111,7 +111,7 @@ def _exit_with_parent(lifeline: int) -> None:
 
 
 def _collected(children: dict[Connection, int], count: int) -> Iterator[tuple[int, list[bytes | memoryview]]]:
-    """Yield the results of so many tasks; remove from `children` the workers that end."""
+    """Yield the results of `count` tasks; remove workers that end from `children`."""
     done = 0
     while done < count:
         if not children:

@@ -32,7 +32,7 @@ def test_only_and_skip_choose_layers_by_name(lenet_like):
         "fc2.bias",
         "fc3.bias",
     ]
-    with pytest.raises(UsageError, match=r"only and skip leave none of the layers fc1\.weight"):
+    with pytest.raises(UsageError, match=r"only and skip choose none of the layers fc1\.weight"):
         at_once(lenet_like, sparsity=0.5, skip="fc")
     with pytest.raises(UsageError, match="no layer matches 'conv'; there are fc1"):
         at_once(lenet_like, sparsity=0.5, only="conv")

@@ -65,7 +65,7 @@ def test_a_directory_counts_in_the_memory_that_a_container_may_take():
 
 
 def test_too_many_metadata_are_not_written():
-    with pytest.raises(CheckpointError, match="65,537 metadata are more than the 65,536 of a container"):
+    with pytest.raises(CheckpointError, match="65,537 metadata entries are more than the 65,536 of a container"):
         dcomp.save({}, {f"{i}": "" for i in range(65_537)})
     with pytest.raises(CheckpointError, match=r"names and metadata take .* bytes, more than the 67,108,864"):
         dcomp.save({}, {"notes": "a" * (1 << 26)})

@@ -268,7 +268,7 @@ def test_one_training_at_a_time_writes_a_file(tmp_path, dcomp, monkeypatch):
     with locks.exclusive(tmp_path / ".made.lock", "made"):
         code, _, err = dcomp("train", "lenet300", "--data", "digits", "--epochs", "1", "-o", tmp_path / "made", "-f")
     assert (code, path.read_text()) == (1, "of the other")
-    assert f"is at work in {tmp_path / 'made'}; wait for it" in err
+    assert f"works in {tmp_path / 'made'}; wait for it" in err
 
 
 def test_states_are_saved_at_the_ends_of_epochs(tmp_path):
