@@ -26,6 +26,9 @@ HEADER_ALIGNMENT = 8
 METADATA_KEY = "__metadata__"
 FIELDS = ("dtype", "shape", "data_offsets")
 
+HeaderEntry = tuple[str, list[int], list[int]]
+"""Dtype, shape and data offsets of a tensor."""
+
 HEADER_KEY = "dcomp.header"
 """Key of the metadata entry that keeps the header of a file, if another tool wrote its JSON in another way."""
 
@@ -40,20 +43,13 @@ def load_file(path: Path) -> Checkpoint:
         CheckpointError: it is no safetensors file, or has a dtype that numpy and ml_dtypes lack.
     """
     file = FileBytes(path, CheckpointError)
-    try:
-        with safetensors.safe_open(path, framework="numpy"):  # checks sizes, overlaps and coverage
-            pass
-        data_start = 8 + int.from_bytes(file.read(0, 8), "little")
-        text = file.read(8, data_start - 8).tobytes()
-        entries, metadata = _parsed(text)
-    except (OSError, safetensors.SafetensorError, ValueError) as error:
-        raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
+    text, entries, metadata = _read_header(file)
     specs, offsets = {}, {}
     for name, (dtype, shape, span) in sorted(entries.items(), key=lambda item: item[1][2]):
         if dtype not in dtypes.BY_NAME:
             raise CheckpointError(f"tensor {name!r} has dtype {dtype}, which dcomp does not read")
         specs[name] = Spec(dtypes.BY_NAME[dtype], tuple(shape))
-        offsets[name] = data_start + span[0]
+        offsets[name] = 8 + len(text) + span[0]
     if len(text) <= MAX_HEADER_ENTRY and text != _header_text(specs, metadata):
         metadata[HEADER_KEY] = text.decode()
 
@@ -63,7 +59,25 @@ def load_file(path: Path) -> Checkpoint:
     return Checkpoint(Tensors(specs, read), metadata)
 
 
-def _parsed(text: bytes) -> tuple[dict[str, tuple[str, list[int], list[int]]], dict[str, str]]:
+def _read_header(file: FileBytes) -> tuple[bytes, dict[str, HeaderEntry], dict[str, str]]:
+    """Check a file, and read its header.
+
+    Returns:
+        the JSON; dtype, shape and data offsets of each tensor by name; and the metadata.
+
+    Raises:
+        CheckpointError: it is no safetensors file.
+    """
+    try:
+        with safetensors.safe_open(file.path, framework="numpy"):  # checks sizes, overlaps and coverage
+            pass
+        text = file.read(8, int.from_bytes(file.read(0, 8), "little")).tobytes()
+        return text, *_parsed(text)
+    except (OSError, safetensors.SafetensorError, ValueError) as error:
+        raise CheckpointError(f"{file.path} is not a readable safetensors file: {error}") from error
+
+
+def _parsed(text: bytes) -> tuple[dict[str, HeaderEntry], dict[str, str]]:
     """Parse a header: dtype, shape and data offsets of each tensor by name, and the metadata.
 
     Raises:

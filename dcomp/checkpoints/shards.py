@@ -88,7 +88,7 @@ def file_names(checkpoint: Checkpoint) -> list[str]:
     """Return the names of the index and the shards that a checkpoint was read from.
 
     Raises:
-        CheckpointError: the metadata are not those of `load_index`.
+        CheckpointError: the metadata are not from `load_index`.
     """
     layout = _layout(checkpoint)
     return [layout.index, *layout.files]
@@ -115,7 +115,7 @@ def save_folder(checkpoint: Checkpoint, folder: Path, on_tensor: Callable[[int],
     """Write the shards that a checkpoint was read from, and their index; new metadata entries go to every shard.
 
     Raises:
-        CheckpointError: the metadata are not those of `load_index`, or do not fit the tensors.
+        CheckpointError: the metadata are not from `load_index`, or do not fit the tensors.
     """
     layout = _layout(checkpoint)
     names = {

@@ -210,7 +210,7 @@ class _Tables:
     Attributes:
         entries: a letter and its bits, for each string of as many bits as the stream looks up at a time.
         starts: where each stream's first table starts in `entries`.
-        bits: that each stream looks up at a time, those of its longest code.
+        bits: number of bits that each stream looks up at a time, the length of its longest code.
         chained: whether entries hold the code of the next symbol.
     """
 

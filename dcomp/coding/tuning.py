@@ -67,7 +67,7 @@ WINDOW_BYTES = 6
 """What each byte of a payload takes while it is decoded."""
 
 TABLE_ENTRY_BYTES = 6
-"""What an entry of a decoding table takes at most, while tables are made."""
+"""The most that an entry of a decoding table takes while tables are made."""
 
 TENSOR_BYTES, POSITION_BYTES, CELL_POSITION_BYTES, LINE_BYTES = 4000, 24, 80, 24
 """What a tensor, a kept element, one in a cell, and a row or column that has a class take."""

@@ -73,18 +73,7 @@ def write_header(metadata: Mapping[str, str], entries: Sequence[Entry]) -> bytes
     Raises:
         CheckpointError: names and metadata take more bytes than a container can hold.
     """
-    parts = [varint(len(metadata))]
-    parts += [string(text) for pair in metadata.items() for text in pair]
-    parts.append(varint(len(entries)))
-    places = {entry.name: place for place, entry in enumerate(entries)}
-    for entry in entries:
-        number, shape = DTYPE_NUMBERS[dtypes.NAME_OF[entry.spec.dtype]], entry.spec.shape
-        parts += [string(entry.name), bytes([number, len(shape)]), *map(varint, shape), varint(entry.size)]
-        if entry.tied_to is None:
-            parts.append(entry.checksum.to_bytes(4, "little"))
-        else:
-            parts.append(varint(places[entry.tied_to]))
-    directory = b"".join(parts)
+    directory = _directory_bytes(metadata, entries)
     if len(directory) > MAX_DIRECTORY_BYTES:
         raise CheckpointError(
             f"names and metadata take {len(directory):,} bytes, more than the {MAX_DIRECTORY_BYTES:,} that a container "
@@ -94,7 +83,23 @@ def write_header(metadata: Mapping[str, str], entries: Sequence[Entry]) -> bytes
     flags = DIRECTORY_COMPRESSED if len(compressed) < len(directory) else 0
     stored = compressed if flags else directory
     header = MAGIC + bytes([VERSION, flags]) + varint(len(stored)) + stored
-    return header + crc32(header).to_bytes(4, "little")
+    return header + crc32(header).to_bytes(CHECKSUM_BYTES, "little")
+
+
+def _directory_bytes(metadata: Mapping[str, str], entries: Sequence[Entry]) -> bytes:
+    """Return the directory as FORMAT.md, section 3, specifies it."""
+    parts = [varint(len(metadata))]
+    parts += [string(text) for pair in metadata.items() for text in pair]
+    parts.append(varint(len(entries)))
+    places = {entry.name: place for place, entry in enumerate(entries)}
+    for entry in entries:
+        number, shape = DTYPE_NUMBERS[dtypes.NAME_OF[entry.spec.dtype]], entry.spec.shape
+        parts += [string(entry.name), bytes([number, len(shape)]), *map(varint, shape), varint(entry.size)]
+        if entry.tied_to is None:
+            parts.append(entry.checksum.to_bytes(CHECKSUM_BYTES, "little"))
+        else:
+            parts.append(varint(places[entry.tied_to]))
+    return b"".join(parts)
 
 
 LONGEST_START = len(MAGIC) + 2 + MAX_VARINT_BYTES

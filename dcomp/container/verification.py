@@ -28,13 +28,32 @@ def verify(
     """
     if against is not None:
         _compare_outlines(container, against)
-    observer.activity("verifying")
-    observer.started_bytes(sum(entry.spec.nbytes for entry in container.directory.entries))
-    damaged: dict[str, ContainerError] = {}
-    difference = None
+    damaged, difference = _decode(container, against, observer, max_memory)
+    if damaged:
+        raise _combined_error(damaged, container)
+    if against is not None:
+        difference = difference or _metadata_difference(container.metadata, against.metadata)
+        if difference is None and list(against.tensors) != container.names:
+            difference = "every tensor is equal, but they are in another order"
+    if difference is not None:
+        raise DifferenceError(difference)
+
+
+def _decode(
+    container: Container, against: Checkpoint | None, observer: Observer, max_memory: int | None
+) -> tuple[dict[str, ContainerError], str | None]:
+    """Decode every tensor; without a checkpoint to compare with, skip tied tensors.
+
+    Returns:
+        the errors of damaged tensors by name, and the first difference from the checkpoint.
+    """
     entries = container.entries
     tied = {name for name, entry in entries.items() if entry.tied_to is not None and against is None}
     names = [name for name in entries if name not in tied]
+    damaged: dict[str, ContainerError] = {}
+    difference = None
+    observer.activity("verifying")
+    observer.started_bytes(sum(entry.spec.nbytes for entry in entries.values()))
     try:
         for name, tensor in container.decode_each(names, max_memory=max_memory):
             if isinstance(tensor, ContainerError):
@@ -45,14 +64,7 @@ def verify(
         observer.finished_bytes(sum(entries[name].spec.nbytes for name in tied))
     finally:
         observer.finished()
-    if damaged:
-        raise _combined_error(damaged, container)
-    if against is not None:
-        difference = difference or _metadata_difference(container.metadata, against.metadata)
-        if difference is None and list(against.tensors) != container.names:
-            difference = "every tensor is equal, but they are in another order"
-    if difference is not None:
-        raise DifferenceError(difference)
+    return damaged, difference
 
 
 def _combined_error(damaged: Mapping[str, ContainerError], container: Container) -> ContainerError:

@@ -203,7 +203,7 @@ class SecondPhase(Together):
         super().chose_epoch(replace(choice, epoch=epoch, epochs=first + choice.epochs, first=first + choice.first))
 
     def weights(self, epoch: int, tensors: "Mapping[str, np.ndarray]") -> None:
-        """Renumber the epoch; the weights at the beginning are the unshared ones, or those that ended the first."""
+        """Renumber the epoch; report the unshared weights at the beginning if the first training had no epochs."""
         if epoch:
             super().weights(len(self._first) + epoch, tensors)
         elif not self._first:

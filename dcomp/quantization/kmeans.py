@@ -199,7 +199,7 @@ def _best_splits(
     n = total.size - 1
     best = np.full(n + 1, -np.inf)
     border = np.zeros(n + 1, np.int32)
-    first = np.array([row + 1])  # subproblems: the ends first..last, whose borders lie in low..high
+    first = np.array([row + 1])  # subproblems: the ends first..last, with borders in low..high
     last = np.array([n])
     low, high = np.array([row]), np.array([n - 1])
     while first.size:

@@ -86,7 +86,7 @@ class PruneSettings(ChosenSettings):
     )
     scope: Scope | None = Field(
         None,
-        description="Rank the weights of all layers together, or of each layer; global, but layer for rows.",
+        description="Rank the weights of all layers together, or of each layer; by default global, for rows layer.",
         json_schema_extra=shown(WHICH, "NAME"),
     )
     structure: Structure = Field(
@@ -113,7 +113,7 @@ class PruneSettings(ChosenSettings):
     until: float | None = Field(
         None,
         ge=0,
-        description="Epoch of the last move; half of --epochs unless given.",
+        description="Epoch of the last move; by default half of --epochs.",
         json_schema_extra=shown(MOVES, "EPOCH"),
     )
     every: float = Field(
@@ -212,7 +212,7 @@ class QuantizeSettings(ChosenSettings):
     )
     bits: BitRules = Field(
         (),
-        description="Bits of the other layers, or of those whose names match; repeatable. auto: dcomp chooses.",
+        description="Bits of other layers, or of layers whose names match, repeatable; auto: dcomp chooses.",
         json_schema_extra=shown(metavar="[REGEX=]N"),
     )
     plan: QuantizePlan = Field(

@@ -1,4 +1,4 @@
-"""The processors that this process may use, those that are free, and how its threads wait for each other."""
+"""The processors that this process may use, the free ones among them, and how threads wait for each other."""
 
 import os
 import time

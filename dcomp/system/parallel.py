@@ -35,7 +35,7 @@ OK, FAILED = b"\0", b"\1"
 
 
 def results(tasks: Sequence[Task], workers: int) -> Iterator[tuple[int, list[bytes | memoryview]]]:
-    """Run tasks in worker processes, and yield each task's number and result as it comes.
+    """Run tasks in worker processes, and yield the number and result of each task when it is done.
 
     The tasks start in order. Workers end with this process, also where that is killed, and as soon as the iterator is
     closed.
@@ -77,7 +77,7 @@ def _start_worker(
 
     Args:
         tasks: all tasks.
-        queue: the numbers of those that no worker has started.
+        queue: the numbers of the tasks that no worker has started.
         lifeline: both ends of a pipe; once no process has the second one open, this process has ended.
         siblings: connections to the workers before.
 

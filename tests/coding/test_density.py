@@ -14,7 +14,7 @@ def classes(rng):
     return Classes(rows.astype(np.uint8), columns.astype(np.uint8), (3, 2))
 
 
-def test_a_cell_is_what_rows_of_one_class_have_in_columns_of_another(classes):
+def test_a_cell_holds_rows_of_one_class_in_columns_of_one_class(classes):
     matrix = np.arange(12 * 16)
     cell_of = classes.cell_of(matrix).reshape(12, 16)
     assert np.array_equal(cell_of, classes.rows[:, None] * 2 + classes.columns)
@@ -88,7 +88,7 @@ def test_unevenness_is_the_variance_beyond_chance(rng):
     assert density.unevenness(np.zeros(4)) == 0
 
 
-def test_proposals_are_told_with_their_entropy_and_the_smallest_first(rng):
+def test_proposals_are_sorted_by_entropy(rng):
     rows = np.repeat([0.05, 0.6], 20)
     positions = np.flatnonzero(rng.random((40, 50)) < rows[:, None])
     proposals = density.propose_classes(positions, (40, 50), (2, 3))

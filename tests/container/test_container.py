@@ -72,7 +72,7 @@ def test_too_many_metadata_are_not_written():
     assert len(Container(dcomp.save({}, {f"{i}": "" for i in range(65_536)})).metadata) == 65_536
 
 
-def test_arrays_that_are_kept_count_in_the_limit_of_those_after_them():
+def test_arrays_that_are_kept_count_towards_the_limit():
     tensors = {f"w{i}": np.arange(100_000, dtype=np.float32) + i for i in range(400)}
     container = Container(dcomp.save({"w": tensors["w0"]}))
     (one,) = container.decode(max_memory=3_000_000).values()

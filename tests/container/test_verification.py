@@ -92,7 +92,7 @@ DIFFERENCES = {
 
 
 @pytest.mark.parametrize(("change", "words"), DIFFERENCES.values(), ids=DIFFERENCES)
-def test_what_differs_is_named(checkpoint, data, change, words):
+def test_the_first_difference_is_named(checkpoint, data, change, words):
     with pytest.raises(DifferenceError, match=re.escape(words).replace(r"\.\*", ".*")):
         verify(Container(data), change(checkpoint))
 

@@ -16,7 +16,7 @@ def written(tensors, metadata=None, **how):
     return buffer.getvalue()
 
 
-def test_the_dense_bytes_of_each_tensor_that_is_encoded_are_told(rng):
+def test_the_writer_reports_the_dense_bytes_of_each_tensor(rng):
     sizes = []
     weights = rng.normal(size=50)
     written({"a": weights, "b": weights, "c": weights[:7]}, on_tensor=sizes.append)

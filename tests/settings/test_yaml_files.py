@@ -81,7 +81,7 @@ BASE = "name: r\ncheckpoint: x.safetensors\n"
 @pytest.mark.parametrize(
     "key", ["prune.sparsity", "prune.epochs", "prune.data", "name", "seed", "cache", "quantize.bits"]
 )
-def test_odd_values_of_a_recipe_are_mistakes_of_their_key_or_texts(key, value, tmp_path, dcomp):
+def test_a_hostile_value_in_a_recipe_is_one_error(key, value, tmp_path, dcomp):
     (tmp_path / "r.yaml").write_text(BASE)
     code, _, err = dcomp("run", tmp_path / "r.yaml", "--out", tmp_path / "out", "--set", f"{key}={value}")
     assert code in (1, 2)
