@@ -19,7 +19,7 @@ from pydantic_core import ErrorDetails
 from dcomp.errors import UsageError
 from dcomp.settings import requirements
 
-WITHOUT_EFFECT = {"data_dir", "device", "cache", "workers", "threads", "compile"}
+RUNTIME_SETTINGS = {"data_dir", "device", "cache", "workers", "threads", "compile"}
 """Settings that change how a stage runs, but not its result, except for rounding."""
 
 CHECKPOINT_KEYS = ("distill", "rewind")
@@ -86,7 +86,7 @@ class Settings(BaseModel):
 
     def arguments(self, *, defaults: bool = True) -> dict[str, Any]:
         """Return the settings that affect the result, as plain data; leave default values out unless `defaults`."""
-        return self.model_dump(mode="json", by_alias=True, exclude_defaults=not defaults, exclude=WITHOUT_EFFECT)
+        return self.model_dump(mode="json", by_alias=True, exclude_defaults=not defaults, exclude=RUNTIME_SETTINGS)
 
     def named_checkpoints(self) -> dict[str, Path]:
         """Return the checkpoints that these settings name, by key."""

@@ -7,7 +7,7 @@ from pydantic import (
     model_validator,
 )
 
-from dcomp.settings.base import WITHOUT_EFFECT, Settings
+from dcomp.settings.base import RUNTIME_SETTINGS, Settings
 from dcomp.settings.fields import (
     MAX_SEED,
     NETWORKS,
@@ -212,7 +212,7 @@ class EvalSettings(DataSettings):
     @property
     def examples(self) -> str:
         """Return the data set on which errors are measured, and the settings that may change them."""
-        changes = self.model_dump(mode="json", exclude_defaults=True, exclude=WITHOUT_EFFECT | {"data", "max_error"})
+        changes = self.model_dump(mode="json", exclude_defaults=True, exclude=RUNTIME_SETTINGS | {"data", "max_error"})
         return " ".join([str(self.data), *(f"{key}={value}" for key, value in changes.items())])
 
 
