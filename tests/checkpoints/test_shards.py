@@ -217,7 +217,7 @@ def test_a_wrong_index_is_one_error(dcomp, folder, damage, message):
         ),
         (
             '{"index": "package.json", "text": "{\\"weight_map\\": {\\"w\\": \\"a.py\\"}}", "files": {"a.py": {}}}',
-            "name files that are no shards",
+            "name files that are not shards",
         ),
     ],
 )
