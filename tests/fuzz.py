@@ -79,22 +79,22 @@ def run(name: str, numbers: Iterable[int], seed: int, findings: Path | None, pos
         for number in numbers:
             if position is not None:
                 position.value = number
-            made = case(kind, number, seed)
-            path.write_bytes(made.data)
+            one_case = case(kind, number, seed)
+            path.write_bytes(one_case.data)
             peak = _forget_peak()
             try:
                 signal.setitimer(signal.ITIMER_PROF, SECONDS_A_CASE)
-                outcomes[kind.judge(made, path)] += 1
+                outcomes[kind.judge(one_case, path)] += 1
                 if number % COMMAND_LINE_EVERY == 0:
                     _through_the_command_line(path)
-                taken = peak_bytes() - peak
-                demand(taken <= MARGIN * MAX_MEMORY, f"{taken:,} bytes of memory")
+                growth = peak_bytes() - peak
+                demand(growth <= MARGIN * MAX_MEMORY, f"{growth:,} bytes of memory")
             except (Exception, TookTooLongError):
                 signal.setitimer(signal.ITIMER_PROF, 0)
                 outcomes["findings"] += 1
                 if findings is None:
                     raise
-                _keep(made, findings / f"{name}-{seed}-{number}", kind.suffix)
+                _keep(one_case, findings / f"{name}-{seed}-{number}", kind.suffix)
             finally:
                 signal.setitimer(signal.ITIMER_PROF, 0)
     return outcomes
@@ -140,9 +140,9 @@ def _through_the_command_line(path: Path) -> None:
         demand("defect" not in err.getvalue(), f"dcomp {command[0]}: {err.getvalue()}")
 
 
-def _keep(made: Case, stem: Path, suffix: str) -> None:
+def _keep(one_case: Case, stem: Path, suffix: str) -> None:
     stem.parent.mkdir(exist_ok=True, parents=True)
-    stem.with_name(stem.name + suffix).write_bytes(made.data)
+    stem.with_name(stem.name + suffix).write_bytes(one_case.data)
     stem.with_name(stem.name + ".txt").write_text(traceback.format_exc())
 
 
@@ -201,9 +201,9 @@ def main() -> None:
     minutes = round((time.perf_counter() - started) / 60, 2)
     findings = outcomes.pop("findings", 0)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    told = {"kind": arguments.kind, "seed": arguments.seed, "cases": arguments.cases, "minutes": minutes}
-    told["cases a second of a core"] = round(arguments.cases / (used.ru_utime + used.ru_stime))
-    print(json.dumps({**told, "findings": findings, "outcomes": dict(outcomes)}, indent=2))
+    summary = {"kind": arguments.kind, "seed": arguments.seed, "cases": arguments.cases, "minutes": minutes}
+    summary["cases a second of a core"] = round(arguments.cases / (used.ru_utime + used.ru_stime))
+    print(json.dumps({**summary, "findings": findings, "outcomes": dict(outcomes)}, indent=2))
     sys.exit(1 if findings else 0)
 
 

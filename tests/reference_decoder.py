@@ -280,16 +280,16 @@ def decode_cell(record: Bytes, e: int, elements: int) -> list[tuple[int, int]]:
     fillers = record.varint()
     must(kept + fillers * filler <= e, "and kept + fillers x F too")
     symbols = decode_stream(record, kept + fillers, filler + 1, golomb_lengths=lengths)
-    found, place, gap = [], 0, 0
+    places, place, gap = [], 0, 0
     for symbol in symbols:
         place, gap = place + symbol, gap + symbol
         if symbol != filler:
-            found.append((place, gap))
+            places.append((place, gap))
             place, gap = place + 1, 0
-    must(len(found) == kept, "The symbols that are not fillers must number kept")
+    must(len(places) == kept, "The symbols that are not fillers must number kept")
     must(symbols[-1] != filler, "the last symbol must not be a filler")
-    must(found[-1][0] < elements, "All positions must lie in their cell.")
-    return found
+    must(places[-1][0] < elements, "All positions must lie in their cell.")
+    return places
 
 
 def golomb_code(d: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""How hard `encode` tries; what it writes is in the same format at every level, and decodes alike."""
+"""How hard the encoder tries; the format is the same at every level."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,9 @@ class Level:
 
     Attributes:
         chains: whether codes may depend on the code before.
-        orders: whether the other scan order is tried where a sample promises something.
+        orders: whether columns first is tried where a sample suggests that it is smaller.
         classes: numbers of density classes that are tried; none if empty.
-        exhaustive: whether all that applies is tried in full, rather than where a sample promises something.
+        exhaustive: whether all that applies is tried, and not only what a sample suggests.
         zstd: compression level of Zstandard frames.
     """
 

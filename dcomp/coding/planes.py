@@ -210,7 +210,7 @@ def _smallest_plane(plane: np.ndarray, level: Level) -> Values:
     best: Values = Raw(plane)
     limit: float = plane.size  # of a stream
     is_large = plane.size >= tuning.SAMPLE_SIZE
-    bits, letters = _promised_bits(plane)
+    bits, letters = _estimated_bits(plane)
     is_noise = bits > tuning.NOISE_BITS if is_large else bits * plane.size + 2 * letters > 8 * plane.size
     if is_large and not is_noise and not level.exhaustive:
         fast = (BitPlane.encode(plane) if letters <= 2 else None) or Zstd.of_literals(plane)
@@ -224,7 +224,7 @@ def _smallest_plane(plane: np.ndarray, level: Level) -> Values:
     return Zstd.smaller(plane, BYTE, best.nbytes, level) or best
 
 
-def _promised_bits(plane: np.ndarray) -> tuple[float, int]:
+def _estimated_bits(plane: np.ndarray) -> tuple[float, int]:
     """Return about how many bits a byte of a plane takes in a stream, and how many bytes differ, by samples."""
     counts = np.bincount(plane[:: plane.size // tuning.SAMPLE_SIZE | 1])  # an odd step visits most columns
     letters = int(np.count_nonzero(counts))

@@ -21,7 +21,7 @@ class Positions:
     """Coded positions of the kept elements of a matrix.
 
     Attributes:
-        classes: of its rows and columns; None if the whole matrix is one cell.
+        classes: of its rows and columns; None if the matrix is one cell.
         cells: the index of each cell.
     """
 
@@ -141,7 +141,7 @@ class PositionCoding:
 
 
 def choose_position_coding(gaps: np.ndarray, shape: Shape, level: Level) -> PositionCoding:
-    """Choose the way to code positions that promises the fewest bits.
+    """Choose the way to code positions that takes the fewest bits by estimate.
 
     Args:
         gaps: of the kept elements of the matrix, row-major, shape (kept,), kept > 0.

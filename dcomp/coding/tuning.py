@@ -130,13 +130,13 @@ DENSITY_CUTS = 192
 """Places at which rows or columns, sorted by density, may be cut into classes."""
 
 CLASS_PROPOSALS = 2
-"""Proposals of classes that are coded, of those that promise something."""
+"""Proposals of classes that are coded, of those whose estimate is smaller."""
 
 CELL_BITS = 64
 """About what a cell takes beside the entropy of its positions."""
 
 MAX_CLASSES_ANYWAY = 1 << 15
-"""Kept elements up to which the level `max` tries classes that promise nothing."""
+"""Kept elements up to which the level `max` tries classes even where their estimate is larger."""
 
 SAMPLED_GAPS = 1 << 15
 """Kept elements from which the encoder judges whether columns should come first."""
@@ -147,7 +147,7 @@ COLUMNS_FIRST_GAIN = 0.97
 # Tensors (*bytes*).
 
 NEARLY_DENSE = 0.995
-"""Part of the elements from which on a tensor is not worth positions."""
+"""Part of kept elements above which positions are not tried, but at the level `max`."""
 
 CLOSE_ESTIMATES, MAX_TRIED_BOTH = 1.15, 1 << 20
 """With and without positions are both coded where estimates differ by less than this factor, up to this size."""
@@ -201,11 +201,12 @@ INCOMPRESSIBLE = 0.99
 """Part of its size above which a compressed sample speaks against a Zstandard frame."""
 
 LARGE_FRAME, LARGE_FRAME_MARGIN, FRAME_MARGIN = 1 << 20, 0.97, 1.1
-"""What a sample may promise at most, times the size to beat: from as many bytes on a gain, below about as much."""
+"""A frame is tried if its size, estimated from a sample, is below the size to beat times a margin. From LARGE_FRAME
+bytes on the margin demands a gain; below, it allows for an estimate that is too large."""
 
 SMALL_FRAME, SMALL_FRAME_LEVEL = 1 << 16, 3
 """Bytes below which frames are made at this level at most: a higher one mostly takes time to begin."""
 
 PROBE_LEVEL, PROBE_WINDOW, PROBE_MARGIN = 1, 23, 0.99
-"""Level and window of the probe by which the level `max` judges a frame, and what it may promise at most, times the
-size to beat. The window finds repetitions that a sample does not show."""
+"""Level and window of the probe that the level `max` makes of all bytes, and the margin of its estimate. The window
+finds repetitions that a sample does not show."""

@@ -35,6 +35,11 @@ def form_head(values: Values) -> tuple[int, bytes]:
     return NUMBER_FOLLOWS | values.flags, bytes([number])
 
 
+def form_name(flags: int) -> str:
+    """Return the name of the form that a record's flags tell."""
+    return "later form" if flags & NUMBER_FOLLOWS else FORMS[flags >> 1 & 3].__name__.lower()
+
+
 def parse_form(cursor: Cursor, flags: int) -> type[Values]:
     """Read which form the values of a record have; the cursor stands after the flags.
 

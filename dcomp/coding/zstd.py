@@ -70,8 +70,8 @@ class Zstd(Values):
     def smaller(cls, patterns: np.ndarray, dtype: np.dtype, limit: int, level: Level) -> "Zstd | None":
         """Encode patterns, shape (m,); return None if that takes `limit` bytes or more. A sample is tried first."""
         data = patterns.view(np.uint8)
-        promises_less = _probe_promises_less if level.exhaustive else _sample_promises_less
-        if data.size > 2 * tuning.SAMPLE_SIZE and not promises_less(data, limit, level.zstd):
+        is_less = _is_less_by_probe if level.exhaustive else _is_less_by_sample
+        if data.size > 2 * tuning.SAMPLE_SIZE and not is_less(data, limit, level.zstd):
             return None
         is_small = not level.exhaustive and data.size < tuning.SMALL_FRAME
         number = min(level.zstd, tuning.SMALL_FRAME_LEVEL) if is_small else level.zstd
@@ -79,16 +79,16 @@ class Zstd(Values):
         return values if values.nbytes < limit else None
 
 
-def _sample_promises_less(data: np.ndarray, limit: int, level: int) -> bool:
-    """Tell whether a sample is small enough, at the lowest level, for all bytes to take fewer than `limit`."""
+def _is_less_by_sample(data: np.ndarray, limit: int, level: int) -> bool:
+    """Estimate from a sample at the lowest level whether all bytes take less than `limit`."""
     sample = sampled(data)
     part = len(_compressor(1).compress(sample.data)) / sample.size
     margin = tuning.FRAME_MARGIN if data.size < tuning.LARGE_FRAME else tuning.LARGE_FRAME_MARGIN
     return part <= tuning.INCOMPRESSIBLE and part * data.size <= limit * margin
 
 
-def _probe_promises_less(data: np.ndarray, limit: int, level: int) -> bool:
-    """Tell whether all bytes at a low level, and what a sample gains by `level`, promise fewer than `limit`."""
+def _is_less_by_probe(data: np.ndarray, limit: int, level: int) -> bool:
+    """Estimate from all bytes at a low level, and a sample's gain by `level`, whether they take less than `limit`."""
     sample = sampled(data)
     low = len(_compressor(tuning.PROBE_LEVEL).compress(sample.data))
     gain = len(_compressor(level).compress(sample.data)) / low

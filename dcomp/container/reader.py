@@ -1,4 +1,4 @@
-""".dcz file -> checkpoint, whole or tensor by tensor."""
+""".dcz file -> checkpoint, all of it or tensor by tensor."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence

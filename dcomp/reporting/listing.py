@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from dcomp.checkpoints import dtypes, tensors
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.coding.record import COLUMNS_FIRST, HAS_CLASSES, HAS_POSITIONS
+from dcomp.coding.value_forms import form_name
 from dcomp.container import layout
 from dcomp.container.reader import Container
-
-FORM_NAMES = ("raw", "zstd", "shared", "planes")
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def describe_encoding(flags: int) -> str:
     words = []
     if flags & HAS_POSITIONS:
         words.append("positions in classes" if flags & HAS_CLASSES else "positions")
-    words.append(FORM_NAMES[flags >> 1 & 3])
+    words.append(form_name(flags))
     if flags & COLUMNS_FIRST:
         words.append("columns first")
     return ", ".join(words)

@@ -91,7 +91,9 @@ def _start_worker(
         ours, theirs = _pipe()
         child = os.fork()
     except OSError as error:
-        raise DcompError(f"cannot start a worker process: {error.strerror}; ask for fewer of them (-T)") from error
+        raise DcompError(
+            f"cannot start a worker process: {error.strerror}; ask for fewer of them (--workers)"
+        ) from error
     if child == 0:
         for inherited in (ours, *siblings):  # a pipe whose reading end a worker keeps open never breaks
             inherited.close()
@@ -113,7 +115,7 @@ def _collected(children: dict[Connection, int], count: int) -> Iterator[tuple[in
     done = 0
     while done < count:
         if not children:
-            raise DcompError("a worker process was killed; fewer of them (-T) take less memory")
+            raise DcompError("a worker process was killed; fewer of them (--workers) take less memory")
         for connection in wait(list(children)):
             assert isinstance(connection, Connection)
             try:

@@ -32,8 +32,9 @@ def order_0(tensors: dict[str, np.ndarray]) -> float:
         if array.ndim == 1:
             total += array.nbytes
             continue
-        found = sparse_index.occurrences_of(gaps)
-        widths = [huffman.entropy_bits(sparse_index.letter_counts(*found, (1 << width) - 1)) for width in range(1, 13)]
+        gap_counts = sparse_index.occurrences_of(gaps)
+        letters = [sparse_index.letter_counts(*gap_counts, (1 << width) - 1) for width in range(1, 13)]
+        widths = [huffman.entropy_bits(counts) for counts in letters]
         total += codebook.nbytes + (huffman.entropy_bits(np.bincount(codes)) + min(widths)) / 8
     return total
 

@@ -27,22 +27,22 @@ def squared_error(dense: Checkpoint, shared: Checkpoint) -> float:
     return sum(((a - b) ** 2).sum() for a, b in changed) / sum((a**2).sum() for a, _ in changed)
 
 
-def size(made: Checkpoint) -> int:
+def size(stage_result: Checkpoint) -> int:
     """Bytes of the container without metadata."""
     file = io.BytesIO()
-    stages.encode(Checkpoint(made.tensors), file)
+    stages.encode(Checkpoint(stage_result.tensors), file)
     return len(file.getvalue())
 
 
 def figures(pruned: Checkpoint, bits: int, init: Init, epochs: int) -> tuple[int, float, str]:
     """Bytes and squared error without training, and a line of all that was measured."""
-    asked = {"bits": bits, "init": init}
-    shared = stages.quantize(pruned, QuantizeSettings(**asked))
+    options = {"bits": bits, "init": init}
+    shared = stages.quantize(pruned, QuantizeSettings(**options))
     nbytes, error = size(shared), squared_error(pruned, shared)
     line = f"{bits},{init},{error:.5f},{nbytes}"
     if epochs:
-        trained = stages.quantize(pruned, QuantizeSettings(**asked, epochs=epochs))
-        errors = [stages.evaluate(made, EvalSettings()).top1_error for made in (shared, trained)]
+        trained = stages.quantize(pruned, QuantizeSettings(**options, epochs=epochs))
+        errors = [stages.evaluate(stage_result, EvalSettings()).top1_error for stage_result in (shared, trained)]
         line += f",{errors[0]:.2f},{size(trained)},{errors[1]:.2f}"
     return nbytes, error, line
 

@@ -15,14 +15,14 @@ BOUND = 150e6 + 4 * 4 * ELEMENTS
 def tensors() -> dict[str, np.ndarray]:
     """Free floats; pruned and shared; pruned; shared."""
     rng = np.random.default_rng(0)
-    made = {}
+    weights = {}
     for number in range(TENSORS):
         floats = rng.standard_normal(ELEMENTS, dtype=np.float32)
         chance = rng.random(ELEMENTS, dtype=np.float32)
         codes = rng.integers(1, 33, ELEMENTS, np.int8).astype(np.float32)
         kinds = (floats, np.where(chance < 0.09, codes, 0), np.where(chance < 0.5, floats, 0), codes)
-        made[f"w{number}"] = kinds[number % 4].astype(np.float32, copy=False).reshape(8192, -1)
-    return made
+        weights[f"w{number}"] = kinds[number % 4].astype(np.float32, copy=False).reshape(8192, -1)
+    return weights
 
 
 def main() -> None:

@@ -65,17 +65,17 @@ def saved_by(kept, size, classes):
 
 
 @pytest.mark.parametrize("classes", [2, 3])
-def test_lines_are_classified_so_that_their_positions_take_the_fewest_bits(rng, classes):
+def test_classes_take_the_fewest_bits(rng, classes):
     kept, size = rng.integers(0, 50, 9), 50
-    found = density.classified(kept, size, classes)
+    classes_of = density.classified(kept, size, classes)
     order = np.argsort(kept, kind="stable")
     best = min(
         saved_by(kept[order], size, np.searchsorted(cuts, np.arange(9), side="right"))
         for cuts in itertools.combinations(range(1, 9), classes - 1)
     )
-    assert np.unique(found).size == classes
-    assert saved_by(kept, size, found) == pytest.approx(best)
-    assert (np.diff(found[order].astype(int)) >= 0).all()
+    assert np.unique(classes_of).size == classes
+    assert saved_by(kept, size, classes_of) == pytest.approx(best)
+    assert (np.diff(classes_of[order].astype(int)) >= 0).all()
 
 
 def test_there_are_no_more_classes_than_lines():
@@ -96,14 +96,16 @@ def test_proposals_are_told_with_their_entropy_and_the_smallest_first(rng):
     assert bits == sorted(bits)
     assert sorted(classes.counts for _, classes in proposals) == [(1, 2), (1, 3), (2, 1), (2, 2), (3, 1), (3, 3)]
     assert proposals[0][1].counts[0] > 1
-    for told, classes in proposals:
+    for promised_bits, classes in proposals:
         cells = np.bincount(classes.cell_of(positions), minlength=classes.cells)
         lines = [np.bincount(lines) for lines in (classes.rows, classes.columns)]
         of_lines = sum(-(counts[counts > 0] * np.log2(counts[counts > 0] / counts.sum())).sum() for counts in lines)
-        assert told == pytest.approx(density.entropy_of_density(cells, np.array(classes.sizes())).sum() + of_lines)
+        assert promised_bits == pytest.approx(
+            density.entropy_of_density(cells, np.array(classes.sizes())).sum() + of_lines
+        )
 
 
-def test_a_matrix_is_not_given_more_classes_than_it_has_rows_or_columns(rng):
+def test_classes_are_at_most_as_many_as_lines(rng):
     positions = np.flatnonzero(rng.random((2, 50)) < 0.3)
     counts = {classes.counts for _, classes in density.propose_classes(positions, (2, 50), (2, 3))}
     assert counts == {(2, 1), (2, 2), (1, 2), (1, 3)}

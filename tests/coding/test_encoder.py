@@ -82,7 +82,7 @@ def test_at_the_default_level_hardly_any_is(rng, kind):
     assert encoder.encode_tensor(array).nbytes <= 1.02 * least + 4
 
 
-def test_at_the_highest_level_columns_may_come_first_where_hardly_any_is_zero(rng):
+def test_the_level_max_tries_columns_first_without_zeros(rng):
     down = np.ascontiguousarray(walk(rng, (40, 200)).T.astype(np.float32))
     down[rng.random(down.shape) < 0.01] = 0
     encoded = encoder.encode_tensor(down, EXHAUSTIVE)

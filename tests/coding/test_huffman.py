@@ -107,7 +107,7 @@ def test_chains_where_each_symbol_is_certain_take_no_bits():
     assert stream.nbytes < 1200
 
 
-def test_a_chain_of_hardly_any_bits_which_decoders_refuse_is_never_written():
+def test_a_chain_of_too_few_bits_is_never_written():
     runs = np.concatenate([[2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0, 1], [2, 3, 4]])  # each tells what comes next
     symbols, follows = np.tile(runs, 600), np.tile(np.isin(np.arange(16), [0, 13], invert=True), 600)
     stream = coded(symbols, 13, chain=True, follows=follows)
@@ -125,16 +125,16 @@ def test_a_chain_of_more_letters_than_its_bits_allow_is_refused(letters, refused
         Stream.parse(Cursor(data, "it"), letters, 2)
 
 
-def test_streams_whose_tables_are_too_large_together_are_decoded_in_turn(rng, monkeypatch):
+def test_streams_with_large_tables_are_decoded_in_turn(rng, monkeypatch):
     drawn = [rng.integers(0, 200, 300 + size) for size in range(9)]
     streams = [reparsed(coded(symbols, 256)) for symbols in drawn]
-    made = []
+    tables = []
     table_of = prefix_code.decoding_table
     monkeypatch.setattr(tuning, "SHARED_TABLE_ENTRIES", 2 * streams[0].table_entries)
-    monkeypatch.setattr(prefix_code, "decoding_table", lambda *code: made.append(table_of(*code)) or made[-1])
+    monkeypatch.setattr(prefix_code, "decoding_table", lambda *code: tables.append(table_of(*code)) or tables[-1])
     for decoded, symbols in zip(lockstep.decode_streams(streams), drawn, strict=True):
         assert np.array_equal(decoded, symbols)
-    assert [table.size for table in made] == [stream.table_entries for stream in streams]
+    assert [table.size for table in tables] == [stream.table_entries for stream in streams]
 
 
 def test_streams_with_codes_of_different_lengths_share_a_loop(rng):
@@ -145,10 +145,10 @@ def test_streams_with_codes_of_different_lengths_share_a_loop(rng):
         assert np.array_equal(decoded, symbols)
 
 
-def test_of_streams_decoded_together_only_those_that_are_damaged_give_an_error(rng):
-    whole = [coded(rng.integers(0, 5, 700), 5) for _ in range(3)]
-    broken = damaged(whole[1], payload=bytes(len(whole[1].payload)))
-    first, second, third = lockstep.decode_each_stream([whole[0], broken, whole[2]])
+def test_only_damaged_streams_give_an_error(rng):
+    undamaged = [coded(rng.integers(0, 5, 700), 5) for _ in range(3)]
+    broken = damaged(undamaged[1], payload=bytes(len(undamaged[1].payload)))
+    first, second, third = lockstep.decode_each_stream([undamaged[0], broken, undamaged[2]])
     assert isinstance(second, ContainerError)
     assert not isinstance(first, ContainerError) and not isinstance(third, ContainerError)
 
@@ -186,8 +186,8 @@ def test_a_block_that_ends_elsewhere_is_refused(rng):
     ],
 )
 def test_a_stream_that_breaks_the_format_is_refused(rng, changes, message):
-    whole = coded(rng.integers(0, 5, 1000), 5)
-    stream = damaged(whole, **changes)
+    undamaged = coded(rng.integers(0, 5, 1000), 5)
+    stream = damaged(undamaged, **changes)
     with pytest.raises(ContainerError, match=message):
         Stream.parse(Cursor(stream.to_bytes(), "it"), 1000, 5)
 
@@ -217,8 +217,8 @@ def test_coded_bits_are_those_of_the_payload(rng):
 @pytest.mark.parametrize("skew", [0.3, 0.9])
 def test_an_estimate_is_near_what_a_stream_takes(rng, alphabet, size, skew):
     symbols = np.minimum(rng.geometric(skew, size) - 1, alphabet - 1)
-    taken = 8 * coded(symbols, alphabet).nbytes
-    assert huffman.estimated_bits(huffman.histogram(symbols, alphabet)) == pytest.approx(taken, rel=0.12)
+    stream_bits = 8 * coded(symbols, alphabet).nbytes
+    assert huffman.estimated_bits(huffman.histogram(symbols, alphabet)) == pytest.approx(stream_bits, rel=0.12)
 
 
 def test_codes_are_no_longer_than_the_alphabet_demands():

@@ -61,7 +61,7 @@ def arrays(draw):
 
 
 @given(arrays(), st.sampled_from(list(LEVELS.values())))
-def test_what_is_not_zero_is_counted_alike_from_a_record_and_from_the_array(array, level):
+def test_a_record_and_its_array_count_alike(array, level):
     encoded = encoder.encode_tensor(array, level)
     parsed = EncodedTensor.parse(encoded.record, array.dtype, array.shape, "it")
     expected = recounted(array)
@@ -117,7 +117,7 @@ def test_positions_of_nothing_are_counted():
     assert nonzero.of_records([record]) == [NonZero(0, 0)]
 
 
-def test_negative_zeros_are_zeros_where_no_element_has_a_last_byte_of_0(rng):
+def test_negative_zeros_count_as_zeros_in_planes(rng):
     exponents = rng.integers(0x30, 0x44, 4000, np.uint16) << 8
     patterns = exponents | rng.choice(np.array([1, 2, 3], np.uint16), 4000)
     patterns[rng.random(4000) < 0.2] = 0x8000  # -0.0

@@ -34,7 +34,7 @@ def test_planes_come_back(rng, dtype, size, level):
     assert len(planes_of(array, LEVELS[level]).planes) == array.dtype.itemsize
 
 
-def test_the_first_plane_of_floats_is_their_exponent_and_the_sign_is_in_the_last(rng):
+def test_planes_of_floats_begin_with_the_exponent(rng):
     scaled = rng.choice(np.array([-1, 1], np.float32), 4000) * np.float32(0.75)
     exponent, *rest = planes_of(scaled).planes
     assert exponent.nbytes < 20

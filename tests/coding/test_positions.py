@@ -16,8 +16,8 @@ def uneven(rng, shape=(60, 80)):
     return np.flatnonzero(rng.random(shape) < density)
 
 
-def planned(found, shape, level=DEFAULT):
-    return positions.choose_position_coding(sparse_index.gaps_of(found), shape, level)
+def coding_for(kept_at, shape, level=DEFAULT):
+    return positions.choose_position_coding(sparse_index.gaps_of(kept_at), shape, level)
 
 
 def test_kept_elements_and_fillers_are_those_of_all_cells():
@@ -28,15 +28,15 @@ def test_kept_elements_and_fillers_are_those_of_all_cells():
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_positions_come_back_with_classes_and_without(rng, level):
-    found, shape = uneven(rng), (60, 80)
-    plan = planned(found, shape, LEVELS[level])
-    cursor = Cursor(plan.encode().to_bytes(), "it")
-    parsed = Positions.parse(cursor, shape, classes=plan.classes is not None)
+    kept_at, shape = uneven(rng), (60, 80)
+    position_coding = coding_for(kept_at, shape, LEVELS[level])
+    cursor = Cursor(position_coding.encode().to_bytes(), "it")
+    parsed = Positions.parse(cursor, shape, classes=position_coding.classes is not None)
     cursor.finish()
     back, cells = parsed.decode(shape, iter(lockstep.decode_streams(parsed.streams)))
-    assert (plan.classes is None) == (level == "fast")
-    assert np.array_equal(back, plan.ordered(found))
-    assert np.array_equal(positions.follows(cells), plan.follows())
+    assert (position_coding.classes is None) == (level == "fast")
+    assert np.array_equal(back, position_coding.ordered(kept_at))
+    assert np.array_equal(positions.follows(cells), position_coding.follows())
 
 
 def test_an_element_follows_another_where_no_zero_lies_between():
@@ -46,25 +46,25 @@ def test_an_element_follows_another_where_no_zero_lies_between():
 
 
 def test_what_a_plan_promises_is_about_what_positions_take(rng):
-    for found in (uneven(rng), np.flatnonzero(rng.random(4800) < 0.3)):
-        plan = planned(found, (60, 80))
-        assert plan.bits == pytest.approx(8 * len(plan.encode().to_bytes()), rel=0.1)
+    for kept_at in (uneven(rng), np.flatnonzero(rng.random(4800) < 0.3)):
+        position_coding = coding_for(kept_at, (60, 80))
+        assert position_coding.bits == pytest.approx(8 * len(position_coding.encode().to_bytes()), rel=0.1)
 
 
 def test_classes_are_planned_where_they_save_something(rng):
     even = np.flatnonzero(rng.random((60, 80)) < 0.4)
-    assert planned(uneven(rng), (60, 80)).classes is not None
-    assert planned(even, (60, 80)).classes is None
-    assert planned(uneven(rng), (60, 80), LEVELS["fast"]).classes is None
-    assert planned(uneven(rng), (1, 4800)).classes is None
+    assert coding_for(uneven(rng), (60, 80)).classes is not None
+    assert coding_for(even, (60, 80)).classes is None
+    assert coding_for(uneven(rng), (60, 80), LEVELS["fast"]).classes is None
+    assert coding_for(uneven(rng), (1, 4800)).classes is None
 
 
 def test_uneven_columns_get_classes_as_uneven_rows_do(rng):
     columns = np.tile(rng.choice([0.05, 0.9], 80), (60, 1))
-    found = np.flatnonzero(rng.random((60, 80)) < columns)
-    assert planned(found, (60, 80)).classes.counts[1] > 1
-    found = np.flatnonzero(rng.random((80, 60)) < columns.T)
-    assert planned(found, (80, 60)).classes.counts[0] > 1
+    kept_at = np.flatnonzero(rng.random((60, 80)) < columns)
+    assert coding_for(kept_at, (60, 80)).classes.counts[1] > 1
+    kept_at = np.flatnonzero(rng.random((80, 60)) < columns.T)
+    assert coding_for(kept_at, (80, 60)).classes.counts[0] > 1
 
 
 def test_columns_first_pays_where_neighbours_are_below_each_other(rng):

@@ -56,7 +56,7 @@ def test_pruned_and_shared_weights_are_stored_as_gaps_and_codes(rng):
     assert encoded.index is not None
 
 
-def test_shared_weights_with_few_zeros_are_stored_as_codes_without_positions(rng):
+def test_shared_weights_with_few_zeros_have_no_positions(rng):
     encoded = round_trip(sparse(rng, 10_000, 0.99, [-1, 2, 3, 4]))
     assert isinstance(encoded.values, Shared)
     assert encoded.index is None
@@ -79,7 +79,7 @@ def test_random_bytes_are_stored_as_they_are(rng):
 @pytest.mark.parametrize(
     ("dtype", "share"), [(np.float32, 0.88), (np.float64, 0.94), (np.float16, 0.9), (ml_dtypes.bfloat16, 0.78)]
 )
-def test_weights_that_are_neither_pruned_nor_shared_are_stored_in_planes(rng, dtype, share):
+def test_free_weights_are_stored_in_planes(rng, dtype, share):
     array = (0.02 * rng.normal(size=20_000)).astype(dtype)
     assert len(round_trip(array).record) < share * array.nbytes
 

@@ -9,9 +9,9 @@ from dcomp.errors import ContainerError
 
 def parsed(data, count, alphabet, **how):
     cursor = Cursor(data, "it")
-    made = Stream.parse(cursor, count, alphabet, **how)
+    stream_read = Stream.parse(cursor, count, alphabet, **how)
     cursor.finish()
-    return made
+    return stream_read
 
 
 def chained(rng, size=5000, alphabet=60):
@@ -34,7 +34,7 @@ def test_the_sizes_of_blocks_come_back(rng):
     assert back.block_bits.sum() <= 8 * len(back.payload) < back.block_bits.sum() + 8
 
 
-def test_the_index_holds_what_blocks_take_beyond_the_shortest_but_the_last():
+def test_the_index_holds_sizes_beyond_the_shortest():
     assert stream.index_shape(np.array([100, 107, 103, 5])) == (100, 3)
     assert stream.index_shape(np.array([100, 108, 5])) == (100, 4)
     assert stream.index_shape(np.array([100, 100, 5])) == (100, 0)

@@ -70,5 +70,11 @@ def test_forms_up_to_three_stand_in_the_flags(number):
     assert value_forms.parse_form(Cursor(b"", "it"), number << 1) is FORMS[number]
 
 
+def test_a_form_is_named_by_the_flags():
+    assert [value_forms.form_name(flags) for flags in (1, 2, 4, 7, 64)] == [
+        *("raw", "zstd", "shared", "planes", "later form")
+    ]
+
+
 def test_raw_values_set_no_flags():
     assert value_forms.form_head(Raw(np.zeros(1, np.uint32))) == (0, b"")

@@ -47,7 +47,7 @@ def test_encoding_gives_the_golden_file():
     assert dcomp.save(tensors) == (GOLDEN / "format-example.dcz").read_bytes()
 
 
-def test_every_golden_file_is_known():
+def test_every_golden_file_is_tested():
     assert {path.stem for path in GOLDEN.glob("*.dcz")} == set(NAMES)
 
 
@@ -60,12 +60,12 @@ def test_the_hexdump_of_the_format_is_the_golden_file():
 def test_the_goldens_hold_every_form_and_model_of_the_format():
     golden = Container.open(GOLDEN / "forms.dcz")
     encoded = [golden.encoded(name) for name in golden.names]
-    seen = {type(own.values).__name__ for own in encoded}
-    seen |= {stream.model.name for own in encoded for stream in own.streams}
-    seen |= {"Golomb" for own in encoded for stream in own.streams if stream.implicit_code}
-    seen |= {"apart" for own in encoded for stream in own.streams if stream.apart}
-    seen |= {"columns first" for own in encoded if own.columns_first}
-    seen |= {"classes" for own in encoded if own.index is not None and own.index.classes is not None}
+    seen = {type(tensor.values).__name__ for tensor in encoded}
+    seen |= {stream.model.name for tensor in encoded for stream in tensor.streams}
+    seen |= {"Golomb" for tensor in encoded for stream in tensor.streams if stream.implicit_code}
+    seen |= {"apart" for tensor in encoded for stream in tensor.streams if stream.apart}
+    seen |= {"columns first" for tensor in encoded if tensor.columns_first}
+    seen |= {"classes" for tensor in encoded if tensor.index is not None and tensor.index.classes is not None}
     seen |= {"tied" for entry in golden.directory.entries if entry.tied_to is not None}
     forms = {"Raw", "Zstd", "Shared", "Planes", "PLAIN", "PAIRS", "CHAINED"}
     assert seen == forms | {"Golomb", "apart", "columns first", "classes", "tied"}

@@ -111,27 +111,27 @@ def test_a_tensor_beyond_the_memory_limit_is_one_error(data):
         verify(Container(data), max_memory=10)
 
 
-def test_progress_reaches_the_bytes_of_all_tensors_though_one_is_damaged(checkpoint, data):
-    told = []
+def test_progress_is_complete_despite_damage(checkpoint, data):
+    events = []
 
     class Watcher(Observer):
         def started_bytes(self, total):
-            told.append(-total)
+            events.append(-total)
 
         def finished_bytes(self, nbytes):
-            told.append(nbytes)
+            events.append(nbytes)
 
         def finished(self):
-            told.append("finished")
+            events.append("finished")
 
     with pytest.raises(ChecksumError):
         verify(Container(with_damage(data, "b")), None, Watcher())
-    assert told[0] == -checkpoint.nbytes
-    assert sum(told[:-1]) == 0
-    assert told[-1] == "finished"
+    assert events[0] == -checkpoint.nbytes
+    assert sum(events[:-1]) == 0
+    assert events[-1] == "finished"
 
 
-def test_a_tensor_whose_streams_are_broken_behind_a_right_checksum_is_named():
+def test_an_error_names_the_tensor_with_broken_streams():
     array = np.arange(3000, dtype=np.float32) % 7
     record = bytearray(encoder.encode_tensor(array).record)
     record[-40] ^= 255

@@ -17,10 +17,10 @@ def written(tensors, metadata=None, **how):
 
 
 def test_the_dense_bytes_of_each_tensor_that_is_encoded_are_told(rng):
-    told = []
+    sizes = []
     weights = rng.normal(size=50)
-    written({"a": weights, "b": weights, "c": weights[:7]}, on_tensor=told.append)
-    assert told == [400, 56]
+    written({"a": weights, "b": weights, "c": weights[:7]}, on_tensor=sizes.append)
+    assert sizes == [400, 56]
 
 
 def test_records_larger_than_a_piece_of_a_copy_are_written(rng):
@@ -38,7 +38,7 @@ def test_records_larger_than_a_piece_of_a_copy_are_written(rng):
         ({"a": np.ones(2, np.complex128)}, {}, "tensor 'a' has dtype complex128, which safetensors does not know"),
     ],
 )
-def test_what_a_container_cannot_hold_is_refused_before_anything_is_written(tensors, metadata, message):
+def test_an_invalid_checkpoint_writes_nothing(tensors, metadata, message):
     stream = io.BytesIO()
     with pytest.raises(CheckpointError, match=message):
         writer.write(Checkpoint(tensors, metadata), stream)

@@ -46,11 +46,11 @@ class Kind:
     judge: Callable[[Case, Path], str]
 
 
-def arrays_of(found: Checkpoint) -> Arrays:
+def arrays_of(loaded: Checkpoint) -> Arrays:
     """The tensors of a checkpoint as their bytes."""
     return {
         name: (dtypes.NAME_OF[array.dtype], array.shape, dtypes.bit_patterns(array).tobytes())
-        for name, array in tensors.stream(found.tensors)
+        for name, array in tensors.stream(loaded.tensors)
     }
 
 
@@ -60,7 +60,7 @@ def demand(condition: bool, sentence: str) -> None:
         raise FindingError(sentence)
 
 
-def through_all_commands(found: Checkpoint) -> bytes:
+def through_all_commands(loaded: Checkpoint) -> bytes:
     """Encode, list, report, verify and decode a checkpoint; the safetensors file that comes out.
 
     Raises:
@@ -68,12 +68,12 @@ def through_all_commands(found: Checkpoint) -> bytes:
         FindingError: it could, and another stage disagrees.
     """
     buffer = io.BytesIO()
-    stages.encode(found, buffer)
+    stages.encode(loaded, buffer)
     try:
         container = Container(buffer.getvalue())
         listing.list_container(container)
         stages.report(container)
-        verify(container, found)
+        verify(container, loaded)
         restored = io.BytesIO()
         stages.save(stages.decode(container), restored)
     except DcompError as error:

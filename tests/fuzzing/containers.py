@@ -35,7 +35,7 @@ def tensors_of_every_form() -> dict[str, np.ndarray]:
     density = np.outer(rng.choice([0.1, 1, 1], 60), rng.choice([0.3, 1, 1], 80))
     structured = np.where(rng.random(walk.shape) < density, walk, 0).astype(np.float32)
     sparse = np.where(rng.random(walk.shape) < 0.05 * density, walk, 0).astype(np.float32)
-    made = {
+    files = {
         "planes": floats,
         "raw": rng.integers(0, 256, 99, np.uint8),
         "zstd": np.tile(rng.integers(0, 256, 300, np.uint8), 3),
@@ -54,21 +54,21 @@ def tensors_of_every_form() -> dict[str, np.ndarray]:
         "lone": np.eye(1, 5000, 4321, dtype=np.float32),
     }
     for name, dtype in dtypes.BY_NAME.items():
-        made[name] = rng.integers(0, 256, 40 * dtype.itemsize, np.uint8).view(dtype)
-    return made
+        files[name] = rng.integers(0, 256, 40 * dtype.itemsize, np.uint8).view(dtype)
+    return files
 
 
 @cache
 def containers() -> list[bytes]:
     """The containers that are damaged: goldens, each form alone, and all together."""
-    made = [path.read_bytes() for path in sorted(GOLDEN.glob("*.dcz"))]
+    files = [path.read_bytes() for path in sorted(GOLDEN.glob("*.dcz"))]
     every = tensors_of_every_form()
-    made += [dcomp.save({name: array}) for name, array in every.items()]
-    made += [forged({"w": (array, encoder.encode_tensor(array, LEVELS["max"]).record)}) for array in every.values()]
-    made.append(dcomp.save(every, {"key": "value", "ключ": "x" * 300}))
-    made.append(dcomp.save({f"layer.{i}.weight": np.full(3, i, np.int16) for i in range(300)}))
-    made.append(dcomp.save({"a": np.zeros(50), "b": np.zeros(50), "c": np.zeros(400, np.int8)}))
-    return made
+    files += [dcomp.save({name: array}) for name, array in every.items()]
+    files += [forged({"w": (array, encoder.encode_tensor(array, LEVELS["max"]).record)}) for array in every.values()]
+    files.append(dcomp.save(every, {"key": "value", "ключ": "x" * 300}))
+    files.append(dcomp.save({f"layer.{i}.weight": np.full(3, i, np.int16) for i in range(300)}))
+    files.append(dcomp.save({"a": np.zeros(50), "b": np.zeros(50), "c": np.zeros(400, np.int8)}))
+    return files
 
 
 def forged(records: dict[str, tuple[np.ndarray, bytes]]) -> bytes:
@@ -113,8 +113,8 @@ def judge(case: Case, path: Path) -> str:
     for words, result in (("verified", verified), ("reported", reported)):
         demand(not isinstance(result, DcompError), f"decoded, and not {words}: {result}")
     if not case.mended:
-        whole = _decoded(case.base)
-        same = list(whole) == list(decoded) and all(whole[name] == decoded[name].tobytes() for name in whole)
+        expected = _decoded(case.base)
+        same = list(expected) == list(decoded) and all(expected[name] == decoded[name].tobytes() for name in expected)
         demand(same or case.data in containers(), "a damaged file was decoded as something else")
     return "decoded"
 

@@ -44,13 +44,13 @@ def files() -> list[bytes]:
         "none": np.zeros((0, 4), np.int8),
         "ключ": rng.choice([1.0, 2.0], 40).astype(np.float16),
     }
-    made = [written(few), written(few, {"format": "pt", "a": "b\n"}), written({}), written(every)]
-    header, data = split(made[1])
+    seeds = [written(few), written(few, {"format": "pt", "a": "b\n"}), written({}), written(every)]
+    header, data = split(seeds[1])
     reordered = dict(reversed(header.items()))
     odd = {name: dict(reversed(entry.items())) for name, entry in reordered.items()}
-    made += [joined(json.dumps(way, indent=indent).encode(), data) for way in (reordered, odd) for indent in (None, 1)]
+    seeds += [joined(json.dumps(way, indent=indent).encode(), data) for way in (reordered, odd) for indent in (None, 1)]
     listed = {name: list(entry.values()) if name != "__metadata__" else entry for name, entry in header.items()}
-    return [*made, joined(json.dumps(listed).encode(), data), *(path.read_bytes() for path in _golden())]
+    return [*seeds, joined(json.dumps(listed).encode(), data), *(path.read_bytes() for path in _golden())]
 
 
 def _golden() -> list[Path]:
@@ -155,9 +155,9 @@ def judge(case: Case, path: Path) -> str:
     """
     theirs = _read_by_the_library(case.data)
     try:
-        found = load_checkpoint(path)
-        ours = arrays_of(found)
-        restored = through_all_commands(found)
+        loaded = load_checkpoint(path)
+        ours = arrays_of(loaded)
+        restored = through_all_commands(loaded)
     except CheckpointError as error:
         if theirs is None:
             return "refused by both"
@@ -172,10 +172,10 @@ def judge(case: Case, path: Path) -> str:
 
 def _read_by_the_library(data: bytes) -> Arrays | None:
     try:
-        found = safetensors.deserialize(data)
+        loaded = safetensors.deserialize(data)
     except safetensors.SafetensorError:
         return None
-    return {name: (entry["dtype"], tuple(entry["shape"]), bytes(entry["data"])) for name, entry in found}
+    return {name: (entry["dtype"], tuple(entry["shape"]), bytes(entry["data"])) for name, entry in loaded}
 
 
 KIND = Kind(".safetensors", make, judge)

@@ -78,20 +78,20 @@ def contents() -> Iterator[object]:
 @cache
 def files() -> list[bytes]:
     """Every content as torch writes it, packed by another tool, in the older format, and without checksums."""
-    made = []
+    seeds = []
     for content in contents():
         plain = saved(content)
-        made += [plain, zipped(records(plain), packed=True)]
+        seeds += [plain, zipped(records(plain), packed=True)]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                made.append(saved(content, _use_new_zipfile_serialization=False))
+                seeds.append(saved(content, _use_new_zipfile_serialization=False))
             except (NotImplementedError, RuntimeError):  # conj and meta are not for the older format
                 continue
     torch.serialization.set_crc32_options(False)
-    made.append(saved(next(contents())))
+    seeds.append(saved(next(contents())))
     torch.serialization.set_crc32_options(True)
-    return made
+    return seeds
 
 
 def saved(content: object, **options: bool) -> bytes:
@@ -194,9 +194,9 @@ def _legacy_damaged(data: bytes, other: bytes, rng: np.random.Generator) -> byte
 @cache
 def _opcodes(data: bytes) -> list[tuple[str, object, int, int]]:
     """Opcodes of a pickle: name, argument, where it begins and where it ends."""
-    found = [(opcode.name, argument, begin) for opcode, argument, begin in pickletools.genops(data)]
-    ends = [begin for _, _, begin in found[1:]] + [found[-1][2] + 1]
-    return [(*entry, end) for entry, end in zip(found, ends, strict=True)]
+    operations = [(opcode.name, argument, begin) for opcode, argument, begin in pickletools.genops(data)]
+    ends = [begin for _, _, begin in operations[1:]] + [operations[-1][2] + 1]
+    return [(*entry, end) for entry, end in zip(operations, ends, strict=True)]
 
 
 def _opcode_damaged(data: bytes, rng: np.random.Generator) -> bytes:
@@ -206,8 +206,8 @@ def _opcode_damaged(data: bytes, rng: np.random.Generator) -> bytes:
     except (ValueError, pickle.UnpicklingError, IndexError):  # it was damaged before
         return damaged(data, data, rng)
     way = int(rng.integers(5))
-    wanted = {0: ("BININT", "BININT1", "BININT2"), 1: ("BINUNICODE", "GLOBAL"), 2: ("NEWTRUE", "NEWFALSE", "NONE")}
-    chosen = [entry for entry in opcodes if way not in wanted or entry[0] in wanted[way]] or opcodes
+    names_of = {0: ("BININT", "BININT1", "BININT2"), 1: ("BINUNICODE", "GLOBAL"), 2: ("NEWTRUE", "NEWFALSE", "NONE")}
+    chosen = [entry for entry in opcodes if way not in names_of or entry[0] in names_of[way]] or opcodes
     name, argument, begin, end = chosen[int(rng.integers(len(chosen)))]
     other = opcodes[int(rng.integers(len(opcodes)))]
     if way == 0 and isinstance(argument, int):
@@ -254,9 +254,9 @@ def judge(case: Case, path: Path) -> str:
     """
     theirs, why = _read_by_torch(path)
     try:
-        found = load_checkpoint(path, max_memory=MAX_MEMORY)
-        ours = arrays_of(found)
-        restored = through_all_commands(found)
+        loaded = load_checkpoint(path, max_memory=MAX_MEMORY)
+        ours = arrays_of(loaded)
+        restored = through_all_commands(loaded)
     except CheckpointError as error:
         if theirs is None and why is not None:
             return "refused by both"

@@ -147,8 +147,8 @@ def ties(count: int, record: bytes, *shape: int) -> bytes:
     """Many tensors that are tied to one."""
     spec = bytes([1, len(shape)]) + b"".join(map(varint, shape))
     first = string("a") + spec + varint(len(record)) + crc32(record).to_bytes(4, "little")
-    others = b"".join(string(f"{i:x}_") + spec + b"\0\0" for i in range(count))
-    return directory(b"\0" + varint(count + 1) + first + others) + record
+    empty_entries = b"".join(string(f"{i:x}_") + spec + b"\0\0" for i in range(count))
+    return directory(b"\0" + varint(count + 1) + first + empty_entries) + record
 
 
 FILES: dict[str, Callable[[], bytes]] = {

@@ -51,23 +51,23 @@ def test_where_bits_cost_nothing_it_is_plain_k_means(init, values, most):
 
 
 @given(values=some_values, most=st.integers(1, 4), rate_weight=st.floats(1e-4, 10))
-def test_codes_get_shorter_and_what_is_minimized_gets_no_worse_than_the_best_k_means_is(values, most, rate_weight):
+def test_the_cost_is_at_most_that_of_k_means(values, most, rate_weight):
     best = kmeans.cluster(values, most, "optimal")
-    found = entropy.cluster_with_rate(values, most, rate_weight, "optimal")
-    assert cost(values, rate_weight, found) <= cost(values, rate_weight, best) * (1 + 1e-6) + 1e-9
-    assert bits(found[1]) <= bits(best[1]) + 1e-6 / rate_weight
+    result = entropy.cluster_with_rate(values, most, rate_weight, "optimal")
+    assert cost(values, rate_weight, result) <= cost(values, rate_weight, best) * (1 + 1e-6) + 1e-9
+    assert bits(result[1]) <= bits(best[1]) + 1e-6 / rate_weight
 
 
 @pytest.mark.parametrize("init", INITS)
 def test_entropy_falls_as_bits_get_dearer(init, rng):
     values = rng.laplace(size=3000).astype(np.float32)
-    found = [
+    result = [
         bits(entropy.cluster_with_rate(values, 5, weight, init)[1])
         for weight in (0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 3)
     ]
-    assert found == sorted(found, reverse=True)
-    assert found[0] > 3000 * 3
-    assert found[-1] == 0
+    assert result == sorted(result, reverse=True)
+    assert result[0] > 3000 * 3
+    assert result[-1] == 0
 
 
 @pytest.mark.parametrize("rate_weight", [0.002, 0.02, 0.2])
@@ -122,9 +122,9 @@ def test_a_cluster_around_zero_is_not_represented_by_zero():
 @pytest.mark.parametrize("init", INITS)
 def test_at_a_rate_weight_of_zero_the_codebook_is_that_of_k_means(init, rng):
     values = rng.laplace(size=300).astype(np.float32)
-    plain, found = kmeans.cluster(values, 5, init), entropy.cluster_with_rate(values, 5, 0, init)
-    assert np.array_equal(plain[0], found[0])
-    assert np.array_equal(plain[1], found[1])
+    plain, result = kmeans.cluster(values, 5, init), entropy.cluster_with_rate(values, 5, 0, init)
+    assert np.array_equal(plain[0], result[0])
+    assert np.array_equal(plain[1], result[1])
 
 
 @pytest.mark.parametrize("rate_weight", [0.002, 0.02, 0.2])
@@ -141,8 +141,8 @@ def test_no_code_could_be_left_out_to_advantage(rate_weight, rng):
     least = cost(values, rate_weight, (codebook, codes))
     assert codebook.size > 2
     for dropped in range(codebook.size):
-        others = np.delete(codebook, dropped)
-        assert cost(values, rate_weight, (others, kmeans.nearest(others, values))) > least
+        remaining = np.delete(codebook, dropped)
+        assert cost(values, rate_weight, (remaining, kmeans.nearest(remaining, values))) > least
 
 
 def test_a_single_value_is_its_own_codebook():
@@ -150,7 +150,7 @@ def test_a_single_value_is_its_own_codebook():
     assert (codebook.tolist(), codes.tolist()) == ([3], [0] * 5)
 
 
-def test_few_values_begin_as_their_own_codebook_and_stay_where_bits_cost_little(rng):
+def test_few_values_stay_where_bits_cost_little(rng):
     values = rng.choice(np.array([-3, -1, 2, 5], np.float32), 200)
     codebook, codes = entropy.cluster_with_rate(values, 2, 1e-4)
     assert np.array_equal(codebook[codes], values)

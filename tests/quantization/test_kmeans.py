@@ -21,7 +21,7 @@ def squared_error(values, codebook, codes):
 
 @pytest.mark.parametrize("init", INITS)
 @given(values=arrays(np.float32, st.integers(1, 80), elements=nonzero), bits=st.integers(1, 4))
-def test_a_codebook_is_ascending_without_zero_and_each_value_has_its_nearest_entry(init, values, bits):
+def test_each_value_gets_its_nearest_entry(init, values, bits):
     codebook, codes = kmeans.cluster(values, bits, init)
     assert 1 <= codebook.size <= 2**bits
     assert codebook.dtype == values.dtype
@@ -71,7 +71,7 @@ def test_optimal_clusters_have_the_least_squared_error(values, k, data):
     k = min(k, values.size)
     counts = np.array(data.draw(st.lists(st.integers(1, 4), min_size=values.size, max_size=values.size)))
     centroids = kmeans.optimal_centroids(Sample(values, counts), k)
-    found = (counts * ((values[:, None] - centroids) ** 2).min(axis=1)).sum()
+    result = (counts * ((values[:, None] - centroids) ** 2).min(axis=1)).sum()
 
     def cost(begin, end):
         mean = np.average(values[begin:end], weights=counts[begin:end])
@@ -79,18 +79,18 @@ def test_optimal_clusters_have_the_least_squared_error(values, k, data):
 
     cuts = itertools.combinations(range(1, values.size), k - 1)
     best = min(sum(cost(a, b) for a, b in itertools.pairwise((0, *cut, values.size))) for cut in cuts)
-    assert found == pytest.approx(best, abs=1e-9)
+    assert result == pytest.approx(best, abs=1e-9)
 
 
 @pytest.mark.parametrize("init", INITS)
 def test_no_start_beats_the_optimum_and_all_beat_no_clustering(init, rng):
     values = rng.laplace(size=3000).astype(np.float32)
     best = squared_error(values, *kmeans.cluster(values, 3, "optimal"))
-    found = squared_error(values, *kmeans.cluster(values, 3, init))
-    assert best - 1e-6 <= found < 0.25 * float((values.astype(np.float64) ** 2).sum())
+    result = squared_error(values, *kmeans.cluster(values, 3, init))
+    assert best - 1e-6 <= result < 0.25 * float((values.astype(np.float64) ** 2).sum())
 
 
-def test_linear_centroids_start_evenly_and_density_ones_by_the_distribution(rng):
+def test_linear_and_density_centroids_start_differently(rng):
     values = np.sort(rng.exponential(size=1000))
     sample = Sample(values, np.ones(1000, int))
     linear = kmeans.initial_centroids(sample, 4, "linear", rng)
@@ -123,7 +123,7 @@ def test_as_many_distinct_values_as_there_are_codes_are_the_codebook(init):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
-def test_a_value_between_two_entries_has_the_nearer_one_and_in_the_middle_the_lower(dtype):
+def test_a_value_gets_the_nearer_entry_or_the_lower_one(dtype):
     codebook = np.array([-2, 1, 4], dtype)
     values = np.array([-9, -0.75, -0.5, -0.25, 2.25, 2.5, 2.75, 9], dtype)
     assert kmeans.nearest(codebook, values).tolist() == [0, 0, 0, 1, 1, 1, 2, 2]
@@ -144,7 +144,7 @@ def test_a_mean_weighs_values_by_how_often_they_occur():
     assert (codebook.tolist(), codes.tolist()) == ([1.25, 10], [0, 0, 0, 0, 1, 1])
 
 
-def test_centroids_by_density_are_quantiles_of_the_values_with_their_counts(rng):
+def test_density_centroids_are_weighted_quantiles(rng):
     sample = Sample(np.array([1.0, 2.0, 3.0, 4.0, 5.0]), np.array([1, 1, 10, 1, 1]))
     assert kmeans.initial_centroids(sample, 4, "density", rng).tolist() == [2, 3, 3, 4]
 
@@ -155,15 +155,15 @@ def drawn(init, sample, k):
 
 
 def test_random_centroids_are_drawn_as_often_as_their_values_occur():
-    found = drawn("random", Sample(np.array([1.0, 2.0, 3.0, 4.0]), np.array([1, 1, 97, 1])), 2)
-    assert all(one < other for one, other in found)
-    assert sum(3 in centroids for centroids in found) > 180
+    result = drawn("random", Sample(np.array([1.0, 2.0, 3.0, 4.0]), np.array([1, 1, 97, 1])), 2)
+    assert all(one < other for one, other in result)
+    assert sum(3 in centroids for centroids in result) > 180
 
 
 def test_centroids_of_kmeans_plus_plus_are_drawn_far_from_those_drawn():
-    found = drawn("kmeans++", Sample(np.array([1.0, 1.1, 1.2, 50.0, 99.0]), np.array([50, 50, 50, 1, 50])), 2)
-    assert all(one < other for one, other in found)
-    assert sum(other == 99 for _, other in found) > 180
+    result = drawn("kmeans++", Sample(np.array([1.0, 1.1, 1.2, 50.0, 99.0]), np.array([50, 50, 50, 1, 50])), 2)
+    assert all(one < other for one, other in result)
+    assert sum(other == 99 for _, other in result) > 180
     often = drawn("kmeans++", Sample(np.array([1.0, 2.0, 3.0]), np.array([1, 1, 1000])), 1)
     assert sum(centroids == [3] for centroids in often) > 180
 
@@ -195,7 +195,7 @@ def test_empty_clusters_go_where_the_error_is_largest():
     assert borders.tolist() == [0, 25, 50, 75, 100, 103, 104]
 
 
-def test_clusters_are_split_by_the_error_of_all_members_not_by_their_width():
+def test_clusters_are_split_by_their_error():
     sample = Sample(np.array([0.0, 1.0, 10.0, 12.0]), np.array([50, 50, 1, 1]))
     assert kmeans.filled(sample, np.array([0, 2, 4]), 3).tolist() == [0, 1, 2, 4]
 
@@ -222,6 +222,6 @@ def test_values_of_a_huge_range_are_shared(init, bits, rng):
 def test_the_squared_error_is_near_that_of_scikit_learn(init, bits, rng):
     cluster = pytest.importorskip("sklearn.cluster")
     values = rng.laplace(size=20_000).astype(np.float32)
-    found = squared_error(values, *kmeans.cluster(values, bits, init))
+    result = squared_error(values, *kmeans.cluster(values, bits, init))
     theirs = cluster.KMeans(2**bits, n_init=3, random_state=0).fit(values.astype(np.float64).reshape(-1, 1)).inertia_
-    assert found < 1.15 * theirs
+    assert result < 1.15 * theirs

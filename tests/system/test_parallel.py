@@ -90,7 +90,7 @@ def test_a_failing_fork_is_one_error(monkeypatch):
         raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
 
     monkeypatch.setattr(os, "fork", refuse)
-    message = r"cannot start a worker process: Resource temporarily unavailable; ask for fewer of them \(-T\)"
+    message = r"cannot start a worker process: Resource temporarily unavailable; ask for fewer of them \(--workers\)"
     with pytest.raises(DcompError, match=message):
         list(parallel.results([lambda: [b"x"]] * 3, 2))
 
