@@ -19,7 +19,7 @@ from dcomp.compression.sharing import Sharing
 from dcomp.container import writer
 from dcomp.container.reader import Container
 from dcomp.errors import GateError, UsageError
-from dcomp.progress.observer import EpochRecord, Observer
+from dcomp.progress.observer import SILENT, EpochRecord, Observer
 from dcomp.progress.resumption import StateFile
 from dcomp.reporting.sizes import SizeReport, measure_container
 from dcomp.settings import (
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from dcomp.compression.error_curves import Sensitivity
     from dcomp.learning.evaluation import Evaluation
     from dcomp.learning.session import Session
-
-SILENT = Observer()
 
 
 def train(
@@ -67,7 +65,7 @@ def train(
         settings.architecture, None, settings, observer, pretrained=settings.pretrained, teacher=_teacher(settings)
     )
     history = session.fit(observer, state=state)
-    return provenance.noted(Checkpoint(session.tensors(), session.metadata()), "train", settings, history)
+    return provenance.with_notes(Checkpoint(session.tensors(), session.metadata()), "train", settings, history)
 
 
 def prune(
@@ -106,7 +104,7 @@ def prune(
         checkpoint = checkpoint.replaced(session.tensors(), session.metadata())
     for note in pruning.notes(checkpoint.tensors):
         observer.note(note)
-    return provenance.noted(checkpoint, "prune", settings, history)
+    return provenance.with_notes(checkpoint, "prune", settings, history)
 
 
 def finetune(
@@ -135,7 +133,7 @@ def finetune(
     parameters = {name for name, first in network.items() if name == first}
     history = retraining.finetune(session, checkpoint, parameters, observer, state)
     checkpoint = checkpoint.replaced(session.tensors(), session.metadata())
-    return provenance.noted(checkpoint, "finetune", settings, history)
+    return provenance.with_notes(checkpoint, "finetune", settings, history)
 
 
 def quantize(
@@ -169,7 +167,7 @@ def quantize(
     else:
         checkpoint = checkpoint.replaced(sharing.at_once(checkpoint.tensors, observer))
     checkpoint = checkpoint.replaced(sharing.rounded(checkpoint.tensors))
-    return provenance.noted(checkpoint, "quantize", settings, history)
+    return provenance.with_notes(checkpoint, "quantize", settings, history)
 
 
 def encode(

@@ -11,7 +11,7 @@ from dcomp.cli.inputs import PIPE, check_readable, is_pipe
 from dcomp.cli.output_names import CHECKPOINT_SUFFIX, check_name, command_of, sibling
 from dcomp.cli.path_conflicts import check_not_input
 from dcomp.errors import OutputError, UsageError
-from dcomp.progress.observer import Observer
+from dcomp.progress.observer import SILENT, Observer
 from dcomp.progress.resumption import StateFile
 from dcomp.system import locks
 from dcomp.system.files import INDEX_SUFFIX, check_folder, check_replaceable, replacing, replacing_files
@@ -19,8 +19,6 @@ from dcomp.system.ranks import IS_FIRST
 
 if TYPE_CHECKING:
     from dcomp.checkpoints.checkpoint import Checkpoint
-
-SILENT = Observer()
 
 OtherInputs = Iterable[Path | None]
 

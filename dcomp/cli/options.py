@@ -68,7 +68,7 @@ MaxMemory = Annotated[
 GIB = 1 << 30
 
 
-def bytes_of(gib: float) -> int:
+def bytes_from_gib(gib: float) -> int:
     """Return a limit in GiB as bytes; a huge limit becomes one that no machine reaches."""
     return int(min(gib, GIB) * GIB)
 

@@ -11,14 +11,14 @@ from typing import Any
 from dcomp.cli.inputs import PIPE, check_no_device
 from dcomp.errors import OutputError, UsageError
 
-READ = {"input", "against", "recipe", "distill", "rewind", "plan"}
+INPUT_PARAMETERS = {"input", "against", "recipe", "distill", "rewind", "plan"}
 """Parameters that name files to read."""
 
-FOLDERS = {"data_dir", "cache", "tensorboard", "out"}
+FOLDER_PARAMETERS = {"data_dir", "cache", "tensorboard", "out"}
 """Parameters that name folders; all other paths name files to write."""
 
-WRITTEN_BY = {"sensitivity": {"plan"}}
-"""Parameters of READ that name files to write in a command."""
+WRITTEN_BY_COMMAND = {"sensitivity": {"plan"}}
+"""Parameters of INPUT_PARAMETERS that name files to write in a command."""
 
 STDIN_DESCRIPTOR, STDOUT_DESCRIPTOR = 0, 1
 
@@ -27,7 +27,7 @@ STANDARD_OUTPUTS = {Path("/dev/stdout"), Path("/dev/fd/1"), Path("/proc/self/fd/
 
 def without_conflicts(command: Callable[..., Any]) -> Callable[..., Any]:
     """Return a command that refuses to write to a file that it reads, or to one file twice."""
-    read = READ - WRITTEN_BY.get(command.__name__, set())
+    read = INPUT_PARAMETERS - WRITTEN_BY_COMMAND.get(command.__name__, set())
 
     @functools.wraps(command)
     def checked(**arguments: Any) -> Any:
@@ -38,7 +38,7 @@ def without_conflicts(command: Callable[..., Any]) -> Callable[..., Any]:
         if "input" in arguments and arguments["input"] is None:
             sources.append(PIPE)
         _check_sources(sources)
-        _check_outputs([path for name, path in paths.items() if name not in read | FOLDERS], sources)
+        _check_distinct([path for name, path in paths.items() if name not in read | FOLDER_PARAMETERS], sources)
         return command(**arguments)
 
     return checked
@@ -51,7 +51,7 @@ def _check_sources(sources: Sequence[Path]) -> None:
         check_no_device(source)
 
 
-def _check_outputs(outputs: Sequence[Path], sources: Sequence[Path]) -> None:
+def _check_distinct(outputs: Sequence[Path], sources: Sequence[Path]) -> None:
     for place, output in enumerate(outputs):
         check_not_input(output, sources)
         if any(_is_same_file(output, earlier) for earlier in outputs[:place]):

@@ -10,7 +10,7 @@ WHOLE_RUNS = ("run", "sweep", "demo")
 """Commands that go on by themselves, unless --force makes them begin again."""
 
 
-def how_to_go_on(arguments: Sequence[str]) -> str:
+def how_to_continue(arguments: Sequence[str]) -> str:
     """Return the command line that goes on, or a sentence where several processes must be started."""
     if WORLD_SIZE > 1:
         return "to go on, start all processes again as before, with --resume"
@@ -18,7 +18,7 @@ def how_to_go_on(arguments: Sequence[str]) -> str:
         again = [arguments[0], *_words_without_force(arguments)]
     else:
         again = [*arguments, *(["--resume"] if "--resume" not in arguments else [])]
-    return f"go on with: {shlex.join(['dcomp', *again])}"
+    return f"continue with: {shlex.join(['dcomp', *again])}"
 
 
 def _words_without_force(arguments: Sequence[str]) -> list[str]:

@@ -109,7 +109,7 @@ def _print_curves(result: "Sensitivity", subject: str, *, as_json: bool, as_csv:
         return
     print_result(f"{subject}: top-1 error {result.top1_error:.2f} %")
     for setting in get_args(Setting):
-        if result.of(setting):
+        if result.curves_of(setting):
             print_result("")
             tables.print_tables(render.curve_table(result, setting))
     if result.planned is not None:

@@ -67,7 +67,7 @@ def sweep(
     name, keys, watcher = points[0].recipe.name, list(points[0].values), observer(quiet)
     folder = out or Path("runs") / f"{name}-sweep"
     work = Sweep(points, folder, watcher, jobs=jobs, force=force)
-    _check_outputs(folder / FRONT, plot, as_csv, keys, force=force)
+    _check_replaceable_outputs(folder / FRONT, plot, as_csv, keys, force=force)
     work.run()
     outcomes = rank_points(work.outcomes)
     _write(outcomes, name, keys, folder / FRONT, plot, as_csv, watcher)
@@ -81,7 +81,9 @@ def sweep(
         raise DcompError("\n  ".join([f"{len(lines)} of {len(points)} points failed:", *lines]))
 
 
-def _check_outputs(front: Path, plot: Path | None, as_csv: Path | None, keys: Sequence[str], *, force: bool) -> None:
+def _check_replaceable_outputs(
+    front: Path, plot: Path | None, as_csv: Path | None, keys: Sequence[str], *, force: bool
+) -> None:
     """Raise OutputError for an output that exists, unless an earlier sweep wrote it."""
     from dcomp.reporting import plots, render
 

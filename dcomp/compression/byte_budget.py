@@ -25,7 +25,7 @@ from dcomp.pruning.budget import ScoresOf, Weights
 ROUNDS = 4
 """How often masks follow from costs."""
 
-GUESS = 5.0
+FIRST_POSITION_BITS = 5.0
 """Bits of a position in the first round."""
 
 Masks = dict[str, np.ndarray]
@@ -59,7 +59,7 @@ class ByteBudget:
         codebooks = sum(min(2**code_bits, tensors[name].size) * tensors[name].itemsize for name, *_ in aliases)
         self._fixed = codebooks + _file_size({**tensors, **{name: np.zeros_like(tensors[name]) for name in pruned}})
         self.sparsity = 1 - 1 / ratio
-        if self._fixed + (code_bits + GUESS) / 8 >= self._dense / ratio:  # not one weight could be kept
+        if self._fixed + (code_bits + FIRST_POSITION_BITS) / 8 >= self._dense / ratio:  # not one weight could be kept
             raise UsageError(
                 f"target_ratio {ratio:g} leaves {self._dense / ratio:,.0f} bytes, and codebooks and what is not pruned "
                 f"take {self._fixed:,}: prune biases too (kinds conv,linear,bias), or ask for fewer code_bits or less"
@@ -74,7 +74,7 @@ class ByteBudget:
         """Return the masks of most saliency within the bytes that a sparsity of bytes leaves."""
         allowed = 8 * ((1 - sparsity) * self._dense - self._fixed)
         saliencies = {name: ranking.saliency(scores_of(name, array)) for name, array in weights.items()}
-        costs = {name: np.full(array.shape, self._code_bits + GUESS) for name, array in weights.items()}
+        costs = {name: np.full(array.shape, self._code_bits + FIRST_POSITION_BITS) for name, array in weights.items()}
         masks = _best_masks(saliencies, costs, allowed)
         for _ in range(ROUNDS - 1):
             costs = {name: self._code_bits + _position_bits(mask) for name, mask in masks.items()}

@@ -44,7 +44,7 @@ class Choice:
         """The first name of each tensor, in the checkpoint's order."""
         return [names[0] for names in self.aliases]
 
-    def leave_output_out(self, checkpoint: Mapping[str, np.ndarray]) -> None:
+    def leave_out_output(self, checkpoint: Mapping[str, np.ndarray]) -> None:
         """Leave the network's output layer out unless a person names it: its rows are classes.
 
         Raises:

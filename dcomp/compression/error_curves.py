@@ -15,8 +15,8 @@ from dcomp.settings.plan import Plan
 
 Setting = Literal["sparsity", "bits"]
 
-DECIMALS = 6
-"""Of errors and losses; further ones differ between machines by rounding."""
+DROP_DECIMALS = 6
+"""Decimals of a drop, as many as the errors have that it is the difference of."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,11 @@ class Sensitivity:
     curves: tuple[Curve, ...]
     planned: PlanResult | None
 
-    def of(self, setting: Setting) -> list[Curve]:
+    def curves_of(self, setting: Setting) -> list[Curve]:
         """Return the curves of one setting, in the order of the layers."""
         return [curve for curve in self.curves if curve.setting == setting]
 
-    def chosen(self, setting: Setting) -> dict[str, CurvePoint]:
+    def planned_points(self, setting: Setting) -> dict[str, CurvePoint]:
         """Return the points of one setting that are in the plan, by layer."""
         if self.planned is None:
             return {}
@@ -79,7 +79,7 @@ class Sensitivity:
         amounts = plan.sparsities if setting == "sparsity" else plan.bits
         return {
             curve.layer: point
-            for curve in self.of(setting)
+            for curve in self.curves_of(setting)
             for point in curve.points
             if point.amount == amounts.get(curve.layer)
         }
@@ -94,7 +94,7 @@ class Sensitivity:
 
 def drop(error: float, dense_error: float) -> float:
     """Return the drop between two errors, rounded."""
-    return round(error - dense_error, DECIMALS)
+    return round(error - dense_error, DROP_DECIMALS)
 
 
 def plan_within(curves: Sequence[Curve], dense_error: float, budget: float) -> Plan:
@@ -106,7 +106,7 @@ def plan_within(curves: Sequence[Curve], dense_error: float, budget: float) -> P
     )
 
 
-def tightened(
+def harshest_plan(
     curves: Sequence[Curve], dense_error: float, max_drop: float, error_of: Callable[[Plan], float]
 ) -> PlanResult:
     """Return the plan of the largest budget with which all layers together stay within `max_drop`.

@@ -15,13 +15,13 @@ from dcomp.settings import DataSettings, LearningSettings
 from dcomp.settings.recipe import STAGES
 
 VERSION_KEY, HISTORY_KEY = "dcomp.version", "dcomp.history"
-NOTES = (VERSION_KEY, HISTORY_KEY, *(f"dcomp.{stage}" for stage in STAGES))
+NOTE_KEYS = (VERSION_KEY, HISTORY_KEY, *(f"dcomp.{stage}" for stage in STAGES))
 """All entries that are notes."""
 
 Data = TypeVar("Data", bound=DataSettings)
 
 
-def noted(
+def with_notes(
     checkpoint: Checkpoint,
     stage: str,
     settings: LearningSettings,
@@ -39,7 +39,7 @@ def noted(
     if settings.provenance != "full":
         metadata.pop(HISTORY_KEY, None)
     if settings.provenance == "none":
-        return Checkpoint(checkpoint.tensors, {key: text for key, text in metadata.items() if key not in NOTES})
+        return Checkpoint(checkpoint.tensors, {key: text for key, text in metadata.items() if key not in NOTE_KEYS})
     metadata |= {VERSION_KEY: __version__, f"dcomp.{stage}": _compact(settings.arguments(defaults=False))}
     if history and settings.provenance == "full":
         metadata[HISTORY_KEY] = _compact([record.rounded() for record in history])

@@ -31,7 +31,7 @@ class Pruning:
         self._schedule = settings.mask_schedule
         self._choice = Choice(tensors, settings.kinds, settings, "weights", network)
         if self._rows:
-            self._choice.leave_output_out(tensors)
+            self._choice.leave_out_output(tensors)
         self._by_rule = self._choice.values()
         self._weights = {name: tensors[name] for name in self._choice.names}
         check_finite(self._weights)
@@ -59,7 +59,7 @@ class Pruning:
         return [name for group in self._groups for name in group.names]
 
     @property
-    def without_dead(self) -> bool:
+    def removes_dead_units(self) -> bool:
         """Whether weights on no path from input to output are pruned too."""
         return self._settings.remove_dead_units
 
@@ -69,7 +69,7 @@ class Pruning:
         return [] if self._settings.rewind else self._schedule.moves()
 
     @property
-    def by_gradients(self) -> bool:
+    def needs_gradients(self) -> bool:
         """Whether the criterion needs gradients."""
         return self._criterion.needs_gradients
 

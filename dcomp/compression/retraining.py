@@ -32,8 +32,8 @@ def prune(
             f"{', '.join(was_shared)}: weights were shared; retraining gives each its own value, quantize again"
         )
     session.mask({name: checkpoint.tensors[name] != 0 for name in pruning.names})
-    _hold_all(session, checkpoint, observer)
-    if pruning.without_dead:
+    _constrain_compressed(session, checkpoint, observer)
+    if pruning.removes_dead_units:
         session.mask_dead()
     plan = FitPlan(events=_events(session, pruning), eligible_after=max(pruning.moves, default=0.0))
     return session.fit(observer, plan, state)
@@ -43,10 +43,10 @@ def _events(session: "Session", pruning: Pruning) -> list[Event]:
     """Return the moves of the masks, each at the time of its step."""
 
     def move_masks(move: float) -> None:
-        squares = session.squared_gradients(pruning.names, seed=round(1000 * move)) if pruning.by_gradients else None
+        squares = session.squared_gradients(pruning.names, seed=round(1000 * move)) if pruning.needs_gradients else None
         masks = pruning.masks_at(move, {name: session.weights(name) for name in pruning.names}, squares)
         session.mask(masks)
-        if pruning.without_dead:
+        if pruning.removes_dead_units:
             session.mask_dead()
 
     events: list[Event] = []
@@ -91,7 +91,7 @@ def hold(
     epochs: int | None = None,
 ) -> list[EpochRecord]:
     """Train while all that is pruned or shared stays so; the network before is a candidate for the best."""
-    _hold_all(session, checkpoint, observer)
+    _constrain_compressed(session, checkpoint, observer)
     return session.fit(observer, FitPlan(epochs, start_counts=True), state)
 
 
@@ -111,7 +111,7 @@ def finetune(
     return hold(session, checkpoint, observer, state)
 
 
-def _hold_all(session: "Session", checkpoint: Checkpoint, observer: Observer) -> None:
+def _constrain_compressed(session: "Session", checkpoint: Checkpoint, observer: Observer) -> None:
     """Constrain all that is pruned or shared; note the weights that may be shared or not."""
     session.hold(layers.select(checkpoint.tensors, layers.KINDS))
     if unclear := session.unclear(layers.select(checkpoint.tensors, layers.WEIGHTS)):

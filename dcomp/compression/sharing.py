@@ -16,21 +16,21 @@ from dcomp.settings import QuantizeSettings
 
 Weights = Mapping[str, np.ndarray]
 
-AUTO = 0
+AUTO_SIZE = 0
 """In place of bits: as many values as are worth their bytes."""
 
-AUTO_BITS = 8
-"""The most bits that `AUTO` chooses."""
+MAX_AUTO_BITS = 8
+"""The most bits that `AUTO_SIZE` chooses."""
 
-RATE_WEIGHT = 0.01
-"""What a bit is worth for `AUTO`, unless the settings say."""
+AUTO_RATE_WEIGHT = 0.01
+"""What a bit is worth for `AUTO_SIZE`, unless the settings say."""
 
 
 class Sharing:
     """The tensors of a checkpoint whose weights are to share values, and the bits of each.
 
     Attributes:
-        bits: of each tensor, by its names; `AUTO` for those that are to be chosen.
+        bits: of each tensor, by its names; `AUTO_SIZE` for those that are to be chosen.
     """
 
     def __init__(
@@ -75,8 +75,8 @@ class Sharing:
             weights = tensors[names[0]]
             kept = weights[weights != 0]
             codebook, codes = _share(kept, bits, self._settings, rng)
-            shared |= dict.fromkeys(names, expanded(weights != 0, codebook, codes))
-            if bits == AUTO:
+            shared |= dict.fromkeys(names, from_codebook(weights != 0, codebook, codes))
+            if bits == AUTO_SIZE:
                 observer.note(f"{names[0]}: {codebook.size} values are worth their bytes")
             elif codebook.size < 2**bits:
                 smaller.append(f"{names[0]} {codebook.size} of {2**bits}")
@@ -93,7 +93,7 @@ class Sharing:
         return {name: _rounded(tensors[name], kind) for name in self.names}
 
 
-def expanded(kept: np.ndarray, codebook: np.ndarray, codes: np.ndarray) -> np.ndarray:
+def from_codebook(kept: np.ndarray, codebook: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """Return weights of the shape of the mask `kept`: its places have the codebook's values by code, others zero."""
     weights = np.zeros(kept.shape, codebook.dtype)
     weights[kept] = codebook[codes]
@@ -115,7 +115,7 @@ def _bits_of(
     kind_of = {names: layers.kind_of(names[0], tensors[names[0]]) for names in choice.aliases}
     bits = {names: by_kind[kind] for names, kind in kind_of.items() if kind in by_kind}
     bits |= {names: int(by_rule[names[0]]) for names in choice.aliases if names[0] in by_rule}
-    if (default := AUTO if settings.auto else settings.bits_of_all) is not None:
+    if (default := AUTO_SIZE if settings.auto else settings.bits_of_all) is not None:
         bits |= {names: default for names, kind in kind_of.items() if names not in bits and kind in layers.WEIGHTS}
     if not bits and not by_kind:
         raise UsageError(f"nothing is asked for {', '.join(choice.names)}: give conv_bits (--conv-bits) or fc_bits")
@@ -128,16 +128,16 @@ def _bits_of(
 def _share(
     kept: np.ndarray, bits: int, settings: QuantizeSettings, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return codebook and codes of weights; `AUTO` weighs the bytes of the codebook as well."""
-    if bits != AUTO:
+    """Return codebook and codes of weights; `AUTO_SIZE` weighs the bytes of the codebook as well."""
+    if bits != AUTO_SIZE:
         return entropy.cluster_with_rate(kept, bits, settings.rate_weight, settings.init, rng)
     narrow = min(kept.itemsize, 4 if settings.codebook_values == "float32" else 2)
-    weight = settings.rate_weight or RATE_WEIGHT
+    weight = settings.rate_weight or AUTO_RATE_WEIGHT
 
     def codebook_bits(size: int) -> float:
         return 8 * size * (kept.itemsize if size < MIN_CODEBOOK_IN_PLANES else narrow)
 
-    return entropy.cluster_with_rate(kept, AUTO_BITS, weight, settings.init, rng, codebook_bits=codebook_bits)
+    return entropy.cluster_with_rate(kept, MAX_AUTO_BITS, weight, settings.init, rng, codebook_bits=codebook_bits)
 
 
 def _rounded(array: np.ndarray, kind: np.dtype) -> np.ndarray:

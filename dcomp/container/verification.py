@@ -9,9 +9,7 @@ from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.checkpoints.safetensors_file import HEADER_KEY
 from dcomp.container.reader import Container
 from dcomp.errors import ChecksumError, ContainerError, DifferenceError
-from dcomp.progress.observer import Observer
-
-SILENT = Observer()
+from dcomp.progress.observer import SILENT, Observer
 
 
 def verify(

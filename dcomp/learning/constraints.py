@@ -23,7 +23,7 @@ from dcomp.checkpoints.tensors import Spec, Tensors
 from dcomp.learning.conversion import numpy_dtype, to_numpy
 from dcomp.quantization import MAX_BITS
 
-FEW = 256
+MAX_FEW_VALUES = 256
 """A tensor with no more values than this has them by sharing, hardly ever by chance."""
 
 HALVES = (ml_dtypes.bfloat16, np.float16)
@@ -136,13 +136,13 @@ def is_shared(weight: np.ndarray) -> bool:
     values, count = _few_values(weight)
     if not 0 < values.size <= count * 7 // 8:
         return False
-    return values.size <= FEW or (values.size <= count // 2 and not _fit_16_bits(values))
+    return values.size <= MAX_FEW_VALUES or (values.size <= count // 2 and not _fit_16_bits(values))
 
 
 def is_unclear(weight: np.ndarray) -> bool:
     """Tell whether values may be shared or not: more than 256 that 16 bits hold, like the weights of bfloat16."""
     values, count = _few_values(weight)
-    return FEW < values.size <= count // 2 and _fit_16_bits(values)
+    return MAX_FEW_VALUES < values.size <= count // 2 and _fit_16_bits(values)
 
 
 def _few_values(weight: np.ndarray) -> tuple[np.ndarray, int]:

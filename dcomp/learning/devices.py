@@ -14,10 +14,10 @@ from dcomp.system import cores
 
 DEVICES = ("cpu", "cuda", "mps", "xpu")
 
-SMALL = 10_000_000
+SMALL_NETWORK = 10_000_000
 """Multiplications for one image, up to which one thread is enough: LeNet-5 has 2.3 million, VGG-16 on CIFAR 313."""
 
-NOTED: set[str] = set()
+SHOWN_NOTES: set[str] = set()
 """Notes about threads that were shown: a run of several stages shows each once."""
 
 
@@ -55,15 +55,15 @@ def choose_threads(option: int | None, model: nn.Module, images: Tensor, observe
         return
     if threads_are_chosen(option) or images.device.type != "cpu":
         return
-    if multiplications(model, images) <= SMALL:
+    if multiplications(model, images) <= SMALL_NETWORK:
         count, reason = 1, "enough for a small network"
     else:
         count = cores.free()
         reason = f"{count} of {cores.in_affinity()} processors {'is' if count == 1 else 'are'} free"
     torch.set_num_threads(count)
     text = f"{count} thread{' computes' if count == 1 else 's compute'}: {reason}; see --threads"
-    if text not in NOTED:
-        NOTED.add(text)
+    if text not in SHOWN_NOTES:
+        SHOWN_NOTES.add(text)
         observer.note(text)
 
 

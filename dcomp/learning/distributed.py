@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from dcomp.errors import DcompError
 from dcomp.system.ranks import IS_FIRST, RANK, WORLD_SIZE
 
-PATIENCE = timedelta(hours=12)
+TIMEOUT = timedelta(hours=12)
 """How long processes wait for each other, as while the first decodes photos; torchrun ends those that fail."""
 
 
@@ -30,7 +30,7 @@ def join(device: torch.device) -> torch.device:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", RANK)))
         torch.cuda.set_device(device)
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
         atexit.register(dist.destroy_process_group)
     return device
 

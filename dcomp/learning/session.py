@@ -14,15 +14,13 @@ from dcomp.learning.architectures.arguments import Arguments
 from dcomp.learning.conversion import to_numpy
 from dcomp.learning.devices import choose_device, choose_threads
 from dcomp.learning.dropout import DropoutRule
-from dcomp.learning.fit_plan import FitPlan
+from dcomp.learning.fit_plan import ALL_EPOCHS, FitPlan
 from dcomp.learning.losses import Loss
 from dcomp.learning.networks import check_fit, filled, lay_out, load_data, one_image, teacher_for
 from dcomp.learning.state import Keeper, Origin
 from dcomp.progress.observer import EpochRecord, Observer
 from dcomp.progress.resumption import StateFile
 from dcomp.settings import LearningSettings
-
-ALL = FitPlan()
 
 
 class Session:
@@ -139,7 +137,7 @@ class Session:
         squares = gradients.squared_gradients(self.model, parameters, self._train, self._settings, loss, seed)
         return {name: to_numpy(mean) for name, mean in squares.items()}
 
-    def fit(self, observer: Observer, plan: FitPlan = ALL, state: StateFile | None = None) -> list[EpochRecord]:
+    def fit(self, observer: Observer, plan: FitPlan = ALL_EPOCHS, state: StateFile | None = None) -> list[EpochRecord]:
         """Train, and leave the network at its best epoch; see `training.fit`.
 
         Args:

@@ -28,8 +28,8 @@ BIG_ENDIAN = 3, crc32(b"big")
 IS_FOLDER = 0x10
 """Bit of a record's attributes; torch reads no bytes of a folder."""
 
-COMPARED = 1 << 22
-
+COMPARED_BYTES = 1 << 22
+"""Bytes of memory and file that are compared at a time."""
 
 Span = tuple[int, int]
 """Address and size of memory."""
@@ -81,12 +81,12 @@ class Filled(Storages):
             raise CheckpointError(
                 f"the tensors of {self._path} take {-self._bytes_left:,} bytes more than the file has"
             )
-        _bytes_of(storage).fill(self._filling)
+        _bytes_view(storage).fill(self._filling)
         return super().place(storage, location)
 
     def checksums(self) -> list[int]:
         """Return the CRC-32 of each storage; without data in the file it depends on the filling."""
-        return [crc32(_bytes_of(storage).data) for storage, _ in self._placed]
+        return [crc32(_bytes_view(storage).data) for storage, _ in self._placed]
 
 
 class Records(Storages):
@@ -121,15 +121,15 @@ class Records(Storages):
         return super().place(self._in_file(storage), location)
 
     def _in_file(self, storage: torch.UntypedStorage) -> torch.UntypedStorage:
-        data = _bytes_of(storage)
+        data = _bytes_view(storage)
         key = data.size, crc32(data.data)
         if data.size and self._sums is not None and key not in self._sums:
             raise CheckpointError(f"{self._file.path} is damaged: what torch reads of it is in none of its records")
         offset = self._offsets.get(key)
         if offset is None:
             return storage
-        for begin in range(0, data.size, COMPARED):
-            piece = data[begin : begin + COMPARED]
+        for begin in range(0, data.size, COMPARED_BYTES):
+            piece = data[begin : begin + COMPARED_BYTES]
             if not np.array_equal(piece, self._file.read(offset + begin, piece.size)):
                 return storage
         return self._mapped[offset : offset + data.size]
@@ -161,7 +161,7 @@ def _span(storage: torch.UntypedStorage) -> Span:
     return storage.data_ptr(), storage.nbytes()
 
 
-def _bytes_of(storage: torch.UntypedStorage) -> np.ndarray:
+def _bytes_view(storage: torch.UntypedStorage) -> np.ndarray:
     return torch.empty(0, dtype=torch.uint8).set_(storage).numpy()
 
 

@@ -20,7 +20,7 @@ from dcomp.learning.averaging import Average
 from dcomp.learning.datasets import Split
 from dcomp.learning.devices import check_compiler, in_precision, restore_threads
 from dcomp.learning.evaluation import Evaluation, evaluate
-from dcomp.learning.fit_plan import FitPlan
+from dcomp.learning.fit_plan import ALL_EPOCHS, FitPlan
 from dcomp.learning.losses import Loss
 from dcomp.learning.optimization import LearningRate, make_optimizer
 from dcomp.learning.state import Keeper
@@ -33,8 +33,6 @@ LOSS = "loss"  # the name of an epoch's loss so far, in a state
 NOTIFY_EVERY = 20  # steps; asking a device for its loss at each step would make it wait
 NOTIFY_AFTER = 2.0  # seconds, where so many steps take longer
 
-ALL = FitPlan()
-
 
 def fit(
     model: nn.Module,
@@ -42,7 +40,7 @@ def fit(
     validation: Split,
     settings: LearningSettings,
     observer: Observer,
-    plan: FitPlan = ALL,
+    plan: FitPlan = ALL_EPOCHS,
     *,
     teacher: nn.Module | None = None,
     keeper: Keeper | None = None,

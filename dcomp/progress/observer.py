@@ -127,6 +127,10 @@ class Observer:
         """The work that was started is over, well or not."""
 
 
+SILENT = Observer()
+"""The observer of work that nobody watches."""
+
+
 class Together(Observer):
     """Several observers as one: each event goes to all of them, in order."""
 

@@ -100,7 +100,7 @@ def test_a_sweep_that_is_asked_to_stop_says_how_to_go_on(recipe, tmp_path):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "stopped; 0 of 2 points are done" in err
-    assert "go on with: dcomp sweep" in err
+    assert "continue with: dcomp sweep" in err
     assert list(tmp_path.glob("out/*/train.safetensors.*.state"))
 
 

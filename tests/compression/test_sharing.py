@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dcomp.checkpoints.checkpoint import Checkpoint
-from dcomp.compression.sharing import AUTO, Sharing
+from dcomp.compression.sharing import AUTO_SIZE, Sharing
 from dcomp.errors import UsageError
 from dcomp.progress.observer import Observer
 from dcomp.settings import QuantizeSettings
@@ -51,7 +51,7 @@ def test_an_empty_choice_is_an_error_that_names_it(small):
 
 
 def test_auto_is_for_weights_without_other_bits(small):
-    found = {("conv.weight",): AUTO, ("fc.weight",): 4}
+    found = {("conv.weight",): AUTO_SIZE, ("fc.weight",): 4}
     assert bits_of(small, bits=("auto", "fc=4")) == found
     assert bits_of(small, bits="auto", fc_bits=4) == found
 

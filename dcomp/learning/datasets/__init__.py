@@ -19,7 +19,7 @@ __all__ = ["Dataset", "ImageForm", "MemorySplit", "Preprocessing", "Split", "loa
 
 CACHE = Path("~/.cache/dcomp/data")
 
-SMALL: dict[str, Callable[[Path], Dataset]] = {
+SMALL_IMAGE_SETS: dict[str, Callable[[Path], Dataset]] = {
     "mnist": partial(small.mnist, "MNIST", ((0.1307,), (0.3081,))),
     "fashion-mnist": partial(small.mnist, "FashionMNIST", ((0.2860,), (0.3530,))),
     "cifar10": partial(
@@ -31,7 +31,7 @@ SMALL: dict[str, Callable[[Path], Dataset]] = {
     "digits": small.digits,
 }
 
-DOWNLOADED = (*(name for name in SMALL if name != "digits"), "imagenette")
+DOWNLOADED = (*(name for name in SMALL_IMAGE_SETS if name != "digits"), "imagenette")
 """Data sets that are downloaded into a folder if they are not there."""
 
 
@@ -78,7 +78,7 @@ def load(name: str, data_dir: Path | None = None, form: ImageForm | None = None)
     if family == "imagenette":
         return _photos(imagenette.folder(argument or "full", root_of(data_dir)), form)
     root = root_of(data_dir, needed=name in DOWNLOADED)
-    data = SMALL[name](root) if name in SMALL else _from_factory(name)
+    data = SMALL_IMAGE_SETS[name](root) if name in SMALL_IMAGE_SETS else _from_factory(name)
     return Dataset(*(_in_form(split, name, form) for split in (data.train, data.test)))
 
 
