@@ -34,7 +34,7 @@ STRICTER = {
         r"sparse, nested or quantized|has dtype|no data: it is on the meta device|which is more than its elements"
     ),
     "names that are none, or that two tensors have": (
-        r"whose keys both give the name|which is no string and no integer|no string that UTF-8 can hold"
+        r"whose keys both give the name|which is neither a string nor an integer|no string that UTF-8 can hold"
     ),
     "no named tensors": r"not named tensors|holds no tensors|holds a storage|set of tensors",
     "a nest too deep, or that holds itself": r"nests its entries",
