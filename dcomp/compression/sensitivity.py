@@ -39,7 +39,7 @@ def measure(
     probe = Probe.of_checkpoint(checkpoint, architecture, settings, observer)
     dense = probe.evaluate({})
     if not math.isfinite(dense.loss):
-        raise CheckpointError(f"the network's loss is {dense.loss}: its weights hold or make infinities or NaNs")
+        raise CheckpointError(f"the network's loss is {dense.loss}: its weights contain or produce infinities or NaNs")
     curves = measure_curves(probe, weights, settings, observer)
     planned = None
     if settings.max_drop is not None:
@@ -83,7 +83,7 @@ def measure_curves(
 
 
 def apply_plan(plan: Plan, weights: Weights) -> dict[str, np.ndarray]:
-    """Return the tensors that a plan changes, pruned first and shared then, as `prune` and `quantize` do."""
+    """Return the tensors that a plan changes, pruned first and then shared, as `prune` and `quantize` do."""
     changed = {name: prune_smallest(weights[name], sparsity) for name, sparsity in plan.sparsities.items()}
     return changed | {name: share_values(changed.get(name, weights[name]), bits) for name, bits in plan.bits.items()}
 
@@ -95,6 +95,6 @@ def prune_smallest(weights: np.ndarray, sparsity: float) -> np.ndarray:
 
 
 def share_values(weights: np.ndarray, bits: int) -> np.ndarray:
-    """Return weights of which the kept ones have at most 2^bits values."""
+    """Return weights whose kept ones have at most 2^bits values."""
     kept = weights != 0
     return from_codebook(kept, *kmeans.cluster(weights[kept], bits))

@@ -40,9 +40,9 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_threads(option: int | None, model: nn.Module, images: Tensor, observer: Observer) -> None:
-    """Set the number of threads: the option's, else the environment's (OMP_NUM_THREADS), else as many as pay.
+    """Set the number of threads: the option's, else the environment's (OMP_NUM_THREADS), else as many as are useful.
 
-    What is chosen here is noted. A device that is no CPU needs no choice.
+    A number that is chosen here is noted. Other devices than the CPU need none.
 
     Args:
         option: number of threads, if a person gave it.
@@ -73,7 +73,7 @@ def threads_are_chosen(option: int | None) -> bool:
 
 
 def restore_threads(count: int, option: int | None) -> None:
-    """Set the number of threads that a stopped run had, unless a person chose one: sums then have the same bits."""
+    """Set the number of threads of a stopped run, unless a person chose one, so that sums have the same bits."""
     if not threads_are_chosen(option):
         cores.take(count)
         torch.set_num_threads(count)
@@ -96,7 +96,7 @@ def in_precision(device: torch.device, precision: Precision) -> AbstractContextM
 
 
 def check_compiler(device: torch.device) -> None:
-    """Check on one sum that `torch.compile` finds its compiler.
+    """Check with one sum that `torch.compile` works.
 
     Raises:
         UsageError: it does not.

@@ -23,7 +23,7 @@ TIMEOUT = timedelta(hours=12)
 
 
 def join(device: torch.device) -> torch.device:
-    """Meet the other processes, if there are any, and return the device of this one."""
+    """Connect with the other processes, if there are any, and return the device of this one."""
     if WORLD_SIZE == 1:
         return device
     if device.type == "cuda":
@@ -74,14 +74,14 @@ def part_of(indices: Tensor) -> tuple[Tensor, float]:
 
 
 def span_of(count: int) -> range:
-    """Return this process's part of so many examples."""
+    """Return the range of `count` examples that this process evaluates."""
     return range(count * RANK // WORLD_SIZE, count * (RANK + 1) // WORLD_SIZE)
 
 
 def parallel(model: nn.Module) -> nn.Module:
     """Return the module that gives logits in training: the model, or one that averages gradients over the processes.
 
-    Networks begin alike in every process, from one seed or one file, and masks move alike: nothing has to be sent.
+    Networks are the same in every process at first, from one seed or one file, and so are all masks: none is sent.
     """
     if WORLD_SIZE == 1:
         return model
@@ -124,4 +124,4 @@ def gathered(tensor: Tensor, device: torch.device) -> list[Tensor]:
         return [tensor]
     tensors = [torch.empty_like(tensor, device=device) for _ in range(WORLD_SIZE)]
     dist.all_gather(tensors, tensor.to(device))
-    return [each.cpu() for each in tensors]
+    return [received.cpu() for received in tensors]

@@ -75,5 +75,5 @@ def evaluate_checkpoint(
     model, test = network_for(checkpoint, architecture, settings, observer, lambda data: data.test)
     result = evaluate(model, test, settings.precision)
     if not math.isfinite(result.loss):
-        raise CheckpointError(f"the network's loss is {result.loss}: its weights hold or make infinities or NaNs")
+        raise CheckpointError(f"the network's loss is {result.loss}: its weights contain or produce infinities or NaNs")
     return result

@@ -33,7 +33,7 @@ MOST_ENTRIES = 1 << 17
 """Entries of nested dictionaries and lists at most, unless the file has more bytes than that."""
 
 MAX_REPEATED_BYTES = 1 << 30
-"""Bytes that expanded tensors may take beyond twice those of the file, whatever the limit of memory."""
+"""Bytes that expanded tensors may take beyond twice those of the file, even if the limit of memory is higher."""
 
 ZIP_MAGIC = b"PK\x03\x04"
 Keys = tuple[Any, ...]
@@ -102,12 +102,12 @@ def _read_older_format(file: BinaryIO, path: Path) -> tuple[Storages, object]:
 
 @contextmanager
 def _refusals(path: Path) -> Iterator[None]:
-    """Turn whatever torch raises in a block into a CheckpointError."""
+    """Raise CheckpointError for any error of torch in a block."""
     try:
         yield
     except CheckpointError:
         raise
-    except Exception as error:  # torch raises whatever its unpickler meets
+    except Exception as error:  # the unpickler may raise anything
         if any(words in str(error) for words in REFUSED):
             raise CheckpointError(
                 f"{path} holds pickled objects, which can run code when read, and is refused; "

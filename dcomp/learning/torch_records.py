@@ -43,12 +43,12 @@ class Storages:
         self._placed: list[tuple[torch.UntypedStorage, Span]] = []
 
     def place(self, storage: torch.UntypedStorage, location: str) -> torch.UntypedStorage:
-        """Take a storage; it stays on the CPU, whatever its location was."""
+        """Keep a storage, on the CPU; its location in the file is ignored."""
         self._placed.append((storage, _span(storage)))
         return storage
 
     def check(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Raise CheckpointError for tensors of other storages, or of one that has grown: nothing was written there."""
+        """Raise CheckpointError for tensors of unknown storages, or of one that grew: the file lacks their data."""
         spans = {span for storage, span in self._placed if _span(storage) == span}
         for name, tensor in tensors.items():
             if tensor.untyped_storage().nbytes() and _span(tensor.untyped_storage()) not in spans:
@@ -97,13 +97,13 @@ class Records(Storages):
 
         Raises:
             CheckpointError: a record that is damaged, or that would take more than `max_memory` bytes unpacked.
-            Exception: whatever else the standard library raises at a damaged file.
+            Exception: any other error of the standard library at a damaged file.
         """
         super().__init__()
         self._file = FileBytes(path, CheckpointError)
         with zipfile.ZipFile(path) as archive:
             infos = archive.infolist()
-            _check(archive, infos, path, max_memory)
+            _check_records(archive, infos, path, max_memory)
         sums = {(info.file_size, info.CRC) for info in infos}
         # torch swaps the bytes of big-endian files, so that their checksums differ.
         self._sums = sums if _has_checksums(infos) and BIG_ENDIAN not in sums else None
@@ -112,7 +112,7 @@ class Records(Storages):
             for info in infos
             if info.compress_type == zipfile.ZIP_STORED and info.file_size
         }
-        # An address in it stands for a place in the file; nothing but an odd pickle reads its bytes.
+        # Its addresses are places in the file: hardly any pickle reads its bytes.
         mapped = mmap.mmap(self._file.fileno(), self._file.nbytes, access=mmap.ACCESS_COPY)
         self._mapped = torch.frombuffer(mapped, dtype=torch.uint8).untyped_storage()
 
@@ -121,10 +121,17 @@ class Records(Storages):
         return super().place(self._in_file(storage), location)
 
     def _in_file(self, storage: torch.UntypedStorage) -> torch.UntypedStorage:
+        """Return the same bytes in the file, or the storage itself where the file has no plain copy of them.
+
+        Raises:
+            CheckpointError: the bytes are in no record.
+        """
         data = _bytes_view(storage)
         key = data.size, crc32(data.data)
         if data.size and self._sums is not None and key not in self._sums:
-            raise CheckpointError(f"{self._file.path} is damaged: what torch reads of it is in none of its records")
+            raise CheckpointError(
+                f"{self._file.path} is damaged: torch reads bytes from it that are in none of its records"
+            )
         offset = self._offsets.get(key)
         if offset is None:
             return storage
@@ -153,6 +160,7 @@ class Records(Storages):
         return to_numpy(-loaded if tensor.is_neg() else loaded)
 
     def _data_offset(self, info: zipfile.ZipInfo) -> int:
+        """Return where the data of a record begin in the file."""
         sizes = self._file.read(info.header_offset + LOCAL_HEADER - 4, 4).view("<u2")
         return info.header_offset + LOCAL_HEADER + int(sizes.sum())
 
@@ -169,7 +177,7 @@ def _has_checksums(infos: Sequence[zipfile.ZipInfo]) -> bool:
     return any(info.CRC for info in infos)  # torch.serialization.set_crc32_options(False) leaves them out
 
 
-def _check(archive: zipfile.ZipFile, infos: Sequence[zipfile.ZipInfo], path: Path, max_memory: int) -> None:
+def _check_records(archive: zipfile.ZipFile, infos: Sequence[zipfile.ZipInfo], path: Path, max_memory: int) -> None:
     packed = [info for info in infos if info.compress_type != zipfile.ZIP_STORED]
     unpacked_bytes = sum(info.file_size for info in packed)
     if unpacked_bytes > max_memory:

@@ -74,7 +74,7 @@ BAD_NETWORKS = {
         2,
         "--data: there is no data",
     ),
-    "a folder that is not there": (["train", "alexnet", "--data", "imagefolder:no"], 1, "no folder of photos is there"),
+    "a folder that is not there": (["train", "alexnet", "--data", "imagefolder:no"], 1, "no such folder of photos"),
     "a data set that does not come": (
         ["train", "lenet5", "--data", "ownnet:data"],
         1,

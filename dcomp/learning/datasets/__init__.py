@@ -1,4 +1,4 @@
-"""Data sets by name, as a network wants them."""
+"""Data sets by name, with images in the form that a network takes."""
 
 import os
 from collections.abc import Callable
@@ -108,20 +108,20 @@ def root_of(data_dir: Path | None, *, needed: bool = True) -> Path:
     named = os.environ.get("DCOMP_DATA")
     root = (data_dir or Path(named or CACHE)).expanduser()
     if not root.is_dir() and (data_dir is not None or (named and needed)):
-        what = "--data-dir (data_dir)" if data_dir is not None else "$DCOMP_DATA"
-        raise DataError(f"{what}: {root} is no folder; name one that is there, which holds data sets, or will")
+        option = "--data-dir (data_dir)" if data_dir is not None else "$DCOMP_DATA"
+        raise DataError(f"{option}: {root} is no folder; name an existing folder, or create it")
     return root
 
 
 def _image_folder(argument: str, data_dir: Path | None) -> Path:
     """Return the folder that `imagefolder:` names, from the current folder, else from the folder of data sets."""
     path = Path(argument).expanduser()
-    places = [path, root_of(data_dir, needed=False) / path]  # of which an absolute path is both
+    places = [path, root_of(data_dir, needed=False) / path]  # equal for an absolute path
     for place in places:
         if place.is_dir():
             return place
     raise DataError(
-        f"{' and '.join(dict.fromkeys(map(str, places)))}: no folder of photos is there; put a folder for each class "
+        f"{' and '.join(dict.fromkeys(map(str, places)))}: no such folder of photos; put a folder for each class "
         "into it, as in train/CLASS/*.jpg and val/CLASS/*.jpg"
     )
 
