@@ -80,7 +80,7 @@ def report(
         SortKey | None,
         typer.Option(
             metavar="KEY",
-            help=f"Sort rows by {', '.join(get_args(SortKey))}: names upward, all else downward.",
+            help=f"Sort rows by {', '.join(get_args(SortKey))}: names ascending, all else descending.",
             rich_help_panel=ROWS_PANEL,
         ),
     ] = None,
@@ -115,7 +115,7 @@ def report(
     if as_json + as_csv + as_markdown > 1:
         raise UsageError("--json, --csv and --markdown exclude each other: give one of them")
     watcher = observer(quiet)
-    measured = _measure(input, against, bytes_from_gib(max_memory), watcher)
+    measured = _measure_sizes(input, against, bytes_from_gib(max_memory), watcher)
     key = sort or ("bytes" if top is not None else None)
     arranged = arrange(measured, depth, key, top)
     if as_json:
@@ -125,7 +125,7 @@ def report(
     stages.check_ratio(measured, settings)
 
 
-def _measure(input: Path | None, against: Path | None, max_memory: int, watcher: Observer) -> "SizeReport":
+def _measure_sizes(input: Path | None, against: Path | None, max_memory: int, watcher: Observer) -> "SizeReport":
     from dcomp import sources, stages
 
     with ExitStack() as stack:

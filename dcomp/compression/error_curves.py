@@ -1,4 +1,4 @@
-"""How the error grows as one layer at a time is compressed, and which plan that allows.
+"""The growth of the error as one layer at a time is compressed, and the plan that follows from it.
 
 A *curve* holds the errors of a network whose one layer is pruned to several sparsities, or shares its weights at
 several numbers of bits, without retraining (Han et al. 2015, "Learning both Weights and Connections", figure 6).
@@ -38,7 +38,7 @@ class Curve:
     points: tuple[CurvePoint, ...]
 
     def drops(self, dense_error: float) -> list[float]:
-        """Return the largest drop up to each point: by chance a harsher amount may measure better."""
+        """Return the largest drop up to each point, since by chance the error of a harsher amount may be lower."""
         return list(accumulate((drop(point.top1_error, dense_error) for point in self.points), max))
 
     def choice(self, dense_error: float, budget: float) -> float | None:
@@ -121,7 +121,7 @@ def harshest_plan(
         error_of: measures the network with all of a plan applied.
 
     Returns:
-        a plan that was measured and stays within; an empty one, with budget 0, if none does.
+        the plan, measured; an empty plan with budget 0 if none stays within `max_drop`.
     """
     budgets = sorted({cost for curve in curves for cost in curve.drops(dense_error) if cost <= max_drop})
     best = PlanResult(Plan({}, {}), max_drop, 0.0, dense_error)

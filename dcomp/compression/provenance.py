@@ -30,7 +30,7 @@ def with_notes(
     """Return the checkpoint with the notes of a stage that its settings ask for: `full`, `settings` alone, or `none`.
 
     Args:
-        checkpoint: what the stage made, with the notes of the stages before.
+        checkpoint: the result of the stage, with the notes of earlier stages.
         stage: its name.
         settings: its arguments; defaults are left out, and are those of the version noted.
         history: its epochs, if it trained.

@@ -18,7 +18,7 @@ EXCERPT_LENGTH = 60
 """Characters of a metadata value that are shown."""
 
 MOST_TENSORS, MOST_KEYS = 5000, 1000
-"""Rows of tensors and of metadata in the tables of `inspect`; a terminal is not for more."""
+"""Rows of tensors and of metadata in the tables of `inspect` at most."""
 
 
 def container_table(listing: ContainerListing) -> Table:

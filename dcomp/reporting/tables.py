@@ -1,6 +1,6 @@
 """Tables that fit the width of the terminal: names lose their middle, figures are never cut.
 
-The last columns of a table that is too wide stand in another table below it, beside the names again.
+If a table is too wide, its last columns follow in another table below, with the names again.
 """
 
 import os

@@ -358,7 +358,7 @@ def test_the_hint_names_the_command_that_continues(monkeypatch, capsys, argument
     assert capsys.readouterr().err == f"stopped; continue with: dcomp {again}\n"
     monkeypatch.setattr(restarting, "WORLD_SIZE", 2)
     assert run(arguments) == 130
-    assert capsys.readouterr().err == "stopped; to go on, start all processes again as before, with --resume\n"
+    assert capsys.readouterr().err == "stopped; to continue, start all processes again as before, with --resume\n"
 
 
 def test_a_stopped_demo_continues_in_its_folder(tmp_path, dcomp, monkeypatch):
