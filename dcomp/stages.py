@@ -5,7 +5,7 @@ What needs torch is imported inside the functions that learn, so that the others
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, BinaryIO
 
 from dcomp import sources
 from dcomp.checkpoints import layers, prefixes, safetensors_file, shards
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from dcomp.compression.error_curves import Sensitivity
     from dcomp.learning.evaluation import Evaluation
     from dcomp.learning.session import Session
-
-StageSettings = TypeVar("StageSettings", bound=LearningSettings)
 
 
 def train(
@@ -87,7 +85,11 @@ def prune(
             of another network.
         StoppedError: Ctrl-C or SIGTERM came; `state` holds what a resumed stage needs.
     """
-    settings, checkpoint, network = _prepare(checkpoint, settings, architecture, observer)
+    prefixes.check_merged(checkpoint)
+    network: choice.ParameterNames | None = None
+    if settings.epochs:
+        settings = provenance.with_recorded_data(settings, checkpoint, observer)
+        checkpoint, network = _under_network_names(checkpoint, architecture, settings, observer)
     pruning = Pruning(checkpoint.tensors, settings, network)
     history: list[EpochRecord] = []
     if settings.rewind or not settings.epochs:
@@ -123,8 +125,9 @@ def finetune(
         DataError: the data set cannot be loaded.
         StoppedError: Ctrl-C or SIGTERM came; `state` holds what a resumed stage needs.
     """
-    settings, checkpoint, network = _prepare(checkpoint, settings, architecture, observer)
-    assert network is not None  # finetuning has epochs
+    prefixes.check_merged(checkpoint)
+    settings = provenance.with_recorded_data(settings, checkpoint, observer)
+    checkpoint, network = _under_network_names(checkpoint, architecture, settings, observer)
     session = _session(checkpoint, settings, architecture, observer)
     parameters = {name for name, first in network.items() if name == first}
     history = retraining.finetune(session, checkpoint, parameters, observer, state)
@@ -150,7 +153,11 @@ def quantize(
         CheckpointError: weights that are not finite, or stored as original and mask.
         StoppedError: Ctrl-C or SIGTERM came; `state` holds what a resumed stage needs.
     """
-    settings, checkpoint, network = _prepare(checkpoint, settings, architecture, observer)
+    prefixes.check_merged(checkpoint)
+    network: choice.ParameterNames | None = None
+    if settings.epochs:
+        settings = provenance.with_recorded_data(settings, checkpoint, observer)
+        checkpoint, network = _under_network_names(checkpoint, architecture, settings, observer)
     sharing = Sharing(checkpoint.tensors, settings, observer, network)
     history: list[EpochRecord] = []
     if settings.epochs:
@@ -301,28 +308,6 @@ def check_ratio(sizes: SizeReport, settings: ReportSettings) -> None:
     """Raise GateError if the file's ratio is below the requested one."""
     if settings.min_ratio is not None and sizes.ratio < settings.min_ratio:
         raise GateError(f"ratio {sizes.ratio:.2f} is below the {settings.min_ratio:g} required")
-
-
-def _prepare(
-    checkpoint: Checkpoint, settings: StageSettings, architecture: str | None, observer: Observer
-) -> tuple[StageSettings, Checkpoint, choice.ParameterNames | None]:
-    """Return what a stage needs before it changes tensors.
-
-    Returns:
-        settings: with epochs, they name a data set.
-        checkpoint: with epochs, under the names of its network.
-        names: what the network's names stand for; None without epochs.
-
-    Raises:
-        CheckpointError: weights that are stored as original and mask.
-        ArchitectureError: no such network, or the checkpoint does not fit it.
-        UsageError: epochs, and no data set.
-    """
-    prefixes.check_merged(checkpoint)
-    if not settings.epochs:
-        return settings, checkpoint, None
-    settings = provenance.with_recorded_data(settings, checkpoint, observer)
-    return settings, *_under_network_names(checkpoint, architecture, settings, observer)
 
 
 def _fitted(checkpoint: Checkpoint, architecture: str | None, settings: DataSettings, observer: Observer) -> Checkpoint:
