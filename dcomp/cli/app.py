@@ -18,7 +18,7 @@ from dcomp.errors import UsageError
 from dcomp.settings.fields import expand_home
 from dcomp.system.ranks import PROBLEMS, WORLD_SIZE
 
-TOGETHER = ("train", "prune", "finetune", "quantize", "eval")
+DISTRIBUTED_COMMANDS = ("train", "prune", "finetune", "quantize", "eval")
 """The commands that several processes may run as one."""
 
 EPILOG = (
@@ -56,8 +56,10 @@ def dcomp_(
     """
     if PROBLEMS:
         raise UsageError(PROBLEMS[0])
-    if WORLD_SIZE > 1 and context.invoked_subcommand not in TOGETHER:
-        raise UsageError(f"{context.invoked_subcommand} is for one process; torchrun starts {', '.join(TOGETHER)}")
+    if WORLD_SIZE > 1 and context.invoked_subcommand not in DISTRIBUTED_COMMANDS:
+        raise UsageError(
+            f"{context.invoked_subcommand} is for one process; torchrun starts {', '.join(DISTRIBUTED_COMMANDS)}"
+        )
 
 
 def _unwrapped(text: str) -> str:

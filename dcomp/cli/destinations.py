@@ -25,7 +25,7 @@ OtherInputs = Iterable[Path | None]
 
 
 class Destination:
-    """Where the output of a command goes. To make one checks it, so make it before the work begins."""
+    """Where the output of a command goes. The constructor checks the output, so construct it before the work begins."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class Destination:
         self._locks.close()
 
     def write(self, write: Callable[[BinaryIO], object]) -> None:
-        """Write the output, whole or not at all, and print the path of a file on standard output."""
+        """Write the output completely or not at all, and print the path of a file on standard output."""
         if not IS_FIRST:
             return
         if self._path == PIPE:

@@ -58,7 +58,7 @@ def train(
 ) -> None:
     """Train a network and write its best epoch by validation error.
 
-    Ctrl-C saves the state, and --resume goes on from it.
+    Ctrl-C saves the state, and --resume continues from it.
 
     Example: [bold]dcomp train lenet5 --data mnist --epochs 20[/bold]
     """
@@ -102,7 +102,7 @@ def _rewrite(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Read a checkpoint, put it through `stage` of `dcomp.stages`, write the result, and remove the state.
+    """Read a checkpoint, run `stage` of `dcomp.stages` on it, write the result, and remove the state.
 
     The command has the stage's name. Unless `output` names the output, its name is that of the input with `suffix`.
     """
@@ -173,6 +173,7 @@ def _check_not_given(options: Mapping[str, object]) -> None:
 
 
 def _seconds(save_every: float | None) -> float:
+    """Return the seconds between saves of the state, which have a default."""
     return SAVE_EVERY if save_every is None else save_every
 
 

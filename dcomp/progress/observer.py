@@ -143,6 +143,10 @@ SILENT = Observer()
 """The observer that ignores every event."""
 
 
+SILENT = Observer()
+"""The observer of work that nobody watches."""
+
+
 class Together(Observer):
     """Several observers as one: each event goes to all of them, in order."""
 

@@ -128,7 +128,7 @@ def _check_section(stage: str, section: Settings, network_layers: NetworkLayers)
         if isinstance(section, PruneSettings):
             choice = Choice(weights, section.kinds, section, "weights", network)
             if section.structure == "row":
-                choice.leave_output_out(weights)
+                choice.leave_out_output(weights)
             choice.values()
         elif isinstance(section, QuantizeSettings):
             kinds = dict.fromkeys([*layers.WEIGHTS, *section.bits_of_kind])

@@ -74,7 +74,7 @@ BAD_NETWORKS = {
         2,
         "--data: there is no data",
     ),
-    "a folder that is not there": (["train", "alexnet", "--data", "imagefolder:no"], 1, "no folder of photos is there"),
+    "a folder that is not there": (["train", "alexnet", "--data", "imagefolder:no"], 1, "no such folder of photos"),
     "a data set that does not come": (
         ["train", "lenet5", "--data", "ownnet:data"],
         1,
@@ -366,7 +366,7 @@ CASES = {
     "a tensor that is not there": (["decode", "lenet300.dcz", "--tensor", "conv"], 2, "no tensor matches 'conv'"),
     "a broken expression": (["decode", "lenet300.dcz", "--tensor", "("], 2, "is not a regular expression"),
     "too little memory": (["decode", "lenet300.dcz", "--max-memory", "0.0001"], 1, "(--max-memory) raises it"),
-    "a ratio that is missed": (["report", "lenet300.dcz", "--min-ratio", "39"], 3, "below the 39 asked for"),
+    "a ratio that is missed": (["report", "lenet300.dcz", "--min-ratio", "39"], 3, "below the 39 required"),
     "two formats at once": (["report", "lenet300.dcz", "--json", "--csv"], 2, "exclude each other"),
     "an unknown option": (["encode", "lenet300.safetensors", "--fast"], 2, "No such option: --fast"),
     "an unknown command": (["compress", "lenet300.safetensors"], 2, "No such command 'compress'"),

@@ -247,9 +247,7 @@ def test_a_folder_is_refused_in_one_line(tmp_path, dcomp, command):
 def test_an_empty_pipe_is_refused_in_one_line(command):
     done = subprocess.run([sys.executable, "-m", "dcomp", command], input=b"", capture_output=True)
     assert done.returncode == 2
-    assert (
-        done.stderr == b"error: standard input is empty: name a file, or see what the command before in the pipe says\n"
-    )
+    assert done.stderr == b"error: standard input is empty: name a file, or read the message of the command before it\n"
 
 
 def test_inspect_lists_a_checkpoint_that_is_not_compressed(dcomp, files):

@@ -146,7 +146,7 @@ def test_a_missed_bound_fails_after_the_summary_is_written(recipe, dcomp, tmp_pa
     out = tmp_path / "out"
     code, printed, err = dcomp("run", recipe, "--out", out, "--set", "report.min_ratio=1000", "--json")
     assert code == 3
-    assert "below the 1000 asked for" in err
+    assert "below the 1000 required" in err
     assert json.loads(printed) == json.loads((out / "summary.json").read_text())
 
 

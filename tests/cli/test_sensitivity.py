@@ -53,7 +53,7 @@ def test_where_no_plan_fits_none_is_written(dcomp, dense_file, monkeypatch):
     monkeypatch.setattr("dcomp.compression.error_curves.Curve.choice", lambda *_: None)
     code, _, err = dcomp("sensitivity", dense_file, *FEW, "--max-drop", "0", "--plan", plan)
     assert code == 3
-    assert "no amount that was tried keeps any layer within --max-drop 0" in err
+    assert "no amount of the curves keeps any layer within --max-drop 0" in err
     assert not plan.exists()
 
 
