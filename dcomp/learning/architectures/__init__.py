@@ -16,8 +16,8 @@ from dcomp.learning.aliases import missing_names
 from dcomp.learning.architectures.network import PHOTO, Network
 from dcomp.learning.conversion import to_numpy, to_torch
 from dcomp.learning.factories import call_factory
-from dcomp.settings.fields import TORCHVISION, network_name
 from dcomp.settings.built_in_networks import BUILT_IN_NETWORKS, BuiltInNetwork
+from dcomp.settings.fields import TORCHVISION, network_name
 
 
 def canonical(architecture: str) -> str:
