@@ -49,7 +49,7 @@ CHECKPOINTS = ("distill", "rewind")
 @options_of(TrainSettings, leave_out=("architecture",))
 def train(
     settings: TrainSettings,
-    architecture: Annotated[str, typer.Argument(help=f"{', '.join(NETWORKS)}.")],
+    architecture: Annotated[str, typer.Argument(metavar="NETWORK", help=f"{', '.join(NETWORKS)}.")],
     output: Output = None,
     resume: Resume = False,
     save_every: SaveEvery = None,
@@ -60,8 +60,6 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train a network and write its best epoch by validation error.
-
-    Ctrl-C saves the state, and --resume goes on from it.
 
     Example: [bold]dcomp train lenet5 --data mnist --epochs 20[/bold]
     """

@@ -42,7 +42,9 @@ Threads = Annotated[
 ]
 Resume = Annotated[
     bool,
-    typer.Option("--resume", metavar="", help="Go on from the state of a stopped run.", rich_help_panel=FILES_AND_LOGS),
+    typer.Option(
+        "--resume", metavar="", help="Go on from the state that Ctrl-C saved.", rich_help_panel=FILES_AND_LOGS
+    ),
 ]
 SaveEvery = Annotated[
     float | None,

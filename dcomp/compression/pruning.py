@@ -112,10 +112,10 @@ class Pruning:
         yield from self._choice.notes()
         for group in self._groups:
             kept, size = budget.counts_of(tensors, group.names)
-            names = ", ".join(group.names)
-            yield f"{names}: sparsity {1 - kept / size:.4f}, {kept:,} of {size:,} weights kept"
+            yield f"{layers.listed(group.names, 8)}: sparsity {1 - kept / size:.4f}, {kept:,} of {size:,} weights kept"
             if emptied := [name for name in group.names if self._is_emptied(name, tensors[name])]:
-                yield f"{', '.join(emptied)}: no weight is left, so nothing passes: give layer, or scope layer"
+                where = layers.listed(emptied)
+                yield f"warning: no weight is left in {where}, so nothing passes: give scope layer, or layer"
             if self._bytes is None:
                 yield from self._notes_of_zeros(group)
             elif self._bytes.initial_sparsity > self._bytes.sparsity:

@@ -41,10 +41,10 @@ class ChosenSettings(LearningSettings):
     """Which tensors of a checkpoint to change, by name."""
 
     only: Patterns = Field(
-        (), description="Change only tensors whose names it finds; repeatable.", json_schema_extra=shown(WHICH, "REGEX")
+        (), description="Change only tensors whose names match; repeatable.", json_schema_extra=shown(WHICH, "REGEX")
     )
     skip: Patterns = Field(
-        (), description="Leave alone tensors whose names it finds; repeatable.", json_schema_extra=shown(WHICH, "REGEX")
+        (), description="Leave alone tensors whose names match; repeatable.", json_schema_extra=shown(WHICH, "REGEX")
     )
 
 
@@ -75,7 +75,7 @@ class PruneSettings(ChosenSettings):
         json_schema_extra=shown(AMOUNT),
     )
     layer: Rules = Field(
-        (), description="Amount for layers it finds; repeatable.", json_schema_extra=shown(metavar="REGEX=X")
+        (), description="Sparsity of layers whose names match; repeatable.", json_schema_extra=shown(metavar="REGEX=X")
     )
     criterion: Criterion = Field(
         "magnitude",
@@ -210,7 +210,7 @@ class QuantizeSettings(ChosenSettings):
     )
     bits: BitRules = Field(
         (),
-        description="Bits of the other layers, or of those it finds, repeatable; auto: what is worth its bytes.",
+        description="Bits of all other layers, or of matching ones; auto: what is worth its bytes.",
         json_schema_extra=shown(metavar="[REGEX=]N"),
     )
     plan: QuantizePlan = Field(
@@ -250,7 +250,7 @@ class QuantizeSettings(ChosenSettings):
     @model_validator(mode="after")
     def _some_bits(self) -> Self:
         if not (self.bits_of_kind or self.rules or self.bits_of_all is not None or self.auto):
-            raise ValueError("say how many bits, like 8 for conv_bits (--conv-bits) and 5 for fc_bits (--fc-bits)")
+            raise ValueError("say how many bits, like bits 5 (--bits 5), or conv_bits and fc_bits")
         if self.bits_of_all is not None and not 1 <= self.bits_of_all <= MAX_BITS:
             raise ValueError(f"bits are a whole number from 1 to {MAX_BITS}, not {self.bits_of_all}")
         if any(rule.value != int(rule.value) or not 1 <= rule.value <= MAX_BITS for rule in self.rules):

@@ -16,8 +16,8 @@ from dcomp.learning.aliases import missing_names
 from dcomp.learning.architectures.network import PHOTO, Network
 from dcomp.learning.conversion import to_numpy, to_torch
 from dcomp.learning.factories import call_factory
-from dcomp.settings.fields import TORCHVISION, network_name
 from dcomp.settings.built_in_networks import BUILT_IN_NETWORKS, BuiltInNetwork
+from dcomp.settings.fields import TORCHVISION, network_name
 
 
 def canonical(architecture: str) -> str:
@@ -112,7 +112,9 @@ def architecture_of(checkpoint: Checkpoint, override: str | None = None) -> str:
         return canonical(override)
     named = checkpoint.metadata.get(ARCHITECTURE_KEY)
     if named is None:
-        raise ArchitectureError("the checkpoint does not say which architecture it belongs to; add --arch NAME")
+        raise ArchitectureError(
+            "the checkpoint does not say which architecture it belongs to; add --arch NAME (or package.module:factory)"
+        )
     if named not in BUILT_IN_NETWORKS and not named.startswith(TORCHVISION):
         raise ArchitectureError(f"the checkpoint asks for {named!r}; if you trust that code, add --arch {named}")
     return named
