@@ -75,7 +75,9 @@ class PruneSettings(ChosenSettings):
         json_schema_extra=shown(AMOUNT),
     )
     layer: Rules = Field(
-        (), description="Sparsity of layers whose names match; repeatable.", json_schema_extra=shown(metavar="REGEX=X")
+        (),
+        description="Sparsity (count, amount, threshold) of layers whose names match; repeatable.",
+        json_schema_extra=shown(metavar="REGEX=X"),
     )
     criterion: Criterion = Field(
         "magnitude",
