@@ -141,7 +141,7 @@ def _all_names(tensors: Iterable[Aliases]) -> str:
     return ", ".join(name for names in tensors for name in names)
 
 
-def listed(names: Sequence[str]) -> str:
-    """Return the first three names, and how many more there are, for a note of one line."""
-    more = len(names) - 3
-    return ", ".join(names[:3]) + (f" and {more} more" if more > 0 else "")
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """Return the first `most` names, and how many more there are, for a note of one line."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 @options_of(TrainSettings, leave_out=("architecture",))
 def train(
     settings: TrainSettings,
-    architecture: Annotated[str, typer.Argument(help=f"{', '.join(NETWORKS)}.")],
+    architecture: Annotated[str, typer.Argument(metavar="NETWORK", help=f"{', '.join(NETWORKS)}.")],
     output: Output = None,
     resume: Resume = False,
     save_every: SaveEvery = None,
@@ -57,8 +57,6 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train a network and write its best epoch by validation error.
-
-    Ctrl-C saves the state, and --resume continues from it.
 
     Example: [bold]dcomp train lenet5 --data mnist --epochs 20[/bold]
     """

@@ -43,7 +43,7 @@ Threads = Annotated[
 Resume = Annotated[
     bool,
     typer.Option(
-        "--resume", metavar="", help="Continue from the state of a stopped run.", rich_help_panel=FILES_AND_LOGS
+        "--resume", metavar="", help="Continue from the state that Ctrl-C saved.", rich_help_panel=FILES_AND_LOGS
     ),
 ]
 SaveEvery = Annotated[

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def run(
-    recipe: Annotated[Path, typer.Argument(help="YAML file that names the run.")],
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file that names the run.")],
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a key, as in prune.sparsity=0.97.")
     ] = None,

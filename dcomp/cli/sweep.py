@@ -22,7 +22,7 @@ FRONT = "front.csv"
 
 
 def sweep(
-    recipe: Annotated[Path, typer.Argument(help="YAML file that names the run.")],
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file that names the run.")],
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=X,...", help="Values for a key, as in prune.sparsity=0.97,0.98."),

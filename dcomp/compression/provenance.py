@@ -61,7 +61,10 @@ def with_recorded_data(settings: Data, checkpoint: Checkpoint, observer: Observe
         raise UsageError("a data set is needed, and the checkpoint records none: name one in data (--data), like mnist")
     family, separator, _ = named.partition(":")
     if separator and family not in ("imagefolder", "imagenette"):
-        raise UsageError(f"the checkpoint asks for data of {named!r}; if you trust that code, add --data {named}")
+        raise UsageError(
+            f"the checkpoint asks for data of {named!r}; if you trust that code, add --data {named}"
+            " (and --arch, if the network is yours as well)"
+        )
     observer.note(f"data: {named}, as the checkpoint records")
     return settings.model_copy(update={"data": named})
 

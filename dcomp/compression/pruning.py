@@ -111,9 +111,10 @@ class Pruning:
     def _notes_of_tensors(self, names: Sequence[str], tensors: Weights) -> Iterator[str]:
         """Yield the sparsity of tensors together, and a note if one of them has lost all of its weights."""
         kept, size = budget.counts_of(tensors, names)
-        yield f"{', '.join(names)}: sparsity {1 - kept / size:.4f}, {kept:,} of {size:,} weights kept"
+        yield f"{layers.listed(names, 8)}: sparsity {1 - kept / size:.4f}, {kept:,} of {size:,} weights kept"
         if emptied := [name for name in names if self._is_emptied(name, tensors[name])]:
-            yield f"{', '.join(emptied)}: no weight is left, so the network is cut: give layer, or scope layer"
+            where = layers.listed(emptied)
+            yield f"warning: no weight is left in {where}, so the network is cut: give scope layer, or layer"
 
     def _is_emptied(self, name: str, array: np.ndarray) -> bool:
         """Tell whether a layer has no weights left, but had some at first; biases may have none."""

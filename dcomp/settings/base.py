@@ -131,14 +131,22 @@ def _explained(detail: ErrorDetails, settings: type[Settings] | None) -> str:
         case "model_type" | "dict_type":
             return f"should be a section of keys and values, not {SHORT.repr(detail['input'])}"
         case "extra_forbidden":
-            near = get_close_matches(str(detail["loc"][-1]), _keys_at(detail["loc"][:-1], settings), n=1)
-            return f"there is no such key{f'; did you mean {near[0]}?' if near else ''}"
+            return f"there is no such key{_hint(detail['loc'], settings)}"
         case "missing":
             return "is missing"
         case "value_error":
             return message
         case _:
             return f"{message[0].lower()}{message[1:]}, not {SHORT.repr(detail['input'])}"
+
+
+def _hint(path: tuple[int | str, ...], settings: type[Settings] | None) -> str:
+    """Return where an unknown key belongs, or a key that it may mean: one that begins with it, else the most alike."""
+    key, keys = str(path[-1]), _keys_at(path[:-1], settings)
+    if len(path) > 1 and key in _keys_at((), settings):
+        return "; it stands above the sections"
+    near = [other for other in keys if other.startswith(key)] or get_close_matches(key, keys, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _keys_at(path: tuple[int | str, ...], settings: type[Settings] | None) -> list[str]:

@@ -80,7 +80,9 @@ class PruneSettings(ChosenSettings):
         json_schema_extra=shown(AMOUNT),
     )
     layer: Rules = Field(
-        (), description="Amount for layers whose names match; repeatable.", json_schema_extra=shown(metavar="REGEX=X")
+        (),
+        description="Sparsity (count, amount, threshold) of layers whose names match; repeatable.",
+        json_schema_extra=shown(metavar="REGEX=X"),
     )
     criterion: Criterion = Field(
         "magnitude",
@@ -257,7 +259,7 @@ class QuantizeSettings(ChosenSettings):
     @model_validator(mode="after")
     def _some_bits(self) -> Self:
         if not (self.bits_of_kind or self.rules or self.bits_of_all is not None or self.auto):
-            raise ValueError("say how many bits, like 8 for conv_bits (--conv-bits) and 5 for fc_bits (--fc-bits)")
+            raise ValueError("say how many bits, like bits 5 (--bits 5), or conv_bits and fc_bits")
         if self.bits_of_all is not None and not 1 <= self.bits_of_all <= MAX_BITS:
             raise ValueError(f"bits are a whole number from 1 to {MAX_BITS}, not {self.bits_of_all}")
         if any(rule.value != int(rule.value) or not 1 <= rule.value <= MAX_BITS for rule in self.rules):

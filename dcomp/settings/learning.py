@@ -193,7 +193,7 @@ class TrainSettings(LearningSettings):
     """`dcomp train`: from scratch, or from torchvision's weights."""
 
     architecture: NetworkName = Field(description=f"{', '.join(NETWORKS)}.")
-    pretrained: bool = Field(False, description="Start from torchvision's weights; they are downloaded.")
+    pretrained: bool = Field(False, description="Start from torchvision's weights.")
     epochs: int = Field(20, ge=1, description="Passes over the training data.")
 
 

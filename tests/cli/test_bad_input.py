@@ -349,7 +349,7 @@ CASES = {
     ),
     "0 bits": (["quantize", "lenet300.safetensors", "--fc-bits", "0"], 2, "--fc-bits: input should be greater"),
     "17 bits for a layer": (["quantize", "lenet300.safetensors", "--bits", "fc1=17"], 2, "a whole number from 1 to 16"),
-    "no bits": (["quantize", "lenet300.safetensors"], 2, "say how many bits, like 8 for conv_bits"),
+    "no bits": (["quantize", "lenet300.safetensors"], 2, "say how many bits, like bits 5 (--bits 5)"),
     "no convolutions": (["quantize", "lenet300.safetensors", "--conv-bits", "8"], 2, "no conv tensor to quantize"),
     "an output that exists": (["encode", "lenet300.safetensors"], 1, "lenet300.dcz exists; --force replaces it"),
     "the input as output": (

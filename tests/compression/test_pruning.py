@@ -134,7 +134,7 @@ def test_a_layer_that_a_common_budget_empties_is_told(lenet_like):
     small = lenet_like.replaced({"fc2.weight": lenet_like.tensors["fc2.weight"] / 1000})
     pruning = Pruning(small.tensors, PruneSettings(sparsity=0.5))
     notes = list(pruning.notes(small.replaced(pruning.at_once()).tensors))
-    assert "fc2.weight: no weight is left, so the network is cut: give layer, or scope layer" in notes
+    assert "warning: no weight is left in fc2.weight, so the network is cut: give scope layer, or layer" in notes
 
 
 def test_a_sparsity_of_zero_gives_no_note_about_zeros(lenet_like):

@@ -112,7 +112,9 @@ def architecture_of(checkpoint: Checkpoint, override: str | None = None) -> str:
         return canonical(override)
     named = checkpoint.metadata.get(ARCHITECTURE_KEY)
     if named is None:
-        raise ArchitectureError("the checkpoint does not say which architecture it belongs to; add --arch NAME")
+        raise ArchitectureError(
+            "the checkpoint does not say which architecture it belongs to; add --arch NAME (or package.module:factory)"
+        )
     if named not in BUILT_IN_NETWORKS and not named.startswith(TORCHVISION):
         raise ArchitectureError(f"the checkpoint asks for {named!r}; if you trust that code, add --arch {named}")
     return named
