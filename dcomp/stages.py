@@ -130,7 +130,7 @@ def finetune(
     checkpoint, network = _under_network_names(checkpoint, architecture, settings, observer)
     session = _session(checkpoint, settings, architecture, observer)
     parameters = {name for name, first in network.items() if name == first}
-    history = retraining.finetune(session, checkpoint, parameters, observer, state)
+    history = retraining.finetune(session, checkpoint, parameters, observer, state, choose_after=settings.choose_after)
     checkpoint = checkpoint.replaced(session.tensors(), session.metadata())
     return provenance.with_notes(checkpoint, "finetune", settings, history)
 

@@ -101,14 +101,18 @@ def finetune(
     parameters: Collection[str],
     observer: Observer,
     state: StateFile | None = None,
+    *,
+    choose_after: int = 0,
 ) -> list[EpochRecord]:
-    """Train as `hold` does; vectors of zeros count as pruned too.
+    """Train while zeros, also vectors of zeros, stay zero and shared values shared.
 
-    By itself `hold` lets vectors of zeros train, because the shifts of a fresh network are zeros.
+    The best epoch is one after `choose_after`; if that is 0, the network before the first epoch may be the best.
+    By itself the constraint lets vectors of zeros train, because the shifts of a fresh network are zeros.
     """
     vectors = {name: checkpoint.tensors[name] for name in layers.select(checkpoint.tensors, ["bias"])}
     session.mask({name: array != 0 for name, array in vectors.items() if name in parameters and not array.any()})
-    return hold(session, checkpoint, observer, state)
+    _constrain_compressed(session, checkpoint, observer)
+    return session.fit(observer, FitPlan(eligible_after=choose_after, start_counts=choose_after == 0), state)
 
 
 def _constrain_compressed(session: "Session", checkpoint: Checkpoint, observer: Observer) -> None:

@@ -201,6 +201,18 @@ class FinetuneSettings(LearningSettings):
     """`dcomp finetune`: train further; zeros stay zero, and shared values stay shared."""
 
     epochs: int = Field(ge=1, description="Passes over the training data.")
+    choose_after: int = Field(
+        0,
+        ge=0,
+        description="Choose the best of the epochs after this one; 0: of all, and of the start.",
+        json_schema_extra=shown(TRAINING, "EPOCH"),
+    )
+
+    @model_validator(mode="after")
+    def _leaves_an_epoch_to_choose(self) -> Self:
+        if self.choose_after >= self.epochs:
+            raise ValueError(f"choose_after is below the {self.epochs} epochs, not {self.choose_after}")
+        return self
 
 
 class EvalSettings(DataSettings):
