@@ -297,7 +297,7 @@ def test_a_report_counts_against_another_checkpoint(lenet_like):
     double = Checkpoint({name: array.astype(np.float64) for name, array in lenet_like.tensors.items()})
     container = encoded(lenet_like)
     assert stages.report(container, double).ratio == pytest.approx(2 * stages.report(container).ratio)
-    with pytest.raises(GateError, match="below the 39 asked for"):
+    with pytest.raises(GateError, match="below the 39 required"):
         stages.check_ratio(stages.report(container), ReportSettings(min_ratio=39))
 
 

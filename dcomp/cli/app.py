@@ -16,10 +16,10 @@ from dcomp.cli.help_pages import PlainCommand, PlainGroup
 from dcomp.cli.options import option_names
 from dcomp.cli.path_conflicts import without_conflicts
 from dcomp.errors import UsageError
-from dcomp.settings.fields import expanded
+from dcomp.settings.fields import expand_home
 from dcomp.system.ranks import PROBLEMS, WORLD_SIZE
 
-TOGETHER = ("train", "prune", "finetune", "quantize", "eval")
+DISTRIBUTED_COMMANDS = ("train", "prune", "finetune", "quantize", "eval")
 """The commands that several processes may run as one."""
 
 EPILOG = (
@@ -60,8 +60,10 @@ def dcomp_(
     """
     if PROBLEMS:
         raise UsageError(PROBLEMS[0])
-    if WORLD_SIZE > 1 and context.invoked_subcommand not in TOGETHER:
-        raise UsageError(f"{context.invoked_subcommand} is for one process; torchrun starts {', '.join(TOGETHER)}")
+    if WORLD_SIZE > 1 and context.invoked_subcommand not in DISTRIBUTED_COMMANDS:
+        raise UsageError(
+            f"{context.invoked_subcommand} is for one process; torchrun starts {', '.join(DISTRIBUTED_COMMANDS)}"
+        )
 
 
 def _unwrapped(text: str) -> str:
@@ -84,7 +86,7 @@ def _checked(option: str, value: object) -> object:
     if isinstance(value, float) and not math.isfinite(value):
         raise UsageError(f"{option}: {value} is not a finite number")
     try:
-        return expanded(value) if isinstance(value, Path) else value
+        return expand_home(value) if isinstance(value, Path) else value
     except ValueError as error:
         raise UsageError(f"{option}: {error}") from error
 

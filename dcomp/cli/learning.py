@@ -42,9 +42,6 @@ from dcomp.system.ranks import IS_FIRST
 if TYPE_CHECKING:
     from dcomp.checkpoints.checkpoint import Checkpoint
 
-CHECKPOINTS = ("distill", "rewind")
-"""Settings that name a checkpoint besides the input."""
-
 
 @options_of(TrainSettings, leave_out=("architecture",))
 def train(
@@ -103,7 +100,7 @@ def _rewrite(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Read a checkpoint, put it through `stage` of `dcomp.stages`, write the result, and remove the state.
+    """Read a checkpoint, run `stage` of `dcomp.stages` on it, write the result, and remove the state.
 
     The command has the stage's name. Unless `output` names the output, its name is that of the input with `suffix`.
     """
@@ -115,9 +112,9 @@ def _rewrite(
             {"--arch": architecture, "--log": log, "--tensorboard": tensorboard, "--save-every": save_every}
             | {"--resume": resume or None}
         )
-    read = [getattr(settings, key, None) for key in CHECKPOINTS]
+    other_inputs = list(settings.named_checkpoints().values())
     with destination_of_checkpoint(
-        output, input, suffix, force=force, as_json=as_json, other_inputs=read
+        output, input, suffix, force=force, as_json=as_json, other_inputs=other_inputs
     ) as destination:
         state = destination.state(resume=resume, save_every=_seconds(save_every)) if settings.epochs else None
         watchers, record = _watchers(name, settings, quiet, log, tensorboard, force=force or resume)
@@ -174,6 +171,7 @@ def _check_not_given(options: Mapping[str, object]) -> None:
 
 
 def _seconds(save_every: float | None) -> float:
+    """Return the seconds between saves of the state, which have a default."""
     return SAVE_EVERY if save_every is None else save_every
 
 

@@ -39,7 +39,7 @@ def run(
 ) -> None:
     """Run a recipe: train, prune, quantize, encode, eval and report; the checkpoint of each stage is kept.
 
-    The same command goes on after Ctrl-C, from the stages that are done. The summary is printed and written to
+    After Ctrl-C the same command continues from the stages that are done. The summary is printed and written to
     summary.json.
 
     Example: [bold]dcomp run sample_configs/lenet5-mnist.yaml --set prune.sparsity=0.95[/bold]
