@@ -180,13 +180,14 @@ def cleared() -> Iterator[None]:
 @contextmanager
 def legible_help() -> Iterator[None]:
     """Run a block in which help pages have some columns at least, however narrow the terminal is."""
-    if get_terminal_size().columns >= NARROWEST_HELP:
+    columns = get_terminal_size().columns
+    if columns >= NARROWEST_HELP and os.environ.get("COLUMNS") != "0":  # 0: unknown, which rich takes for a width
         yield
         return
     from typer import rich_utils
 
     before = rich_utils.MAX_WIDTH
-    rich_utils.MAX_WIDTH = NARROWEST_HELP
+    rich_utils.MAX_WIDTH = max(columns, NARROWEST_HELP)
     try:
         yield
     finally:

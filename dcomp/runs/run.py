@@ -8,7 +8,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
@@ -19,7 +19,7 @@ from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.compression import provenance
 from dcomp.container import layout, verification
 from dcomp.container.reader import Container
-from dcomp.errors import DcompError, OutputError
+from dcomp.errors import CheckpointError, DcompError, OutputError
 from dcomp.progress.csv_log import Journal
 from dcomp.progress.observer import Observer, Together
 from dcomp.progress.resumption import SAVE_EVERY, StateFile
@@ -212,35 +212,43 @@ class Run:
         return self._result("encode", checkpoint)
 
     def _reuse(self, stage: str, path: Path, fingerprint: str) -> bool:
-        """Use the file of a stage that this run or another has done; return whether there is one."""
-        if self._ledger.lookup(stage, path.name, fingerprint) is None:
-            source = self._other_run(stage, path.name, fingerprint)
-            if source is None:
-                return False
-            self._adopt(stage, source)
+        """Use the file of a stage that this run, or another run, has done; return whether there is one."""
+        is_done = self._ledger.lookup(stage, path.name, fingerprint) is not None
+        if not is_done and not self._adopt(stage, path.name, fingerprint):
+            return False
         self._observer.note(f"{stage}: done before, {path} is used again")
         return True
 
-    def _other_run(self, stage: str, file: str, fingerprint: str) -> Ledger | None:
-        """Return the ledger of another run that has done a stage, if there is one; a damaged one is skipped."""
-        for folder in self._other_runs:
-            try:
-                ledger = Ledger.read(folder)
-                if ledger.lookup(stage, file, fingerprint) is not None:
-                    return ledger
-            except OutputError:
-                continue
-        return None
+    def _adopt(self, stage: str, file: str, fingerprint: str) -> bool:
+        """Use the file and the log of a stage that another run has done; return whether there is such a run.
 
-    def _adopt(self, stage: str, source: Ledger) -> None:
-        """Use the file and the log of a stage that another run has done."""
-        self._ledger.write()
-        self._folder.remove_summary()
-        self._folder.remove_states(stage)
-        log = source.folder / self._folder.log(stage).name
-        if log.exists():  # a copy, as a log is written in place
-            shutil.copyfile(log, self._folder.log(stage))
-        self._ledger.adopt(stage, source)
+        A run is skipped where its stages.json is damaged, or its file goes away meanwhile.
+        """
+        for folder in self._other_runs:
+            with suppress(FileNotFoundError):
+                other = self._other_run(folder, stage, file, fingerprint)
+                if other is not None:
+                    self._ledger.write()
+                    self._folder.remove_summary()
+                    self._ledger.adopt(stage, other)
+                    self._copy_log(stage, folder)
+                    self._folder.remove_states(stage)
+                    return True
+        return False
+
+    def _other_run(self, folder: Path, stage: str, file: str, fingerprint: str) -> Ledger | None:
+        """Return the ledger of another run if that has done a stage; None if it is damaged."""
+        try:
+            other = Ledger.read(folder)
+            return other if other.lookup(stage, file, fingerprint) is not None else None
+        except (OutputError, CheckpointError):
+            return None
+
+    def _copy_log(self, stage: str, folder: Path) -> None:
+        """Copy the log of a stage from another folder, if it has one; a link would change with the original."""
+        log = self._folder.log(stage)
+        with suppress(FileNotFoundError):
+            shutil.copyfile(folder / log.name, log)
 
     def _begin(self, stage: str) -> None:
         """Report a stage, check the recipe before the first one that runs, and remove the summary of an earlier run."""

@@ -39,11 +39,13 @@ class Section(dict[str, Any]):
 
     Attributes:
         inherited: the keys that the recipe has and the section itself does not.
+        overridden: the keys of the section that `--set` has written.
     """
 
-    def __init__(self, written: Mapping[str, Any], shared: Mapping[str, Any]) -> None:
+    def __init__(self, written: Mapping[str, Any], shared: Mapping[str, Any], overridden: Collection[str] = ()) -> None:
         super().__init__({**shared, **written})
         self.inherited = shared.keys() - written.keys()
+        self.overridden = set(overridden)
 
 
 class Settings(BaseModel):
@@ -58,9 +60,9 @@ class Settings(BaseModel):
     @classmethod
     def _check_requirements(cls, written: Any, validate: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
         settings = validate(written)
-        inherited = written.inherited if isinstance(written, Section) else ()
+        section = written if isinstance(written, Section) else Section({}, {})
         spell = option_of if info.context == COMMAND_LINE else str
-        if messages := list(requirements.violations(settings, inherited, spell)):
+        if messages := list(requirements.violations(settings, section.inherited, section.overridden, spell)):
             raise ValueError("; ".join(messages))
         return settings
 

@@ -36,6 +36,9 @@ from dcomp.settings.fields import (
 from dcomp.settings.learning import LearningSettings
 from dcomp.settings.panels import AMOUNT, MOVES, TRAINING, VALUES, WHICH, shown
 
+MAX_MOVES = 100_000
+"""The most moves of the masks in a training; all of them are listed before it begins."""
+
 
 class ChosenSettings(LearningSettings):
     """Which tensors of a checkpoint to change, by name."""
@@ -154,6 +157,8 @@ class PruneSettings(ChosenSettings):
         elif self.epochs and not self.start <= self.moves_until < self.epochs:
             times = f"{self.start:g} <= {self.moves_until:g} < {self.epochs}"
             raise ValueError(f"start <= until < epochs must hold, not {times}")
+        elif (moves := (self.moves_until - self.start) / self.every) > MAX_MOVES:
+            raise ValueError(f"masks move at most {MAX_MOVES:,} times, not {moves:.6g}: give a longer every")
         return self
 
     def _check_listed_moves(self) -> None:

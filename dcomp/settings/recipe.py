@@ -109,9 +109,9 @@ class Recipe(Settings):
                 continue
             shared = {key: merged[key] for key in SHARED_KEYS if key in merged and key in settings.model_fields}
             if isinstance(value, dict):
-                merged[section] = Section(value, shared)
+                merged[section] = _section(value, shared)
             elif isinstance(value, list):
-                merged[section] = [Section(item, shared) if isinstance(item, dict) else item for item in value]
+                merged[section] = [_section(item, shared) if isinstance(item, dict) else item for item in value]
         return merged
 
     @model_validator(mode="after")
@@ -165,6 +165,10 @@ class Recipe(Settings):
         return self.train.architecture if self.train is not None else self.architecture
 
 
+def _section(written: dict[str, Any], shared: dict[str, Any]) -> Section:
+    return Section(written, shared, written.overridden if isinstance(written, Section) else ())
+
+
 def _numbered(stage: str, number: int) -> str:
     return stage if number == 1 else f"{stage}.{number}"
 
@@ -191,7 +195,7 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
 
 def _check_place_of_finetune(path: Path, content: dict[str, Any]) -> None:
     """Raise RecipeError unless finetune stands where it runs: between prune and quantize."""
-    written = [key for key in content if key in STAGES]
+    written = [key for key in content if key in STAGES and content[key] not in (None, [])]
     if "finetune" in written and written != sorted(written, key=STAGES.index):
         raise RecipeError(f"in the recipe {path}: finetune runs after prune and before quantize: write it there")
 
@@ -216,6 +220,8 @@ def _override(content: dict[str, Any], override: str) -> None:
         key = _key_in(place, section, override)
         if isinstance(place, dict) and place.get(key) is None:
             place[key] = {}
+        if isinstance(place[key], dict) and not isinstance(place[key], Section):
+            place[key] = Section(place[key], {})
         place = place[key]
         if not isinstance(place, dict | list):
             raise RecipeError(f"--set {override}: {section} is not a section")
@@ -223,6 +229,8 @@ def _override(content: dict[str, Any], override: str) -> None:
         place[_key_in(place, last, override)] = parsed(text)
     except ValueError as error:
         raise RecipeError(f"--set {override}: it is not a YAML value: {error}") from error
+    if isinstance(place, Section):
+        place.overridden.add(last)
 
 
 def _key_in(place: dict[str, Any] | list[Any], name: str, override: str) -> Any:

@@ -46,6 +46,8 @@ class Requirement:
         needs: conditions, one of which must hold.
         excludes: conditions on other options; the user must not set any of these.
         where: a condition; the row applies only where it holds.
+        is_harmless: the options have no effect without what they need. So they may stay in a recipe where `--set`
+            takes away what they need.
     """
 
     options: tuple[str, ...]
@@ -53,6 +55,7 @@ class Requirement:
     needs: tuple[str, ...] = ()
     excludes: tuple[str, ...] = ()
     where: str = ""
+    is_harmless: bool = False
 
 
 REQUIREMENTS = (
@@ -60,31 +63,37 @@ REQUIREMENTS = (
         TRAINING_OPTIONS,
         "{options} would do nothing without training: give {epochs} as well",
         needs=("epochs>0",),
+        is_harmless=True,
     ),
     Requirement(
         ("seed",),
         f"{{options}} would do nothing here: give {{epochs}} or {{criterion}} {' or '.join(BY_CHANCE)} as well",
         needs=("epochs>0", *(f"criterion={name}" for name in BY_CHANCE)),
+        is_harmless=True,
     ),
     Requirement(
         ("seed",),
         "{options} would do nothing here: give {epochs}, or {init} random or kmeans++, as well",
         needs=("epochs>0", "init=random", "init=kmeans++"),
+        is_harmless=True,
     ),
     Requirement(
         ("momentum",),
         "{options} would do nothing with this optimizer: give {optimizer} sgd as well",
         needs=("optimizer=sgd",),
+        is_harmless=True,
     ),
     Requirement(
         ("patience",),
         "{options} would do nothing with this course of the learning rate: give {lr_schedule} plateau as well",
         needs=("lr_schedule=plateau",),
+        is_harmless=True,
     ),
     Requirement(
         ("temperature", "alpha"),
         "{options} would do nothing without a teacher: name its checkpoint in {distill}",
         needs=("distill",),
+        is_harmless=True,
     ),
     Requirement(
         ("lr_schedule=plateau",),
@@ -110,6 +119,7 @@ REQUIREMENTS = (
         ("code_bits",),
         "{options} is for a budget of bytes: give {target_ratio} as well",
         needs=("target_ratio",),
+        is_harmless=True,
     ),
     Requirement(
         ("rewind",),
@@ -187,13 +197,17 @@ REQUIREMENTS = (
 
 
 def violations(
-    settings: BaseModel, inherited: Collection[str] = (), spell: Callable[[str], str] = str
+    settings: BaseModel,
+    inherited: Collection[str] = (),
+    overridden: Collection[str] = (),
+    spell: Callable[[str], str] = str,
 ) -> Iterator[str]:
     """Yield the message of each row that settings violate.
 
     Args:
         settings: each field is valid by itself.
         inherited: fields that a section of a recipe has from the recipe itself; these may have no effect.
+        overridden: fields that `--set` has written over those of a recipe.
         spell: returns the name of a field as the user writes it.
     """
     fields = set(type(settings).model_fields)
@@ -202,6 +216,8 @@ def violations(
         if not applies(row, fields) or (row.where and not _holds(settings, row.where)):
             continue
         set_fields = settings.model_fields_set - (set(inherited) if row.needs else set())
+        if row.is_harmless and any(field_of(need) in overridden for need in row.needs):
+            set_fields &= set(overridden)
         options = [option for option in row.options if _is_given(settings, option, set_fields)]
         is_refused = any(_is_given(settings, condition, set_fields) for condition in row.excludes)
         lacks_need = bool(row.needs) and not any(_holds(settings, need) for need in row.needs)
@@ -238,4 +254,9 @@ def _holds(settings: BaseModel, condition: str) -> bool:
     if condition.endswith(">0"):
         return bool(value > 0)
     _, names_value, wanted = condition.partition("=")
-    return value == wanted if names_value else value is not None and value != ()
+    return value == wanted if names_value else value not in (None, ()) and not _is_off(settings, condition)
+
+
+def _is_off(settings: BaseModel, flag: str) -> bool:
+    """Return whether a field is a flag that is off, as it is by default: that asks for nothing."""
+    return getattr(settings, flag) is False and type(settings).model_fields[flag].default is False

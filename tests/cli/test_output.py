@@ -36,6 +36,14 @@ def test_the_first_options_of_a_stage_fit_one_screen(dcomp, monkeypatch, name):
     assert {"--epochs", "--lr", "--data", "--output", "--force"} <= {line.split()[1] for line in panel[2:]}
 
 
+@pytest.mark.parametrize("columns", ["0", "1", "40", "200"])
+def test_help_has_all_its_words_on_a_terminal_of_any_width(dcomp, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    code, out, _ = dcomp("guide", "--help")
+    assert code == 0
+    assert {"Usage:", "Example:", "quickstart", "PAGE", "--help"} <= set(out.split())
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_shows_no_types(dcomp, name):
     assert re.search(r"<(bool|str|path|int|float)", dcomp(name, "--help")[1]) is None

@@ -6,8 +6,9 @@ import pytest
 
 from dcomp.container import verification
 from dcomp.container.reader import Container
-from dcomp.errors import DcompError
+from dcomp.errors import DcompError, OutputError
 from dcomp.progress.observer import Observer
+from dcomp.runs.ledger import Ledger
 from dcomp.runs.run import Run
 from dcomp.settings.recipe import Recipe
 
@@ -70,6 +71,41 @@ def test_a_run_adopts_the_stages_of_another_run(recipe, tmp_path):
     assert (other / "model.dcz").samefile(one / "model.dcz")
     assert json.loads((other / "stages.json").read_text()) == json.loads((one / "stages.json").read_text())
     assert [result.stage for result in summary.results] == STAGES
+
+
+@pytest.mark.parametrize("lost", ["prune.safetensors", "stages.json"])
+def test_a_stage_runs_where_its_file_goes_away_while_it_is_adopted(recipe, tmp_path, monkeypatch, lost):
+    one, other = tmp_path / "one", tmp_path / "other"
+    Run(recipe, one).run()
+    adopt = Ledger.adopt
+
+    def adopt_too_late(ledger, stage, source):
+        (one / lost).unlink(missing_ok=True)
+        adopt(ledger, stage, source)
+
+    monkeypatch.setattr(Ledger, "adopt", adopt_too_late)
+    summary = Run(recipe, other, other_runs=[one]).run()
+    assert [result.stage for result in summary.results] == STAGES
+    assert (other / "model.dcz").read_bytes() == (one / "model.dcz").read_bytes()
+
+
+def test_the_state_of_a_stopped_stage_stays_where_no_file_is_adopted(recipe, tmp_path, monkeypatch):
+    one, other = tmp_path / "one", tmp_path / "other"
+    Run(recipe, one).run()
+    other.mkdir()
+    state = other / "prune.safetensors.0123456789ab.state"
+    state.write_bytes(b"a state")
+    states = []
+
+    def fail(ledger, stage, source):
+        states.append(state.exists())
+        raise OutputError("the disk is full")
+
+    monkeypatch.setattr(Ledger, "adopt", fail)
+    with pytest.raises(OutputError, match="the disk is full"):
+        Run(recipe, other, other_runs=[one], force=True).run()
+    assert states == [True]
+    assert state.exists()
 
 
 def test_a_new_folder_of_a_failed_run_is_removed(recipe, tmp_path):

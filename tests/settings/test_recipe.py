@@ -36,6 +36,12 @@ def test_finetune_in_another_place_is_refused(read, order):
         read(START + "".join(SECTIONS[name] for name in order))
 
 
+@pytest.mark.parametrize("nothing", ["finetune:", "finetune: null", "finetune: []"])
+def test_a_finetune_that_does_not_run_may_stand_anywhere(read, nothing):
+    recipe = read(START + SECTIONS["train"] + nothing + "\n" + SECTIONS["prune"])
+    assert [name for name, _ in recipe.sections] == ["train", "prune"]
+
+
 def test_an_override_may_add_finetune(read):
     recipe = read(START + SECTIONS["train"] + SECTIONS["quantize"], ["finetune.epochs=3"])
     assert [name for name, _ in recipe.sections] == ["train", "finetune", "quantize"]

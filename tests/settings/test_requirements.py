@@ -133,3 +133,55 @@ def test_a_key_of_the_recipe_can_exclude_a_key_of_a_section(tmp_path):
     (tmp_path / "r.yaml").write_text(RECIPE + f"plan: {tmp_path / 'plan.yaml'}\n")
     with pytest.raises(RecipeError, match="a plan holds sparsities of single weights: leave structure row out"):
         load(tmp_path / "r.yaml", ["prune.structure=row"])
+
+
+@pytest.mark.parametrize("kind", [PruneSettings, QuantizeSettings])
+def test_a_flag_that_is_off_asks_for_nothing(kind):
+    amount = {"sparsity": 0.5, "remove_dead_units": False} if kind is PruneSettings else {"fc_bits": 4}
+    assert kind.model_validate({"compile": False, **amount}).epochs == 0
+
+
+TRAINED = """
+name: r
+data: digits
+train: {architecture: lenet300, momentum: 0.8}
+prune: [{sparsity: 0.5, epochs: 2, lr: 0.1, start: 0, criterion: fisher}]
+quantize: {fc_bits: 5, epochs: 2, batch_size: 32}
+"""
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """The path of a recipe whose sections have options of training."""
+    path = tmp_path / "r.yaml"
+    path.write_text(TRAINED)
+    return path
+
+
+@pytest.mark.parametrize("override", ["quantize.epochs=0", "train.optimizer=adam"])
+def test_keys_of_a_recipe_may_stay_where_an_override_takes_what_they_need(trained, override):
+    assert load(trained, [override]).name == "r"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["quantize.epochs=0", "quantize.lr=0.1"], "quantize: lr would do nothing without training"),
+        (["quantize.fc_bits=4", "quantize.momentum=0.5"], "quantize: momentum would do nothing with this optimizer"),
+        (["prune.1.epochs=0"], "prune.1: criterion fisher needs gradients"),
+    ],
+)
+def test_an_override_that_does_nothing_is_refused(trained, overrides, message):
+    with pytest.raises(RecipeError, match=message):
+        load(trained, overrides)
+
+
+def test_an_override_in_a_list_of_sections_counts_for_its_section_alone(trained):
+    trained.write_text(TRAINED.replace("}]", "}, {sparsity: 0.6, lr: 0.1}]"))
+    with pytest.raises(RecipeError, match=r"prune\.2: lr would do nothing without training"):
+        load(trained, ["prune.1.criterion=magnitude", "prune.1.epochs=0"])
+
+
+def test_masks_that_would_move_endlessly_are_refused():
+    with pytest.raises(UsageError, match=r"masks move at most 100,000 times, not 1e\+08: give a longer every"):
+        PruneSettings.from_options(sparsity=0.5, epochs=200_000_000)
