@@ -219,7 +219,7 @@ class QuantizeSettings(ChosenSettings):
     )
     bits: BitRules = Field(
         (),
-        description="Bits of other layers, or of layers whose names match, repeatable; auto: dcomp chooses.",
+        description="Bits of all other layers, or of matching ones, repeatable; auto: dcomp chooses.",
         json_schema_extra=shown(metavar="[REGEX=]N"),
     )
     plan: QuantizePlan = Field(
