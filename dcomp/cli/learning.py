@@ -108,7 +108,7 @@ def _rewrite(
 
     name = stage.__name__
     if not settings.epochs:
-        _check_not_given(
+        _check_absent(
             {"--arch": architecture, "--log": log, "--tensorboard": tensorboard, "--save-every": save_every}
             | {"--resume": resume or None}
         )
@@ -164,7 +164,7 @@ def quantize(settings: QuantizeSettings, **options: Any) -> None:
     _rewrite(stages.quantize, settings, ".quantized", **options)
 
 
-def _check_not_given(options: Mapping[str, object]) -> None:
+def _check_absent(options: Mapping[str, object]) -> None:
     """Raise UsageError for options of training that are given where nothing trains; None is not given."""
     if names := [option for option, value in options.items() if value is not None]:
         raise UsageError(f"{' and '.join(names)} would do nothing without training: give --epochs as well")
