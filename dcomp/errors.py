@@ -98,7 +98,7 @@ def reading(path: object, error: type[DcompError], kind: str = "") -> Iterator[N
     Args:
         path: of the file, or a name for it.
         error: the class of the error.
-        kind: what the file should be, for the message, like `the recipe`.
+        kind: words for the file in the message, like `the recipe`.
     """
     words = f"cannot read {kind} " if kind else "cannot read "
     try:

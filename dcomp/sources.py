@@ -42,6 +42,10 @@ def load_checkpoint(
         from dcomp.learning import torch_files
 
         return torch_files.load_file(path, max_memory=max_memory, note=note)
+    if not _looks_like_safetensors(start):
+        raise CheckpointError(
+            f"{path} is not a checkpoint: dcomp reads safetensors files, .dcz containers and files that torch saved"
+        )
     return safetensors_file.load_file(path)
 
 

@@ -8,18 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from dcomp import sources
-from dcomp.checkpoints import prefixes, safetensors_file, shards
+from dcomp.checkpoints import layers, prefixes, safetensors_file, shards
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.checkpoints.tensors import specs_of
 from dcomp.coding.level import DEFAULT, LEVELS
-from dcomp.compression import choice, provenance, retraining
+from dcomp.compression import choice, provenance, retraining, rewinding
 from dcomp.compression.pruning import Pruning
-from dcomp.compression.rewinding import rewound
 from dcomp.compression.sharing import Sharing
 from dcomp.container import writer
 from dcomp.container.reader import Container
 from dcomp.errors import GateError, UsageError
-from dcomp.progress.observer import EpochRecord, Observer
+from dcomp.progress.observer import SILENT, EpochRecord, Observer
 from dcomp.progress.resumption import StateFile
 from dcomp.reporting.sizes import SizeReport, measure_container
 from dcomp.settings import (
@@ -39,8 +38,6 @@ if TYPE_CHECKING:
     from dcomp.compression.error_curves import Sensitivity
     from dcomp.learning.evaluation import Evaluation
     from dcomp.learning.session import Session
-
-SILENT = Observer()
 
 
 def train(
@@ -67,7 +64,7 @@ def train(
         settings.architecture, None, settings, observer, pretrained=settings.pretrained, teacher=_teacher(settings)
     )
     history = session.fit(observer, state=state)
-    return provenance.noted(Checkpoint(session.tensors(), session.metadata()), "train", settings, history)
+    return provenance.with_notes(Checkpoint(session.tensors(), session.metadata()), "train", settings, history)
 
 
 def prune(
@@ -78,13 +75,14 @@ def prune(
     architecture: str | None = None,
     state: StateFile | None = None,
 ) -> Checkpoint:
-    """Set weights to zero, as many as the settings ask for.
+    """Set weights to zero, as many as the settings name.
 
     Without epochs in one shot, in numpy; with epochs while the network retrains (paper, section 2).
 
     Raises:
         UsageError: no such layers.
-        CheckpointError: weights that are not finite or in two halves, or another network's to rewind to.
+        CheckpointError: weights that are not finite, or stored as original and mask; or the checkpoint to rewind to is
+            of another network.
         StoppedError: Ctrl-C or SIGTERM came; `state` holds what a resumed stage needs.
     """
     prefixes.check_merged(checkpoint)
@@ -94,19 +92,18 @@ def prune(
         checkpoint, network = _under_network_names(checkpoint, architecture, settings, observer)
     pruning = Pruning(checkpoint.tensors, settings, network)
     history: list[EpochRecord] = []
-    if settings.rewind:
+    if settings.rewind or not settings.epochs:
         pruned = pruning.at_once()
-        earlier = prefixes.fitted(sources.load_checkpoint(settings.rewind), checkpoint.tensors)
-        checkpoint = checkpoint.replaced(rewound(checkpoint.replaced(pruned), earlier, list(pruned)))
-    elif not settings.epochs:
-        checkpoint = checkpoint.replaced(pruning.at_once())
+        checkpoint = checkpoint.replaced(pruned)
+        if settings.rewind:
+            checkpoint = rewinding.rewind(checkpoint, sources.load_checkpoint(settings.rewind), list(pruned))
     if settings.epochs:
         session = _session(checkpoint, settings, architecture, observer)
         history = retraining.prune(session, checkpoint, pruning, observer, state)
         checkpoint = checkpoint.replaced(session.tensors(), session.metadata())
     for note in pruning.notes(checkpoint.tensors):
         observer.note(note)
-    return provenance.noted(checkpoint, "prune", settings, history)
+    return provenance.with_notes(checkpoint, "prune", settings, history)
 
 
 def finetune(
@@ -120,11 +117,11 @@ def finetune(
     """Train a checkpoint's network while all zeros stay zero and all shared values stay shared.
 
     Returns:
-        the best epoch by validation error, the start included.
+        the best epoch by validation error; the network before the first epoch is a candidate too.
 
     Raises:
         ArchitectureError: no such network, or the checkpoint does not fit it.
-        CheckpointError: weights in two halves.
+        CheckpointError: weights that are stored as original and mask.
         DataError: the data set cannot be loaded.
         StoppedError: Ctrl-C or SIGTERM came; `state` holds what a resumed stage needs.
     """
@@ -133,9 +130,9 @@ def finetune(
     checkpoint, network = _under_network_names(checkpoint, architecture, settings, observer)
     session = _session(checkpoint, settings, architecture, observer)
     parameters = {name for name, first in network.items() if name == first}
-    history = retraining.finetune(session, checkpoint, parameters, observer, state)
+    history = retraining.finetune(session, checkpoint, parameters, observer, state, choose_after=settings.choose_after)
     checkpoint = checkpoint.replaced(session.tensors(), session.metadata())
-    return provenance.noted(checkpoint, "finetune", settings, history)
+    return provenance.with_notes(checkpoint, "finetune", settings, history)
 
 
 def quantize(
@@ -148,12 +145,12 @@ def quantize(
 ) -> Checkpoint:
     """Let the kept weights of each tensor share at most 2^bits values (paper, section 3).
 
-    With epochs the network trains until the epoch `start`, weights are shared, and the shared values train. What is
-    pruned or shared stays so.
+    With epochs the network trains until the epoch `start`; then weights are shared, and the shared values train.
+    Zeros stay zero, and values that are shared already stay shared.
 
     Raises:
         UsageError: no such layers.
-        CheckpointError: weights that are not finite, or in two halves.
+        CheckpointError: weights that are not finite, or stored as original and mask.
         StoppedError: Ctrl-C or SIGTERM came; `state` holds what a resumed stage needs.
     """
     prefixes.check_merged(checkpoint)
@@ -169,7 +166,7 @@ def quantize(
     else:
         checkpoint = checkpoint.replaced(sharing.at_once(checkpoint.tensors, observer))
     checkpoint = checkpoint.replaced(sharing.rounded(checkpoint.tensors))
-    return provenance.noted(checkpoint, "quantize", settings, history)
+    return provenance.with_notes(checkpoint, "quantize", settings, history)
 
 
 def encode(
@@ -243,7 +240,7 @@ def decode(
     except re.error as error:
         raise UsageError(f"--tensor {pattern!r} is not a regular expression: {error}") from error
     if not names:
-        raise UsageError(f"no tensor matches {pattern!r}; there are {', '.join(container.names)}")
+        raise UsageError(f"no tensor matches {pattern!r}; there are {layers.listed(container.names)}")
     return Checkpoint(container.tensors(names, max_memory=max_memory), container.metadata)
 
 
@@ -310,11 +307,11 @@ def check_error(top1_error: float, settings: EvalSettings) -> None:
 def check_ratio(sizes: SizeReport, settings: ReportSettings) -> None:
     """Raise GateError if the file's ratio is below the requested one."""
     if settings.min_ratio is not None and sizes.ratio < settings.min_ratio:
-        raise GateError(f"ratio {sizes.ratio:.2f} is below the {settings.min_ratio:g} asked for")
+        raise GateError(f"ratio {sizes.ratio:.2f} is below the {settings.min_ratio:g} required")
 
 
 def _fitted(checkpoint: Checkpoint, architecture: str | None, settings: DataSettings, observer: Observer) -> Checkpoint:
-    """Return the checkpoint under the names of its network, without the prefixes that wrappers have left."""
+    """Return the checkpoint under the names of its network, without the prefixes that wrappers add."""
     if prefixes.common(checkpoint.tensors) is None:
         return checkpoint
     return _under_network_names(checkpoint, architecture, settings, observer)[0]
@@ -336,6 +333,7 @@ def _under_network_names(
 def _session(
     checkpoint: Checkpoint, settings: LearningSettings, architecture: str | None, observer: Observer
 ) -> "Session":
+    """Return the learning of a stage, with the checkpoint's network and its data."""
     from dcomp.learning.architectures import architecture_of
     from dcomp.learning.session import Session
 
@@ -344,4 +342,5 @@ def _session(
 
 
 def _teacher(settings: LearningSettings) -> Checkpoint | None:
+    """Return the checkpoint whose network teaches; None if the settings name none."""
     return sources.load_checkpoint(settings.distill) if settings.distill is not None else None

@@ -201,6 +201,12 @@ def test_a_strict_load_names_the_differences(tmp_path, names, words):
         dcomp.torch.load_model(torch.nn.Linear(3, 4), tmp_path / "m.dcz")
 
 
+def test_of_many_differences_three_are_named(tmp_path):
+    dcomp.torch.save_file({f"layer{number}": torch.ones(2) for number in range(9)}, tmp_path / "m.dcz")
+    with pytest.raises(ArchitectureError, match=r"it lacks weight; it lacks bias; it also has layer0; and 8 more$"):
+        dcomp.torch.load_model(torch.nn.Linear(3, 4), tmp_path / "m.dcz")
+
+
 def test_a_misfit_is_one_error(tmp_path):
     dcomp.torch.save_model(torch.nn.Linear(3, 4), tmp_path / "m.dcz")
     with pytest.raises(ArchitectureError, match="does not fit the model"):

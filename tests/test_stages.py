@@ -178,6 +178,17 @@ def test_finetuning_never_ends_worse_than_it_began(trained):
     assert np.array_equal(finetuned.tensors["fc1.weight"], trained.tensors["fc1.weight"])
 
 
+def test_finetune_with_choose_after_leaves_the_start_out(trained):
+    settings = FinetuneSettings(epochs=2, choose_after=1, **{**DIGITS, "lr": 0.05})
+    finetuned = stages.finetune(trained, settings)
+    assert not np.array_equal(finetuned.tensors["fc1.weight"], trained.tensors["fc1.weight"])
+
+
+def test_finetune_leaves_an_epoch_to_choose():
+    with pytest.raises(ValueError, match="choose_after is below the 2 epochs, not 2"):
+        FinetuneSettings(epochs=2, choose_after=2, data="digits")
+
+
 def test_finetuning_holds_what_is_pruned_and_shared(trained):
     shared = stages.quantize(stages.prune(trained, PruneSettings(sparsity=0.9)), QuantizeSettings(bits=("fc2=3",)))
     finetuned = stages.finetune(shared, FinetuneSettings(epochs=1, **DIGITS))
@@ -297,7 +308,7 @@ def test_a_report_counts_against_another_checkpoint(lenet_like):
     double = Checkpoint({name: array.astype(np.float64) for name, array in lenet_like.tensors.items()})
     container = encoded(lenet_like)
     assert stages.report(container, double).ratio == pytest.approx(2 * stages.report(container).ratio)
-    with pytest.raises(GateError, match="below the 39 asked for"):
+    with pytest.raises(GateError, match="below the 39 required"):
         stages.check_ratio(stages.report(container), ReportSettings(min_ratio=39))
 
 

@@ -1,7 +1,7 @@
 """The element types of a checkpoint: safetensors' names for them and numpy's dtypes.
 
 `ml_dtypes` supplies the ones that numpy lacks. safetensors' 4- and 6-bit floats (F4, F6_*) pack
-elements across bytes and have no dtype in numpy; they are not in the table, and are refused by name.
+elements across bytes and have no dtype in numpy; they are not in the table, and are refused.
 """
 
 import ml_dtypes
@@ -36,7 +36,7 @@ NAME_OF: dict[np.dtype, str] = {dtype: name for name, dtype in BY_NAME.items()}
 
 
 SIGNED_ZERO = ("F16", "BF16", "F32", "F64", "F8_E4M3", "F8_E5M2")
-"""The dtypes that have a -0.0, which is the sign alone."""
+"""The dtypes that have a -0.0: the pattern whose only bit is the sign."""
 
 COUNTED = 1 << 17
 """Number of elements that are counted at a time."""

@@ -1,6 +1,6 @@
 """The layers of a checkpoint: kinds of tensors, and rules that choose tensors by name.
 
-A checkpoint has names and arrays, and no modules, so a tensor's shape decides its *kind*:
+A checkpoint has names and arrays but no modules, so a tensor's shape decides its *kind*:
 
 - `conv`    three or more dimensions: a convolution's kernels
 - `linear`  two dimensions: a fully connected layer's matrix
@@ -50,12 +50,12 @@ def select(tensors: "Mapping[str, np.ndarray]", kinds: Iterable[Kind]) -> list[s
 def output_of(tensors: "Mapping[str, np.ndarray]") -> str | None:
     """Return the name of a network's output layer, as its names and shapes suggest; None if there is no layer.
 
-    It is the last matrix with a number of rows that no other layer has as its number of columns; if there is none, the
-    last matrix; in a network of convolutions alone, the last one.
+    It is the last matrix whose number of rows is no other layer's number of columns. If there is none, it is the last
+    matrix, or the last convolution in a network without matrices.
     """
     weights = {name: tensors[name].shape for name in select(tensors, WEIGHTS)}
     layers = [name for name, shape in weights.items() if len(shape) == 2] or list(weights)
-    inputs = {name: {shape[1] for other, shape in weights.items() if other != name} for name in layers}
+    inputs = {name: {shape[1] for input_name, shape in weights.items() if input_name != name} for name in layers}
     return next(reversed([name for name in layers if weights[name][0] not in inputs[name]] or layers), None)
 
 
@@ -68,19 +68,19 @@ def chosen(
         tensors: the names of each.
         only: regular expressions, one of which must match; without any, all tensors are chosen.
         skip: regular expressions of which none may match.
-        more_names: names that an expression may match without effect.
+        more_names: other names that an expression may match; they are not chosen.
 
     Raises:
         UsageError: no tensor is left, or an expression matches no name.
     """
     for pattern in (*only, *skip):
-        if not any(finds(pattern, names) for names in (*tensors, more_names)):
+        if not any(matches_any(pattern, names) for names in (*tensors, more_names)):
             raise _no_layer(pattern, tensors)
-    left = [names for names in tensors if not only or any(finds(pattern, names) for pattern in only)]
-    left = [names for names in left if not any(finds(pattern, names) for pattern in skip)]
-    if tensors and not left:
-        raise UsageError(f"only and skip leave none of the layers {_all_names(tensors)}")
-    return left
+    remaining = [names for names in tensors if not only or any(matches_any(pattern, names) for pattern in only)]
+    remaining = [names for names in remaining if not any(matches_any(pattern, names) for pattern in skip)]
+    if tensors and not remaining:
+        raise UsageError(f"only and skip choose none of the layers {_all_names(tensors)}")
+    return remaining
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Rule:
         """Read `REGEX=VALUE`; the last `=` separates, so the expression may contain others.
 
         Raises:
-            UsageError: no `=`, an expression that does not compile, or a value that is no number.
+            UsageError: there is no `=`, the expression does not compile, or the value is no number.
         """
         regex, separator, value = text.rpartition("=")
         if not separator or not regex:
@@ -114,21 +114,21 @@ class Rule:
 def apply_rules(
     tensors: Sequence[Aliases], rules: Iterable[Rule], more_names: Collection[str] = ()
 ) -> dict[str, float]:
-    """Return the value that rules give to each tensor, by its first name; the last rule for a tensor holds.
+    """Return the value of each tensor, by its first name; the last rule that matches a tensor counts.
 
     Raises:
-        UsageError: a rule that matches no name, neither of the tensors nor of `more_names`.
+        UsageError: a rule matches neither a tensor nor one of `more_names`.
     """
     values: dict[str, float] = {}
     for rule in rules:
-        matches = [names[0] for names in tensors if finds(rule.pattern, names)]
-        if not matches and not finds(rule.pattern, more_names):
+        matches = [names[0] for names in tensors if matches_any(rule.pattern, names)]
+        if not matches and not matches_any(rule.pattern, more_names):
             raise _no_layer(rule.pattern.pattern, tensors)
         values.update(dict.fromkeys(matches, rule.value))
     return values
 
 
-def finds(pattern: str | re.Pattern[str], names: Iterable[str]) -> bool:
+def matches_any(pattern: str | re.Pattern[str], names: Iterable[str]) -> bool:
     """Return whether a regular expression matches somewhere in one of the names."""
     return any(re.search(pattern, name) for name in names)
 
@@ -141,7 +141,7 @@ def _all_names(tensors: Iterable[Aliases]) -> str:
     return ", ".join(name for names in tensors for name in names)
 
 
-def listed(names: Sequence[str]) -> str:
-    """Return the first three names, and how many more there are, for a note of one line."""
-    more = len(names) - 3
-    return ", ".join(names[:3]) + (f" and {more} more" if more > 0 else "")
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """Return the first `most` names, and how many more there are, for a note of one line."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""Names that wrappers around a network leave: prefixes, and the two tensors of a weight that torch prunes."""
+"""Names that wrappers of a network change: prefixes, and the two tensors of a weight that torch prunes."""
 
 from collections.abc import Collection, Iterable, Mapping
 
@@ -56,7 +56,7 @@ def merged_names(names: Iterable[str], halves: Mapping[str, tuple[str, str]]) ->
 
 
 def check_merged(checkpoint: Checkpoint) -> None:
-    """Raise CheckpointError for a weight in two tensors, which a stage would change as two weights."""
+    """Raise CheckpointError for a weight that is held in two tensors; a stage would change it as two weights."""
     halves = pairs({name: spec.shape for name, spec in tensors.specs_of(checkpoint.tensors).items()})
     for original, mask in halves.values():
         raise CheckpointError(

@@ -26,8 +26,11 @@ HEADER_ALIGNMENT = 8
 METADATA_KEY = "__metadata__"
 FIELDS = ("dtype", "shape", "data_offsets")
 
+HeaderEntry = tuple[str, list[int], list[int]]
+"""Dtype, shape and data offsets of a tensor."""
+
 HEADER_KEY = "dcomp.header"
-"""Key of the metadata entry with the header of a file whose JSON another tool wrote in another way."""
+"""Key of the metadata entry that keeps the header of a file, if another tool wrote its JSON in another way."""
 
 MAX_HEADER_ENTRY = 1 << 24
 """Bytes of the largest header that is stored in the metadata."""
@@ -37,23 +40,16 @@ def load_file(path: Path) -> Checkpoint:
     """Open a safetensors file; a tensor is read when it is indexed, and is read-only.
 
     Raises:
-        CheckpointError: not a safetensors file, or a dtype that numpy and ml_dtypes do not have.
+        CheckpointError: it is no safetensors file, or has a dtype that numpy and ml_dtypes lack.
     """
     file = FileBytes(path, CheckpointError)
-    try:
-        with safetensors.safe_open(path, framework="numpy"):  # checks sizes, overlaps and coverage
-            pass
-        data_start = 8 + int.from_bytes(file.read(0, 8), "little")
-        text = file.read(8, data_start - 8).tobytes()
-        entries, metadata = _parsed(text)
-    except (OSError, safetensors.SafetensorError, ValueError) as error:
-        raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
+    text, entries, metadata = _read_header(file)
     specs, offsets = {}, {}
     for name, (dtype, shape, span) in sorted(entries.items(), key=lambda item: item[1][2]):
         if dtype not in dtypes.BY_NAME:
             raise CheckpointError(f"tensor {name!r} has dtype {dtype}, which dcomp does not read")
         specs[name] = Spec(dtypes.BY_NAME[dtype], tuple(shape))
-        offsets[name] = data_start + span[0]
+        offsets[name] = 8 + len(text) + span[0]
     if len(text) <= MAX_HEADER_ENTRY and text != _header_text(specs, metadata):
         metadata[HEADER_KEY] = text.decode()
 
@@ -63,11 +59,29 @@ def load_file(path: Path) -> Checkpoint:
     return Checkpoint(Tensors(specs, read), metadata)
 
 
-def _parsed(text: bytes) -> tuple[dict[str, tuple[str, list[int], list[int]]], dict[str, str]]:
+def _read_header(file: FileBytes) -> tuple[bytes, dict[str, HeaderEntry], dict[str, str]]:
+    """Check a file, and read its header.
+
+    Returns:
+        the JSON; dtype, shape and data offsets of each tensor by name; and the metadata.
+
+    Raises:
+        CheckpointError: it is no safetensors file.
+    """
+    try:
+        with safetensors.safe_open(file.path, framework="numpy"):  # checks sizes, overlaps and coverage
+            pass
+        text = file.read(8, int.from_bytes(file.read(0, 8), "little")).tobytes()
+        return text, *_parsed(text)
+    except (OSError, safetensors.SafetensorError, ValueError) as error:
+        raise CheckpointError(f"{file.path} is not a readable safetensors file: {error}") from error
+
+
+def _parsed(text: bytes) -> tuple[dict[str, HeaderEntry], dict[str, str]]:
     """Parse a header: dtype, shape and data offsets of each tensor by name, and the metadata.
 
     Raises:
-        ValueError: no JSON, or a key that occurs twice.
+        ValueError: it is no JSON, or a key occurs twice.
     """
     try:
         header = json.loads(text, object_pairs_hook=_without_repeated_keys)
@@ -104,12 +118,12 @@ def save(checkpoint: Checkpoint, stream: BinaryIO, on_tensor: Callable[[int], ob
     gives the bytes of its file again, header included.
 
     Args:
-        checkpoint: what to write.
+        checkpoint: the checkpoint.
         stream: the file.
         on_tensor: called with the bytes of each tensor after it is written.
 
     Raises:
-        CheckpointError: a tensor's name or dtype is impossible in a safetensors file.
+        CheckpointError: a safetensors file cannot hold a tensor's name or dtype.
     """
     specs = tensors.specs_of(checkpoint.tensors)
     for text in [*specs, *checkpoint.metadata, *checkpoint.metadata.values()]:
@@ -128,9 +142,9 @@ def save(checkpoint: Checkpoint, stream: BinaryIO, on_tensor: Callable[[int], ob
 
 
 def _header(specs: Mapping[str, Spec], metadata: Mapping[str, str]) -> bytes:
-    """Return the JSON header in the metadata, if it describes these tensors and metadata, else the usual one."""
+    """Return the JSON header that the metadata keep, if it describes these tensors and metadata; else a new header."""
     text = _header_text(specs, {key: value for key, value in metadata.items() if key != HEADER_KEY})
-    with suppress(ValueError, LookupError, TypeError, AttributeError):  # none, or any text: a container may be hostile
+    with suppress(ValueError, LookupError, TypeError, AttributeError):  # there is none, or it is hostile
         original = metadata[HEADER_KEY].encode()
         entries, original_metadata = _parsed(original)
         original_metadata.pop(HEADER_KEY, None)

@@ -1,7 +1,7 @@
 """Sharded checkpoints, as Hugging Face's libraries write them: an index that maps tensors to safetensors files.
 
 The index is JSON: `{"metadata": {...}, "weight_map": {tensor: file}}`. The shards are read as one checkpoint. An entry
-of its metadata has all that it takes to write the shards again.
+of its metadata describes the shards, so that they can be written again.
 """
 
 import json
@@ -20,7 +20,7 @@ from dcomp.system.files import INDEX_SUFFIX
 
 SHARD_SUFFIX = ".safetensors"
 
-METADATA_KEY = "dcomp.shards"
+SHARDS_KEY = "dcomp.shards"
 """Key of the metadata entry that describes the shards."""
 
 
@@ -34,7 +34,7 @@ def load_index(path: Path) -> Checkpoint:
     shards: dict[str, Checkpoint] = {}
     for file in dict.fromkeys(weight_map.values()):
         if not (path.parent / file).is_file():
-            raise CheckpointError(f"{path} names the shard {file}, which is not beside it; put it there")
+            raise CheckpointError(f"{path} names the shard {file}, which is not in its folder; put it there")
         shards[file] = safetensors_file.load_file(path.parent / file)
     specs: dict[str, Spec] = {}
     for file, shard in shards.items():
@@ -50,7 +50,7 @@ def load_index(path: Path) -> Checkpoint:
         return [shards[weight_map[name]].tensors[name] for name in names]
 
     shard_entry = {"index": path.name, "text": text, "files": {file: shard.metadata for file, shard in shards.items()}}
-    return Checkpoint(Tensors(specs, read), {METADATA_KEY: _dumped(shard_entry)})
+    return Checkpoint(Tensors(specs, read), {SHARDS_KEY: _dumped(shard_entry)})
 
 
 def files_of(path: Path) -> list[Path]:
@@ -71,7 +71,7 @@ def _read_index(path: Path) -> tuple[str, dict[str, str]]:
 
 def is_sharded(checkpoint: Checkpoint) -> bool:
     """Return whether a checkpoint was read from shards."""
-    return METADATA_KEY in checkpoint.metadata
+    return SHARDS_KEY in checkpoint.metadata
 
 
 @dataclass(frozen=True)
@@ -88,26 +88,26 @@ def file_names(checkpoint: Checkpoint) -> list[str]:
     """Return the names of the index and the shards that a checkpoint was read from.
 
     Raises:
-        CheckpointError: the metadata are not those of `load_index`.
+        CheckpointError: the metadata are not from `load_index`.
     """
     layout = _layout(checkpoint)
     return [layout.index, *layout.files]
 
 
 def reindexed(checkpoint: Checkpoint) -> Checkpoint:
-    """Return the checkpoint with an index of its tensors' names, of which a stage may have removed a prefix."""
+    """Return the checkpoint with an index of its present names, as a stage may have removed a prefix."""
     layout = _layout(checkpoint)
     if all(name in layout.weight_map for name in checkpoint.tensors):
         return checkpoint
     places = {name: _file_with(name, layout) for name in checkpoint.tensors}
     content = {**json.loads(layout.text), "weight_map": places}
     shard_entry = {"index": layout.index, "text": json.dumps(content, indent=2) + "\n", "files": layout.files}
-    return Checkpoint(checkpoint.tensors, {**checkpoint.metadata, METADATA_KEY: _dumped(shard_entry)})
+    return Checkpoint(checkpoint.tensors, {**checkpoint.metadata, SHARDS_KEY: _dumped(shard_entry)})
 
 
 def _file_with(name: str, layout: _Layout) -> str:
-    """Return the shard of a tensor, maybe under a longer name; else the first shard."""
-    longer = (file for other, file in layout.weight_map.items() if other.endswith(f".{name}"))
+    """Return the shard that lists a tensor, maybe under a longer name; else the first shard."""
+    longer = (file for long_name, file in layout.weight_map.items() if long_name.endswith(f".{name}"))
     return layout.weight_map.get(name) or next(longer, next(iter(layout.files), ""))
 
 
@@ -115,15 +115,15 @@ def save_folder(checkpoint: Checkpoint, folder: Path, on_tensor: Callable[[int],
     """Write the shards that a checkpoint was read from, and their index; new metadata entries go to every shard.
 
     Raises:
-        CheckpointError: the metadata are not those of `load_index`, or do not fit the tensors.
+        CheckpointError: the metadata are not from `load_index`, or do not fit the tensors.
     """
     layout = _layout(checkpoint)
     names = {
         file: [name for name in checkpoint.tensors if layout.weight_map.get(name) == file] for file in layout.files
     }
     if sum(map(len, names.values())) != len(checkpoint.tensors):
-        raise CheckpointError(f"the metadata under {METADATA_KEY!r} do not place every tensor in a shard")
-    added = {key: value for key, value in checkpoint.metadata.items() if key != METADATA_KEY}
+        raise CheckpointError(f"the metadata under {SHARDS_KEY!r} do not place every tensor in a shard")
+    added = {key: value for key, value in checkpoint.metadata.items() if key != SHARDS_KEY}
     for file, shard_names in names.items():
         metadata = {str(key): str(value) for key, value in layout.files[file].items()} | added
         with (folder / file).open("xb") as stream:
@@ -137,22 +137,22 @@ def _layout(checkpoint: Checkpoint) -> _Layout:
     """Read the metadata entry of the shards, which is hostile until it is checked.
 
     Raises:
-        CheckpointError: they are none that `load_index` made.
+        CheckpointError: the entry is not from `load_index`.
     """
     try:
-        shard_entry = json.loads(checkpoint.metadata[METADATA_KEY])
+        shard_entry = json.loads(checkpoint.metadata[SHARDS_KEY])
         index, text, files = shard_entry["index"], shard_entry["text"], shard_entry["files"]
         has_types = isinstance(index, str) and isinstance(text, str) and isinstance(files, dict)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise CheckpointError(f"the metadata under {METADATA_KEY!r} do not describe shards") from error
+        raise CheckpointError(f"the metadata under {SHARDS_KEY!r} do not describe shards") from error
     if not has_types or not all(isinstance(metadata, dict) for metadata in files.values()):
-        raise CheckpointError(f"the metadata under {METADATA_KEY!r} do not describe shards")
-    weight_map = _weight_map(text, METADATA_KEY)
+        raise CheckpointError(f"the metadata under {SHARDS_KEY!r} do not describe shards")
+    weight_map = _weight_map(text, SHARDS_KEY)
     for file in (index, *files):
         _check_file_name(file)
     if not index.endswith(INDEX_SUFFIX) or not all(file.endswith(SHARD_SUFFIX) for file in files):
         raise CheckpointError(
-            f"the metadata under {METADATA_KEY!r} name files that are no shards: the index ends in {INDEX_SUFFIX}, "
+            f"the metadata under {SHARDS_KEY!r} name files that are not shards: the index ends in {INDEX_SUFFIX}, "
             f"shards in {SHARD_SUFFIX}; decode to one file with -o NAME.safetensors"
         )
     return _Layout(index, text, files, weight_map)
@@ -166,7 +166,7 @@ def _weight_map(text: str, place: str) -> dict[str, str]:
     """Return the file of each tensor.
 
     Raises:
-        CheckpointError: the text is no index, or names files that are not beside it.
+        CheckpointError: the text is no index, or names files in other folders.
     """
     try:
         weight_map = json.loads(text)["weight_map"]

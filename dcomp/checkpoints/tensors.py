@@ -1,4 +1,4 @@
-"""Named arrays that are read when they are indexed; their dtypes and shapes are available before."""
+"""Named arrays that are read when they are indexed; their dtypes and shapes are known before."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Spec:
 
 
 class Tensors(Mapping[str, np.ndarray]):
-    """Arrays by name, in order. Each is read again at every access, and not kept."""
+    """Arrays by name, in order. An array is read at every access, and not kept."""
 
     def __init__(self, specs: Mapping[str, Spec], read: Callable[[Sequence[str]], list[np.ndarray]]) -> None:
         """Take the dtypes and shapes of all arrays, and a function that reads some of them."""
@@ -56,7 +56,7 @@ class Tensors(Mapping[str, np.ndarray]):
 
 
 def is_text(name: str) -> bool:
-    """Return whether UTF-8 can encode a name; not so with lone surrogates, which JSON and pickles may have."""
+    """Return whether UTF-8 can encode a name: JSON and pickles may hold lone surrogates, which it cannot."""
     return name == name.encode(errors="replace").decode()
 
 
@@ -79,7 +79,7 @@ def renamed(tensors: Mapping[str, np.ndarray], names: Sequence[str]) -> Mapping[
     old = dict(zip(names, tensors, strict=True))
     if isinstance(tensors, Tensors):
         specs, read = tensors.specs, tensors.read
-        return Tensors({name: specs[old[name]] for name in names}, lambda some: read([old[name] for name in some]))
+        return Tensors({name: specs[old[name]] for name in names}, lambda names: read([old[name] for name in names]))
     return {name: tensors[old[name]] for name in names}
 
 

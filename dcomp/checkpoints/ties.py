@@ -11,7 +11,7 @@ PIECE = 64
 
 
 def find(checkpoint_tensors: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """Map each tensor that has the bytes of an earlier one to that one; dtypes and shapes may differ.
+    """Map each tensor that has the bytes of an earlier tensor to that tensor; dtypes and shapes may differ.
 
     Empty tensors are never tied. Only tensors of the same size are read.
     """
@@ -32,7 +32,7 @@ def _among(checkpoint_tensors: Mapping[str, np.ndarray], names: list[str]) -> di
     for name in names:
         data = _bytes(checkpoint_tensors[name])
         earlier = untied_with_ends.setdefault(data[:PIECE].tobytes() + data[-PIECE:].tobytes(), [])
-        same = next((other for other in earlier if np.array_equal(_bytes(checkpoint_tensors[other]), data)), None)
+        same = next((first for first in earlier if np.array_equal(_bytes(checkpoint_tensors[first]), data)), None)
         if same is None:
             earlier.append(name)
         else:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from dcomp.cli import stopping, streams
-from dcomp.cli.restarting import how_to_go_on
+from dcomp.cli.restarting import how_to_continue
 from dcomp.cli.stopping import INTERRUPTION
 from dcomp.errors import INTERRUPTED, DataError, DcompError, OutputError, StoppedError
 from dcomp.reporting.text import printable
@@ -45,7 +45,7 @@ def run(arguments: Sequence[str]) -> int:
         return INTERRUPTED
     except StoppedError as stopped:
         if IS_FIRST:
-            _print_message(f"{stopped}; {how_to_go_on(arguments)}")
+            _print_message(f"{stopped}; {how_to_continue(arguments)}")
         return stopped.exit_code
     except Exception as error:
         if os.environ.get("DCOMP_DEBUG"):

@@ -12,13 +12,14 @@ import typer.main
 
 import dcomp
 from dcomp.cli import encode_decode, eval_report, guide, inspection, learning, runs, sensitivity, sweep
+from dcomp.cli.help_pages import PlainCommand, PlainGroup
 from dcomp.cli.options import option_names
 from dcomp.cli.path_conflicts import without_conflicts
 from dcomp.errors import UsageError
-from dcomp.settings.fields import expanded
+from dcomp.settings.fields import expand_home
 from dcomp.system.ranks import PROBLEMS, WORLD_SIZE
 
-TOGETHER = ("train", "prune", "finetune", "quantize", "eval")
+DISTRIBUTED_COMMANDS = ("train", "prune", "finetune", "quantize", "eval")
 """The commands that several processes may run as one."""
 
 EPILOG = (
@@ -27,6 +28,7 @@ EPILOG = (
 )
 
 app = typer.Typer(
+    cls=PlainGroup,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -50,14 +52,18 @@ def dcomp_(
 ) -> None:
     """Deep Compression on checkpoint files: prune, share, Huffman-code, and write the real file.
 
+    Start here: [bold]dcomp guide quickstart[/bold]
+
     Every command reads a checkpoint and writes one, so they compose:
 
-    [bold]dcomp prune A.safetensors --sparsity 0.9 -o - | dcomp quantize --fc-bits 5 | dcomp encode -o A.dcz[/bold]
+    [bold]dcomp prune A.safetensors --sparsity 0.9 -o - | dcomp quantize --bits 5 | dcomp encode -o A.dcz[/bold]
     """
     if PROBLEMS:
         raise UsageError(PROBLEMS[0])
-    if WORLD_SIZE > 1 and context.invoked_subcommand not in TOGETHER:
-        raise UsageError(f"{context.invoked_subcommand} is for one process; torchrun starts {', '.join(TOGETHER)}")
+    if WORLD_SIZE > 1 and context.invoked_subcommand not in DISTRIBUTED_COMMANDS:
+        raise UsageError(
+            f"{context.invoked_subcommand} is for one process; torchrun starts {', '.join(DISTRIBUTED_COMMANDS)}"
+        )
 
 
 def _unwrapped(text: str) -> str:
@@ -80,7 +86,7 @@ def _checked(option: str, value: object) -> object:
     if isinstance(value, float) and not math.isfinite(value):
         raise UsageError(f"{option}: {value} is not a finite number")
     try:
-        return expanded(value) if isinstance(value, Path) else value
+        return expand_home(value) if isinstance(value, Path) else value
     except ValueError as error:
         raise UsageError(f"{option}: {error}") from error
 
@@ -89,6 +95,7 @@ for _module in (learning, encode_decode, eval_report, inspection, sensitivity, r
     _module.register(app)
 for _command in app.registered_commands:
     assert _command.callback is not None  # each is a function
+    _command.cls = PlainCommand
     _command.callback.__doc__ = _unwrapped(_command.callback.__doc__ or "")
     _command.callback = _with_checked_values(without_conflicts(_command.callback))
 

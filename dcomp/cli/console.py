@@ -132,7 +132,7 @@ class Terminal(Observer):
             self._progress.start()
 
     def _place(self) -> str:
-        """Return the number of the epoch; what is being done where there are no epochs."""
+        """Return the number of the epoch, or the activity where there are no epochs."""
         return f"epoch {self._epoch}/{self._epochs}" if self._epochs else self._activity
 
     def _fitting(self, figures: Sequence[str]) -> str:

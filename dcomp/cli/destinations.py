@@ -11,7 +11,7 @@ from dcomp.cli.inputs import PIPE, check_readable, is_pipe
 from dcomp.cli.output_names import CHECKPOINT_SUFFIX, check_name, command_of, sibling
 from dcomp.cli.path_conflicts import check_not_input
 from dcomp.errors import OutputError, UsageError
-from dcomp.progress.observer import Observer
+from dcomp.progress.observer import SILENT, Observer
 from dcomp.progress.resumption import StateFile
 from dcomp.system import locks
 from dcomp.system.files import INDEX_SUFFIX, check_folder, check_replaceable, replacing, replacing_files
@@ -20,13 +20,12 @@ from dcomp.system.ranks import IS_FIRST
 if TYPE_CHECKING:
     from dcomp.checkpoints.checkpoint import Checkpoint
 
-SILENT = Observer()
 
 OtherInputs = Iterable[Path | None]
 
 
 class Destination:
-    """Where the output of a command goes. To make one checks it, so make it before the work begins."""
+    """Where the output of a command goes. The constructor checks the output, so construct it before the work begins."""
 
     def __init__(
         self,
@@ -84,7 +83,7 @@ class Destination:
         self._locks.close()
 
     def write(self, write: Callable[[BinaryIO], object]) -> None:
-        """Write the output, whole or not at all, and print the path of a file on standard output."""
+        """Write the output completely or not at all, and print the path of a file on standard output."""
         if not IS_FIRST:
             return
         if self._path == PIPE:

@@ -12,7 +12,7 @@ from dcomp.cli import json_document
 from dcomp.cli.console import observer, print_result
 from dcomp.cli.destinations import Destination, destination_of_checkpoint
 from dcomp.cli.inputs import input_file
-from dcomp.cli.options import Force, Input, Json, MaxMemory, Output, Quiet, Workers, bytes_of, options_of
+from dcomp.cli.options import Force, Input, Json, MaxMemory, Output, Quiet, Workers, bytes_from_gib, options_of
 from dcomp.errors import UsageError
 from dcomp.settings import EncodeSettings
 
@@ -101,7 +101,7 @@ def decode(
 
     watcher = observer(quiet)
     with input_file(input) as path:
-        decoded = stages.decode(sources.open_container(path, max_memory=bytes_of(max_memory)), tensor)
+        decoded = stages.decode(sources.open_container(path, max_memory=bytes_from_gib(max_memory)), tensor)
 
         def shard_names() -> list[str]:
             return shards.file_names(decoded) if tensor is None and shards.is_sharded(decoded) else []

@@ -10,7 +10,7 @@ import typer
 
 from dcomp.cli.console import observer, print_result
 from dcomp.cli.inputs import input_file
-from dcomp.cli.options import Architecture, Input, Json, MaxMemory, Quiet, bytes_of, options_of
+from dcomp.cli.options import Architecture, Input, Json, MaxMemory, Quiet, bytes_from_gib, options_of
 from dcomp.errors import UsageError
 from dcomp.progress.observer import Observer
 from dcomp.settings import EvalSettings, ReportSettings
@@ -80,7 +80,7 @@ def report(
         SortKey | None,
         typer.Option(
             metavar="KEY",
-            help=f"Sort rows by {', '.join(get_args(SortKey))}: names upward, all else downward.",
+            help=f"Sort rows by {', '.join(get_args(SortKey))}: names ascending, all else descending.",
             rich_help_panel=ROWS_PANEL,
         ),
     ] = None,
@@ -115,17 +115,17 @@ def report(
     if as_json + as_csv + as_markdown > 1:
         raise UsageError("--json, --csv and --markdown exclude each other: give one of them")
     watcher = observer(quiet)
-    measured = _measure(input, against, bytes_of(max_memory), watcher)
+    measured = _measure_sizes(input, against, bytes_from_gib(max_memory), watcher)
     key = sort or ("bytes" if top is not None else None)
     arranged = arrange(measured, depth, key, top)
     if as_json:
         print_result(json.dumps(arranged.as_dict(), indent=2))
     else:
-        _print_report(arranged, watcher, as_csv=as_csv, as_markdown=as_markdown)
+        _print_tables(arranged, watcher, as_csv=as_csv, as_markdown=as_markdown)
     stages.check_ratio(measured, settings)
 
 
-def _measure(input: Path | None, against: Path | None, max_memory: int, watcher: Observer) -> "SizeReport":
+def _measure_sizes(input: Path | None, against: Path | None, max_memory: int, watcher: Observer) -> "SizeReport":
     from dcomp import sources, stages
 
     with ExitStack() as stack:
@@ -135,7 +135,7 @@ def _measure(input: Path | None, against: Path | None, max_memory: int, watcher:
         return stages.report(sources.load_container(path, max_memory=max_memory, note=watcher.note), dense)
 
 
-def _print_report(report: "SizeReport", watcher: Observer, *, as_csv: bool, as_markdown: bool) -> None:
+def _print_tables(report: "SizeReport", watcher: Observer, *, as_csv: bool, as_markdown: bool) -> None:
     from dcomp.reporting import size_tables
 
     if as_csv or as_markdown:

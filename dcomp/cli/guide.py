@@ -57,7 +57,7 @@ def guide(
 ) -> None:
     """Show a page of the guide, or list the pages.
 
-    In a pipe the page is plain Markdown.
+    In a pipe the page is plain Markdown, as for [bold]dcomp guide pruning | less[/bold].
 
     Example: [bold]dcomp guide quickstart[/bold]
     """
@@ -69,14 +69,15 @@ def guide(
         nearest = difflib.get_close_matches(page.lower(), PAGES, n=1)
         hint = f"; did you mean {nearest[0]}?" if nearest else ""
         raise UsageError(f"there is no page {page!r}{hint} (dcomp guide lists the pages)")
+    text = COMMENT.sub("", text_of(page))
     if sys.stdout.isatty():
-        _render(text_of(page))
+        _render(text)
     else:
-        print_result(text_of(page).rstrip("\n"))
+        print_result(text.rstrip("\n"))
 
 
 def _render(text: str) -> None:
-    """Print Markdown as a terminal shows it, without comments. Links to other pages keep their words only."""
+    """Print Markdown as a terminal shows it. Links to other pages keep their words only."""
     from rich.console import Console, ConsoleOptions, RenderResult
     from rich.markdown import CodeBlock, Markdown
     from rich.padding import Padding
@@ -96,7 +97,7 @@ def _render(text: str) -> None:
         elements = {**Markdown.elements, "fence": Block, "code_block": Block}  # noqa: RUF012  # as the base's
 
     console = Console()
-    page = Page(LINK_TO_A_PAGE.sub(r"\1", COMMENT.sub("", text)), hyperlinks=False)
+    page = Page(LINK_TO_A_PAGE.sub(r"\1", text), hyperlinks=False)
     console.print(page, width=min(console.width, WIDEST))
 
 

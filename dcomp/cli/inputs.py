@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dcomp.errors import CheckpointError, DcompError, UsageError, reading
-from dcomp.system.files import check_regular, index_in
+from dcomp.system.files import check_regular
 from dcomp.system.temporary import part, writing_temporary_files
 
 PIPE = Path("-")
@@ -27,7 +27,7 @@ def is_pipe(source: Path | None) -> bool:
 
 @contextmanager
 def input_file(source: Path | None) -> Iterator[Path]:
-    """Yield a file to read: the one named, the index of a folder of shards, or a temporary copy of what a pipe gives.
+    """Yield a file to read: the one named, the index of a folder of shards, or a temporary copy of a pipe's content.
 
     Raises:
         UsageError: nothing was named and standard input is a terminal, or the pipe is empty.
@@ -38,24 +38,24 @@ def input_file(source: Path | None) -> Iterator[Path]:
             raise UsageError("no input: name a file, or pipe one in")
         with _spooled(source, STANDARD_INPUT_NAME) as path:
             yield path
-    elif source.is_dir():
-        yield index_in(source)
     elif source.is_fifo() or source.is_socket():
         with _spooled(source, str(source)) as path:
             yield path
     else:
+        from dcomp.sources import index_or_file
+
         check_regular(source)
-        yield source
+        yield index_or_file(source)
 
 
 @contextmanager
 def _spooled(source: Path | None, name: str) -> Iterator[Path]:
-    """Yield a temporary copy of what comes from a pipe; errors about the copy name the pipe."""
+    """Yield a temporary copy of a pipe's content; errors about the copy name the pipe."""
     with ExitStack() as stack:
         with writing_temporary_files():
             copy = stack.enter_context(part(Path(tempfile.gettempdir())))
         if not _copy(source, copy, name):
-            raise UsageError(f"{name} is empty: name a file, or see what the command before in the pipe says")
+            raise UsageError(f"{name} is empty: name a file, or read the message of the command before it")
         try:
             yield copy
         except DcompError as error:
@@ -63,7 +63,7 @@ def _spooled(source: Path | None, name: str) -> Iterator[Path]:
 
 
 def _copy(source: Path | None, target: Path, name: str) -> int:
-    """Copy what comes from a pipe to a file; return the number of bytes."""
+    """Copy the content of a pipe to a file; return the number of bytes."""
     try:
         stream = sys.stdin.buffer if source is None or source == PIPE else source.open("rb")
     except OSError as error:
@@ -82,7 +82,7 @@ def _read_chunk(stream: BinaryIO, name: str) -> bytes:
 
 
 def check_readable(source: Path) -> None:
-    """Raise CheckpointError for an input that is missing, before anything is said about the output."""
+    """Raise CheckpointError for an input that is missing; this is checked before the output."""
     if source == PIPE:
         return
     with reading(source, CheckpointError):

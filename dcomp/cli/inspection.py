@@ -10,7 +10,7 @@ import typer
 
 from dcomp.cli.console import observer, print_result
 from dcomp.cli.inputs import input_file
-from dcomp.cli.options import Input, Json, MaxMemory, Quiet, Workers, bytes_of
+from dcomp.cli.options import Input, Json, MaxMemory, Quiet, Workers, bytes_from_gib
 from dcomp.errors import UsageError
 
 
@@ -29,7 +29,7 @@ def inspect(input: Input = None, max_memory: MaxMemory = 8, as_json: Json = Fals
     watcher = observer(quiet)
     listing: ContainerListing | CheckpointListing
     with input_file(input) as path:
-        limit = bytes_of(max_memory)
+        limit = bytes_from_gib(max_memory)
         if sources.is_container(path):
             listing = list_container(Container.open(path, max_memory=limit))
             table = render.container_table(listing)
@@ -59,7 +59,7 @@ def verify(
     from dcomp import sources
     from dcomp.container import verification
 
-    limit = bytes_of(max_memory)
+    limit = bytes_from_gib(max_memory)
     with ExitStack() as stack:
         container = sources.open_container(stack.enter_context(input_file(input)), max_memory=limit)
         other = stack.enter_context(input_file(against)) if against else None

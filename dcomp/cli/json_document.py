@@ -49,7 +49,7 @@ class Recorder(Observer):
         self.notes += [text for text in (choice.reason, choice.warning) if text is not None]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what was kept as plain data."""
+        """Return epochs, choice and notes as plain data."""
         epochs = [{name: getattr(record, name) for name in COLUMNS} for record in self.epochs]
         return {"epochs": epochs, "kept_epoch": asdict(self.choice) if self.choice else None, "notes": self.notes}
 

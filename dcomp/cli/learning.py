@@ -42,14 +42,11 @@ from dcomp.system.ranks import IS_FIRST
 if TYPE_CHECKING:
     from dcomp.checkpoints.checkpoint import Checkpoint
 
-CHECKPOINTS = ("distill", "rewind")
-"""Settings that name a checkpoint besides the input."""
-
 
 @options_of(TrainSettings, leave_out=("architecture",))
 def train(
     settings: TrainSettings,
-    architecture: Annotated[str, typer.Argument(help=f"{', '.join(NETWORKS)}.")],
+    architecture: Annotated[str, typer.Argument(metavar="NETWORK", help=f"{', '.join(NETWORKS)}.")],
     output: Output = None,
     resume: Resume = False,
     save_every: SaveEvery = None,
@@ -60,8 +57,6 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train a network and write its best epoch by validation error.
-
-    Ctrl-C saves the state, and --resume goes on from it.
 
     Example: [bold]dcomp train lenet5 --data mnist --epochs 20[/bold]
     """
@@ -105,7 +100,7 @@ def _rewrite(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Read a checkpoint, put it through `stage` of `dcomp.stages`, write the result, and remove the state.
+    """Read a checkpoint, run `stage` of `dcomp.stages` on it, write the result, and remove the state.
 
     The command has the stage's name. Unless `output` names the output, its name is that of the input with `suffix`.
     """
@@ -113,13 +108,13 @@ def _rewrite(
 
     name = stage.__name__
     if not settings.epochs:
-        _check_not_given(
+        _check_absent(
             {"--arch": architecture, "--log": log, "--tensorboard": tensorboard, "--save-every": save_every}
             | {"--resume": resume or None}
         )
-    read = [getattr(settings, key, None) for key in CHECKPOINTS]
+    other_inputs = list(settings.named_checkpoints().values())
     with destination_of_checkpoint(
-        output, input, suffix, force=force, as_json=as_json, other_inputs=read
+        output, input, suffix, force=force, as_json=as_json, other_inputs=other_inputs
     ) as destination:
         state = destination.state(resume=resume, save_every=_seconds(save_every)) if settings.epochs else None
         watchers, record = _watchers(name, settings, quiet, log, tensorboard, force=force or resume)
@@ -169,13 +164,14 @@ def quantize(settings: QuantizeSettings, **options: Any) -> None:
     _rewrite(stages.quantize, settings, ".quantized", **options)
 
 
-def _check_not_given(options: Mapping[str, object]) -> None:
+def _check_absent(options: Mapping[str, object]) -> None:
     """Raise UsageError for options of training that are given where nothing trains; None is not given."""
     if names := [option for option, value in options.items() if value is not None]:
         raise UsageError(f"{' and '.join(names)} would do nothing without training: give --epochs as well")
 
 
 def _seconds(save_every: float | None) -> float:
+    """Return the seconds between saves of the state, which have a default."""
     return SAVE_EVERY if save_every is None else save_every
 
 

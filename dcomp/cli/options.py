@@ -17,7 +17,7 @@ from dcomp.settings.panels import NETWORK
 FILES_AND_LOGS = "Files and logs"
 
 METAVARS: dict[Any, str] = {int: "N", float: "X", bool: ""}
-"""What stands for a value in help, by its type, unless the field says."""
+"""The word for a value in help, by its type, unless the field has one."""
 
 Input = Annotated[Path | None, typer.Argument(metavar="INPUT", help="File to read; - or absent: standard input.")]
 Output = Annotated[
@@ -42,7 +42,9 @@ Threads = Annotated[
 ]
 Resume = Annotated[
     bool,
-    typer.Option("--resume", metavar="", help="Go on from the state of a stopped run.", rich_help_panel=FILES_AND_LOGS),
+    typer.Option(
+        "--resume", metavar="", help="Continue from the state that Ctrl-C saved.", rich_help_panel=FILES_AND_LOGS
+    ),
 ]
 SaveEvery = Annotated[
     float | None,
@@ -68,7 +70,7 @@ MaxMemory = Annotated[
 GIB = 1 << 30
 
 
-def bytes_of(gib: float) -> int:
+def bytes_from_gib(gib: float) -> int:
     """Return a limit in GiB as bytes; a huge limit becomes one that no machine reaches."""
     return int(min(gib, GIB) * GIB)
 
@@ -82,18 +84,18 @@ def options_of(
 
     Args:
         settings: the class of the settings.
-        leave_out: fields that are parameters which the command declares itself, validated with the rest.
+        leave_out: fields that the command declares as parameters itself; they are validated too.
         passed_on_to: a function whose keyword-only parameters are options too; the command takes them as `**options`.
     """
     fields = [name for name in _field_names(settings) if name not in leave_out]
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        called = {name: title for name, title in option_names(command).items() if name in leave_out}
+        shown_names = {name: title for name, title in option_names(command).items() if name in leave_out}
 
         def wrapped(**values: Any) -> Any:
             chosen = {name: values.pop(name) for name in fields}
             chosen |= {name: values[name] for name in leave_out}
-            return command(settings=settings.from_options(called, **chosen), **values)
+            return command(settings=settings.from_options(shown_names, **chosen), **values)
 
         declared = [*(_parameter(settings, name) for name in fields), *_parameters(command, passed_on_to)]
         signature = inspect.Signature([p.replace(kind=p.KEYWORD_ONLY) for p in declared])
@@ -115,7 +117,7 @@ def _parameters(command: Callable[..., Any], passed_on_to: Callable[..., Any] | 
 
 
 def option_names(command: Callable[..., Any]) -> dict[str, str]:
-    """Return what a person calls each parameter of a command: `--data-dir` of an option, `INPUT` of an argument."""
+    """Return the name of each parameter of a command in help: `--data-dir` of an option, `INPUT` of an argument."""
     names = {}
     for name, parameter in inspect.signature(command).parameters.items():
         declared = next((info for info in get_args(parameter.annotation)[1:] if hasattr(info, "param_decls")), None)
@@ -126,14 +128,14 @@ def option_names(command: Callable[..., Any]) -> dict[str, str]:
 
 
 def _field_names(settings: type[Settings]) -> list[str]:
-    """Return the fields of a class, its own before those of its bases, as help lists them."""
+    """Return the fields of a class, before those of its bases, as help lists them."""
     classes = [kind for kind in settings.__mro__ if issubclass(kind, Settings)]
     names = [name for kind in classes for name in kind.__annotations__ if name in settings.model_fields]
     return list(dict.fromkeys(names))
 
 
 def _parameter(settings: type[Settings], name: str) -> inspect.Parameter:
-    """Return the option of a field. None is its default, so that settings know what a person gave."""
+    """Return the option of a field. Its default is None, so that settings know what a person gave."""
     field = settings.model_fields[name]
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     kind = Path if extra.get("metavar") == "FILE" else _option_type(field.annotation)
@@ -162,7 +164,10 @@ def _note(field: FieldInfo) -> str:
 
 
 def _option_type(annotation: Any) -> Any:
-    """The type that Typer parses: without constraints and None; rules repeat the option, commas separate all else."""
+    """Return the type that Typer parses, without constraints and None.
+
+    The option of a list of texts is repeated; commas separate the values of any other list.
+    """
     if get_origin(annotation) is Annotated:
         return _option_type(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):

@@ -1,9 +1,9 @@
-"""Names of outputs: those that they get by themselves, and those that promise another format."""
+"""Names of outputs: the default names, and names that are refused."""
 
 from pathlib import Path
 
 from dcomp.errors import UsageError
-from dcomp.system.files import INDEX_SUFFIX, index_in
+from dcomp.system.files import INDEX_SUFFIX
 
 CHECKPOINT_SUFFIX, CONTAINER_SUFFIX = ".safetensors", ".dcz"
 
@@ -47,7 +47,9 @@ def sibling(source: Path, suffix: str) -> Path:
         UsageError: the folder has no index of shards, or no name.
     """
     if source.is_dir():
-        index_in(source)  # it holds a checkpoint
+        from dcomp.sources import index_or_file
+
+        index_or_file(source)  # raises UsageError where the folder has no index
         folder = source if source.name not in ("", "..") else source.resolve()
         if not folder.name:
             raise UsageError(f"{source} has no name that an output could have; name one with -o")

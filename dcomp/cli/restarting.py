@@ -1,4 +1,4 @@
-"""Say how to go on from where a command was stopped."""
+"""The command line that continues a stopped command."""
 
 import shlex
 from collections.abc import Iterator, Sequence
@@ -7,22 +7,22 @@ from typing import Any
 from dcomp.system.ranks import WORLD_SIZE
 
 WHOLE_RUNS = ("run", "sweep", "demo")
-"""Commands that go on by themselves, unless --force makes them begin again."""
+"""Commands that continue by themselves, unless --force makes them start again."""
 
 
-def how_to_go_on(arguments: Sequence[str]) -> str:
-    """Return the command line that goes on, or a sentence where several processes must be started."""
+def how_to_continue(arguments: Sequence[str]) -> str:
+    """Return the command line that continues, or a sentence where several processes must be started."""
     if WORLD_SIZE > 1:
-        return "to go on, start all processes again as before, with --resume"
+        return "to continue, start all processes again as before, with --resume"
     if arguments[0] in WHOLE_RUNS:
         again = [arguments[0], *_words_without_force(arguments)]
     else:
         again = [*arguments, *(["--resume"] if "--resume" not in arguments else [])]
-    return f"go on with: {shlex.join(['dcomp', *again])}"
+    return f"continue with: {shlex.join(['dcomp', *again])}"
 
 
 def _words_without_force(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments and options of a whole run as they were parsed, but --force."""
+    """Return the arguments and options of a whole run as they were parsed, without --force."""
     import typer.main
 
     from dcomp.cli.app import app
@@ -42,11 +42,12 @@ def _words_without_force(arguments: Sequence[str]) -> list[str]:
     return [*operands, *options]
 
 
-def _words_of(parameter: Any, value: Any) -> Iterator[str]:
-    for each in value if parameter.multiple else [value]:
+def _words_of(parameter: Any, parsed: Any) -> Iterator[str]:
+    """Yield the words of a command line that give a parameter its parsed value, or values."""
+    for value in parsed if parameter.multiple else [parsed]:
         if parameter.param_type_name == "argument":
-            yield str(each)
+            yield str(value)
         elif parameter.is_flag:
-            yield (parameter.opts if each else parameter.secondary_opts)[-1]
+            yield (parameter.opts if value else parameter.secondary_opts)[-1]
         else:
-            yield from (parameter.opts[-1], str(each))
+            yield from (parameter.opts[-1], str(value))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def run(
-    recipe: Annotated[Path, typer.Argument(help="YAML file that names the run.")],
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file that names the run.")],
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a key, as in prune.sparsity=0.97.")
     ] = None,
@@ -39,7 +39,7 @@ def run(
 ) -> None:
     """Run a recipe: train, prune, quantize, encode, eval and report; the checkpoint of each stage is kept.
 
-    The same command goes on after Ctrl-C, from the stages that are done. The summary is printed and written to
+    After Ctrl-C the same command continues from the stages that are done. The summary is printed and written to
     summary.json.
 
     Example: [bold]dcomp run sample_configs/lenet5-mnist.yaml --set prune.sparsity=0.95[/bold]

@@ -96,9 +96,9 @@ def _plan_yaml(result: "Sensitivity", subject: str) -> bytes:
     if not result.planned.plan.sections():
         drop = result.planned.max_drop
         raise GateError(
-            f"no amount that was tried keeps any layer within --max-drop {drop:g}: raise it; no plan is written"
+            f"no amount of the curves keeps any layer within --max-drop {drop:g}: raise it; no plan is written"
         )
-    return result.planned.plan.as_yaml(f"{subject}\n{_verdict(result, result.planned)}").encode()
+    return result.planned.plan.as_yaml(f"{subject}\n{_plan_summary(result, result.planned)}").encode()
 
 
 def _print_curves(result: "Sensitivity", subject: str, *, as_json: bool, as_csv: bool) -> None:
@@ -109,17 +109,17 @@ def _print_curves(result: "Sensitivity", subject: str, *, as_json: bool, as_csv:
         return
     print_result(f"{subject}: top-1 error {result.top1_error:.2f} %")
     for setting in get_args(Setting):
-        if result.of(setting):
+        if result.curves_of(setting):
             print_result("")
             tables.print_tables(render.curve_table(result, setting))
     if result.planned is not None:
         print_result("")
         tables.print_tables(render.plan_table(result))
-        print_result(_verdict(result, result.planned))
+        print_result(_plan_summary(result, result.planned))
 
 
-def _verdict(result: "Sensitivity", planned: "PlanResult") -> str:
-    """Return what a plan costs, in one line."""
+def _plan_summary(result: "Sensitivity", planned: "PlanResult") -> str:
+    """Return the errors without and with a plan, and its budget, in one line."""
     errors = f"top-1 error {result.top1_error:.2f} % -> {planned.top1_error:.2f} %"
     costs = f"{planned.max_drop:g} points more are allowed, {planned.budget:.2f} to each layer's sparsity or bits alone"
     return f"the whole plan: {errors} ({costs})"

@@ -22,7 +22,7 @@ FRONT = "front.csv"
 
 
 def sweep(
-    recipe: Annotated[Path, typer.Argument(help="YAML file that names the run.")],
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file that names the run.")],
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=X,...", help="Values for a key, as in prune.sparsity=0.97,0.98."),
@@ -45,8 +45,8 @@ def sweep(
     """Run a recipe at every combination of values, and show which are best in bytes and error.
 
     Commas separate values; put a value with commas in brackets or quotes. Each combination runs in its own folder, and
-    a stage that several have in common runs once. A rerun goes on from what is done, also with more values. The bounds
-    of the recipe (max_error, min_ratio) are not checked.
+    a stage that several have in common runs once. A rerun continues from the stages that are done, also with more
+    values. The bounds of the recipe (max_error, min_ratio) are not checked.
 
     A combination marked * is on the front: no other is both no larger and no worse. The table is written to front.csv,
     whose path is printed last. A rerun replaces its table and its image.
@@ -67,7 +67,7 @@ def sweep(
     name, keys, watcher = points[0].recipe.name, list(points[0].values), observer(quiet)
     folder = out or Path("runs") / f"{name}-sweep"
     work = Sweep(points, folder, watcher, jobs=jobs, force=force)
-    _check_outputs(folder / FRONT, plot, as_csv, keys, force=force)
+    _check_replaceable_outputs(folder / FRONT, plot, as_csv, keys, force=force)
     work.run()
     outcomes = rank_points(work.outcomes)
     _write(outcomes, name, keys, folder / FRONT, plot, as_csv, watcher)
@@ -81,7 +81,9 @@ def sweep(
         raise DcompError("\n  ".join([f"{len(lines)} of {len(points)} points failed:", *lines]))
 
 
-def _check_outputs(front: Path, plot: Path | None, as_csv: Path | None, keys: Sequence[str], *, force: bool) -> None:
+def _check_replaceable_outputs(
+    front: Path, plot: Path | None, as_csv: Path | None, keys: Sequence[str], *, force: bool
+) -> None:
     """Raise OutputError for an output that exists, unless an earlier sweep wrote it."""
     from dcomp.reporting import plots, render
 
@@ -99,7 +101,7 @@ def _write(
     as_csv: Path | None,
     watcher: Observer,
 ) -> None:
-    """Write the table of the points, also where a person wants it, and the image."""
+    """Write the table of the points, its copy if a person wants one, and the image."""
     from dcomp.reporting import plots, render
 
     table = render.front_csv(outcomes, keys).encode()

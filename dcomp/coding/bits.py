@@ -79,7 +79,7 @@ def pack(values: np.ndarray, widths: np.ndarray) -> bytes:
 
 
 def unpack(data: bytes | memoryview, width: int, count: int) -> np.ndarray:
-    """Read `count` values of `width` bits each, 0 to 32; `data` holds at least so many bits. Shape (n,), int64."""
+    """Read `count` values of `width` bits each, 0 to 32; `data` has `width * count` bits or more. Shape (n,), int64."""
     values = np.zeros(count, np.int64)
     if width == 0:
         return values

@@ -38,24 +38,24 @@ class IndexedValues:
 def find_codebook(patterns: np.ndarray, dtype: np.dtype, level: Level) -> IndexedValues | None:
     """Return the distinct patterns and the code of each value; None if there are too many to share.
 
-    A sample usually holds all values of a codebook; what it misses is added afterwards, without sorting everything.
+    A sample usually has all values of the codebook. Values that it lacks are added afterwards.
 
     Args:
         patterns: shape (m,).
         dtype: of the elements.
         level: how hard to try.
     """
-    most = min(MAX_CODEBOOK_SIZE, patterns.size // 2)
-    if most == 0:
+    max_size = min(MAX_CODEBOOK_SIZE, patterns.size // 2)
+    if max_size == 0:
         return None
     if patterns.itemsize <= 2:
-        return _counted(patterns, dtype, most)
+        return _counted(patterns, dtype, max_size)
     if patterns.size > 4 * tuning.FIRST_SAMPLE and not level.exhaustive:
         few = np.unique(sampled(patterns)[:: tuning.SAMPLE_SIZE // tuning.FIRST_SAMPLE])
         if few.size > tuning.MOSTLY_DISTINCT * tuning.FIRST_SAMPLE:
             return None
     codebook = np.unique(sampled(patterns))
-    while codebook.size <= most:
+    while codebook.size <= max_size:
         codes, missed = _looked_up(patterns, codebook)
         if missed.size == 0:
             return IndexedValues(codebook, codes)
@@ -63,17 +63,17 @@ def find_codebook(patterns: np.ndarray, dtype: np.dtype, level: Level) -> Indexe
     return None
 
 
-def _counted(patterns: np.ndarray, dtype: np.dtype, most: int) -> IndexedValues | None:
+def _counted(patterns: np.ndarray, dtype: np.dtype, max_size: int) -> IndexedValues | None:
     """Index patterns of 8 or 16 bits."""
     step = patterns.size // tuning.HALF_SIZE_SAMPLE | 1
-    different = 1 << 8 * patterns.itemsize
+    alphabet = 1 << 8 * patterns.itemsize
     if step > 1:
-        sample_counts = huffman.histogram(patterns[::step], different)
+        sample_counts = huffman.histogram(patterns[::step], alphabet)
         if _planes_suffice(sample_counts, dtype, tuning.UNSEEN_PATTERN_BITS):
             return None
-    counts = huffman.histogram(patterns, different)
+    counts = huffman.histogram(patterns, alphabet)
     codebook = np.flatnonzero(counts).astype(patterns.dtype)
-    if codebook.size > most or _planes_suffice(counts, dtype, tuning.TABLE_LETTER_BITS + 16):
+    if codebook.size > max_size or _planes_suffice(counts, dtype, tuning.TABLE_LETTER_BITS + 16):
         return None
     code_of = np.zeros(counts.size, np.uint16)
     code_of[codebook] = np.arange(codebook.size)
@@ -81,12 +81,12 @@ def _counted(patterns: np.ndarray, dtype: np.dtype, most: int) -> IndexedValues 
 
 
 def _planes_suffice(counts: np.ndarray, dtype: np.dtype, pattern_bits: float) -> bool:
-    """Tell whether 16-bit patterns with these counts are about as small in planes, which are faster.
+    """Return whether 16-bit patterns with these counts are about as small in planes, which are faster.
 
     Args:
         counts: how often each pattern occurs.
         dtype: of the elements.
-        pattern_bits: what each pattern in use costs beside the entropy.
+        pattern_bits: what each pattern in use costs on top of the entropy.
     """
     if counts.size < 1 << 16:
         return False
@@ -105,9 +105,9 @@ def _looked_up(patterns: np.ndarray, codebook: np.ndarray) -> tuple[np.ndarray, 
     for begin in range(0, patterns.size, tuning.LOOKUP_CHUNK):
         part = patterns[begin : begin + tuning.LOOKUP_CHUNK]
         part_codes = find(part)
-        wrong = codebook.take(part_codes) != part
-        if wrong.any():
-            missed.append(np.unique(part[wrong]))
+        is_missed = codebook.take(part_codes) != part
+        if is_missed.any():
+            missed.append(np.unique(part[is_missed]))
             if codebook.size + missed[-1].size > MAX_CODEBOOK_SIZE:
                 return codes, missed[-1]
         codes[begin : begin + part.size] = part_codes
@@ -115,7 +115,7 @@ def _looked_up(patterns: np.ndarray, codebook: np.ndarray) -> tuple[np.ndarray, 
 
 
 def _hashed(codebook: np.ndarray) -> Callable[[np.ndarray], np.ndarray] | None:
-    """Return a function from patterns to codes, wrong for those that the codebook lacks; None if hashes collide."""
+    """Return a function from the codebook's patterns to codes; None if hashes collide. Other patterns get any code."""
     if codebook.size > tuning.HASHED_CODEBOOK:
         return None
     bits = 16 if codebook.size <= 256 else 20

@@ -26,7 +26,7 @@ def decode_tensors(tensors: Sequence[EncodedTensor]) -> list[np.ndarray]:
 
 
 def decode_each_tensor(tensors: Sequence[EncodedTensor]) -> Iterator[np.ndarray | ContainerError]:
-    """Decode tensors together; yield each in order, or the error that its streams are damaged."""
+    """Decode tensors together; yield each in order, or a ContainerError if its streams are damaged."""
     for tensor, decoded in zip(tensors, _decode_streams(tensors), strict=True):
         try:
             yield decoded if isinstance(decoded, ContainerError) else tensor.assemble(*decoded)
@@ -56,18 +56,18 @@ def decode_sparse_rows(tensor: EncodedTensor) -> tuple[np.ndarray, np.ndarray, n
     if tensor.columns_first or (tensor.index is not None and tensor.index.classes is not None):
         order = np.argsort(places, kind="stable")
         places, patterns = places[order], patterns[order]
-    row, column = density.divided(places, columns) if columns else (places, places)
+    row, column = density.row_and_column(places, columns) if columns else (places, places)
     starts = np.searchsorted(row, np.arange(rows + 1))
     return starts, column, patterns.view(tensor.dtype)
 
 
 def _row_major(tensor: EncodedTensor, kept_positions: np.ndarray) -> np.ndarray:
-    """Turn positions in a tensor's record into row-major positions in the tensor, same order; int64, shape (kept,)."""
+    """Turn positions in a record into row-major positions in its tensor, in the same order; int64, shape (kept,)."""
     places = kept_positions.astype(np.int64, copy=False)
     if not tensor.columns_first:
         return places
     rows, columns = matrix_of(tensor.shape, columns_first=False)
-    column, row = density.divided(places, rows)
+    column, row = density.row_and_column(places, rows)
     return row * columns + column
 
 
@@ -97,26 +97,26 @@ def _decode_streams(
     decoded = iter(lockstep.decode_each_stream(independent))
     pending = [_decode_positions(tensor, decoded) for tensor in tensors]
     waiting = [
-        (stream, one.follows)
-        for tensor, one in zip(tensors, pending, strict=True)
-        if isinstance(one, _Pending)
+        (stream, result.follows)
+        for tensor, result in zip(tensors, pending, strict=True)
+        if isinstance(result, _Pending)
         for stream in tensor.values.streams
         if stream.apart
     ]
     last = iter(lockstep.decode_each_stream([stream for stream, _ in waiting], [follows for _, follows in waiting]))
-    for one in pending:
-        if isinstance(one, ContainerError):
-            yield one
+    for result in pending:
+        if isinstance(result, ContainerError):
+            yield result
             continue
         try:
-            symbols = _checked([next(last) if symbols is None else symbols for symbols in one.symbols])
-            yield one.kept_positions, iter(symbols)
+            symbols = _checked([next(last) if symbols is None else symbols for symbols in result.symbols])
+            yield result.kept_positions, iter(symbols)
         except ContainerError as error:
             yield error.with_traceback(None)
 
 
 def _decode_positions(tensor: EncodedTensor, decoded: Iterator[lockstep.Decoded]) -> _Pending | ContainerError:
-    """Take the streams of a tensor that do not wait from all that are decoded, and decode its positions from them."""
+    """Decode the positions of a tensor; `decoded` yields the symbols of its streams that do not wait."""
     try:
         symbols = _checked([next(decoded) for stream in tensor.streams if not stream.apart])
         first_of_values = len(symbols) - sum(not stream.apart for stream in tensor.values.streams)
@@ -136,8 +136,8 @@ def _checked(decoded: Sequence[lockstep.Decoded]) -> list[np.ndarray]:
         ContainerError: one of them is damaged.
     """
     symbols = []
-    for one in decoded:
-        if isinstance(one, ContainerError):
-            raise one
-        symbols.append(one)
+    for result in decoded:
+        if isinstance(result, ContainerError):
+            raise result
+        symbols.append(result)
     return symbols

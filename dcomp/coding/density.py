@@ -65,23 +65,23 @@ class Classes:
         """
         cell = self.cell_of(positions)
         order = np.argsort(cell, kind="stable")
-        row, column = divided(positions[order], self.columns.size)
+        row, column = row_and_column(positions[order], self.columns.size)
         widths = np.array([columns.size for columns in self.members[1]])
         inside = self._ranks[0][row] * widths[self.columns[column]] + self._ranks[1][column]
         return order, np.split(inside, np.cumsum(np.bincount(cell, minlength=self.cells))[:-1])
 
     def cell_of(self, positions: np.ndarray) -> np.ndarray:
         """Return the number of the cell that holds each position of the matrix; uint8, shape (n,)."""
-        row, column = divided(positions, self.columns.size)
+        row, column = row_and_column(positions, self.columns.size)
         cell = self.rows[row] * np.uint8(self.counts[1])
         cell += self.columns[column]
         return cell
 
-    def outside(self, cell: int, positions: np.ndarray) -> np.ndarray:
+    def matrix_positions(self, cell: int, positions: np.ndarray) -> np.ndarray:
         """Turn positions in a cell into positions in the matrix; int64 in a matrix of 2^32 elements or more."""
         rows, columns = self.members
         cell_rows, cell_columns = rows[cell // self.counts[1]], columns[cell % self.counts[1]]
-        row, column = divided(positions, cell_columns.size)
+        row, column = row_and_column(positions, cell_columns.size)
         flat = cell_rows[row]
         flat *= self.columns.size
         flat += cell_columns[column]
@@ -129,10 +129,10 @@ class CodedClasses:
         """
         counts = cursor.byte(), cursor.byte()
         if not all(1 <= count <= MAX_DENSITY_CLASSES for count in counts) or counts == (1, 1):
-            raise ContainerError(f"{cursor.what}: {counts[0]} classes of rows and {counts[1]} of columns")
+            raise ContainerError(f"{cursor.label}: {counts[0]} classes of rows and {counts[1]} of columns")
         # "A matrix with classes must have at least one row and one column."
         if 0 in shape:
-            raise ContainerError(f"{cursor.what}: classes of a matrix of {shape[0]} x {shape[1]}")
+            raise ContainerError(f"{cursor.label}: classes of a matrix of {shape[0]} x {shape[1]}")
         rows, columns = (
             Stream.parse(cursor, size, count) if count > 1 else None for size, count in zip(shape, counts, strict=True)
         )
@@ -147,8 +147,8 @@ class CodedClasses:
         return Classes(rows, columns, self.counts)
 
 
-def divided(positions: np.ndarray, columns: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the row and the column of each position in a matrix of so many columns."""
+def row_and_column(positions: np.ndarray, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the row and the column of each position in a matrix with this number of columns."""
     row = positions // positions.dtype.type(columns)
     return row, positions - row * positions.dtype.type(columns)
 
@@ -164,7 +164,7 @@ def entropy_of_density(kept: np.ndarray, size: np.ndarray) -> np.ndarray:
 def classified(kept: np.ndarray, size: int, classes: int) -> np.ndarray:
     """Sort lines into classes so that knowing a line's class saves the most bits; uint8, shape (lines,).
 
-    The best cuts of the lines in order of density, by dynamic programming over at most `tuning.DENSITY_CUTS` places.
+    Lines are sorted by density; dynamic programming chooses the best cuts, at up to `tuning.DENSITY_CUTS` places.
 
     Args:
         kept: how many elements each line keeps, shape (lines,).
@@ -214,7 +214,7 @@ def propose_classes(
         shape: of the matrix.
         numbers: of classes that are tried, for rows and for columns.
     """
-    row, column = divided(positions, shape[1])
+    row, column = row_and_column(positions, shape[1])
     of_rows = _by_number(huffman.histogram(row, shape[0]), shape[1], numbers)
     of_columns = _by_number(huffman.histogram(column, shape[1]), shape[0], numbers)
     proposals = []

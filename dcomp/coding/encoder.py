@@ -1,6 +1,6 @@
-"""Array -> EncodedTensor: of all ways to encode it that are worth a try, the smallest (FORMAT.md, section 4).
+"""Array -> EncodedTensor: several encodings are tried, and the smallest is used (FORMAT.md, section 4).
 
-Estimates from histograms decide which ways are tried; a way that is tried is encoded, and measured in bytes.
+Estimates from histograms decide which encodings are tried; those are encoded in full, and their bytes are counted.
 """
 
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ def encode_tensor(array: np.ndarray, level: Level = DEFAULT) -> EncodedTensor:
     encoded = _Encoder(array.dtype, array.shape, level).encode(patterns)
     if not level.exhaustive:
         return encoded
-    return _smaller(encoded, _Encoder(array.dtype, array.shape, DEFAULT).encode(patterns))  # more tries may mislead
+    return _smaller(encoded, _Encoder(array.dtype, array.shape, DEFAULT).encode(patterns))  # estimates may mislead
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class _Encoder:
     level: Level
 
     def encode(self, patterns: np.ndarray) -> EncodedTensor:
-        """Encode in the smallest of the ways that are worth a try."""
+        """Try the encodings that may be the smallest, and return the smallest."""
         count = int(np.count_nonzero(patterns))
         if count == patterns.size or (count > tuning.NEARLY_DENSE * patterns.size and not self.level.exhaustive):
             return self._without_positions(self._all_values(patterns))
@@ -85,14 +85,14 @@ class _Encoder:
         matrix = matrix_of(self.shape, columns_first=False)
         band = _band(patterns.reshape(matrix))
         band_encoder = _Encoder(self.dtype, band.shape, self.level)
-        ways = [(sparse, turned) for turned in (False, True)[: min(matrix)] for sparse in (True, False)]
+        ways = [(sparse, columns_first) for columns_first in (False, True)[: min(matrix)] for sparse in (True, False)]
         sizes = [band_encoder._encode_in_way(band.reshape(-1), *way).nbytes for way in ways]
         return self._or_zstd(self._encode_in_way(patterns, *ways[sizes.index(min(sizes))]), patterns)
 
-    def _encode_in_way(self, patterns: np.ndarray, sparse: bool, turned: bool) -> EncodedTensor:
+    def _encode_in_way(self, patterns: np.ndarray, sparse: bool, columns_first: bool) -> EncodedTensor:
         """Encode with positions or without, columns first or not."""
-        matrix = matrix_of(self.shape, columns_first=turned)
-        if turned:
+        matrix = matrix_of(self.shape, columns_first=columns_first)
+        if columns_first:
             patterns = _transposed(patterns, matrix[::-1])
         if sparse and patterns.any():
             kept = _KeptElements.find(patterns, self.dtype, self.level)
@@ -100,7 +100,7 @@ class _Encoder:
             encoded = self._with_positions(coding, kept.values)
         else:
             encoded = self._without_positions(self._all_values(patterns))
-        return replace(encoded, columns_first=turned)
+        return replace(encoded, columns_first=columns_first)
 
     def _rows_first(self, patterns: np.ndarray, kept: _KeptElements, matrix: Shape) -> EncodedTensor:
         """Encode with positions or without, whichever is smaller; both are tried where estimates are close."""
@@ -127,7 +127,7 @@ class _Encoder:
         return replace(self._rows_first(patterns, kept, matrix[::-1]), columns_first=True)
 
     def _is_clearly_dense(self, kept: _KeptElements, size: int) -> bool:
-        """Tell whether positions take so many bits that no way with them is worth a try."""
+        """Return whether an encoding with positions is clearly larger than one without."""
         if not isinstance(kept.values, IndexedValues) or kept.values.codebook.size == MAX_CODEBOOK_SIZE:
             return False  # free floats are worth positions, and a full codebook has no letter for zero
         position_bits = sparse_index.choose_gap_coding(kept.gaps).bits
@@ -185,7 +185,7 @@ def _estimated_bits(kept: IndexedValues, position_bits: float, zeros: int) -> tu
 
 
 def _with_zero(patterns: np.ndarray, kept: np.ndarray | IndexedValues) -> np.ndarray | IndexedValues:
-    """Return all elements; if those that are kept have codes, zero gets a code too."""
+    """Return all elements; if the kept ones have codes, zero gets a code as well."""
     if not isinstance(kept, IndexedValues):
         return patterns
     size = kept.codebook.size

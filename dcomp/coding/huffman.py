@@ -88,30 +88,15 @@ def encode_stream(
     Args:
         symbols: shape (n,), n > 0; unsigned, below `alphabet`.
         alphabet: number of different symbols there might be.
-        chain: whether a symbol may tell about the next one.
+        chain: whether to try codes that depend on the symbol before.
         follows: of a chain, whether each symbol is the neighbour of the one before; all are if absent. Shape (n,).
         implicit_lengths: the code's lengths, which the stream then does not hold, shape (alphabet,).
     """
     if implicit_lengths is not None:
         plain = _Candidate(Model.PLAIN, symbols, implicit_lengths[None], 0)
         return _code(symbols.size, alphabet, plain, implicit_code=True)
-    paired = alphabet <= MAX_PAIRED_ALPHABET and symbols.size >= tuning.MIN_PAIRED
-    if paired:
-        pairs = pairs_of(symbols, alphabet)
-        pair_counts = histogram(pairs, alphabet * alphabet)
-        counts = _marginal(pair_counts, alphabet, symbols.size)
-    else:
-        counts = histogram(symbols, alphabet)
-    best = None
-    at_least = max(entropy_bits(counts), symbols.size)
-    if paired:
-        pair_bits = entropy_bits(pair_counts) + tuning.TABLE_LETTER_BITS * np.count_nonzero(pair_counts)
-        if pair_bits < tuning.PAIRED_MARGIN * at_least:
-            best = _Candidate.with_code(Model.PAIRS, pairs, pair_counts[None])
-    if best is None or at_least < best.bits:
-        plain = _Candidate.with_code(Model.PLAIN, symbols, counts[None])
-        best = plain if best is None or plain.bits <= best.bits else best
-    if chain and np.count_nonzero(counts) > 1:
+    best, distinct = _smaller_of_plain_and_pairs(symbols, alphabet)
+    if chain and distinct > 1:
         chained = _chained(symbols, alphabet, follows, best)
         if chained is not best:
             stream = _code(symbols.size, alphabet, chained, follows=follows)
@@ -120,6 +105,27 @@ def encode_stream(
     if np.count_nonzero(best.lengths) == 1:
         return Stream(symbols.size, alphabet, best.model, best.lengths, 0, np.zeros(0, np.int64), b"")
     return _code(symbols.size, alphabet, best)
+
+
+def _smaller_of_plain_and_pairs(symbols: np.ndarray, alphabet: int) -> tuple[_Candidate, int]:
+    """Return the smaller of a plain code and a code of pairs, and the number of distinct symbols."""
+    paired = alphabet <= MAX_PAIRED_ALPHABET and symbols.size >= tuning.MIN_PAIRED
+    if paired:
+        pairs = pairs_of(symbols, alphabet)
+        pair_counts = histogram(pairs, alphabet * alphabet)
+        counts = _marginal(pair_counts, alphabet, symbols.size)
+    else:
+        counts = histogram(symbols, alphabet)
+    best = None
+    least_plain_bits = max(entropy_bits(counts), symbols.size)
+    if paired:
+        pair_bits = entropy_bits(pair_counts) + tuning.TABLE_LETTER_BITS * np.count_nonzero(pair_counts)
+        if pair_bits < tuning.PAIRED_MARGIN * least_plain_bits:
+            best = _Candidate.with_code(Model.PAIRS, pairs, pair_counts[None])
+    if best is None or least_plain_bits < best.bits:
+        plain = _Candidate.with_code(Model.PLAIN, symbols, counts[None])
+        best = plain if best is None or plain.bits <= best.bits else best
+    return best, int(np.count_nonzero(counts))
 
 
 def histogram(symbols: np.ndarray, alphabet: int) -> np.ndarray:
@@ -131,7 +137,7 @@ def histogram(symbols: np.ndarray, alphabet: int) -> np.ndarray:
 
 
 def _marginal(pair_counts: np.ndarray, alphabet: int, symbols: int) -> np.ndarray:
-    """Count each symbol, from the counts of the pairs of so many symbols."""
+    """Count each symbol, from the counts of pairs; `symbols` is the number of all symbols."""
     both = pair_counts.reshape(alphabet, alphabet)
     counts = both.sum(axis=0) + both.sum(axis=1)
     counts[0] -= symbols % 2
@@ -201,7 +207,7 @@ def _chain_index(symbols: np.ndarray, begin: int, firsts: np.ndarray, follows: n
 
 
 def _coarser(joint: np.ndarray, classes: int, *, apart: bool) -> np.ndarray:
-    """Sum counts of the finest chain up to those of a chain with fewer classes."""
+    """Sum the counts of the finest chain to the counts of a chain with fewer classes."""
     of_classes = joint[int(apart) :].reshape(classes, -1, joint.shape[1]).sum(axis=1)
     return np.concatenate([joint[: int(apart)], of_classes])
 
@@ -209,7 +215,7 @@ def _coarser(joint: np.ndarray, classes: int, *, apart: bool) -> np.ndarray:
 def _code(
     count: int, alphabet: int, chosen: _Candidate, *, follows: np.ndarray | None = None, implicit_code: bool = False
 ) -> Stream:
-    """Divide the letters into blocks and write them, chunk by chunk; only one chunk's codes are in memory."""
+    """Divide the letters into blocks and write them; only the codes of one chunk are in memory at a time."""
     widths = widths_of(chosen.lengths)
     entries = np.stack([prefix_code.codes(row) for row in chosen.lengths]) << ENTRY_BITS | widths
     letters, chained = chosen.letters, chosen.model is Model.CHAINED
@@ -249,12 +255,12 @@ def _block_bits(chunks: Iterator[np.ndarray], exponent: int) -> np.ndarray:
 def _choose_blocks(block_bits: np.ndarray, letters: int) -> tuple[int, np.ndarray]:
     """Join the smallest blocks, two and two, until their index is small enough; return exponent and sizes in bits."""
     share = tuning.MAX_INDEX_SHARE if letters >= tuning.FULL_INDEX_LETTERS else tuning.MAX_INDEX_SHARE / 2
-    most = share * int(block_bits.sum())
+    max_index_bits = share * int(block_bits.sum())
     for exponent in range(tuning.SMALLEST_BLOCK_EXPONENT, MAX_BLOCK_EXPONENT):
         if block_bits.size == 1:
             return 0, block_bits
         _, width = index_shape(block_bits)
-        if width * (block_bits.size - 1) <= most:
+        if width * (block_bits.size - 1) <= max_index_bits:
             return exponent, block_bits
         block_bits = np.add.reduceat(block_bits, np.arange(0, block_bits.size, 2))
     return (0 if block_bits.size == 1 else MAX_BLOCK_EXPONENT), block_bits

@@ -11,7 +11,7 @@ class Level:
         chains: whether codes may depend on the code before.
         orders: whether columns first is tried where a sample suggests that it is smaller.
         classes: numbers of density classes that are tried; none if empty.
-        exhaustive: whether all that applies is tried, and not only what a sample suggests.
+        exhaustive: whether to try encodings that a sample does not suggest.
         zstd: compression level of Zstandard frames.
     """
 

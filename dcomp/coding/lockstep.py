@@ -47,7 +47,7 @@ def decode_streams(streams: Sequence[Stream], follows: Sequence[np.ndarray | Non
 
 
 def decode_each_stream(streams: Sequence[Stream], follows: Sequence[np.ndarray | None] | None = None) -> list[Decoded]:
-    """Decode streams together; return the symbols of each, or the error that one of its blocks ends at a wrong place.
+    """Decode streams together; return the symbols of each, or a ContainerError if a block ends at a wrong place.
 
     Args:
         streams: in any order.
@@ -72,12 +72,12 @@ def decode_each_stream(streams: Sequence[Stream], follows: Sequence[np.ndarray |
 
 
 def _decodes_alone(stream: Stream) -> bool:
-    """Tell whether a stream is so large that it gets a loop without others."""
+    """Return whether a stream is so large that it does not share its loop."""
     return stream.letters >= tuning.LONE_STREAM_LETTERS and stream.block_bits.size >= tuning.LONE_STREAM_BLOCKS
 
 
 def _loops(streams: Sequence[Stream], group: Sequence[int]) -> Iterator[list[int]]:
-    """Divide a group of streams into those that share a loop: together their tables are not too large."""
+    """Divide a group of streams into loops, so that the tables of no loop are too large."""
     members: list[int] = []
     entries = 0
     for i in group:
@@ -113,13 +113,13 @@ def _decode_loop(streams: Sequence[Stream], follows: Sequence[np.ndarray | None]
     ends = np.concatenate([start + np.cumsum(s.block_bits) for start, s in zip(payload_starts, streams, strict=True)])
     starts = ends - np.concatenate([stream.block_bits for stream in streams])
     counts = np.concatenate([_block_counts(stream) for stream in streams])
-    one = len(streams) == 1
-    table_starts = None if one else np.repeat(tables.starts, lanes)
-    lane_bits = None if one or np.ptp(tables.bits) == 0 else np.repeat(tables.bits, lanes)
+    is_single = len(streams) == 1
+    table_starts = None if is_single else np.repeat(tables.starts, lanes)
+    lane_bits = None if is_single or np.ptp(tables.bits) == 0 else np.repeat(tables.bits, lanes)
 
     order = np.argsort(-counts, kind="stable")  # lanes that are done are always the last ones
     steps = int(counts.max())
-    apart = _apart(streams, follows, steps) if any(one is not None for one in follows) else None
+    apart = _apart(streams, follows, steps) if any(neighbours is not None for neighbours in follows) else None
     per_part = max(1, tuning.DECODED_LETTERS // steps)
     parts = []
     is_wrong = np.zeros(order.size, bool)
@@ -151,7 +151,7 @@ def _decode_loop(streams: Sequence[Stream], follows: Sequence[np.ndarray | None]
 
 
 def _apart(streams: Sequence[Stream], follows: Sequence[np.ndarray | None], steps: int) -> np.ndarray:
-    """Tell which symbols do not depend on the one before; shape (lanes, steps)."""
+    """Return which symbols do not depend on the one before; shape (lanes, steps)."""
     lanes = sum(stream.block_bits.size for stream in streams)
     apart = np.zeros((lanes, steps), bool)
     lane = 0
@@ -166,7 +166,7 @@ def _apart(streams: Sequence[Stream], follows: Sequence[np.ndarray | None], step
 
 
 def _symbols(stream: Stream, parts: list[np.ndarray], columns: np.ndarray, shift: int) -> np.ndarray:
-    """Put the lanes of a stream, some columns of all parts, one after the other; letters begin at bit `shift`."""
+    """Join the lanes of a stream, which are columns of the parts; letters begin at bit `shift`."""
     per_part = parts[0].shape[1]
     block = _block_size(stream)
     letters = np.uint16 if stream.model is Model.PAIRS or stream.alphabet > 256 else np.uint8
@@ -210,8 +210,8 @@ class _Tables:
     Attributes:
         entries: a letter and its bits, for each string of as many bits as the stream looks up at a time.
         starts: where each stream's first table starts in `entries`.
-        bits: that each stream looks up at a time, those of its longest code.
-        chained: whether entries tell the next symbol's table.
+        bits: number of bits that each stream looks up at a time, the length of its longest code.
+        chained: whether entries hold the code of the next symbol.
     """
 
     entries: np.ndarray
@@ -310,6 +310,6 @@ def _run(
 
 
 def _phases(counts: np.ndarray) -> list[tuple[int, int]]:
-    """Return pairs (lanes, step): so many lanes run up to that step; counts descend."""
+    """Return pairs (lanes, step): up to that step, that number of lanes run; counts descend."""
     lasts = np.append(np.flatnonzero(counts[1:] != counts[:-1]), counts.size - 1)
     return [(int(last) + 1, int(counts[last])) for last in reversed(lasts)]

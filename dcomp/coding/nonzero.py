@@ -1,8 +1,8 @@
 """Record -> how many elements of a tensor are not zero, and how far apart they are (FORMAT.md, section 4).
 
-Zeros stand in a record as gaps, as an element of the codebook, or as elements like all others; -0.0 is zero too. Only
-the parts of a record that may hold zeros are decoded, and their elements are counted in chunks, so that counting takes
-no more memory than decoding.
+A record holds zeros as gaps, as an entry of the codebook, or among the other values; -0.0 counts as zero. Only those
+parts of a record are decoded that may hold zeros. Elements are counted in chunks, so that counting takes no more memory
+than decoding.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,8 +20,8 @@ from dcomp.coding.shared import Shared
 from dcomp.coding.stream import Model, Stream
 from dcomp.coding.values import Symbols, Values
 
-Mask = Callable[[np.ndarray], np.ndarray]
-"""A function that tells of each element whether it is not zero."""
+MaskOf = Callable[[np.ndarray], np.ndarray]
+"""A function from elements to their mask: True where an element is not zero."""
 
 
 SIGN = 1
@@ -53,7 +53,7 @@ def of_records(tensors: Sequence[EncodedTensor]) -> list[NonZero]:
     Raises:
         ContainerError: damaged streams.
     """
-    needed = [_needed(encoded) for encoded in tensors]
+    needed = [_streams_with_zeros(encoded) for encoded in tensors]
     decoded = iter(lockstep.decode_streams([stream for streams in needed for stream in streams]))
     return [
         _of_record(encoded, iter([next(decoded) for _ in streams]))
@@ -61,8 +61,8 @@ def of_records(tensors: Sequence[EncodedTensor]) -> list[NonZero]:
     ]
 
 
-def _needed(encoded: EncodedTensor) -> list[Stream]:
-    """Return the streams that tell where zeros are: the positions, or codes among which zero is one."""
+def _streams_with_zeros(encoded: EncodedTensor) -> list[Stream]:
+    """Return the streams that hold zeros: the positions, or the codes if zero has one."""
     if encoded.index is not None:
         return encoded.index.streams
     if isinstance(encoded.values, Shared) and not _codebook_mask(encoded.values, encoded.dtype).all():
@@ -109,7 +109,7 @@ def _of_positions(kept_positions: np.ndarray, elements: int) -> NonZero:
     return NonZero(kept_positions.size, widths.bits)
 
 
-def _counted(chunks: Iterator[np.ndarray], mask: Mask = np.asarray) -> NonZero:
+def _counted(chunks: Iterator[np.ndarray], mask: MaskOf = np.asarray) -> NonZero:
     """Count elements that come chunk by chunk; a gap may begin in one chunk and end in another."""
     widths, last, seen, count = FixedWidths(), -1, 0, 0
     for part in chunks:
@@ -150,31 +150,31 @@ def distinct_values(encoded: EncodedTensor) -> int | None:
 
 
 def _codebook_mask(shared: Shared, dtype: np.dtype) -> np.ndarray:
-    """Tell which elements of a codebook are not zero; bool, shape (k,)."""
+    """Return which elements of a codebook are not zero; bool, shape (k,)."""
     return dtypes.not_zero(shared.codebook_patterns, dtype)
 
 
 def _all_kept(values: Values, dtype: np.dtype) -> bool:
-    """Tell whether no value is zero; a codebook that holds zero is taken to be used for it."""
+    """Return whether no value is zero; if the codebook has a zero, some value is assumed to use it."""
     if isinstance(values, Shared):
         return bool(_codebook_mask(values, dtype).all())
     elements, mask = _elements(values, dtype)
     return elements is None or all(mask(part).all() for part in _chunks(elements))
 
 
-def _elements(values: Values, dtype: np.dtype) -> tuple[np.ndarray | None, Mask]:
-    """Return values without a codebook, and their mask; None if it is clear that none is zero."""
+def _elements(values: Values, dtype: np.dtype) -> tuple[np.ndarray | None, MaskOf]:
+    """Return values without a codebook, and their mask; None if their form shows that none is zero."""
     if isinstance(values, Planes) and has_exponent(dtype):
         return _mask_of_planes(values), np.asarray
     return values.patterns(iter(lockstep.decode_streams(values.streams))), _mask_of(dtype)
 
 
-def _mask_of(dtype: np.dtype) -> Mask:
+def _mask_of(dtype: np.dtype) -> MaskOf:
     return lambda patterns: dtypes.not_zero(patterns, dtype)
 
 
 def _mask_of_planes(values: Planes) -> np.ndarray | None:
-    """Tell which elements are not zero, plane by plane; None if it is clear that all are."""
+    """Return which elements are not zero, plane by plane; None if their code lengths show that all are."""
     mask = np.zeros(values.count, bool)
     *before, last = values.planes
     for plane in before:
@@ -198,7 +198,7 @@ def _bytes_of(plane: Values) -> np.ndarray:
 
 
 def _lacks_zero(plane: Values) -> bool:
-    """Tell whether no letter that has a code stands for the byte 0, or for a pair that holds it."""
+    """Return whether no letter that has a code stands for the byte 0, or for a pair that holds it."""
     return any(_letters(stream).all() for stream in plane.streams)
 
 

@@ -99,7 +99,7 @@ class BitPlane(Values):
         low, high = cursor.byte(), cursor.byte()
         # "The first byte must be less than the second."
         if low >= high:
-            raise ContainerError(f"{cursor.what}: a plane of the bytes {low} and {high}")
+            raise ContainerError(f"{cursor.label}: a plane of the bytes {low} and {high}")
         return cls((low, high), np.frombuffer(cursor.take((context.count + 7) // 8), np.uint8), context.count)
 
 
@@ -138,7 +138,7 @@ class Planes(Values):
         patterns = np.empty(self.count, f"<u{len(planes)}")
         for begin in range(0, self.count, tuning.LOOKUP_CHUNK):
             part = patterns[begin : begin + tuning.LOOKUP_CHUNK]
-            part[:] = _joined([plane[begin : begin + tuning.LOOKUP_CHUNK] for plane in planes])
+            part[:] = _join_planes([plane[begin : begin + tuning.LOOKUP_CHUNK] for plane in planes])
             if has_exponent(self.dtype):
                 sign = part << part.dtype.type(8 * len(planes) - 1)
                 part >>= part.dtype.type(1)
@@ -148,7 +148,7 @@ class Planes(Values):
     @classmethod
     def encode(cls, patterns: np.ndarray, dtype: np.dtype, level: Level) -> "Planes":
         """Code each plane of patterns, shape (m,), m > 0, in the smallest of its forms."""
-        planes = _divided(patterns, rotate=has_exponent(dtype))
+        planes = _split_into_planes(patterns, rotate=has_exponent(dtype))
         return cls([_smallest_plane(plane, level) for plane in planes], patterns.size, dtype)
 
     @classmethod
@@ -168,12 +168,12 @@ class Planes(Values):
         for _ in range(context.dtype.itemsize):
             form = cursor.byte()
             if form >= len(PLANE_FORMS):
-                raise ContainerError(f"{cursor.what}: a plane of the reserved form {form}")
+                raise ContainerError(f"{cursor.label}: a plane of the reserved form {form}")
             planes.append(PLANE_FORMS[form].parse(cursor, ValuesContext(context.count, BYTE)))
         return cls(planes, context.count, context.dtype)
 
 
-def _divided(patterns: np.ndarray, *, rotate: bool) -> np.ndarray:
+def _split_into_planes(patterns: np.ndarray, *, rotate: bool) -> np.ndarray:
     """Return the planes of patterns, shape (width, m), uint8; rotated, the sign is the last bit."""
     width = patterns.itemsize
     planes = np.empty((width, patterns.size), np.uint8)
@@ -187,8 +187,8 @@ def _divided(patterns: np.ndarray, *, rotate: bool) -> np.ndarray:
     return planes
 
 
-def _joined(planes: list[np.ndarray]) -> np.ndarray:
-    """Return one plane of wider words, from planes of which the most significant is first: neighbours are joined."""
+def _join_planes(planes: list[np.ndarray]) -> np.ndarray:
+    """Return one plane of wider words, by joining neighbours; the most significant plane is first."""
     while len(planes) > 1:
         bits = 8 * planes[0].itemsize
         wider = np.dtype(f"<u{2 * planes[0].itemsize}")
@@ -201,7 +201,7 @@ def _joined(planes: list[np.ndarray]) -> np.ndarray:
 
 
 def has_exponent(dtype: np.dtype) -> bool:
-    """Tell whether elements are single floats of more than a byte: F16, BF16, F32, F64."""
+    """Return whether elements are single floats of more than a byte: F16, BF16, F32, F64."""
     return dtype.itemsize > 1 and dtype.name in ("float16", "bfloat16", "float32", "float64")
 
 
@@ -210,7 +210,7 @@ def _smallest_plane(plane: np.ndarray, level: Level) -> Values:
     best: Values = Raw(plane)
     limit: float = plane.size  # of a stream
     is_large = plane.size >= tuning.SAMPLE_SIZE
-    bits, letters = _estimated_bits(plane)
+    bits, letters = _sampled_bits(plane)
     is_noise = bits > tuning.NOISE_BITS if is_large else bits * plane.size + 2 * letters > 8 * plane.size
     if is_large and not is_noise and not level.exhaustive:
         fast = (BitPlane.encode(plane) if letters <= 2 else None) or Zstd.of_literals(plane)
@@ -224,7 +224,7 @@ def _smallest_plane(plane: np.ndarray, level: Level) -> Values:
     return Zstd.smaller(plane, BYTE, best.nbytes, level) or best
 
 
-def _estimated_bits(plane: np.ndarray) -> tuple[float, int]:
+def _sampled_bits(plane: np.ndarray) -> tuple[float, int]:
     """Return about how many bits a byte of a plane takes in a stream, and how many bytes differ, by samples."""
     counts = np.bincount(plane[:: plane.size // tuning.SAMPLE_SIZE | 1])  # an odd step visits most columns
     letters = int(np.count_nonzero(counts))

@@ -61,18 +61,18 @@ class Positions:
             ContainerError: they break the format.
         """
         coded = CodedClasses.parse(cursor, shape) if classes else None
-        left = shape[0] * shape[1]
+        remaining = shape[0] * shape[1]
         cells = []
         for _ in range(coded.counts[0] * coded.counts[1] if coded else 1):
-            cells.append(GapIndex.parse(cursor, left))
-            left -= cells[-1].kept
+            cells.append(GapIndex.parse(cursor, remaining))
+            remaining -= cells[-1].kept
         return cls(coded, cells)
 
     def decode(self, shape: Shape, symbols: Iterator[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
         """Decode the positions from the symbols of `streams`.
 
         Returns:
-            the positions in the matrix, cell after cell, shape (kept,); and those of each cell in it.
+            the positions in the matrix, cell after cell, shape (kept,); and for each cell the positions in the cell.
 
         Raises:
             ContainerError: the symbols do not fit.
@@ -83,12 +83,12 @@ class Positions:
         classes = self.classes.decode(shape, symbols)
         sizes = classes.sizes()
         inside = [_decoded(cell, symbols, size) for cell, size in zip(self.cells, sizes, strict=True)]
-        outside = [classes.outside(number, positions) for number, positions in enumerate(inside)]
+        outside = [classes.matrix_positions(number, positions) for number, positions in enumerate(inside)]
         return np.concatenate(outside), inside
 
 
 def follows(cells: Sequence[np.ndarray]) -> np.ndarray:
-    """Tell whether the gap before each position of some cells is 0; shape (kept,)."""
+    """Return whether the gap before each position of some cells is 0; shape (kept,)."""
     adjacent = np.empty(sum(positions.size for positions in cells), bool)
     begin = 0
     for positions in cells:
@@ -132,7 +132,7 @@ class PositionCoding:
         return Positions(None if self.classes is None else CodedClasses.encode(self.classes), cells)
 
     def follows(self) -> np.ndarray:
-        """Tell whether the gap before each kept element is 0, in the order in which positions are coded."""
+        """Return whether the gap before each kept element is 0, in the order in which positions are coded."""
         return np.concatenate([gaps == 0 for gaps in self.gaps])
 
     def ordered(self, values: np.ndarray) -> np.ndarray:
@@ -176,13 +176,13 @@ def _unevenness(positions: np.ndarray, shape: Shape) -> float:
     """Measure by how much rows or columns differ in density beyond chance; columns by a sample."""
     starts = np.arange(0, shape[0] * shape[1] + 1, shape[1], dtype=positions.dtype)
     in_rows = np.diff(np.searchsorted(positions, starts))
-    _, column = density.divided(sampled(positions), shape[1])
+    _, column = density.row_and_column(sampled(positions), shape[1])
     in_columns = np.bincount(column, minlength=shape[1])
     return max(density.unevenness(in_rows), density.unevenness(in_columns))
 
 
 def columns_first_pays(gaps: np.ndarray, shape: Shape) -> bool:
-    """Tell whether gaps down the columns take fewer bits than gaps along the rows, in a band of rows."""
+    """Return whether gaps down the columns take fewer bits than gaps along the rows, in a band of rows."""
     positions = sparse_index.positions_of(gaps)
     most = max(2, shape[0] * tuning.SAMPLED_GAPS // gaps.size)
     first = max(0, shape[0] - most) // 2
@@ -190,7 +190,7 @@ def columns_first_pays(gaps: np.ndarray, shape: Shape) -> bool:
     begin, end = np.searchsorted(positions, band.astype(positions.dtype))
     if end - begin < 2:
         return False
-    row, column = density.divided(positions[begin:end] - positions.dtype.type(first * shape[1]), shape[1])
+    row, column = density.row_and_column(positions[begin:end] - positions.dtype.type(first * shape[1]), shape[1])
     down = np.sort(column.astype(np.int64) * min(most, shape[0]) + row)
     down_bits = sparse_index.choose_gap_coding(sparse_index.gaps_of(down)).bits
     return down_bits < tuning.COLUMNS_FIRST_GAIN * sparse_index.choose_gap_coding(gaps[begin:end]).bits

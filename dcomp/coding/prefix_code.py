@@ -58,7 +58,7 @@ def golomb_lengths(divisor: int) -> np.ndarray:
 
 def _canonical_order(lengths: np.ndarray) -> np.ndarray:
     """Return the letters that have a code, by (length, letter)."""
-    letters = np.flatnonzero(lengths != 0)  # bools are looked through many times as fast
+    letters = np.flatnonzero(lengths != 0)  # numpy scans bools many times as fast
     return letters[np.argsort(lengths[letters], kind="stable")]
 
 
@@ -143,17 +143,17 @@ def read_lengths(cursor: Cursor, codes: int, alphabet: int) -> np.ndarray:
     """Read the code lengths of some codes over an alphabet and check that they make codes; shape (codes, alphabet).
 
     Raises:
-        ContainerError: they do not, or the bytes end before the alphabet does.
+        ContainerError: they do not make codes, or the bytes end before the alphabet does.
     """
     reader = _BitReader(cursor)
     lengths = np.zeros((codes, alphabet), np.uint8)
     for row in lengths:
-        _read_code(reader, row, cursor.what)
+        _read_code(reader, row, cursor.label)
     reader.finish()
     return lengths
 
 
-def _read_code(reader: "_BitReader", lengths: np.ndarray, what: str) -> None:
+def _read_code(reader: "_BitReader", lengths: np.ndarray, label: str) -> None:
     """Fill in the code lengths of one code and check that they make one."""
     alphabet = lengths.size
     present: list[int] = []
@@ -169,29 +169,29 @@ def _read_code(reader: "_BitReader", lengths: np.ndarray, what: str) -> None:
         else:
             # "The first letter with a code must have its length written as 1110 vvvv."
             if previous == 0:
-                raise ContainerError(f"{what}: the first code length is relative to none")
+                raise ContainerError(f"{label}: the first code length is relative to none")
             if ones:
                 previous += -ones if reader.number(1) else ones
         if not 1 <= previous <= MAX_CODE_LENGTH:
-            raise ContainerError(f"{what}: letter {letter} has a code of {previous} bits")
+            raise ContainerError(f"{label}: letter {letter} has a code of {previous} bits")
         letters.append(letter)
         present.append(previous)
         letter += 1
     lengths[letters] = present
-    _check_complete(np.array(present, np.int64), what)
+    _check_complete(np.array(present, np.int64), label)
 
 
-def _check_complete(present: np.ndarray, what: str) -> None:
+def _check_complete(present: np.ndarray, label: str) -> None:
     """Check the lengths of the letters that have a code."""
     if present.size == 0:
-        raise ContainerError(f"{what}: a code without letters")
+        raise ContainerError(f"{label}: a code without letters")
     if present.size == 1:
         # "If exactly one letter has a code, its length must be 1."
         if present[0] != 1:
-            raise ContainerError(f"{what}: the only letter has a code of {present[0]} bits")
+            raise ContainerError(f"{label}: the only letter has a code of {present[0]} bits")
     elif (1 << (MAX_CODE_LENGTH - present)).sum() != 1 << MAX_CODE_LENGTH:
         # "the lengths must satisfy sum of 2^-length = 1"
-        raise ContainerError(f"{what}: the code is not complete")
+        raise ContainerError(f"{label}: the code is not complete")
 
 
 class _BitReader:
@@ -199,18 +199,18 @@ class _BitReader:
 
     def __init__(self, cursor: Cursor) -> None:
         self._cursor = cursor
-        self._window = self._left = 0
+        self._window = self._bits_left = 0
 
     def number(self, width: int) -> int:
         """Read an unsigned integer of `width` bits."""
-        while self._left < width:
+        while self._bits_left < width:
             self._window = (self._window << 8 | self._cursor.byte()) & 0xFFFFFFFFFF
-            self._left += 8
-        self._left -= width
-        return self._window >> self._left & (1 << width) - 1
+            self._bits_left += 8
+        self._bits_left -= width
+        return self._window >> self._bits_left & (1 << width) - 1
 
     def ones(self, most: int) -> int:
-        """Read ones up to the next zero, and that, or `most` of them; return their number."""
+        """Read ones, up to `most`, and the zero after fewer; return the number of ones."""
         count = 0
         while count < most and self.number(1):
             count += 1
@@ -227,9 +227,9 @@ class _BitReader:
             zeros += 1
         # "A run must not go beyond the alphabet"
         if zeros == limit.bit_length() or (value := 1 << zeros | self.number(zeros)) > limit:
-            raise ContainerError(f"{self._cursor.what}: a run of letters without code leaves the alphabet")
+            raise ContainerError(f"{self._cursor.label}: a run of letters without code leaves the alphabet")
         return value
 
     def finish(self) -> None:
         """Skip the other bits of the last byte."""
-        self._left = 0
+        self._bits_left = 0

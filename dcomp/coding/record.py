@@ -1,8 +1,8 @@
 """EncodedTensor <-> record (FORMAT.md, section 4).
 
-An encoded tensor is where the kept elements are (`Positions`, or nothing if all are kept) and what they are (`Values`,
-in one of their forms), in row-major order or, of a matrix, columns first. Elements are compared by their bits, so every
-bit comes back. `encoder` makes encoded tensors of arrays, `decoder` arrays of encoded tensors.
+An encoded tensor has the positions of the kept elements (`Positions`; none if all are kept) and their values (`Values`,
+in one of several forms), in row-major order or, for a matrix, columns first. Elements are compared by their bits, so
+every bit comes back. `encoder` turns arrays into encoded tensors, and `decoder` turns them back.
 """
 
 from collections.abc import Iterator
@@ -25,19 +25,19 @@ COLUMNS_FIRST = 16
 HAS_CLASSES = 32
 VALUE_FLAGS = 8
 RESERVED_FLAGS = 128
-"""Bits of a record's flags: of the tensor, for its values, without a meaning. The others tell the form."""
+"""Bits of a record's flags: three for the tensor, one for its values, one reserved. The other bits hold the form."""
 
 
 @dataclass(frozen=True)
 class EncodedTensor:
-    """A tensor's dtype and shape, where its kept elements are, and what they are.
+    """A tensor's dtype and shape, and the positions and values of its kept elements.
 
     Attributes:
         dtype: of the elements.
         shape: of the tensor.
         index: positions of the kept elements; None if all are kept.
         values: of the kept elements.
-        columns_first: whether the elements are those of the transposed matrix.
+        columns_first: whether the matrix is transposed in the record.
     """
 
     dtype: np.dtype
@@ -91,7 +91,7 @@ class EncodedTensor:
 
     @cached_property
     def index_bytes(self) -> bytes:
-        """The positions as they stand in the record."""
+        """The bytes of the positions."""
         return b"" if self.index is None else self.index.to_bytes()
 
     @property
@@ -115,13 +115,13 @@ class EncodedTensor:
         yield from self.values.parts()
 
     @classmethod
-    def parse(cls, record: bytes | memoryview, dtype: np.dtype, shape: tuple[int, ...], what: str) -> "EncodedTensor":
-        """Read a record, which errors call `what`.
+    def parse(cls, record: bytes | memoryview, dtype: np.dtype, shape: tuple[int, ...], label: str) -> "EncodedTensor":
+        """Read a record; errors name it by `label`.
 
         Raises:
             ContainerError: it breaks the format.
         """
-        cursor = Cursor(record, what)
+        cursor = Cursor(record, label)
         flags, form = _parse_head(cursor, rank=len(shape))
         columns_first, has_positions = bool(flags & COLUMNS_FIRST), bool(flags & HAS_POSITIONS)
         matrix = matrix_of(shape, columns_first=columns_first)
@@ -129,13 +129,13 @@ class EncodedTensor:
         count = prod(shape) if index is None else index.kept
         if count == 0 and form is not Raw:
             # "If m is 0, the form must be raw."
-            raise ContainerError(f"{what}: {form.__name__.lower()} values where there are none")
+            raise ContainerError(f"{label}: {form.__name__.lower()} values where there are none")
         values = form.parse(cursor, ValuesContext(count, dtype, flags, has_positions))
         cursor.finish()
         return cls(dtype, shape, index, values, columns_first)
 
     def decode_positions(self, symbols: Symbols) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Decode where the kept elements are from the decoded symbols of the positions.
+        """Decode the positions of the kept elements from their symbols.
 
         Returns:
             the positions in the matrix, shape (kept,), None if all are kept; and whether each follows its neighbour,
@@ -183,12 +183,12 @@ def _parse_head(cursor: Cursor, *, rank: int) -> tuple[int, type[Values]]:
         ContainerError: a flag or the form is reserved, or the tensor's rank does not allow it.
     """
     flags = cursor.byte()
-    is_reserved = f"{cursor.what}: reserved bits are set in its flags {flags:#04x}"
+    is_reserved = f"{cursor.label}: reserved bits are set in its flags {flags:#04x}"
     if flags & RESERVED_FLAGS or (flags & HAS_CLASSES and not flags & HAS_POSITIONS):
         raise ContainerError(is_reserved)
     form = value_forms.parse_form(cursor, flags)
     if flags & VALUE_FLAGS & ~form.ALLOWED_FLAGS:
         raise ContainerError(is_reserved)
     if flags & (COLUMNS_FIRST | HAS_CLASSES) and rank < 2:
-        raise ContainerError(f"{cursor.what}: rows and columns in a tensor of {rank} dimensions")
+        raise ContainerError(f"{cursor.label}: rows and columns in a tensor of {rank} dimensions")
     return flags, form

@@ -1,4 +1,4 @@
-"""Samples of elements, from which the encoder judges what is worth a try."""
+"""Samples of elements, by which the encoder decides what to try."""
 
 import numpy as np
 

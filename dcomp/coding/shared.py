@@ -40,7 +40,7 @@ class Shared(Values):
 
     @property
     def flags(self) -> int:
-        """The bit that tells whether the codebook is in planes."""
+        """The bit that is set if the codebook is in planes."""
         return CODEBOOK_IN_PLANES if isinstance(self.codebook, Planes) else 0
 
     @property
@@ -102,7 +102,7 @@ class Shared(Values):
         """
         size = cursor.varint(MAX_CODEBOOK_SIZE, "codebook size")
         if size == 0:
-            raise ContainerError(f"{cursor.what}: an empty codebook")
+            raise ContainerError(f"{cursor.label}: an empty codebook")
         form = Planes if context.flags & CODEBOOK_IN_PLANES else Raw
         codebook = form.parse(cursor, ValuesContext(size, context.dtype))
         return cls(codebook, size, Stream.parse(cursor, context.count, size, apart=context.has_positions))

@@ -19,7 +19,7 @@ from dcomp.errors import ContainerError
 
 @dataclass(frozen=True)
 class Letters:
-    """An alphabet of gaps: of 2^width letters, with a code in the stream, or that of a Golomb code, which needs none.
+    """An alphabet of gaps: 2^width letters, whose code is in the stream, or the letters of a Golomb code.
 
     Attributes:
         width: bits of a letter; 0 for a Golomb code.
@@ -75,7 +75,7 @@ class GapIndex:
 
     @classmethod
     def parse(cls, cursor: Cursor, elements: int) -> "GapIndex":
-        """Read the positions of kept elements among so many.
+        """Read the positions of kept elements among `elements` elements.
 
         Raises:
             ContainerError: they break the format.
@@ -85,10 +85,10 @@ class GapIndex:
             return cls(0)
         width = cursor.byte()
         if width > MAX_GAP_WIDTH:
-            raise ContainerError(f"{cursor.what}: gaps of {width} bits")
+            raise ContainerError(f"{cursor.label}: gaps of {width} bits")
         divisor = 0 if width else cursor.varint(MAX_GOLOMB_DIVISOR, "Golomb divisor")
         if not width and not divisor:
-            raise ContainerError(f"{cursor.what}: a Golomb code of divisor 0")
+            raise ContainerError(f"{cursor.label}: a Golomb code of divisor 0")
         letters = Letters(width, divisor)
         # "Then kept must be at most e, and kept + fillers x F too."
         fillers = cursor.varint((elements - kept) // letters.filler, "fillers")
@@ -180,7 +180,7 @@ def gaps_of(positions: np.ndarray) -> np.ndarray:
 
 
 def positions_of(gaps: np.ndarray) -> np.ndarray:
-    """Return the positions that have so many zeros before each, in the dtype of the gaps; shape (kept,)."""
+    """Return the positions of elements with these gaps before them, in the dtype of the gaps; shape (kept,)."""
     positions: np.ndarray = np.cumsum(gaps, dtype=gaps.dtype)
     for begin in range(0, gaps.size, tuning.SCAN_CHUNK):
         part = positions[begin : begin + tuning.SCAN_CHUNK]
@@ -222,9 +222,9 @@ def encode_gaps(gaps: np.ndarray, coding: GapCoding) -> GapIndex:
         symbols = gaps.astype(letter)
     else:
         long = np.flatnonzero(gaps >= filler)
-        runs, rest = np.divmod(gaps[long], gaps.dtype.type(filler))
+        runs, remainders = np.divmod(gaps[long], gaps.dtype.type(filler))
         letters = gaps.astype(letter)
-        letters[long] = rest
+        letters[long] = remainders
         symbols = np.insert(letters, np.repeat(long, runs), filler)
     stream = huffman.encode_stream(symbols, filler + 1, implicit_lengths=coding.letters.lengths)
     return GapIndex(gaps.size, coding.letters, coding.fillers, stream)
@@ -248,7 +248,7 @@ def decode_gaps(index: GapIndex, symbols: np.ndarray, elements: int) -> np.ndarr
     last = int(symbols.sum(dtype=np.int64)) + index.kept - 1
     if last >= elements:
         raise ContainerError(f"position {last} among {elements} elements")
-    # a filler stands for as many zeros as its number, another letter for its zeros and what is kept
+    # a filler stands for as many zeros as its number, any other letter for its zeros and one kept element
     ends: np.ndarray = np.cumsum(symbols + is_kept, dtype=np.uint32 if elements < 1 << 32 else np.int64)
     ends -= ends.dtype.type(1)
     return ends[is_kept] if index.fillers else ends

@@ -1,7 +1,7 @@
 """A Huffman-coded sequence of symbols <-> bytes (FORMAT.md, section 5).
 
-*Symbols* are unsigned integers below the size of their alphabet. What is coded are *letters*: the symbols themselves,
-or pairs of them, or symbols whose code the symbol before chooses. `huffman` makes streams, `lockstep` decodes them.
+*Symbols* are unsigned integers below the size of their alphabet. A stream codes *letters*: the symbols themselves,
+or pairs of them, or symbols whose code the symbol before chooses. `huffman` encodes streams, `lockstep` decodes them.
 """
 
 from dataclasses import dataclass
@@ -144,13 +144,13 @@ class Stream:
         table_nbytes = cursor.offset - table_begin
         coded = _letter_count(count, model)
         if exponent and coded <= 1 << exponent:
-            raise ContainerError(f"{cursor.what}: {coded} letters in blocks of 2^{exponent}")
+            raise ContainerError(f"{cursor.label}: {coded} letters in blocks of 2^{exponent}")
         block_bits: np.ndarray = np.zeros(0, np.int64)
         payload: bytes | memoryview = b""
         if model is Model.CHAINED or np.count_nonzero(lengths != 0) > 1:
             block_bits, payload = _parse_blocks(cursor, coded, exponent, model)
         elif exponent:
-            raise ContainerError(f"{cursor.what}: blocks where letters take no bits")
+            raise ContainerError(f"{cursor.label}: blocks where letters take no bits")
         implicit, apart = implicit_lengths is not None, apart and model is Model.CHAINED
         sizes = table_nbytes, cursor.offset - begin
         return cls(count, alphabet, model, lengths, exponent, block_bits, payload, implicit, apart, sizes)
@@ -162,7 +162,7 @@ def _parse_head(cursor: Cursor, *, last_model: Model) -> tuple[Model, int]:
     blocks_field, model_number = head & 15, head >> 4
     exponent = blocks_field + MIN_BLOCK_EXPONENT - 1 if blocks_field else 0
     if exponent > MAX_BLOCK_EXPONENT or model_number > last_model:
-        raise ContainerError(f"{cursor.what}: a stream begins with the reserved value {head:#04x}")
+        raise ContainerError(f"{cursor.label}: a stream begins with the reserved value {head:#04x}")
     return Model(model_number), exponent
 
 
@@ -170,41 +170,41 @@ def _parse_codes(cursor: Cursor, model: Model, alphabet: int) -> tuple[int, int]
     """Read how many codes a stream has; return that, and over how many letters each code is."""
     if model is Model.PAIRS:
         if alphabet > MAX_PAIRED_ALPHABET:
-            raise ContainerError(f"{cursor.what}: pairs over an alphabet of {alphabet} letters")
+            raise ContainerError(f"{cursor.label}: pairs over an alphabet of {alphabet} letters")
         return 1, alphabet * alphabet
     if model is Model.PLAIN:
         return 1, alphabet
     codes = cursor.byte()
     if not 2 <= codes <= MAX_CHAINED_CODES or alphabet > MAX_CHAINED_ALPHABET:
-        raise ContainerError(f"{cursor.what}: a chain of {codes} codes over {alphabet} letters")
+        raise ContainerError(f"{cursor.label}: a chain of {codes} codes over {alphabet} letters")
     return codes, alphabet
 
 
 def _parse_blocks(cursor: Cursor, letters: int, exponent: int, model: Model) -> tuple[np.ndarray, memoryview]:
     """Read the sizes of a stream's blocks in bits, and its payload."""
     if not exponent and letters > 1 << MAX_BLOCK_EXPONENT:
-        raise ContainerError(f"{cursor.what}: {letters} letters in one block")
+        raise ContainerError(f"{cursor.label}: {letters} letters in one block")
     total = cursor.varint(8 * cursor.remaining, "payload bits")
     if total < fewest_bits(letters, model):
-        # what is declared cannot be much larger than what is there
-        raise ContainerError(f"{cursor.what}: {letters} letters in {total} bits")
+        # a small file must not claim a huge stream
+        raise ContainerError(f"{cursor.label}: {letters} letters in {total} bits")
     blocks = -(-letters >> exponent) if exponent else 1
     block_bits = np.full(blocks, total)
     if blocks > 1:
         shortest = cursor.varint(total, "shortest block")
         width = cursor.byte()
         if width > MAX_INDEX_WIDTH:
-            raise ContainerError(f"{cursor.what}: index entries of {width} bits")
+            raise ContainerError(f"{cursor.label}: index entries of {width} bits")
         index = cursor.take(((blocks - 1) * width + 7) // 8)
         block_bits[:-1] = bits.unpack(index, width, blocks - 1) + shortest
         block_bits[-1] -= block_bits[:-1].sum()
         if block_bits[-1] < 0:
-            raise ContainerError(f"{cursor.what}: the blocks are longer than the payload")
+            raise ContainerError(f"{cursor.label}: the blocks are longer than the payload")
     return block_bits, cursor.take((total + 7) // 8)
 
 
 def fewest_bits(letters: int, model: Model) -> int:
-    """Return the fewest bits that so many letters may take: letters of a chain may take none, but not all of them."""
+    """Return the fewest bits that letters may take; single letters of a chain may take none."""
     return -(-letters // MAX_LETTERS_PER_BIT) if model is Model.CHAINED else letters
 
 

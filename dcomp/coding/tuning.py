@@ -15,12 +15,12 @@ bytes of ten small tensors change, 1.4 MB at the level default:
     CHAIN_GAIN               +0.532 %  +0.053 %        PLANE_STREAM_GAIN    0.000 %  -0.131 %
     ESTIMATED_GAPS           +0.001 %   0.000 %
 
-The other constants of bytes change less than 0.001 % there, because few of these tensors come near them. Not measured:
-CHAIN_CLASSES, SURE_NOISE_BITS, PROBE_LEVEL, PROBE_WINDOW and PROBE_MARGIN. Of the constants of speed and memory, only
-what their lines say was measured.
+The other constants of bytes change less than 0.001 % there, because few of these tensors come near them. At the level
+max, SURE_NOISE_BITS and PROBE_LEVEL change 0.000 %. Not measured: CHAIN_CLASSES, PROBE_WINDOW and PROBE_MARGIN. Of the
+constants of speed and memory, only those were measured whose lines say so.
 """
 
-# Elements that are processed at a time: what is made of them stays in the processor's caches.
+# Elements that are processed at a time: their results stay in the processor's caches.
 
 LOOKUP_CHUNK = 1 << 16
 """Elements that are looked up, divided into planes or coded at a time; they stay in the second cache."""
@@ -50,7 +50,7 @@ DECODED_LETTERS = 1 << 23
 """Letters that are decoded at a time."""
 
 LONE_STREAM_LETTERS, LONE_STREAM_BLOCKS = 1 << 20, 1 << 9
-"""A stream of as many letters and blocks is decoded by a loop of its own; its table stays in the first cache."""
+"""A stream of as many letters and blocks does not share its loop; its table stays in the first cache."""
 
 SHARED_TABLE_ENTRIES = 1 << 21
 """Entries of the decoding tables of streams that share a loop; more streams are decoded in turn."""
@@ -61,13 +61,13 @@ MAX_COMPARED = 1 << 16
 # Estimates of memory, in bytes: a decoder compares their sum with its limit before it allocates.
 
 STREAM_BYTES, BLOCK_BYTES, SYMBOL_BYTES = 3000, 200, 8
-"""What a stream, a block and a symbol take until they are decoded, beside the payload."""
+"""What a stream, a block and a symbol take until they are decoded, in addition to the payload."""
 
 WINDOW_BYTES = 6
 """What each byte of a payload takes while it is decoded."""
 
 TABLE_ENTRY_BYTES = 6
-"""What an entry of a decoding table takes at most, while tables are made."""
+"""The most that an entry of a decoding table takes while tables are made."""
 
 TENSOR_BYTES, POSITION_BYTES, CELL_POSITION_BYTES, LINE_BYTES = 4000, 24, 80, 24
 """What a tensor, a kept element, one in a cell, and a row or column that has a class take."""
@@ -148,13 +148,13 @@ CLASS_PROPOSALS = 2
 """Proposals of classes that are coded, of those whose estimate is smaller."""
 
 CELL_BITS = 64
-"""About what a cell takes beside the entropy of its positions."""
+"""About what a cell takes in addition to the entropy of its positions."""
 
 MAX_CLASSES_ANYWAY = 1 << 15
 """Kept elements up to which the level `max` tries classes even where their estimate is larger."""
 
 SAMPLED_GAPS = 1 << 15
-"""Kept elements from which the encoder judges whether columns should come first."""
+"""Kept elements by which the encoder decides whether columns come first."""
 
 COLUMNS_FIRST_GAIN = 0.97
 """Columns come first if that makes the gaps of the sample smaller by this factor."""
@@ -168,7 +168,7 @@ CLOSE_ESTIMATES, MAX_TRIED_BOTH = 1.15, 1 << 20
 """With and without positions are both coded where estimates differ by less than this factor, up to this size."""
 
 BAND_ELEMENTS, BAND_ROWS = 1 << 17, 64
-"""Elements, and rows at least, of the band by which the level `max` judges the ways to encode a larger matrix.
+"""Elements, and rows at least, of the band by which the level `max` chooses the encoding of a larger matrix.
 
 Measured: with the band and the probe below, `max` takes 9 times as long as the default on 100 MB at 30 % sparsity;
 without them it took 400 times as long.
@@ -213,7 +213,7 @@ COUNTED_PAIR_LETTERS = 48
 """Different bytes up to which the pairs of a plane's sample are counted."""
 
 INCOMPRESSIBLE = 0.99
-"""Part of its size above which a compressed sample speaks against a Zstandard frame."""
+"""If a compressed sample takes more than this part of its size, no Zstandard frame is tried."""
 
 LARGE_FRAME, LARGE_FRAME_MARGIN, FRAME_MARGIN = 1 << 20, 0.97, 1.1
 """A frame is tried if its size, estimated from a sample, is below the size to beat times a margin. From LARGE_FRAME

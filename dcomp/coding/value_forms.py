@@ -1,7 +1,7 @@
-"""The table of the forms of values, and how a record tells which one it holds (FORMAT.md, section 4).
+"""The table of the forms of values, and how a record names its form (FORMAT.md, section 4).
 
-To add a form, write a subclass of `Values` in a module of its own and give it a line in `FORMS`: records are read by
-it, and the encoder tries it.
+To add a form, write a subclass of `Values` in a new module and give it a line in `FORMS`. Records are read by this
+table, and the encoder tries its forms.
 """
 
 from dcomp.coding.planes import Planes
@@ -22,13 +22,12 @@ FORMS: dict[int, type[Values]] = {  # in the order in which the encoder tries th
 FIRST_NUMBER_THAT_FOLLOWS = 4
 """Forms from this number on do not fit into the two bits of the flags."""
 
-FORM_BITS = 6
 NUMBER_FOLLOWS = 64
 """A record has its form's number in bits 1 and 2 of its flags, or, if bit 6 is set, in the byte after the flags."""
 
 
 def form_head(values: Values) -> tuple[int, bytes]:
-    """Return the flags that tell the form of values, and the bytes that follow the flags."""
+    """Return the flags of values with the number of their form, and the bytes that follow the flags."""
     number = next(number for number, form in FORMS.items() if form is type(values))
     if number < FIRST_NUMBER_THAT_FOLLOWS:
         return number << 1 | values.flags, b""
@@ -36,7 +35,7 @@ def form_head(values: Values) -> tuple[int, bytes]:
 
 
 def form_name(flags: int) -> str:
-    """Return the name of the form that a record's flags tell."""
+    """Return the name of the form in a record's flags."""
     return "later form" if flags & NUMBER_FOLLOWS else FORMS[flags >> 1 & 3].__name__.lower()
 
 
@@ -50,9 +49,9 @@ def parse_form(cursor: Cursor, flags: int) -> type[Values]:
     if flags & NUMBER_FOLLOWS:
         # "If bit 6 is set, bits 1 and 2 must be 0, and the number that follows must be at least 4."
         if number or (number := cursor.byte()) < FIRST_NUMBER_THAT_FOLLOWS:
-            raise ContainerError(f"{cursor.what}: reserved bits are set in its flags {flags:#04x}")
+            raise ContainerError(f"{cursor.label}: reserved bits are set in its flags {flags:#04x}")
         if number not in FORMS:
             raise ContainerError(
-                f"{cursor.what}: values of form {number}, a form of a later version of dcomp; a newer dcomp reads it"
+                f"{cursor.label}: values of form {number}, a form of a later version of dcomp; a newer dcomp reads it"
             )
     return FORMS[number]

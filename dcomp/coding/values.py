@@ -1,8 +1,8 @@
-"""What every form of a record's values can do (FORMAT.md, section 4.2).
+"""The base class of all forms of values (FORMAT.md, section 4.2).
 
-Values are *patterns*: elements as unsigned integers of their size, shape (m,), in the record's order. A form tells
-which Huffman streams it holds, so that the streams of many tensors are decoded together, and makes its patterns from
-their symbols. `value_forms` lists the forms.
+Values are *patterns*: elements as unsigned integers of their size, shape (m,), in the record's order. A form lists
+its Huffman streams, so that the streams of many tensors are decoded together, and turns their symbols into patterns.
+`value_forms` lists the forms.
 """
 
 from abc import ABC, abstractmethod
@@ -42,7 +42,7 @@ class Values(ABC):
 
     Attributes:
         ALLOWED_FLAGS: bits that this form may set in the flags of its record.
-        COPIES: arrays of all values that decoding holds beside the result.
+        COPIES: arrays of all values that decoding holds in addition to the result.
     """
 
     ALLOWED_FLAGS: ClassVar[int] = 0
@@ -89,6 +89,6 @@ class Values(ABC):
         """Encode patterns, shape (m,), m > 0, in this form.
 
         Returns:
-            the values, or None if they take `limit` bytes or more, or if this form is not for any patterns.
+            the values, or None if they take `limit` bytes or more, or if this form needs a codebook.
         """
         return None

@@ -29,11 +29,11 @@ class Cursor:
         ContainerError: from every method, where the bytes end too early or break the format.
     """
 
-    def __init__(self, data: bytes | memoryview, what: str) -> None:
-        """Start at the first byte of `data`, which errors call `what`."""
+    def __init__(self, data: bytes | memoryview, label: str) -> None:
+        """Start at the first byte of `data`; errors name it by `label`."""
         self.data = memoryview(data)
         self._end = len(self.data)
-        self.what = what
+        self.label = label
         self.offset = 0
 
     @property
@@ -44,14 +44,14 @@ class Cursor:
     def take(self, size: int) -> memoryview:
         """Read the next `size` bytes; they are not copied."""
         if size > self.remaining:
-            raise ContainerError(f"{self.what} is cut short: {size} bytes expected, {self.remaining} left")
+            raise ContainerError(f"{self.label} is cut short: {size} bytes expected, {self.remaining} left")
         self.offset += size
         return self.data[self.offset - size : self.offset]
 
     def byte(self) -> int:
         """Read a u8."""
         if self.offset == self._end:
-            self.take(1)  # tells what is missing
+            self.take(1)  # raises the error
         self.offset += 1
         return self.data[self.offset - 1]
 
@@ -65,7 +65,7 @@ class Cursor:
         if value >= 0x80:
             value = self._longer_varint(value & 0x7F, name)
         if value > limit:
-            raise ContainerError(f"{self.what}: {name} is {value}, more than {limit}")
+            raise ContainerError(f"{self.label}: {name} is {value}, more than {limit}")
         return value
 
     def _longer_varint(self, value: int, name: str) -> int:
@@ -73,10 +73,10 @@ class Cursor:
             byte = self.byte()
             value |= (byte & 0x7F) << 7 * group
             if byte == 0:
-                raise ContainerError(f"{self.what}: {name} is a varint longer than it needs to be")
+                raise ContainerError(f"{self.label}: {name} is a varint longer than it needs to be")
             if byte < 0x80:
                 return value
-        raise ContainerError(f"{self.what}: {name} is a varint of more than {MAX_VARINT_BYTES} bytes")
+        raise ContainerError(f"{self.label}: {name} is a varint of more than {MAX_VARINT_BYTES} bytes")
 
     def string(self, name: str) -> str:
         """Read a string; errors call it `name`."""
@@ -84,9 +84,9 @@ class Cursor:
         try:
             return bytes(self.take(size)).decode()
         except UnicodeDecodeError as error:
-            raise ContainerError(f"{self.what}: {name} is not UTF-8") from error
+            raise ContainerError(f"{self.label}: {name} is not UTF-8") from error
 
     def finish(self) -> None:
         """Check that nothing is left."""
         if self.remaining:
-            raise ContainerError(f"{self.what} has {self.remaining} bytes too many")
+            raise ContainerError(f"{self.label} has {self.remaining} bytes too many")

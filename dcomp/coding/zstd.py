@@ -54,10 +54,10 @@ class Zstd(Values):
         try:
             size = zstandard.frame_content_size(frame)
         except zstandard.ZstdError as error:
-            raise ContainerError(f"{cursor.what}: not a Zstandard frame") from error
+            raise ContainerError(f"{cursor.label}: not a Zstandard frame") from error
         expected = context.count * context.dtype.itemsize
         if size != expected:
-            raise ContainerError(f"{cursor.what}: a Zstandard frame of {size} bytes, {expected} expected")
+            raise ContainerError(f"{cursor.label}: a Zstandard frame of {size} bytes, {expected} expected")
         return cls(frame, context.dtype.itemsize)
 
     @classmethod
@@ -110,7 +110,7 @@ def _compressor(level: int) -> zstandard.ZstdCompressor:
 
 @cache
 def _literal_parameters() -> zstandard.ZstdCompressionParameters:
-    """Look for repetitions of seven bytes with 64 hashes; each block of 128 KiB gets a code of its own."""
+    """Look for repetitions of seven bytes with 64 hashes; each block of 128 KiB has its code."""
     return zstandard.ZstdCompressionParameters(
         strategy=zstandard.STRATEGY_FAST, window_log=17, hash_log=6, chain_log=6, min_match=7
     )

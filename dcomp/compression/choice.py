@@ -18,24 +18,28 @@ T = TypeVar("T")
 
 
 class Choice:
-    """The tensors that settings choose. Tied weights are chosen, counted and changed once."""
+    """The tensors that settings choose. Tied weights are chosen, counted and changed once.
+
+    Attributes:
+        aliases: all names of each chosen tensor.
+    """
 
     def __init__(
         self,
         checkpoint: Mapping[str, np.ndarray],
         kinds: Collection[layers.Kind],
         settings: PruneSettings | QuantizeSettings,
-        what: str,
+        noun: str,
         network: ParameterNames | None = None,
     ) -> None:
         """Choose among the tensors of these kinds; with a network, among its parameters.
 
         Raises:
-            UsageError: there are none; `what` says in the message what is missing.
+            UsageError: there are none; the message calls them by `noun`.
         """
-        parameters, self._buffers = _parameters_and_buffers(checkpoint, kinds, what, network)
+        parameters, self._buffers = _parameters_and_buffers(checkpoint, kinds, noun, network)
         self._settings = settings
-        self._everything = list(checkpoint)
+        self._all_names = list(checkpoint)
         self.aliases = layers.chosen(parameters, settings.only, settings.skip, self._buffers)
         self._output: str | None = None
 
@@ -44,8 +48,8 @@ class Choice:
         """The first name of each tensor, in the checkpoint's order."""
         return [names[0] for names in self.aliases]
 
-    def leave_output_out(self, checkpoint: Mapping[str, np.ndarray]) -> None:
-        """Leave the network's output layer out unless a person names it: its rows are classes.
+    def leave_out_output(self, checkpoint: Mapping[str, np.ndarray]) -> None:
+        """Leave out the network's output layer, whose rows are classes, unless a person names it.
 
         Raises:
             UsageError: no other tensor is chosen.
@@ -54,7 +58,7 @@ class Choice:
         patterns = [*self._settings.only, *(rule.pattern.pattern for rule in self._settings.layer_rules)]
         hidden = [names for names in self.aliases if output not in names]
         if len(hidden) == len(self.aliases) or (
-            output and any(layers.finds(pattern, [output]) for pattern in patterns)
+            output and any(layers.matches_any(pattern, [output]) for pattern in patterns)
         ):
             return
         if not hidden:
@@ -66,25 +70,25 @@ class Choice:
     def values(self) -> dict[str, float]:
         """Return the values that rules give to single tensors, by first name.
 
-        A plan is for all of the network, and so may have rules for tensors that are not chosen.
+        The rules of a plan cover the whole network, so some may be for tensors that are not chosen.
 
         Raises:
             UsageError: a rule matches no name.
         """
-        planned = layers.apply_rules(self.aliases, self._settings.planned, self._everything)
+        planned = layers.apply_rules(self.aliases, self._settings.planned, self._all_names)
         return planned | layers.apply_rules(self.aliases, self._settings.layer_rules, self._buffers)
 
     def under_all_names(self, changed: Mapping[str, T]) -> dict[str, T]:
-        """Return values by first name under all names."""
+        """Return values that are given by first name, under all names of their tensors."""
         return {name: changed[names[0]] for names in self.aliases if names[0] in changed for name in names}
 
     def notes(self) -> list[str]:
-        """Return notes about tensors that a person named and that stay as they are, and about the output layer."""
+        """Return notes about buffers that a person named, and about an output layer that was left out."""
         patterns = [*self._settings.only, *(rule.pattern.pattern for rule in self._settings.layer_rules)]
-        named = [name for name in self._buffers if any(layers.finds(pattern, [name]) for pattern in patterns)]
-        notes = [f"{name}: is a buffer of the network, which does not train, and is left alone" for name in named]
+        named = [name for name in self._buffers if any(layers.matches_any(pattern, [name]) for pattern in patterns)]
+        notes = [f"{name}: a buffer of the network does not train, and is not changed" for name in named]
         if self._output is not None:
-            notes.append(f"{self._output}: is the output layer, whose rows are classes, and is left alone unless named")
+            notes.append(f"{self._output}: the output layer, whose rows are classes, is not pruned unless it is named")
         return notes
 
 
@@ -109,38 +113,38 @@ def check_finite(weights: Mapping[str, np.ndarray]) -> None:
 
 
 def _parameters_and_buffers(
-    checkpoint: Mapping[str, np.ndarray], kinds: Collection[layers.Kind], what: str, network: ParameterNames | None
+    checkpoint: Mapping[str, np.ndarray], kinds: Collection[layers.Kind], noun: str, network: ParameterNames | None
 ) -> tuple[list[Aliases], list[str]]:
     """Return the parameters of these kinds, each by all of its names, and the names of buffers.
 
     Raises:
-        UsageError: there are no parameters; `what` says in the message what is missing.
+        UsageError: there are no parameters; the message calls them by `noun`.
     """
     names = layers.select(checkpoint, kinds)
-    firsts = _first_of_same(checkpoint, names) if network is None else network
+    first_names = _first_equal(checkpoint, names) if network is None else network
     parameters: dict[str, list[str]] = {}
     buffers = []
     for name in names:
-        first = firsts.get(name, name)
+        first = first_names.get(name, name)
         if first is None:
             buffers.append(name)
         else:
             parameters.setdefault(first, []).append(name)
     if not parameters:
-        raise UsageError(f"the checkpoint has no {' or '.join(kinds)} {what}")
+        raise UsageError(f"the checkpoint has no {' or '.join(kinds)} {noun}")
     return [tuple(aliases) for aliases in parameters.values()], buffers
 
 
-def _first_of_same(checkpoint: Mapping[str, np.ndarray], names: list[str]) -> dict[str, str]:
-    """Return for each name the first whose tensor has the same bits, dtype and shape: these count as tied.
+def _first_equal(checkpoint: Mapping[str, np.ndarray], names: list[str]) -> dict[str, str]:
+    """Return for each name the first name whose tensor has the same bits, dtype and shape: both count as tied.
 
-    Tensors of one value do not: fresh scales and shifts all look alike.
+    Tensors of a single value do not count as tied: all fresh scales are equal, and so are all fresh shifts.
     """
-    some = tensors.subset(checkpoint, names)
-    tied, specs = ties.find(some), tensors.specs_of(some)
-    first: dict[tuple[str, Spec], str] = {}
-    same = {name: first.setdefault((tied.get(name, name), specs[name]), name) for name in names}
-    return {name: name if name != other and _is_constant(some[name]) else other for name, other in same.items()}
+    candidates = tensors.subset(checkpoint, names)
+    tied, specs = ties.find(candidates), tensors.specs_of(candidates)
+    first_names: dict[tuple[str, Spec], str] = {}
+    equal = {name: first_names.setdefault((tied.get(name, name), specs[name]), name) for name in names}
+    return {name: name if name != first and _is_constant(candidates[name]) else first for name, first in equal.items()}
 
 
 def _is_constant(array: np.ndarray) -> bool:

@@ -1,4 +1,4 @@
-"""How the error grows as one layer at a time is compressed, and which plan that allows.
+"""The growth of the error as one layer at a time is compressed, and the plan that follows from it.
 
 A *curve* holds the errors of a network whose one layer is pruned to several sparsities, or shares its weights at
 several numbers of bits, without retraining (Han et al. 2015, "Learning both Weights and Connections", figure 6).
@@ -15,8 +15,8 @@ from dcomp.settings.plan import Plan
 
 Setting = Literal["sparsity", "bits"]
 
-DECIMALS = 6
-"""Of errors and losses; further ones differ between machines by rounding."""
+DROP_DECIMALS = 6
+"""Decimals of a drop, as many as the errors have that it is the difference of."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Curve:
     points: tuple[CurvePoint, ...]
 
     def drops(self, dense_error: float) -> list[float]:
-        """Return the largest drop up to each point: by chance a harsher amount may measure better."""
+        """Return the largest drop up to each point, since by chance the error of a harsher amount may be lower."""
         return list(accumulate((drop(point.top1_error, dense_error) for point in self.points), max))
 
     def choice(self, dense_error: float, budget: float) -> float | None:
@@ -67,11 +67,11 @@ class Sensitivity:
     curves: tuple[Curve, ...]
     planned: PlanResult | None
 
-    def of(self, setting: Setting) -> list[Curve]:
+    def curves_of(self, setting: Setting) -> list[Curve]:
         """Return the curves of one setting, in the order of the layers."""
         return [curve for curve in self.curves if curve.setting == setting]
 
-    def chosen(self, setting: Setting) -> dict[str, CurvePoint]:
+    def planned_points(self, setting: Setting) -> dict[str, CurvePoint]:
         """Return the points of one setting that are in the plan, by layer."""
         if self.planned is None:
             return {}
@@ -79,7 +79,7 @@ class Sensitivity:
         amounts = plan.sparsities if setting == "sparsity" else plan.bits
         return {
             curve.layer: point
-            for curve in self.of(setting)
+            for curve in self.curves_of(setting)
             for point in curve.points
             if point.amount == amounts.get(curve.layer)
         }
@@ -94,7 +94,7 @@ class Sensitivity:
 
 def drop(error: float, dense_error: float) -> float:
     """Return the drop between two errors, rounded."""
-    return round(error - dense_error, DECIMALS)
+    return round(error - dense_error, DROP_DECIMALS)
 
 
 def plan_within(curves: Sequence[Curve], dense_error: float, budget: float) -> Plan:
@@ -106,7 +106,7 @@ def plan_within(curves: Sequence[Curve], dense_error: float, budget: float) -> P
     )
 
 
-def tightened(
+def harshest_plan(
     curves: Sequence[Curve], dense_error: float, max_drop: float, error_of: Callable[[Plan], float]
 ) -> PlanResult:
     """Return the plan of the largest budget with which all layers together stay within `max_drop`.
@@ -121,7 +121,7 @@ def tightened(
         error_of: measures the network with all of a plan applied.
 
     Returns:
-        a plan that was measured and stays within; an empty one, with budget 0, if none does.
+        the plan, measured; an empty plan with budget 0 if none stays within `max_drop`.
     """
     budgets = sorted({cost for curve in curves for cost in curve.drops(dense_error) if cost <= max_drop})
     best = PlanResult(Plan({}, {}), max_drop, 0.0, dense_error)

@@ -15,13 +15,13 @@ from dcomp.settings import DataSettings, LearningSettings
 from dcomp.settings.recipe import STAGES
 
 VERSION_KEY, HISTORY_KEY = "dcomp.version", "dcomp.history"
-NOTES = (VERSION_KEY, HISTORY_KEY, *(f"dcomp.{stage}" for stage in STAGES))
+NOTE_KEYS = (VERSION_KEY, HISTORY_KEY, *(f"dcomp.{stage}" for stage in STAGES))
 """All entries that are notes."""
 
 Data = TypeVar("Data", bound=DataSettings)
 
 
-def noted(
+def with_notes(
     checkpoint: Checkpoint,
     stage: str,
     settings: LearningSettings,
@@ -30,7 +30,7 @@ def noted(
     """Return the checkpoint with the notes of a stage that its settings ask for: `full`, `settings` alone, or `none`.
 
     Args:
-        checkpoint: what the stage made, with the notes of the stages before.
+        checkpoint: the result of the stage, with the notes of earlier stages.
         stage: its name.
         settings: its arguments; defaults are left out, and are those of the version noted.
         history: its epochs, if it trained.
@@ -39,7 +39,7 @@ def noted(
     if settings.provenance != "full":
         metadata.pop(HISTORY_KEY, None)
     if settings.provenance == "none":
-        return Checkpoint(checkpoint.tensors, {key: text for key, text in metadata.items() if key not in NOTES})
+        return Checkpoint(checkpoint.tensors, {key: text for key, text in metadata.items() if key not in NOTE_KEYS})
     metadata |= {VERSION_KEY: __version__, f"dcomp.{stage}": _compact(settings.arguments(defaults=False))}
     if history and settings.provenance == "full":
         metadata[HISTORY_KEY] = _compact([record.rounded() for record in history])
@@ -61,7 +61,10 @@ def with_recorded_data(settings: Data, checkpoint: Checkpoint, observer: Observe
         raise UsageError("a data set is needed, and the checkpoint records none: name one in data (--data), like mnist")
     family, separator, _ = named.partition(":")
     if separator and family not in ("imagefolder", "imagenette"):
-        raise UsageError(f"the checkpoint asks for data of {named!r}; if you trust that code, add --data {named}")
+        raise UsageError(
+            f"the checkpoint asks for data of {named!r}; if you trust that code, add --data {named}"
+            " (and --arch, if the network is yours as well)"
+        )
     observer.note(f"data: {named}, as the checkpoint records")
     return settings.model_copy(update={"data": named})
 

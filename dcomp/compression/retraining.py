@@ -1,4 +1,4 @@
-"""Training in the stages that prune and share: masks move, shared values train, and what is compressed stays so."""
+"""Training in the stages that prune and share: masks move, shared values train, and constraints hold."""
 
 import math
 from collections.abc import Collection
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 def prune(
     session: "Session", checkpoint: Checkpoint, pruning: Pruning, observer: Observer, state: StateFile | None = None
 ) -> list[EpochRecord]:
-    """Train while masks move (paper, section 2); what else is pruned or shared stays so.
+    """Train while masks move (paper, section 2); tensors that are not pruned here keep their zeros and shared values.
 
-    Each move belongs to one step, the first that begins no earlier. So a training that is restored does the moves that
-    are left, and no other.
+    Each move belongs to one step, the first that begins no earlier. So a restored training does only the moves that
+    are left.
     """
     if was_shared := session.shared(pruning.names):
         observer.note(
-            f"{', '.join(was_shared)}: weights were shared; retraining gives each its own value, quantize again"
+            f"{', '.join(was_shared)}: weights were shared; retraining makes their values differ: quantize again"
         )
     session.mask({name: checkpoint.tensors[name] != 0 for name in pruning.names})
-    _hold_all(session, checkpoint, observer)
-    if pruning.without_dead:
+    _constrain_compressed(session, checkpoint, observer)
+    if pruning.removes_dead_units:
         session.mask_dead()
     plan = FitPlan(events=_events(session, pruning), eligible_after=max(pruning.moves, default=0.0))
     return session.fit(observer, plan, state)
@@ -43,10 +43,10 @@ def _events(session: "Session", pruning: Pruning) -> list[Event]:
     """Return the moves of the masks, each at the time of its step."""
 
     def move_masks(move: float) -> None:
-        squares = session.squared_gradients(pruning.names, seed=round(1000 * move)) if pruning.by_gradients else None
+        squares = session.squared_gradients(pruning.names, seed=round(1000 * move)) if pruning.needs_gradients else None
         masks = pruning.masks_at(move, {name: session.weights(name) for name in pruning.names}, squares)
         session.mask(masks)
-        if pruning.without_dead:
+        if pruning.removes_dead_units:
             session.mask_dead()
 
     events: list[Event] = []
@@ -62,25 +62,25 @@ def share(
     """Train until the epoch at which weights are shared, share them, and train the shared values (paper, section 3.3).
 
     Returns:
-        the checkpoint, and the epochs of both trainings, counted on.
+        the checkpoint, and the epochs of both trainings, numbered from first to last.
     """
     first_state = second_state = state
     if state is not None and sharing.start:  # the end of the first training is kept until the second is done
         first_state, second_state = replace(state, every=0.0), state.second(sharing.start)
-    first: list[EpochRecord] = []
+    first_epochs: list[EpochRecord] = []
     if sharing.start:
-        first = hold(session, checkpoint, observer, first_state, sharing.start)
+        first_epochs = hold(session, checkpoint, observer, first_state, sharing.start)
         checkpoint = checkpoint.replaced(session.tensors(), session.metadata())
     unshared = subset(checkpoint.tensors, layers.select(checkpoint.tensors, layers.WEIGHTS))
     checkpoint = checkpoint.replaced(sharing.at_once(checkpoint.tensors, observer))
     if not sharing.epochs_after:
-        return checkpoint, first
-    watcher = SecondPhase(observer, first, unshared)
+        return checkpoint, first_epochs
+    watcher = SecondPhase(observer, first_epochs, unshared)
     session.load(checkpoint)
     session.share(sharing.names)
-    second = hold(session, checkpoint, watcher, second_state, sharing.epochs_after)
+    second_epochs = hold(session, checkpoint, watcher, second_state, sharing.epochs_after)
     checkpoint = checkpoint.replaced(session.tensors(), session.metadata())
-    return checkpoint, [*first, *map(watcher.renumbered, second)]
+    return checkpoint, [*first_epochs, *map(watcher.renumbered, second_epochs)]
 
 
 def hold(
@@ -90,8 +90,8 @@ def hold(
     state: StateFile | None = None,
     epochs: int | None = None,
 ) -> list[EpochRecord]:
-    """Train while all that is pruned or shared stays so; the network before is a candidate for the best."""
-    _hold_all(session, checkpoint, observer)
+    """Train while zeros stay zero and shared values shared; the network before the first epoch may be the best."""
+    _constrain_compressed(session, checkpoint, observer)
     return session.fit(observer, FitPlan(epochs, start_counts=True), state)
 
 
@@ -101,21 +101,25 @@ def finetune(
     parameters: Collection[str],
     observer: Observer,
     state: StateFile | None = None,
+    *,
+    choose_after: int = 0,
 ) -> list[EpochRecord]:
-    """Train while all that is pruned or shared stays so; vectors of zeros count as pruned too.
+    """Train while zeros, also vectors of zeros, stay zero and shared values shared.
 
-    `hold` lets vectors of zeros train, because the shifts of a fresh network are such.
+    The best epoch is one after `choose_after`; if that is 0, the network before the first epoch may be the best.
+    By itself the constraint lets vectors of zeros train, because the shifts of a fresh network are zeros.
     """
     vectors = {name: checkpoint.tensors[name] for name in layers.select(checkpoint.tensors, ["bias"])}
     session.mask({name: array != 0 for name, array in vectors.items() if name in parameters and not array.any()})
-    return hold(session, checkpoint, observer, state)
+    _constrain_compressed(session, checkpoint, observer)
+    return session.fit(observer, FitPlan(eligible_after=choose_after, start_counts=choose_after == 0), state)
 
 
-def _hold_all(session: "Session", checkpoint: Checkpoint, observer: Observer) -> None:
-    """Constrain all that is pruned or shared; note the weights that may be shared or not."""
+def _constrain_compressed(session: "Session", checkpoint: Checkpoint, observer: Observer) -> None:
+    """Constrain all tensors that are pruned or shared; note those where that is unclear."""
     session.hold(layers.select(checkpoint.tensors, layers.KINDS))
     if unclear := session.unclear(layers.select(checkpoint.tensors, layers.WEIGHTS)):
         observer.note(
-            f"{layers.listed(unclear)}: more than 256 values, of 16 bits each, are not taken for shared: "
-            "weights train singly"
+            f"{layers.listed(unclear)}: more than 256 values, of 16 bits each, do not count as shared: "
+            "each weight trains by itself"
         )

@@ -2,24 +2,25 @@
 
 import numpy as np
 
-from dcomp.checkpoints import layers
+from dcomp.checkpoints import layers, prefixes
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.checkpoints.tensors import specs_of
 from dcomp.errors import CheckpointError
 
 
-def rewound(checkpoint: Checkpoint, earlier: Checkpoint, pruned: list[str]) -> dict[str, np.ndarray]:
-    """Return the tensors of an earlier checkpoint of the same network, with the zeros of the pruned one.
+def rewind(checkpoint: Checkpoint, earlier: Checkpoint, pruned: list[str]) -> Checkpoint:
+    """Return a pruned checkpoint with the values of an earlier one; its zeros stay.
 
     Args:
         checkpoint: the pruned one.
-        earlier: has the values, of biases and running statistics too.
-        pruned: names of pruned tensors; zeros of other biases are values like any.
+        earlier: of the same network; its biases and running statistics are taken too.
+        pruned: names of the pruned tensors; zeros of other biases are ordinary values.
 
     Raises:
         CheckpointError: the earlier checkpoint has other tensors.
     """
     masked = {*layers.select(checkpoint.tensors, layers.WEIGHTS), *pruned}
+    earlier = prefixes.fitted(earlier, checkpoint.tensors)
     shapes = {name: spec.shape for name, spec in specs_of(earlier.tensors).items()}
     tensors = {}
     for name, array in checkpoint.tensors.items():
@@ -30,4 +31,4 @@ def rewound(checkpoint: Checkpoint, earlier: Checkpoint, pruned: list[str]) -> d
             )
         values = earlier.tensors[name].astype(array.dtype)
         tensors[name] = np.where(array != 0, values, 0) if name in masked else values
-    return tensors
+    return checkpoint.replaced(tensors)

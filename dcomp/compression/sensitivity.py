@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dcomp.checkpoints.checkpoint import Checkpoint
-from dcomp.compression.error_curves import Curve, CurvePoint, Sensitivity, Setting, tightened
-from dcomp.compression.sharing import expanded
+from dcomp.compression.error_curves import Curve, CurvePoint, Sensitivity, Setting, harshest_plan
+from dcomp.compression.sharing import from_codebook
 from dcomp.errors import CheckpointError
 from dcomp.progress.observer import Observer
 from dcomp.pruning import ranking
@@ -39,22 +39,24 @@ def measure(
     probe = Probe.of_checkpoint(checkpoint, architecture, settings, observer)
     dense = probe.evaluate({})
     if not math.isfinite(dense.loss):
-        raise CheckpointError(f"the network's loss is {dense.loss}: its weights hold or make infinities or NaNs")
-    curves = curves_of(probe, weights, settings, observer)
+        raise CheckpointError(f"the network's loss is {dense.loss}: its weights contain or produce infinities or NaNs")
+    curves = measure_curves(probe, weights, settings, observer)
     planned = None
     if settings.max_drop is not None:
 
         def error_of(plan: Plan) -> float:
-            error = probe.evaluate(applied(plan, weights)).top1_error
+            error = probe.evaluate(apply_plan(plan, weights)).top1_error
             amounts = f"{len(plan.sparsities)} layers pruned, {len(plan.bits)} shared"
             observer.note(f"a plan tried: {amounts}, together top-1 error {error:.2f} %")
             return error
 
-        planned = tightened(curves, dense.top1_error, settings.max_drop, error_of)
+        planned = harshest_plan(curves, dense.top1_error, settings.max_drop, error_of)
     return Sensitivity(dense.top1_error, dense.loss, dense.count, curves, planned)
 
 
-def curves_of(probe: "Probe", weights: Weights, settings: SensitivitySettings, observer: Observer) -> tuple[Curve, ...]:
+def measure_curves(
+    probe: "Probe", weights: Weights, settings: SensitivitySettings, observer: Observer
+) -> tuple[Curve, ...]:
     """Return two curves for each layer: sparsities from the smallest on, bits from the largest on."""
     amounts: dict[Setting, tuple[float, ...]] = {"sparsity": settings.prune, "bits": settings.bits[::-1]}
     curves = []
@@ -66,7 +68,9 @@ def curves_of(probe: "Probe", weights: Weights, settings: SensitivitySettings, o
             for setting, tried in amounts.items():
                 points = []
                 for amount in tried:
-                    change = pruned(array, amount) if setting == "sparsity" else shared(array, int(amount))
+                    change = (
+                        prune_smallest(array, amount) if setting == "sparsity" else share_values(array, int(amount))
+                    )
                     result = probe.evaluate({name: change})
                     points.append(CurvePoint(amount, result.top1_error, result.loss))
                     done += 1
@@ -78,19 +82,19 @@ def curves_of(probe: "Probe", weights: Weights, settings: SensitivitySettings, o
     return tuple(curves)
 
 
-def applied(plan: Plan, weights: Weights) -> dict[str, np.ndarray]:
-    """Return the tensors that a plan changes, pruned first and shared then, as `prune` and `quantize` do."""
-    changed = {name: pruned(weights[name], sparsity) for name, sparsity in plan.sparsities.items()}
-    return changed | {name: shared(changed.get(name, weights[name]), bits) for name, bits in plan.bits.items()}
+def apply_plan(plan: Plan, weights: Weights) -> dict[str, np.ndarray]:
+    """Return the tensors that a plan changes, pruned first and then shared, as `prune` and `quantize` do."""
+    changed = {name: prune_smallest(weights[name], sparsity) for name, sparsity in plan.sparsities.items()}
+    return changed | {name: share_values(changed.get(name, weights[name]), bits) for name, bits in plan.bits.items()}
 
 
-def pruned(weights: np.ndarray, sparsity: float) -> np.ndarray:
+def prune_smallest(weights: np.ndarray, sparsity: float) -> np.ndarray:
     """Return weights with the smallest set to zero."""
     [mask] = ranking.keep_largest([absolute(weights)], ranking.kept_count(weights.size, sparsity))
     return ranking.pruned(weights, mask)
 
 
-def shared(weights: np.ndarray, bits: int) -> np.ndarray:
-    """Return weights of which the kept ones have at most 2^bits values."""
+def share_values(weights: np.ndarray, bits: int) -> np.ndarray:
+    """Return weights whose kept ones have at most 2^bits values."""
     kept = weights != 0
-    return expanded(kept, *kmeans.cluster(weights[kept], bits))
+    return from_codebook(kept, *kmeans.cluster(weights[kept], bits))

@@ -71,20 +71,9 @@ def write_header(metadata: Mapping[str, str], entries: Sequence[Entry]) -> bytes
     """Return everything before the records; the offsets of the entries are not used.
 
     Raises:
-        CheckpointError: names and metadata are more than a container can hold.
+        CheckpointError: names and metadata take more bytes than a container can hold.
     """
-    parts = [varint(len(metadata))]
-    parts += [string(text) for pair in metadata.items() for text in pair]
-    parts.append(varint(len(entries)))
-    places = {entry.name: place for place, entry in enumerate(entries)}
-    for entry in entries:
-        number, shape = DTYPE_NUMBERS[dtypes.NAME_OF[entry.spec.dtype]], entry.spec.shape
-        parts += [string(entry.name), bytes([number, len(shape)]), *map(varint, shape), varint(entry.size)]
-        if entry.tied_to is None:
-            parts.append(entry.checksum.to_bytes(4, "little"))
-        else:
-            parts.append(varint(places[entry.tied_to]))
-    directory = b"".join(parts)
+    directory = _directory_bytes(metadata, entries)
     if len(directory) > MAX_DIRECTORY_BYTES:
         raise CheckpointError(
             f"names and metadata take {len(directory):,} bytes, more than the {MAX_DIRECTORY_BYTES:,} that a container "
@@ -94,7 +83,23 @@ def write_header(metadata: Mapping[str, str], entries: Sequence[Entry]) -> bytes
     flags = DIRECTORY_COMPRESSED if len(compressed) < len(directory) else 0
     stored = compressed if flags else directory
     header = MAGIC + bytes([VERSION, flags]) + varint(len(stored)) + stored
-    return header + crc32(header).to_bytes(4, "little")
+    return header + crc32(header).to_bytes(CHECKSUM_BYTES, "little")
+
+
+def _directory_bytes(metadata: Mapping[str, str], entries: Sequence[Entry]) -> bytes:
+    """Return the directory as FORMAT.md, section 3, specifies it."""
+    parts = [varint(len(metadata))]
+    parts += [string(text) for pair in metadata.items() for text in pair]
+    parts.append(varint(len(entries)))
+    places = {entry.name: place for place, entry in enumerate(entries)}
+    for entry in entries:
+        number, shape = DTYPE_NUMBERS[dtypes.NAME_OF[entry.spec.dtype]], entry.spec.shape
+        parts += [string(entry.name), bytes([number, len(shape)]), *map(varint, shape), varint(entry.size)]
+        if entry.tied_to is None:
+            parts.append(entry.checksum.to_bytes(CHECKSUM_BYTES, "little"))
+        else:
+            parts.append(varint(places[entry.tied_to]))
+    return b"".join(parts)
 
 
 LONGEST_START = len(MAGIC) + 2 + MAX_VARINT_BYTES
@@ -102,7 +107,7 @@ LONGEST_START = len(MAGIC) + 2 + MAX_VARINT_BYTES
 
 
 def header_bytes(start: memoryview) -> int:
-    """Return how many bytes stand before the records, by the first bytes of a file; or all of them of another file."""
+    """Return the number of bytes before the records, from the start of a container; else the length of that start."""
     cursor = Cursor(start, "the header")
     try:
         cursor.take(len(MAGIC) + 2)
@@ -141,10 +146,10 @@ def _read_stored_directory(data: memoryview) -> tuple[memoryview, bool, int]:
     """Read the header.
 
     Returns:
-        the directory as it stands in the file; whether it is compressed; the offset of the first record.
+        the bytes of the directory in the file; whether they are compressed; the offset of the first record.
 
     Raises:
-        ContainerError: not a container, or of another version.
+        ContainerError: it is no container, or has another version.
         ChecksumError: it is damaged.
     """
     cursor = Cursor(data, "the header")
@@ -181,8 +186,8 @@ def _decompressed(stored: memoryview, max_memory: int) -> bytes:
         raise ContainerError(f"the directory is no Zstandard frame: {error}") from error
 
 
-def _check_memory(needed: int, left: int) -> None:
-    if needed > left:
+def _check_memory(needed: int, available: int) -> None:
+    if needed > available:
         raise LimitError(
             "reading the container's directory takes more than the limit of memory; max_memory (--max-memory) raises it"
         )
@@ -201,7 +206,7 @@ def _read_metadata(cursor: Cursor, max_memory: int) -> dict[str, str]:
 
 
 def shape_problem(shape: Sequence[int]) -> str | None:
-    """Return what is wrong with a shape by the limits of the format; sizes of 0 are left out of the product."""
+    """Return which limit of the format a shape exceeds, or None; the product leaves sizes of 0 out."""
     if len(shape) > MAX_RANK:
         return f"has {len(shape)} dimensions, more than {MAX_RANK}"
     if prod(size or 1 for size in shape) > MAX_ELEMENTS:
@@ -210,7 +215,7 @@ def shape_problem(shape: Sequence[int]) -> str | None:
 
 
 def _read_entries(cursor: Cursor, offset: int, max_memory: int) -> list[Entry]:
-    """Read entries, whose records follow each other from `offset` on."""
+    """Read the entries; their records follow each other from `offset` on."""
     entries: list[Entry] = []
     names: set[str] = set()
     count = cursor.varint(min(MAX_TENSORS, cursor.remaining), "tensor count")
@@ -232,15 +237,15 @@ def _read_spec(cursor: Cursor, name: str) -> Spec:
     number, rank = cursor.byte(), cursor.byte()
     if number >= len(DTYPE_NAMES):
         raise ContainerError(f"tensor {name!r} has the unknown dtype number {number}")
-    what = f"a dimension of {name!r}"
-    shape = tuple(cursor.varint(MAX_ELEMENTS, what) for _ in range(rank))
+    dimension = f"a dimension of {name!r}"
+    shape = tuple(cursor.varint(MAX_ELEMENTS, dimension) for _ in range(rank))
     if problem := shape_problem(shape):
         raise ContainerError(f"tensor {name!r} {problem}")
     return Spec(dtypes.BY_NAME[DTYPE_NAMES[number]], shape)
 
 
 def _tied(name: str, spec: Spec, cursor: Cursor, before: Sequence[Entry]) -> Entry:
-    """Read the end of an entry without a record, whose bytes are those of one before it."""
+    """Read the end of an entry that is tied to an earlier one, and has no record."""
     place = cursor.varint(MAX_VARINT, f"the tensor that {name!r} is tied to")
     # "must stand before this one, must have a record, and must be of a tensor of as many bytes"
     if place >= len(before) or not before[place].size:

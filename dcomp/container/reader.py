@@ -22,7 +22,7 @@ from dcomp.system.file_bytes import FileBytes
 
 DEFAULT_MAX_MEMORY = 8 << 30
 
-TOGETHER = 1 << 27
+GROUP_BYTES = 1 << 27
 """Bytes of memory up to which tensors are decoded together."""
 
 
@@ -75,7 +75,7 @@ class Container:
         return self.directory.metadata
 
     def record(self, name: str) -> memoryview:
-        """Return the record of a tensor, or of the one that it is tied to, as it stands in the file."""
+        """Return the bytes of a tensor's record, or of the record of the tensor that it is tied to."""
         entry = self._entry_with_record(name)
         return self._bytes(entry.offset, entry.size)
 
@@ -84,10 +84,11 @@ class Container:
         return self._bytes(self._entry_with_record(name).offset, 1)[0]
 
     def encoded(self, name: str) -> EncodedTensor:
-        """Check and parse the record of a tensor, or of the one that it is tied to; its streams are not decoded.
+        """Check and parse the record of a tensor, or of the tensor that it is tied to; its streams are not decoded.
 
         Raises:
-            ChecksumError, ContainerError: it is damaged, or breaks the format.
+            ChecksumError: the record is damaged.
+            ContainerError: it breaks the format.
         """
         entry, record = self._entry_with_record(name), self.record(name)
         if crc32(record) != entry.checksum:
@@ -100,10 +101,10 @@ class Container:
         return self._data[offset : offset + size]
 
     def records(self, *, max_memory: int | None = None) -> Iterator[dict[str, EncodedTensor]]:
-        """Parse the records of all tensors that have one; yield those that may be decoded together, in order.
+        """Parse the records of all tensors that have one; yield groups that can be decoded together, in order.
 
         Raises:
-            LimitError: decoding one would take more than `max_memory` bytes, by default those given to the container.
+            LimitError: decoding one would take more than `max_memory` bytes, by default the limit of the container.
             ContainerError: as `encoded`.
         """
         limit = self._max_memory if max_memory is None else max_memory
@@ -122,7 +123,7 @@ class Container:
         """Decode the tensors named, or all, together.
 
         Raises:
-            LimitError: that would take more than `max_memory` bytes, by default those given to the container.
+            LimitError: that would take more than `max_memory` bytes, by default the limit of the container.
             ContainerError: as `encoded`, or damaged streams.
         """
         names = self.names if names is None else names
@@ -141,7 +142,7 @@ class Container:
         """Decode the tensors named, or all; yield each, or its error, in order.
 
         Raises:
-            LimitError: one takes more than `max_memory` bytes, by default those given to the container.
+            LimitError: one takes more than `max_memory` bytes, by default the limit of the container.
         """
         limit = self._max_memory if max_memory is None else max_memory
         yield from self._decode_each(self.names if names is None else names, limit, keep=False)
@@ -150,7 +151,8 @@ class Container:
         self, names: Sequence[str], limit: int, *, keep: bool
     ) -> Iterator[tuple[str, np.ndarray | ContainerError]]:
         for group in self._groups(names, limit, keep=keep):
-            arrays = decode_each_tensor([one for one in group.records.values() if isinstance(one, EncodedTensor)])
+            parsed = [record for record in group.records.values() if isinstance(record, EncodedTensor)]
+            arrays = decode_each_tensor(parsed)
             uses = Counter(self._entry_with_record(name).name for name in group.names)
             decoded: dict[str, np.ndarray | ContainerError] = {}  # by record, until its last use
             for name in group.names:
@@ -163,19 +165,19 @@ class Container:
                 yield name, self._as_tensor(name, array, copy=owner in decoded)
 
     def _groups(self, names: Sequence[str], limit: int, *, keep: bool) -> Iterator["_Group"]:
-        """Divide tensors into groups that are decoded together: many in each, but no more than fit in memory.
+        """Divide tensors into groups that are decoded together and fit in memory.
 
-        If the caller keeps the arrays of earlier groups, they count in the limit.
+        If the caller keeps the arrays of earlier groups, these count towards the limit.
         """
         group = _Group(self.directory.memory)
         for name in names:
             owner, copy_bytes = self._entry_with_record(name).name, self.entries[name].spec.nbytes
-            if owner in group.records and group.memory + copy_bytes <= min(limit, TOGETHER):
+            if owner in group.records and group.memory + copy_bytes <= min(limit, GROUP_BYTES):
                 group.add(name, copy_bytes)
                 continue
             record = self._encoded_or_error(name)
             memory = record.memory if isinstance(record, EncodedTensor) else 0
-            if group.names and group.memory + memory > min(limit, TOGETHER):
+            if group.names and group.memory + memory > min(limit, GROUP_BYTES):
                 yield group
                 limit -= sum(self.entries[done].spec.nbytes for done in group.names) if keep else 0
                 group = _Group(self.directory.memory)
@@ -189,10 +191,10 @@ class Container:
         try:
             return self.encoded(name)
         except ContainerError as error:
-            return error.with_traceback(None)  # the traceback refers to what was parsed
+            return error.with_traceback(None)  # a traceback would keep the record in memory
 
     def _as_tensor(self, name: str, array: np.ndarray | ContainerError, *, copy: bool) -> np.ndarray | ContainerError:
-        """Return the array of a record, or a copy, in the dtype and shape of a tensor that has or is tied to it."""
+        """Return the array of a record, or a copy, in the dtype and shape of one of the tensors with that record."""
         if isinstance(array, ContainerError):
             return array
         entry = self.entries[name]
@@ -217,8 +219,8 @@ class Container:
         """Return the tensors named, or all, each decoded when it is read; reading raises as `decode`."""
         specs = {name: self.entries[name].spec for name in (self.names if names is None else names)}
 
-        def read(some: Sequence[str]) -> list[np.ndarray]:
-            return list(self.decode(some, max_memory=max_memory).values())
+        def read(names: Sequence[str]) -> list[np.ndarray]:
+            return list(self.decode(names, max_memory=max_memory).values())
 
         return Tensors(specs, read)
 
@@ -242,7 +244,7 @@ class _Group:
     records: dict[str, EncodedTensor | ContainerError] = field(default_factory=dict)
 
     def add(self, name: str, memory: int) -> None:
-        """Add a tensor that takes so many bytes."""
+        """Add a tensor, and the bytes that decoding it takes."""
         self.names.append(name)
         self.memory += memory
 

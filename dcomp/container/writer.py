@@ -38,8 +38,8 @@ def write(
     """Encode a checkpoint; the number of workers does not change the bytes.
 
     Args:
-        checkpoint: what to write.
-        stream: where to.
+        checkpoint: the checkpoint.
+        stream: the file.
         level: how hard to try.
         workers: processes that encode at the same time, each a tensor.
         on_tensor: called with the dense bytes of each tensor when it is encoded.
@@ -106,10 +106,10 @@ def _check(metadata: Mapping[str, str], specs: Mapping[str, Spec]) -> None:
     if len(specs) > MAX_TENSORS:
         raise CheckpointError(f"{len(specs):,} tensors are more than the {MAX_TENSORS:,} that a container can hold")
     if len(metadata) > MAX_METADATA:
-        raise CheckpointError(f"{len(metadata):,} metadata are more than the {MAX_METADATA:,} of a container")
+        raise CheckpointError(f"{len(metadata):,} metadata entries are more than the {MAX_METADATA:,} of a container")
     for text in [*specs, *metadata, *metadata.values()]:
         if not isinstance(text, str) or not tensors.is_text(text):
-            raise CheckpointError(f"{text!r} is a name or metadata, and no string that UTF-8 can hold")
+            raise CheckpointError(f"{text!r} is a name or metadata entry, but no string that UTF-8 can encode")
     for name, spec in specs.items():
         if spec.dtype not in dtypes.NAME_OF:
             raise CheckpointError(f"tensor {name!r} has dtype {spec.dtype}, which safetensors does not know")

@@ -11,7 +11,7 @@ class Average:
     """The exponential moving average of a model's parameters (Polyak and Juditsky 1992), as it trains.
 
     Normalization's statistics are averaged too, as they belong to the parameters that they were gathered with.
-    The first steps count almost alike: the decay of step t is at most (1 + t) / (10 + t).
+    The decay of step t is at most (1 + t) / (10 + t), so the first steps have almost the same weight.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -23,13 +23,13 @@ class Average:
 
     @torch.no_grad()
     def step(self, number: int) -> None:
-        """Add the parameters as they are after so many steps."""
+        """Add the parameters as they are after step `number`."""
         decay = min(self._decay, (1 + number) / (10 + number))
         torch._foreach_lerp_(self.tensors, self._averaged, 1 - decay)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Give the model the averages for its parameters, within a block."""
+        """Replace the model's parameters by their averages within a block."""
         parameters = [parameter.data for parameter in self._averaged]
         for parameter, average in zip(self._averaged, self.tensors, strict=True):
             parameter.data = average

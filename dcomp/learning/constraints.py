@@ -23,8 +23,8 @@ from dcomp.checkpoints.tensors import Spec, Tensors
 from dcomp.learning.conversion import numpy_dtype, to_numpy
 from dcomp.quantization import MAX_BITS
 
-FEW = 256
-"""A tensor with no more values than this has them by sharing, hardly ever by chance."""
+MAX_FEW_VALUES = 256
+"""Values up to which a tensor counts as shared: so few hardly ever come by chance."""
 
 HALVES = (ml_dtypes.bfloat16, np.float16)
 
@@ -107,7 +107,7 @@ def share(model: nn.Module, name: str) -> None:
 
 
 def hold(model: nn.Module, names: Iterable[str]) -> list[str]:
-    """Constrain parameters to what they are, shared or pruned, and return the names of those that are either."""
+    """Constrain the parameters that are shared or pruned now, and return their names."""
     constrained = []
     for name in names:
         module, attribute = _locate(model, name)
@@ -129,20 +129,19 @@ def hold(model: nn.Module, names: Iterable[str]) -> list[str]:
 def is_shared(weight: np.ndarray) -> bool:
     """Tell whether the kept weights have so few values that these are a codebook.
 
-    Up to 256 values are one, with at least eight weights to seven values: so few values hardly ever come by chance,
-    not even in 16 bits. Up to 65,536 are one, with at least two weights each, unless 16 bits can hold them
-    (`is_unclear`).
+    Up to 256 values are a codebook if there are at least eight weights for seven values. Up to 65,536 are one if there
+    are at least two weights for each, unless 16 bits can hold the values (`is_unclear`).
     """
     values, count = _few_values(weight)
     if not 0 < values.size <= count * 7 // 8:
         return False
-    return values.size <= FEW or (values.size <= count // 2 and not _fit_16_bits(values))
+    return values.size <= MAX_FEW_VALUES or (values.size <= count // 2 and not _fit_16_bits(values))
 
 
 def is_unclear(weight: np.ndarray) -> bool:
-    """Tell whether values may be shared or not: more than 256 that 16 bits hold, like the weights of bfloat16."""
+    """Tell whether nothing shows if values are shared: more than 256 that 16 bits hold, as bfloat16 weights are."""
     values, count = _few_values(weight)
-    return FEW < values.size <= count // 2 and _fit_16_bits(values)
+    return MAX_FEW_VALUES < values.size <= count // 2 and _fit_16_bits(values)
 
 
 def _few_values(weight: np.ndarray) -> tuple[np.ndarray, int]:
@@ -181,7 +180,7 @@ def effective(model: nn.Module, name: str) -> np.ndarray:
 
 
 def trained(model: nn.Module, name: str) -> Tensor:
-    """Return the tensor of the parameter's shape that trains for it: of a masked one, that behind the mask."""
+    """Return the tensor of the parameter's shape that trains: of a masked parameter, the one before its mask."""
     module, attribute = _locate(model, name)
     is_masked = isinstance(_constraint(module, attribute), Mask)
     return _parameter(module, attribute) if is_masked else getattr(module, attribute)

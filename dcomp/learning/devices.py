@@ -14,10 +14,10 @@ from dcomp.system import cores
 
 DEVICES = ("cpu", "cuda", "mps", "xpu")
 
-SMALL = 10_000_000
+SMALL_NETWORK = 10_000_000
 """Multiplications for one image, up to which one thread is enough: LeNet-5 has 2.3 million, VGG-16 on CIFAR 313."""
 
-NOTED: set[str] = set()
+SHOWN_NOTES: set[str] = set()
 """Notes about threads that were shown: a run of several stages shows each once."""
 
 
@@ -40,9 +40,9 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_threads(option: int | None, model: nn.Module, images: Tensor, observer: Observer) -> None:
-    """Set the number of threads: the option's, else the environment's (OMP_NUM_THREADS), else as many as pay.
+    """Set the number of threads: the option's, else the environment's (OMP_NUM_THREADS), else as many as are useful.
 
-    What is chosen here is noted. A device that is no CPU needs no choice.
+    A number that is chosen here is noted. Other devices than the CPU need none.
 
     Args:
         option: number of threads, if a person gave it.
@@ -55,15 +55,15 @@ def choose_threads(option: int | None, model: nn.Module, images: Tensor, observe
         return
     if threads_are_chosen(option) or images.device.type != "cpu":
         return
-    if multiplications(model, images) <= SMALL:
+    if multiplications(model, images) <= SMALL_NETWORK:
         count, reason = 1, "enough for a small network"
     else:
         count = cores.free()
         reason = f"{count} of {cores.in_affinity()} processors {'is' if count == 1 else 'are'} free"
     torch.set_num_threads(count)
     text = f"{count} thread{' computes' if count == 1 else 's compute'}: {reason}; see --threads"
-    if text not in NOTED:
-        NOTED.add(text)
+    if text not in SHOWN_NOTES:
+        SHOWN_NOTES.add(text)
         observer.note(text)
 
 
@@ -73,7 +73,7 @@ def threads_are_chosen(option: int | None) -> bool:
 
 
 def restore_threads(count: int, option: int | None) -> None:
-    """Set the number of threads that a stopped run had, unless a person chose one: sums then have the same bits."""
+    """Set the number of threads of a stopped run, unless a person chose one, so that sums have the same bits."""
     if not threads_are_chosen(option):
         cores.take(count)
         torch.set_num_threads(count)
@@ -96,7 +96,7 @@ def in_precision(device: torch.device, precision: Precision) -> AbstractContextM
 
 
 def check_compiler(device: torch.device) -> None:
-    """Check on one sum that `torch.compile` finds its compiler.
+    """Check with one sum that `torch.compile` works.
 
     Raises:
         UsageError: it does not.

@@ -18,19 +18,19 @@ from torch import Tensor, nn
 from dcomp.errors import DcompError
 from dcomp.system.ranks import IS_FIRST, RANK, WORLD_SIZE
 
-PATIENCE = timedelta(hours=12)
+TIMEOUT = timedelta(hours=12)
 """How long processes wait for each other, as while the first decodes photos; torchrun ends those that fail."""
 
 
 def join(device: torch.device) -> torch.device:
-    """Meet the other processes, if there are any, and return the device of this one."""
+    """Connect with the other processes, if there are any, and return the device of this one."""
     if WORLD_SIZE == 1:
         return device
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", RANK)))
         torch.cuda.set_device(device)
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
         atexit.register(dist.destroy_process_group)
     return device
 
@@ -74,14 +74,14 @@ def part_of(indices: Tensor) -> tuple[Tensor, float]:
 
 
 def span_of(count: int) -> range:
-    """Return this process's part of so many examples."""
+    """Return the range of `count` examples that this process evaluates."""
     return range(count * RANK // WORLD_SIZE, count * (RANK + 1) // WORLD_SIZE)
 
 
 def parallel(model: nn.Module) -> nn.Module:
     """Return the module that gives logits in training: the model, or one that averages gradients over the processes.
 
-    Networks begin alike in every process, from one seed or one file, and masks move alike: nothing has to be sent.
+    Networks are the same in every process at first, from one seed or one file, and so are all masks: none is sent.
     """
     if WORLD_SIZE == 1:
         return model
@@ -124,4 +124,4 @@ def gathered(tensor: Tensor, device: torch.device) -> list[Tensor]:
         return [tensor]
     tensors = [torch.empty_like(tensor, device=device) for _ in range(WORLD_SIZE)]
     dist.all_gather(tensors, tensor.to(device))
-    return [each.cpu() for each in tensors]
+    return [received.cpu() for received in tensors]

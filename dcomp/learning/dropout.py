@@ -1,4 +1,4 @@
-"""Dropout that becomes less with pruning (Han et al. 2015, "Learning both Weights and Connections", section 3.2).
+"""Dropout rates that fall as layers are pruned (Han et al. 2015, "Learning both Weights and Connections", section 3.2).
 
 A pruned layer overfits less, and so needs less dropout: Dr = Do * sqrt(Cir / Cio), where Do is the rate of the dense
 network, Cio the number of the layer's connections, and Cir of those that are kept.

@@ -1,4 +1,4 @@
-"""How often a network is wrong."""
+"""Errors of a network on the examples of a data set."""
 
 import math
 from dataclasses import dataclass, replace
@@ -17,8 +17,8 @@ from dcomp.learning.networks import network_for
 from dcomp.progress.observer import Observer
 from dcomp.settings import EvalSettings, Precision
 
-DECIMALS = 6
-"""Of errors and losses; further ones differ between machines by rounding."""
+ERROR_DECIMALS = 6
+"""Decimals of rounded errors and losses; further ones differ between machines."""
 
 BATCH = 1000
 BATCH_VALUES = 1 << 24
@@ -35,8 +35,8 @@ class Evaluation:
     count: int
 
     def rounded(self) -> Self:
-        """Return errors and loss without the digits that differ between machines by rounding."""
-        return replace(self, top1_error=round(self.top1_error, DECIMALS), loss=round(self.loss, DECIMALS))
+        """Return errors and loss rounded to the decimals that are equal on all machines."""
+        return replace(self, top1_error=round(self.top1_error, ERROR_DECIMALS), loss=round(self.loss, ERROR_DECIMALS))
 
 
 @torch.no_grad()
@@ -75,5 +75,5 @@ def evaluate_checkpoint(
     model, test = network_for(checkpoint, architecture, settings, observer, lambda data: data.test)
     result = evaluate(model, test, settings.precision)
     if not math.isfinite(result.loss):
-        raise CheckpointError(f"the network's loss is {result.loss}: its weights hold or make infinities or NaNs")
+        raise CheckpointError(f"the network's loss is {result.loss}: its weights contain or produce infinities or NaNs")
     return result

@@ -1,4 +1,4 @@
-"""Networks and data sets that the user's code makes, by `package.module:factory`."""
+"""Networks and data sets of the user's code, named as `package.module:factory`."""
 
 import importlib
 import sys
@@ -37,6 +37,7 @@ def call_factory(name: str, failure: type[DcompError], **arguments: object) -> A
 
 @contextmanager
 def _failing(name: str, failure: type[DcompError]) -> Iterator[None]:
+    """Raise `failure` for any error in a block."""
     try:
         yield
     except Exception as error:  # the user's code may raise anything

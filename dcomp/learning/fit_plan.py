@@ -22,3 +22,7 @@ class FitPlan:
     events: Sequence[Event] = ()
     eligible_after: float = 0.0
     start_counts: bool = False
+
+
+ALL_EPOCHS = FitPlan()
+"""All epochs of the settings, without events; the best epoch is chosen among all of them."""

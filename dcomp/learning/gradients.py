@@ -1,4 +1,4 @@
-"""Mean squared gradients, which stand for the curvature of the loss in each weight.
+"""Mean squared gradients, which approximate the curvature of the loss in each weight.
 
 They are the diagonal of the empirical Fisher information, of whole batches. Pruning a weight w adds w^2 times that to
 the loss (Theis et al. 2018, "Faster gaze prediction with dense networks and Fisher pruning", section 2.1).
@@ -20,14 +20,14 @@ BATCHES = 50
 def squared_gradients(
     model: nn.Module, parameters: Mapping[str, Tensor], train: Split, settings: LearningSettings, loss: Loss, seed: int
 ) -> dict[str, Tensor]:
-    """Return the mean squared gradient of each parameter over a few batches; nothing is learned.
+    """Return the mean squared gradient of each parameter over a few batches; no parameter changes.
 
     Args:
         model: on the device of the examples.
         parameters: of the model, by name.
         train: examples, augmented as in training.
         settings: batch size, augmentation and precision.
-        loss: what the gradients are of.
+        loss: of the gradients.
         seed: draws the examples; the same in all processes, so all get the same gradients.
     """
     squares = [torch.zeros_like(parameter) for parameter in parameters.values()]

@@ -1,4 +1,4 @@
-"""Weights that `torch.nn.utils.prune` holds as an original and a mask, which are one weight to everybody else."""
+"""Weights that `torch.nn.utils.prune` holds as an original and a mask, merged into one weight, and split again."""
 
 from collections.abc import Mapping
 
@@ -24,7 +24,7 @@ def product(original: torch.Tensor, mask: torch.Tensor, name: str) -> torch.Tens
 
 
 def merged(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Put a state's pruned weights together; each stands where its original stood."""
+    """Return a state with each pruned weight as one tensor, in the place of its original."""
     halves = pairs({name: tensor.shape for name, tensor in state.items()})
     return {
         weight: product(state[name], state[halves[weight][1]], weight) if weight in halves else state[name]
@@ -33,10 +33,10 @@ def merged(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def split(state: Mapping[str, torch.Tensor], pruned_state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Divide weights into the originals and masks that a pruned state has of them; what is not zero is kept."""
-    parts = dict(state)
+    """Return a state with weights split into original and mask, where `pruned_state` has them so; zeros are masked."""
+    divided = dict(state)
     for weight, (original, mask) in pairs({name: tensor.shape for name, tensor in pruned_state.items()}).items():
         if weight in state and original not in state and mask not in state:
-            parts[original] = parts.pop(weight)
-            parts[mask] = (parts[original] != 0).to(pruned_state[mask].dtype)
-    return parts
+            divided[original] = divided.pop(weight)
+            divided[mask] = (divided[original] != 0).to(pruned_state[mask].dtype)
+    return divided

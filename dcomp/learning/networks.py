@@ -1,4 +1,4 @@
-"""Networks filled from checkpoints, the data that they see, and the check that both fit together."""
+"""Networks filled from checkpoints, their data, and the check that both fit together."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -55,9 +55,9 @@ def teacher_for(checkpoint: Checkpoint, split: Split, classes: int) -> nn.Module
     architecture = architectures.architecture_of(checkpoint)
     arguments = Arguments(architecture, checkpoint, DataSettings()).complete(split)
     model = filled(architecture, arguments, checkpoint).to(one_image(split).device)
-    its_classes = check_fit(model, split, architecture)
-    if its_classes != classes:
-        raise ArchitectureError(f"the teacher has {its_classes} classes, and the network {classes}")
+    teacher_classes = check_fit(model, split, architecture)
+    if teacher_classes != classes:
+        raise ArchitectureError(f"the teacher has {teacher_classes} classes, and the network {classes}")
     return model
 
 
@@ -111,7 +111,7 @@ def check_fit(model: nn.Module, split: Split, architecture: str) -> int:
         the number of the network's classes.
 
     Raises:
-        ArchitectureError: it does not.
+        ArchitectureError: it does not take them, or has too few classes.
     """
     images = one_image(split)
     try:

@@ -9,7 +9,7 @@ from torch import nn
 from dcomp.settings import LearningSettings
 
 FUSED = ("cpu", "cuda")
-"""Devices on which an optimizer takes one pass over a parameter and its state, instead of one an operation."""
+"""Devices on which an optimizer reads a parameter and its state once in a step, not once for each operation."""
 
 DROP = 0.1  # of the learning rate, by `step` and `plateau`
 RISE = 0.3  # part of the run in which `one-cycle` rises, unless a warm-up says how long
@@ -57,7 +57,7 @@ class LearningRate:
     """The course of an optimizer's learning rate: by the step, and with `plateau` by the validation loss.
 
     Attributes:
-        last: the rate of the step before; at first, that of the first step.
+        last: the rate of the latest step; before the first step, the rate of that step.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class LearningRate:
             self._by_step.step()
 
     def end_epoch(self, loss: float) -> None:
-        """Take the validation loss of an epoch, by which `plateau` lowers the rate."""
+        """Lower the rate of `plateau` if the validation loss of the epoch says so."""
         if self._plateau is not None and self._by_step.last_epoch >= self._warmup:
             self._plateau.step(loss)
 

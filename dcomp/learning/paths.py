@@ -1,10 +1,10 @@
-"""Which parameters lie on a path from a network's input to its output; the others are dead, whatever their values.
+"""Which parameters lie on a path from a network's input to its output; all others are dead, and change no output.
 
 A unit without input is constant, and one without output has no effect: all weights and the bias of both are dead. To
 find them, the network runs with absolute weights on a positive input, where no two paths cancel out, and the gradient
 of its summed output is computed, as Tanaka et al. 2020 do ("Pruning neural networks without any data by iteratively
 conserving synaptic flow"). A gradient of exactly zero then means that there is no path. Weights are scaled so that no
-unit sums to more than its largest input, so none saturates; averages replace functions that pass one input on.
+unit sums to more than its largest input, so none saturates. Averages replace max pooling, which selects one input.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 from dcomp.errors import UsageError
 
 UNSUPPORTED = (nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d, nn.MultiheadAttention, nn.Embedding, nn.RNNBase)
-"""Layers whose output may be zero, or whose gradient may vanish, though paths lead through them."""
+"""Layers whose output may be zero, or whose gradient may vanish, although paths lead through them."""
 
 INPUT, BIAS = 0.5, 2.0**-10
 """Below where activations saturate."""
@@ -41,7 +41,7 @@ def alive(model: nn.Module, images: Tensor) -> dict[str, np.ndarray]:
     """
     for path, module in model.named_modules():
         if isinstance(module, UNSUPPORTED):
-            raise UsageError(f"dead units cannot be told in networks with a {type(module).__name__}, such as {path}")
+            raise UsageError(f"dead units cannot be found in networks with a {type(module).__name__}, such as {path}")
     from_input = _flow(model, images, biases=False)
     weights = {name: flow != 0 for name, flow in from_input.items() if not _is_bias(name)}
     to_output = _flow(model, images, biases=True, masks=weights)
@@ -83,7 +83,7 @@ def _flow(
 
 
 def _neutral(name: str, buffer: Tensor, dtype: torch.dtype, *, unpruned: bool) -> Tensor:
-    """Return a buffer that changes no path: normalization passes its input on, and, unpruned, masks keep all."""
+    """Return a buffer that cuts no path: normalization has mean 0 and variance 1; if `unpruned`, masks keep all."""
     if not buffer.is_floating_point():
         is_mask = buffer.dtype == torch.bool and "parametrizations." in name
         return torch.ones_like(buffer) if is_mask and unpruned else buffer
@@ -118,7 +118,7 @@ def _averaging(pool: Callable[..., Tensor]) -> Callable[..., Tensor]:
         return_indices: bool = False,
     ) -> Tensor:
         if dilation not in (1, (1, 1), [1, 1]) or return_indices:
-            raise UsageError("dead units cannot be told in networks whose pooling is dilated, or gives indices")
+            raise UsageError("dead units cannot be found in networks whose pooling is dilated, or returns indices")
         return pool(images, kernel_size, stride, padding, ceil_mode)
 
     return averaged

@@ -1,4 +1,4 @@
-"""A network whose tensors are replaced for the time of one evaluation."""
+"""A network whose tensors are replaced during one evaluation."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -19,7 +19,7 @@ from dcomp.settings import SensitivitySettings
 
 
 class Probe:
-    """A network and a split on its device; tensors are changed for the time of one evaluation."""
+    """A network, and a split on its device."""
 
     def __init__(self, model: nn.Module, split: Split) -> None:
         self._model = model
@@ -39,7 +39,7 @@ class Probe:
         return cls(*network_for(checkpoint, architecture, settings, observer, partial(_validation, settings)))
 
     def evaluate(self, changed: Mapping[str, np.ndarray]) -> Evaluation:
-        """Return the errors with some tensors replaced; the tensors are put back."""
+        """Return the errors with the tensors in `changed`; afterwards the network has its first tensors again."""
         state = self._model.state_dict()
         original = {name: state[name].clone() for name in changed}
         try:
@@ -53,6 +53,7 @@ class Probe:
 
 
 def _validation(settings: SensitivitySettings, data: Dataset) -> Split:
+    """Return the validation examples that the settings choose, at most `limit` of them."""
     _, validation = data.split_validation(settings.val_split, settings.seed)
     if not len(validation):
         raise UsageError(f"--val-split {settings.val_split:g} leaves no example to measure on")

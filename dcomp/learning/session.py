@@ -14,15 +14,13 @@ from dcomp.learning.architectures.arguments import Arguments
 from dcomp.learning.conversion import to_numpy
 from dcomp.learning.devices import choose_device, choose_threads
 from dcomp.learning.dropout import DropoutRule
-from dcomp.learning.fit_plan import FitPlan
+from dcomp.learning.fit_plan import ALL_EPOCHS, FitPlan
 from dcomp.learning.losses import Loss
 from dcomp.learning.networks import check_fit, filled, lay_out, load_data, one_image, teacher_for
 from dcomp.learning.state import Keeper, Origin
 from dcomp.progress.observer import EpochRecord, Observer
 from dcomp.progress.resumption import StateFile
 from dcomp.settings import LearningSettings
-
-ALL = FitPlan()
 
 
 class Session:
@@ -42,7 +40,7 @@ class Session:
         pretrained: bool = False,
         teacher: Checkpoint | None = None,
     ) -> None:
-        """Load the data, build the network for it, and fill that from the checkpoint, if there is one.
+        """Load the data, build the network for it, and fill the network from the checkpoint, if there is one.
 
         Args:
             architecture: of the network.
@@ -50,7 +48,7 @@ class Session:
             settings: of the stage.
             observer: watches.
             pretrained: fill the network with torchvision's weights.
-            teacher: sees the images that the network sees.
+            teacher: its network sees the same images.
 
         Raises:
             ArchitectureError: no such network, or checkpoint or data do not fit it.
@@ -79,7 +77,7 @@ class Session:
         self._sources = checkpoint, teacher
 
     def load(self, checkpoint: Checkpoint) -> None:
-        """Fill the network from another checkpoint for its next training; nothing is constrained then."""
+        """Fill the network from another checkpoint for its next training, and remove all constraints."""
         constraints.release(self.model)
         architectures.load_into(self.model, checkpoint, self._architecture)
         lay_out(self.model, one_image(self._train))
@@ -96,7 +94,7 @@ class Session:
         return self._settings.epochs * self.steps_per_epoch - 1
 
     def mask(self, masks: Mapping[str, np.ndarray]) -> None:
-        """Hold weights at zero where their mask is False; what was pruned stays pruned."""
+        """Hold weights at zero where their mask is False; earlier zeros stay zero."""
         for name, kept in masks.items():
             constraints.mask(self.model, name, kept)
         self._dropout.apply()
@@ -139,7 +137,7 @@ class Session:
         squares = gradients.squared_gradients(self.model, parameters, self._train, self._settings, loss, seed)
         return {name: to_numpy(mean) for name, mean in squares.items()}
 
-    def fit(self, observer: Observer, plan: FitPlan = ALL, state: StateFile | None = None) -> list[EpochRecord]:
+    def fit(self, observer: Observer, plan: FitPlan = ALL_EPOCHS, state: StateFile | None = None) -> list[EpochRecord]:
         """Train, and leave the network at its best epoch; see `training.fit`.
 
         Args:
@@ -165,7 +163,7 @@ class Session:
             observer.finished()
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """Take all constraints off, and return the network's state in the checkpoint's dtypes and under its names."""
+        """Remove all constraints, and return the network's state in the checkpoint's dtypes and under its names."""
         constraints.release(self.model)
         state = architectures.tensors_of(self.model)
         dtypes = self._dtypes or {name: array.dtype for name, array in state.items()}
@@ -177,7 +175,7 @@ class Session:
 
 
 def _cast(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Return the array in another dtype; what is not zero stays so, or it would count as pruned."""
+    """Return the array in another dtype; no element becomes zero, or it would count as pruned."""
     cast = array.astype(dtype, copy=False)
     vanished = (cast == 0) & (array != 0)
     if vanished.any():

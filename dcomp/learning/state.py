@@ -1,7 +1,7 @@
 """The state of a training: saved in a safetensors file and restored, bit for bit.
 
-Tensors are named after what they belong to: `model.NAME`, `best.NAME`, `optimizer.NUMBER.ENTRY`, `random.NAME` ...
-All else is one JSON object under the metadata key `dcomp.state`; `dcomp.checksum` covers all of it. Nothing is
+The name of a tensor begins with its part: `model.NAME`, `best.NAME`, `optimizer.NUMBER.ENTRY`, `random.NAME` ...
+Everything else is one JSON object under the metadata key `dcomp.state`; `dcomp.checksum` covers all of it. Nothing is
 pickled.
 """
 
@@ -30,15 +30,15 @@ from dcomp.system.files import replacing
 
 STATE_KEY = "dcomp.state"
 CHECKSUM_KEY = "dcomp.checksum"
-REMEDY = "remove it, and begin the stage again"
+REMEDY = "remove it, and start the stage again"
 
 Parts = dict[str, Mapping[str, Tensor]]
-"""Tensors by the part of the state that they belong to, and by name."""
+"""Tensors of a state by part, like `model`, and by name."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What a state was made from. All of it must be the same when the state is restored.
+    """The inputs of a stage. All of them must be the same when its state is restored.
 
     Attributes:
         stage: the kind of its settings.
@@ -60,7 +60,7 @@ class Origin:
 
 
 class Keeper:
-    """Saves the state of one stage now and then, and restores it."""
+    """A file with the state of one stage, which it saves from time to time and restores."""
 
     def __init__(self, file: StateFile, origin: Origin) -> None:
         """Take the file of the state, and the origin of the stage."""
@@ -89,7 +89,7 @@ class Keeper:
         self._saved = time.monotonic()
 
     def stopped(self, done: int) -> StoppedError:
-        """Return the error to raise after the last save, when so many epochs of the training are done."""
+        """Return the error to raise after the last save; `done` epochs of the training are done."""
         where = f"epoch {self.file.before + done + 1} of {self._origin.arguments['epochs']}"
         return StoppedError(f"stopped in {where}; the state is in {self.file.path}")
 
@@ -102,15 +102,15 @@ class Keeper:
         """
         if not self.file.resume:
             return None
-        read, parts = self._read(), dict[str, dict[str, Tensor]]()
+        checkpoint, parts = self._read(), dict[str, dict[str, Tensor]]()
         try:
-            facts = json.loads(read.metadata[STATE_KEY])
+            facts = json.loads(checkpoint.metadata[STATE_KEY])
             self._compare(Origin(**facts["origin"]))
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise CheckpointError(f"{self.file.path} is not the state of a stopped run; {REMEDY}") from error
-        for name in read.tensors:
+        for name in checkpoint.tensors:
             part, _, rest = name.partition(".")
-            parts.setdefault(part, {})[rest] = to_torch(read.tensors[name])
+            parts.setdefault(part, {})[rest] = to_torch(checkpoint.tensors[name])
         return dict(parts), facts
 
     def _read(self) -> Checkpoint:
@@ -120,29 +120,29 @@ class Keeper:
             CheckpointError: the file cannot be read, or is damaged.
         """
         try:
-            read = safetensors_file.load_file(self.file.path)
+            checkpoint = safetensors_file.load_file(self.file.path)
         except CheckpointError as error:
             raise CheckpointError(f"{error}; {REMEDY}") from error
-        if not {STATE_KEY, CHECKSUM_KEY} <= read.metadata.keys():
+        if not {STATE_KEY, CHECKSUM_KEY} <= checkpoint.metadata.keys():
             raise CheckpointError(f"{self.file.path} is not the state of a stopped run; {REMEDY}")
-        if _digest(read.tensors, text=read.metadata[STATE_KEY]) != read.metadata[CHECKSUM_KEY]:
+        if _digest(checkpoint.tensors, text=checkpoint.metadata[STATE_KEY]) != checkpoint.metadata[CHECKSUM_KEY]:
             raise CheckpointError(f"{self.file.path} is damaged: its checksum does not match; {REMEDY}")
-        return read
+        return checkpoint
 
-    def _compare(self, other: Origin) -> None:
-        """Raise UsageError if a state has another origin, and name what differs."""
-        ours, again = self._origin, "begin again with --force and no --resume"
-        if other.stage != ours.stage or other.version != ours.version:
-            raise UsageError(f"{self.file.path} was made by another command or version of dcomp; {again}")
-        for name in sorted({*ours.arguments, *other.arguments}):
-            then, now = other.arguments.get(name), ours.arguments.get(name)
-            if then != now:
+    def _compare(self, saved: Origin) -> None:
+        """Raise UsageError if a saved state has another origin, and name the difference."""
+        expected, hint = self._origin, "start again with --force and no --resume"
+        if saved.stage != expected.stage or saved.version != expected.version:
+            raise UsageError(f"{self.file.path} was made by another command or version of dcomp; {hint}")
+        for name in sorted({*expected.arguments, *saved.arguments}):
+            before, now = saved.arguments.get(name), expected.arguments.get(name)
+            if before != now:
                 option = f"--{name.replace('_', '-')}"
                 raise UsageError(
-                    f"{self.file.path} was made with {option} {then}, not {now}; give the same, or {again}"
+                    f"{self.file.path} was made with {option} {before}, not {now}; give the same, or {hint}"
                 )
-        if other.source != ours.source:
-            raise UsageError(f"{self.file.path} was made from another checkpoint; give the same, or {again}")
+        if saved.source != expected.source:
+            raise UsageError(f"{self.file.path} was made from another checkpoint; give the same, or {hint}")
 
 
 def _digest(*tensors: Mapping[str, np.ndarray], text: str = "") -> str:

@@ -28,7 +28,7 @@ class Curves(Observer):
     """An observer that writes event files."""
 
     def __init__(self, folder: Path) -> None:
-        """Choose the folder; it is made when training begins.
+        """Choose the folder, which is created when training begins.
 
         Raises:
             UsageError: TensorBoard is not installed.
@@ -36,13 +36,13 @@ class Curves(Observer):
         try:
             from torch.utils.tensorboard import writer
         except ImportError as error:
-            raise UsageError("--tensorboard needs it installed: pip install 'dcomp[tensorboard]'") from error
+            raise UsageError("--tensorboard needs TensorBoard: pip install 'dcomp[tensorboard]'") from error
         self._make = writer.SummaryWriter
         self._folder = folder
         self._writer: SummaryWriter | None = None
 
     def started(self, steps: int, history: Sequence[EpochRecord] = (), epochs: int = 0) -> None:
-        """Open a file; epochs that an earlier run wrote after those it saved are hidden."""
+        """Open a file; it hides the epochs of an earlier run that come after its saved state."""
         try:
             self._writer = self._make(str(self._folder), purge_step=len(history) + 1 if history else None)
         except OSError as error:

@@ -20,24 +20,27 @@ from dcomp.learning import masked
 from dcomp.learning.conversion import numpy_dtype, to_numpy, to_torch
 from dcomp.learning.torch_records import Filled, Records, Storages
 
-NESTS = ("state_dict", "model", "model_state")
+NETWORK_KEYS = ("state_dict", "model", "model_state")
 """Keys under which training loops keep a network's state, beside states of other things."""
 
-MAX_DEPTH = 32
+MAX_NESTING = 32
+"""Levels of nested dictionaries and lists at most."""
+
 REFUSED = ("GLOBAL", "unrecognized function", "Can only create", "TorchScript")
 """Words in torch's messages about files that run code when they are read."""
 
 MOST_ENTRIES = 1 << 17
-"""Most entries of nested dictionaries and lists; a large file may have as many as bytes."""
+"""Entries of nested dictionaries and lists at most, unless the file has more bytes than that."""
 
 MAX_REPEATED_BYTES = 1 << 30
-"""Bytes that expanded tensors may take beyond twice those of the file, whatever the limit of memory."""
+"""Bytes that expanded tensors may take beyond twice those of the file, even if the limit of memory is higher."""
 
 ZIP_MAGIC = b"PK\x03\x04"
 Keys = tuple[Any, ...]
 """The keys and places that lead to a value in nested dictionaries, lists and tuples."""
 
-Entry = tuple[Keys, torch.Tensor]
+KeyedTensor = tuple[Keys, torch.Tensor]
+"""A tensor in a file, and the keys that lead to it."""
 
 
 def load_file(
@@ -46,7 +49,7 @@ def load_file(
     """Open a file that `torch.save` wrote; each tensor is read when it is indexed.
 
     Nested dictionaries and lists give names with dots between keys and places. Where the tensors of a network are
-    under one of `NESTS`, they alone are read.
+    under one of `NETWORK_KEYS`, only they are read.
 
     Args:
         path: of the file.
@@ -99,12 +102,12 @@ def _read_older_format(file: BinaryIO, path: Path) -> tuple[Storages, object]:
 
 @contextmanager
 def _refusals(path: Path) -> Iterator[None]:
-    """Turn whatever torch raises in a block into a CheckpointError."""
+    """Raise CheckpointError for any error of torch in a block."""
     try:
         yield
     except CheckpointError:
         raise
-    except Exception as error:  # torch raises whatever its unpickler meets
+    except Exception as error:  # the unpickler may raise anything
         if any(words in str(error) for words in REFUSED):
             raise CheckpointError(
                 f"{path} holds pickled objects, which can run code when read, and is refused; "
@@ -120,12 +123,12 @@ def _unpickled(file: BinaryIO, storages: Storages) -> object:
 
 
 def _network_tensors(content: dict[Any, Any], path: Path, note: Callable[[str], object]) -> dict[str, torch.Tensor]:
-    """Return the tensors of a network by name: those under a nest, else all."""
+    """Return the tensors of a network by name: those under the first key of `NETWORK_KEYS` that has any, else all."""
     entries = list(_tensors(content, max(MOST_ENTRIES, path.stat().st_size)))
     if not entries:
         raise CheckpointError(f"{path} holds no tensors")
     tensors: dict[str, torch.Tensor] = {}
-    for keys, tensor in _without_nests(entries, path, note):
+    for keys, tensor in _of_network(entries, path, note):
         name = _name(keys)
         if name in tensors:
             raise CheckpointError(f"{path} holds two tensors whose keys both give the name {name!r}; rename one")
@@ -133,22 +136,23 @@ def _network_tensors(content: dict[Any, Any], path: Path, note: Callable[[str], 
     return tensors
 
 
-def _without_nests(entries: list[Entry], path: Path, note: Callable[[str], object]) -> list[Entry]:
-    """Return the tensors under a nest, without its key, and note which others are left out; without nests, all."""
-    for nest in NESTS:
-        if any(len(keys) > 1 and keys[0] == nest for keys, _ in entries):
-            left_out = dict.fromkeys(repr(keys[0]) for keys, _ in entries if keys[0] != nest)
+def _of_network(entries: list[KeyedTensor], path: Path, note: Callable[[str], object]) -> list[KeyedTensor]:
+    """Return the tensors under a key of `NETWORK_KEYS`, without that key, and note which are left out; else all."""
+    for network_key in NETWORK_KEYS:
+        if any(len(keys) > 1 and keys[0] == network_key for keys, _ in entries):
+            left_out = dict.fromkeys(repr(keys[0]) for keys, _ in entries if keys[0] != network_key)
             if left_out:
-                note(f"{path}: the tensors under {nest!r} are read, those under {', '.join(left_out)} are left out")
-            entries = [(keys[1:], tensor) for keys, tensor in entries if keys[0] == nest and len(keys) > 1]
+                left_out_keys = ", ".join(left_out)
+                note(f"{path}: the tensors under {network_key!r} are read, those under {left_out_keys} are left out")
+            entries = [(keys[1:], tensor) for keys, tensor in entries if keys[0] == network_key and len(keys) > 1]
     return entries
 
 
-def _tensors(content: object, most: int) -> Iterator[Entry]:
+def _tensors(content: object, most: int) -> Iterator[KeyedTensor]:
     """Yield all tensors in nested dictionaries, lists and tuples, each with its keys.
 
     Raises:
-        CheckpointError: more than `most` entries, too deep a nest, or tensors in a set.
+        CheckpointError: more than `most` entries, too many levels, or tensors in a set.
     """
     pending: list[Iterator[tuple[Keys, object]]] = [iter([((), content)])]
     entries = 0
@@ -159,7 +163,7 @@ def _tensors(content: object, most: int) -> Iterator[Entry]:
             continue
         keys, value = entry
         entries += 1
-        if entries > most or len(keys) > MAX_DEPTH:
+        if entries > most or len(keys) > MAX_NESTING:
             raise CheckpointError(f"the file nests its entries too often ({entries:,}) or too deeply ({len(keys)})")
         if isinstance(value, torch.Tensor):
             yield keys, value
@@ -182,7 +186,7 @@ def _children(keys: Keys, value: object) -> Iterator[tuple[Keys, object]]:
 def _name(keys: Keys) -> str:
     for key in keys:
         if not isinstance(key, str | int) or isinstance(key, bool):
-            raise CheckpointError(f"a tensor stands under the key {key!r}, which is no string and no integer")
+            raise CheckpointError(f"a tensor has the key {key!r}, which is neither a string nor an integer")
     name = ".".join(map(str, keys))
     if not is_text(name):
         raise CheckpointError(f"{name!r} is the name of a tensor, and no string that UTF-8 can hold")

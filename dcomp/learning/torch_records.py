@@ -28,8 +28,8 @@ BIG_ENDIAN = 3, crc32(b"big")
 IS_FOLDER = 0x10
 """Bit of a record's attributes; torch reads no bytes of a folder."""
 
-COMPARED = 1 << 22
-
+COMPARED_BYTES = 1 << 22
+"""Bytes of memory and file that are compared at a time."""
 
 Span = tuple[int, int]
 """Address and size of memory."""
@@ -43,12 +43,12 @@ class Storages:
         self._placed: list[tuple[torch.UntypedStorage, Span]] = []
 
     def place(self, storage: torch.UntypedStorage, location: str) -> torch.UntypedStorage:
-        """Take a storage; it stays on the CPU, whatever its location was."""
+        """Keep a storage, on the CPU; its location in the file is ignored."""
         self._placed.append((storage, _span(storage)))
         return storage
 
     def check(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Raise CheckpointError for tensors of other storages, or of one that has grown: nothing was written there."""
+        """Raise CheckpointError for tensors of unknown storages, or of one that grew: the file lacks their data."""
         spans = {span for storage, span in self._placed if _span(storage) == span}
         for name, tensor in tensors.items():
             if tensor.untyped_storage().nbytes() and _span(tensor.untyped_storage()) not in spans:
@@ -81,12 +81,12 @@ class Filled(Storages):
             raise CheckpointError(
                 f"the tensors of {self._path} take {-self._bytes_left:,} bytes more than the file has"
             )
-        _bytes_of(storage).fill(self._filling)
+        _bytes_view(storage).fill(self._filling)
         return super().place(storage, location)
 
     def checksums(self) -> list[int]:
         """Return the CRC-32 of each storage; without data in the file it depends on the filling."""
-        return [crc32(_bytes_of(storage).data) for storage, _ in self._placed]
+        return [crc32(_bytes_view(storage).data) for storage, _ in self._placed]
 
 
 class Records(Storages):
@@ -97,13 +97,13 @@ class Records(Storages):
 
         Raises:
             CheckpointError: a record that is damaged, or that would take more than `max_memory` bytes unpacked.
-            Exception: whatever else the standard library raises at a damaged file.
+            Exception: any other error of the standard library at a damaged file.
         """
         super().__init__()
         self._file = FileBytes(path, CheckpointError)
         with zipfile.ZipFile(path) as archive:
             infos = archive.infolist()
-            _check(archive, infos, path, max_memory)
+            _check_records(archive, infos, path, max_memory)
         sums = {(info.file_size, info.CRC) for info in infos}
         # torch swaps the bytes of big-endian files, so that their checksums differ.
         self._sums = sums if _has_checksums(infos) and BIG_ENDIAN not in sums else None
@@ -112,7 +112,7 @@ class Records(Storages):
             for info in infos
             if info.compress_type == zipfile.ZIP_STORED and info.file_size
         }
-        # An address in it stands for a place in the file; nothing but an odd pickle reads its bytes.
+        # Its addresses are places in the file: hardly any pickle reads its bytes.
         mapped = mmap.mmap(self._file.fileno(), self._file.nbytes, access=mmap.ACCESS_COPY)
         self._mapped = torch.frombuffer(mapped, dtype=torch.uint8).untyped_storage()
 
@@ -121,15 +121,22 @@ class Records(Storages):
         return super().place(self._in_file(storage), location)
 
     def _in_file(self, storage: torch.UntypedStorage) -> torch.UntypedStorage:
-        data = _bytes_of(storage)
+        """Return the same bytes in the file, or the storage itself where the file has no plain copy of them.
+
+        Raises:
+            CheckpointError: the bytes are in no record.
+        """
+        data = _bytes_view(storage)
         key = data.size, crc32(data.data)
         if data.size and self._sums is not None and key not in self._sums:
-            raise CheckpointError(f"{self._file.path} is damaged: what torch reads of it is in none of its records")
+            raise CheckpointError(
+                f"{self._file.path} is damaged: torch reads bytes from it that are in none of its records"
+            )
         offset = self._offsets.get(key)
         if offset is None:
             return storage
-        for begin in range(0, data.size, COMPARED):
-            piece = data[begin : begin + COMPARED]
+        for begin in range(0, data.size, COMPARED_BYTES):
+            piece = data[begin : begin + COMPARED_BYTES]
             if not np.array_equal(piece, self._file.read(offset + begin, piece.size)):
                 return storage
         return self._mapped[offset : offset + data.size]
@@ -153,6 +160,7 @@ class Records(Storages):
         return to_numpy(-loaded if tensor.is_neg() else loaded)
 
     def _data_offset(self, info: zipfile.ZipInfo) -> int:
+        """Return where the data of a record begin in the file."""
         sizes = self._file.read(info.header_offset + LOCAL_HEADER - 4, 4).view("<u2")
         return info.header_offset + LOCAL_HEADER + int(sizes.sum())
 
@@ -161,7 +169,7 @@ def _span(storage: torch.UntypedStorage) -> Span:
     return storage.data_ptr(), storage.nbytes()
 
 
-def _bytes_of(storage: torch.UntypedStorage) -> np.ndarray:
+def _bytes_view(storage: torch.UntypedStorage) -> np.ndarray:
     return torch.empty(0, dtype=torch.uint8).set_(storage).numpy()
 
 
@@ -169,7 +177,7 @@ def _has_checksums(infos: Sequence[zipfile.ZipInfo]) -> bool:
     return any(info.CRC for info in infos)  # torch.serialization.set_crc32_options(False) leaves them out
 
 
-def _check(archive: zipfile.ZipFile, infos: Sequence[zipfile.ZipInfo], path: Path, max_memory: int) -> None:
+def _check_records(archive: zipfile.ZipFile, infos: Sequence[zipfile.ZipInfo], path: Path, max_memory: int) -> None:
     packed = [info for info in infos if info.compress_type != zipfile.ZIP_STORED]
     unpacked_bytes = sum(info.file_size for info in packed)
     if unpacked_bytes > max_memory:

@@ -1,4 +1,4 @@
-"""Observers of a stage at work: a progress bar, a log, several of them, or one that ignores everything."""
+"""Observers of a stage while it works: the events of a stage, and observers that pass events on to others."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 IN_METADATA = ("epoch", "train_loss", "val_loss", "val_error")
 
-FEW = 100
+FEW_VAL_EXAMPLES = 100
 """Validation examples below which one of them is more than a percentage point of the error."""
 
 
@@ -22,7 +22,7 @@ class EpochRecord:
         train_loss, val_loss: mean cross-entropies in nats.
         val_error, val_top5_error: errors on the validation split in percent; None without one, like `val_loss`.
         lr: the learning rate of its last step.
-        sparsity: the fraction of zeros in all weights that are no biases.
+        sparsity: the fraction of zeros in all weights but the biases.
         layers: the sparsity of each tensor by name.
         seconds: how long it took, validation included.
     """
@@ -48,7 +48,7 @@ class ChosenEpoch:
     """The epoch that a training ends with, and the error that chose it.
 
     Attributes:
-        epoch: its number; 0: the network as it was before the first.
+        epoch: its number; 0 for the network before the first epoch.
         epochs: how many the training had.
         first: the first epoch that could be chosen: in pruning, the first after the last change of the masks.
         val_error: its error on the validation examples in percent; None without any.
@@ -78,53 +78,73 @@ class ChosenEpoch:
     @property
     def warning(self) -> str | None:
         """Warn in one line where few examples chose the epoch; None where the choice is sound."""
-        if not 0 < self.val_examples < FEW or self.first == self.epochs:
+        if not 0 < self.val_examples < FEW_VAL_EXAMPLES or self.first == self.epochs:
             return None
         examples = "1 validation example" if self.val_examples == 1 else f"{self.val_examples} validation examples"
         return f"warning: only {examples} chose it (one is {100 / self.val_examples:.1f} %): raise --val-split"
 
 
 class Observer:
-    """What a stage reports while it works. Each event does nothing here: override those that you need."""
+    """The events of a stage. Each method does nothing here: override those that you need."""
 
     def note(self, text: str) -> None:
-        """Something that a person should know, in one line."""
+        """Handle a note to the user, in one line."""
 
     def stage(self, name: str) -> None:
-        """A stage of this name begins; the events that follow are about it."""
+        """Handle the start of a stage; the events after it belong to this stage."""
 
     def activity(self, text: str) -> None:
-        """The stage does this from now on, like `loading mnist`."""
+        """Handle a new activity of the stage, like `loading mnist`."""
 
     def started(self, steps: int, history: Sequence[EpochRecord] = (), epochs: int = 0) -> None:
-        """Work begins that takes so many steps in all; training has so many epochs, and continues after `history`."""
+        """Handle the start of work.
+
+        Args:
+            steps: in all.
+            history: epochs that are done already, after which training continues.
+            epochs: in all, if this is training.
+        """
 
     def finished_steps(self, count: int, loss: float, accuracy: float) -> None:
-        """So many steps in all are done; loss and accuracy (0 to 1) are means over the latest batches."""
+        """Handle the end of a step.
+
+        Args:
+            count: steps that are done, in all.
+            loss: mean over the latest batches.
+            accuracy: mean over the latest batches, from 0 to 1.
+        """
 
     def finished_epoch(self, record: EpochRecord) -> None:
-        """An epoch is over."""
+        """Handle the end of an epoch."""
 
     def chose_epoch(self, choice: ChosenEpoch) -> None:
-        """Training is over, and this is the epoch that it ends with."""
+        """Handle the end of training, and the choice of the epoch whose weights are kept."""
 
     def weights(self, epoch: int, tensors: "Mapping[str, np.ndarray]") -> None:
-        """The network has these weights after so many epochs; each is read when it is indexed."""
+        """Handle the weights after the number `epoch` of epochs; a tensor is read when it is indexed."""
 
     def started_bytes(self, total: int) -> None:
-        """Work on so many bytes begins."""
+        """Handle the start of work on `total` bytes."""
 
     def finished_bytes(self, nbytes: int) -> None:
-        """So many more of the bytes are done."""
+        """Handle the end of work on `nbytes` more bytes."""
 
     def started_points(self, total: int) -> None:
-        """A sweep of so many points begins."""
+        """Handle the start of a sweep of `total` points."""
 
     def finished_points(self, count: int, running: Sequence[str]) -> None:
-        """So many points in all are done or have failed, and these are running."""
+        """Handle a change in a sweep: `count` points in all are done or have failed, and the points `running` run."""
 
     def finished(self) -> None:
-        """The work that was started is over, well or not."""
+        """Handle the end of the work, whether it succeeded or failed."""
+
+
+SILENT = Observer()
+"""The observer that ignores every event."""
+
+
+SILENT = Observer()
+"""The observer of work that nobody watches."""
 
 
 class Together(Observer):
@@ -150,13 +170,13 @@ for _event in [name for name in vars(Observer) if not name.startswith("_")]:
 
 
 class SecondPhase(Together):
-    """An observer of the second training of a stage, which numbers its epochs and steps on from the first training.
+    """An observer of the second training of a stage; it adds the epochs and steps of the first training to the numbers.
 
     The first training may have had no epochs; then the weights before any training are reported unshared.
     """
 
     def __init__(self, observer: Observer, first: Sequence[EpochRecord], unshared: "Mapping[str, np.ndarray]") -> None:
-        """Take the observer, the epochs of the first training, and its weights, which were shared afterwards."""
+        """Take the observer, and the epochs and last weights of the first training; these are not shared yet."""
         super().__init__(observer)
         self._first = first
         self._first_steps = 0
@@ -187,7 +207,7 @@ class SecondPhase(Together):
         super().chose_epoch(replace(choice, epoch=epoch, epochs=first + choice.epochs, first=first + choice.first))
 
     def weights(self, epoch: int, tensors: "Mapping[str, np.ndarray]") -> None:
-        """Renumber the epoch; the weights at the beginning are the unshared ones, or those that ended the first."""
+        """Renumber the epoch; report the unshared weights at the beginning if the first training had no epochs."""
         if epoch:
             super().weights(len(self._first) + epoch, tensors)
         elif not self._first:

@@ -1,4 +1,4 @@
-"""Stages that can be stopped and continued: the file of their state, and the signals that stop them."""
+"""Stages that can be stopped and resumed: the file of their state, and the signals that stop them."""
 
 import signal
 import threading
@@ -55,7 +55,7 @@ class StateFile:
             self.remove()
 
     def second(self, before: int = 0) -> Self:
-        """Return the state of the second training, after so many epochs of the first training."""
+        """Return the state of the second training, which follows `before` epochs of the first."""
         path = self.path.with_name(f"{self.path.name}.2")
         return type(self)(path, self.resume and path.exists(), self.every, before)
 

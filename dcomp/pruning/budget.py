@@ -1,6 +1,6 @@
-"""How many weights each group of tensors may keep, and the masks that keep exactly so many.
+"""How many weights each group of tensors may keep, and the masks that keep exactly this number.
 
-Weights are mappings of names to arrays. Where whole rows are judged, every budget is counted in rows.
+Weights are mappings of names to arrays. If whole rows are pruned, budgets count rows.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,7 @@ ScoresOf = Callable[[str, np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Group:
-    """Tensors that share one budget, and the sparsity they come to together."""
+    """Tensors that share one budget, and their joint sparsity."""
 
     names: Names
     sparsity: float
@@ -38,16 +38,17 @@ def grouped(
 
     Args:
         weights: the tensors to prune.
-        default: the amount for all other tensors; None leaves those alone.
+        default: the amount for all other tensors; None does not prune them.
         to_sparsity: turns an amount for the named tensors into their sparsity.
-        together: one group for all of the others (global scope), or one for each.
+        together: whether all other tensors are one group (global scope), or each is a group.
         by_name: amounts of single tensors.
     """
     groups = [Group((name,), to_sparsity((name,), amount)) for name, amount in by_name.items()]
-    rest = tuple(name for name in weights if name not in by_name)
-    if default is None or not rest:
+    other_names = tuple(name for name in weights if name not in by_name)
+    if default is None or not other_names:
         return groups
-    return [*groups, *(Group(names, to_sparsity(names, default)) for names in ([rest] if together else zip(rest)))]
+    shared = [other_names] if together else list(zip(other_names))
+    return [*groups, *(Group(names, to_sparsity(names, default)) for names in shared)]
 
 
 def by_sparsity(
@@ -63,15 +64,15 @@ def by_count(
     """Return groups for a number of zeros.
 
     Raises:
-        UsageError: a group has fewer weights or rows than that.
+        UsageError: a group has fewer weights or rows.
     """
     sizes = {name: len(array) if rows else array.size for name, array in weights.items()}
 
     def fraction(names: Names, zeros: float) -> float:
         size = sum(sizes[name] for name in names)
         if zeros > size:
-            what = "rows" if rows else "weights"
-            raise UsageError(f"{', '.join(names)}: {zeros:,.0f} {what} cannot become zero where there are {size:,}")
+            kind = "rows" if rows else "weights"
+            raise UsageError(f"{', '.join(names)}: {zeros:,.0f} {kind} cannot become zero where there are {size:,}")
         return zeros / size
 
     return grouped(weights, count, fraction, together=together, by_name=by_name)
@@ -80,11 +81,11 @@ def by_count(
 def by_amount(
     weights: Weights, amount: float, moves: int, *, together: bool, by_name: Mapping[str, float], rows: bool = False
 ) -> list[Group]:
-    """Return groups for a fraction of what is left, which each of so many moves sets to zero."""
+    """Return groups for a fraction of the remaining weights, which each of `moves` moves sets to zero."""
 
-    def fraction(names: Names, taken: float) -> float:
+    def fraction(names: Names, part: float) -> float:
         kept, size = counts_of(weights, names, rows=rows)
-        return 1 - kept / size * (1 - taken) ** moves
+        return 1 - kept / size * (1 - part) ** moves
 
     return grouped(weights, amount, fraction, together=together, by_name=by_name)
 
@@ -98,13 +99,13 @@ def by_deviation(
         weights: the tensors to prune.
         factor: of the deviation, for tensors that `by_name` does not name.
         by_name: factors of single tensors.
-        deviations: of each tensor; None: those of the weights as they are.
+        deviations: of each tensor; by default those of the weights.
     """
 
-    def fraction(names: Names, its_factor: float) -> float:
+    def fraction(names: Names, factor: float) -> float:
         (name,) = names
         deviation = threshold.deviation(weights[name]) if deviations is None else deviations[name]
-        return 1 - float(np.mean(threshold.above(weights[name], its_factor * deviation)))
+        return 1 - float(np.mean(threshold.above(weights[name], factor * deviation)))
 
     return grouped(weights, factor, fraction, together=False, by_name=by_name)
 

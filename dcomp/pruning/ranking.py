@@ -1,6 +1,6 @@
 """Scores -> masks.
 
-*Scores* have the shape of their weights, or (rows, 1, ...) where whole rows are judged (see `criteria`). A *mask* is a
+*Scores* have the shape of their weights, or (rows, 1, ...) where whole rows are ranked (see `criteria`). A *mask* is a
 bool array of the same shape, True where the weight is kept. A *group* is a list of tensors that share one budget: one
 tensor for `--scope layer`, all of them for `--scope global`.
 """
@@ -35,7 +35,7 @@ def kept_count(size: int, sparsity: float) -> int:
 
 
 def saliency(scores: np.ndarray) -> np.ndarray:
-    """Return what the loss is expected to gain if weights of these scores become zero, in float64."""
+    """Return the expected increase of the loss if weights with these scores become zero, in float64."""
     return scores.astype(np.float64) ** 2
 
 

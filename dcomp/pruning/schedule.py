@@ -15,13 +15,13 @@ class Schedule:
                    sparsity at `start` to the final one at `until`, a step at each `every`.
     - `iterative`  the same steps, each keeping the same fraction of what was left: prune, retrain,
                    prune again (Han et al. 2015, section 3.4).
-    - `uniform`    the same steps, each setting as many weights to zero as the others.
+    - `uniform`    the same steps, each setting the same number of weights to zero.
 
     Attributes:
-        start, until: first and last move, in epochs; after `until` the masks hold.
+        start, until: first and last move, in epochs; after `until` the masks stay fixed.
         every: epochs between two moves.
-        at: the moves, ascending, in place of those three. The first of them prunes already, where
-            the move at `start` sets the sparsity that is there already.
+        at: the moves, ascending, in place of those three. The first of them prunes; the move at
+            `start` keeps the sparsity that the weights have.
     """
 
     name: ScheduleName
@@ -57,7 +57,7 @@ class Schedule:
         return float(1 - (1 - initial) * ((1 - final) / (1 - initial)) ** progress)
 
     def _progress(self, time: float) -> float:
-        """Return the part of the way that is done after the move at `time`, 0 to 1."""
+        """Return the progress after the move at `time`, from 0 to 1."""
         if self.at:
             return (self.at.index(time) + 1) / len(self.at)
         last = self.moves()[-1]

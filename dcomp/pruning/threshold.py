@@ -1,4 +1,4 @@
-"""The paper's own threshold: a quality parameter times the standard deviation of a layer's weights.
+"""The paper's threshold: a quality parameter times the standard deviation of a layer's weights.
 
 Its section 2 refers to Han et al. 2015, "Learning both Weights and Connections", section 3.1.
 """

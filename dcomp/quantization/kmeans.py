@@ -22,7 +22,7 @@ def cluster(
     """Cluster `values` into at most 2^bits shared ones (paper, sections 3.1 and 3.2).
 
     Where there are no more distinct values than that, they are the codebook, exactly; where there are more, all shared
-    values are used, but for those that rounding to the dtype makes equal.
+    values are used, except for those that rounding to the dtype makes equal.
 
     Args:
         values: finite and non-zero, shape (n,), any float dtype.
@@ -87,11 +87,11 @@ class Sample:
 def lloyd(sample: Sample, centroids: np.ndarray, k: int) -> np.ndarray:
     """Move centroids to the means of their members until no border moves, shape (k,).
 
-    One without members moves to where the error is largest; it is dropped if there is no other value left for it.
+    A centroid without members moves to where the error is largest; it is dropped if no value is left for it.
     """
     borders = np.array([], np.intp)
     for _ in range(MAX_LLOYD_STEPS):
-        moved = filled(sample, borders_between(sample, centroids), k)
+        moved = filled_clusters(sample, borders_between(sample, centroids), k)
         if np.array_equal(moved, borders):
             break
         borders = moved
@@ -105,8 +105,8 @@ def borders_between(sample: Sample, centroids: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], inner, [sample.values.size]])
 
 
-def filled(sample: Sample, borders: np.ndarray, k: int) -> np.ndarray:
-    """Make k clusters, none of them empty: for each that is missing, one of the largest errors is split at its mean.
+def filled_clusters(sample: Sample, borders: np.ndarray, k: int) -> np.ndarray:
+    """Make k clusters, none of them empty: for each missing cluster, split one with a large error at its mean.
 
     A cluster of even density has an eighth of the error left in each half. So the clusters above an eighth of the
     largest error are split together, and what is split first does not matter.
@@ -120,7 +120,7 @@ def filled(sample: Sample, borders: np.ndarray, k: int) -> np.ndarray:
         first, last = sample.values[borders[:-1]], sample.values[borders[1:] - 1]
         distances = (sample.values - np.repeat(means, np.diff(borders))) ** 2 * sample.counts
         errors = np.add.reduceat(distances, borders[:-1])
-        worst = np.lexsort((last - first, errors))[::-1]  # where squares vanish, the width tells
+        worst = np.lexsort((last - first, errors))[::-1]  # where all squares are 0, the width decides
         worst = worst[(first < last)[worst] & (errors[worst] >= errors.max() / 8)][: k + 1 - borders.size]
         if not worst.size:
             break
@@ -150,8 +150,8 @@ def initial_centroids(sample: Sample, k: int, init: Init, rng: np.random.Generat
 def _kmeans_plus_plus(sample: Sample, k: int, rng: np.random.Generator) -> np.ndarray:
     """Draw each centroid with a probability that grows with its squared distance from those drawn before.
 
-    Values of float64 may lie so far apart that all squares left vanish beside the largest; then no more are drawn, and
-    the clusters that are missing are split off (`filled`).
+    Values of float64 may be so far apart that all other squares round to 0; then no more centroids are drawn, and
+    `filled_clusters` adds the missing clusters.
     """
     chosen = [rng.choice(sample.values, p=sample.counts / sample.weight_sums[-1])]
     distances = np.full(sample.values.size, np.inf)
@@ -199,7 +199,7 @@ def _best_splits(
     n = total.size - 1
     best = np.full(n + 1, -np.inf)
     border = np.zeros(n + 1, np.int32)
-    first = np.array([row + 1])  # subproblems: the ends first..last, whose borders lie in low..high
+    first = np.array([row + 1])  # subproblems: the ends first..last, with borders in low..high
     last = np.array([n])
     low, high = np.array([row]), np.array([n - 1])
     while first.size:

@@ -103,11 +103,11 @@ class LayerRow:
         return {"name": self.name, "tied_to": self.tied_to, **figures, "storage": asdict(self.storage), "paper": paper}
 
 
-SUMMED = [each.name for each in fields(LayerRow) if each.name not in ("name", "tied_to", "storage")]
+SUMMED = [summand.name for summand in fields(LayerRow) if summand.name not in ("name", "tied_to", "storage")]
 
 
 def sum_rows(title: str, rows: Sequence[LayerRow]) -> LayerRow:
-    """Return the sum of some rows, named `title`; it is tied if all of them are tied to the same tensor."""
+    """Return the sum of rows, named `title`; it is tied if all of them are tied to the same tensor."""
     ties = {row.tied_to for row in rows}
     sums = {name: sum(getattr(row, name) for row in rows) for name in SUMMED}
     storage = Storage.sum(row.storage for row in rows)

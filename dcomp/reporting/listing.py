@@ -1,4 +1,4 @@
-"""What a file holds: the directory of a container and how its records are encoded, or the tensors of a checkpoint."""
+"""The content of a file: the directory of a container and the encodings of its records, or a checkpoint's tensors."""
 
 from dataclasses import dataclass
 

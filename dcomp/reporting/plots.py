@@ -47,7 +47,7 @@ def sensitivity_png(result: Sensitivity, subject: str) -> bytes:
     """Return curves as a PNG image: a panel for sparsities and one for bits, a line for each layer."""
     from matplotlib.figure import Figure
 
-    settings = [setting for setting in AXIS_NAMES if result.of(setting)]
+    settings = [setting for setting in AXIS_NAMES if result.curves_of(setting)]
     styles = _line_styles(list(dict.fromkeys(curve.layer for curve in result.curves)))
     legend_columns = -(-(len(styles) + 3) // LEGEND_ROWS)
     figure = Figure(figsize=(5 * len(settings) + 2.5 * legend_columns, 5.5), dpi=150, layout="constrained")
@@ -76,14 +76,14 @@ def _line_styles(layers: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 def _draw_curves(panel: "Axes", result: Sensitivity, setting: Setting, styles: dict[str, dict[str, Any]]) -> None:
     """Draw one panel: harsher amounts to the right, errors on a scale that shows small ones and large ones."""
-    curves = result.of(setting)
+    curves = result.curves_of(setting)
     for curve in curves:
         _draw_line(panel, curve.points, markersize=4, linewidth=1.4, **styles[curve.layer])
     panel.axhline(result.top1_error, color="black", linestyle="--", label=f"unchanged: {result.top1_error:.2f} %")
     if result.planned is not None:
         allowed = result.top1_error + result.planned.max_drop
         panel.axhline(allowed, color="grey", linestyle=":", label=f"allowed: {allowed:.2f} %")
-        in_plan = list(result.chosen(setting).values())
+        in_plan = list(result.planned_points(setting).values())
         _draw_line(panel, in_plan, "ko", markersize=10, fillstyle="none", label="in the plan")
     if setting == "bits":
         panel.invert_xaxis()

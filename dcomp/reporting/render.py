@@ -18,7 +18,7 @@ EXCERPT_LENGTH = 60
 """Characters of a metadata value that are shown."""
 
 MOST_TENSORS, MOST_KEYS = 5000, 1000
-"""Rows of tensors and of metadata in the tables of `inspect`; a terminal is not for more."""
+"""Rows of tensors and of metadata in the tables of `inspect` at most."""
 
 
 def container_table(listing: ContainerListing) -> Table:
@@ -80,7 +80,7 @@ def benchmark_table(rows: Sequence[BenchmarkRow]) -> Table:
 
 def curve_table(result: Sensitivity, setting: Setting) -> Table:
     """Return a row for each layer: the top-1 error of the network at each amount."""
-    curves = result.of(setting)
+    curves = result.curves_of(setting)
     amounts = [Column(f"{point.amount:g}") for point in curves[0].points]
     table = Table([Column(f"top-1 error % at {setting}", "name"), *amounts])
     for curve in curves:
@@ -93,7 +93,7 @@ def plan_table(result: Sensitivity) -> Table:
     figures = ("weights", "sparsity", "error % alone", "bits", "error % alone")
     table = Table([Column("plan", "name"), *map(Column, figures)])
     weights = {curve.layer: curve.weights for curve in result.curves}
-    pruned, shared = result.chosen("sparsity"), result.chosen("bits")
+    pruned, shared = result.planned_points("sparsity"), result.planned_points("bits")
     for layer, count in weights.items():
         points = [chosen.get(layer) for chosen in (pruned, shared)]
         cells = [text for point in points for text in _point_cells(point)]

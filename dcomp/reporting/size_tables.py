@@ -28,7 +28,7 @@ MANY_ROWS = 40
 """Rows above which a hint says how to have fewer."""
 
 MOST_ROWS = 1000
-"""Rows of tensors or modules that are printed; a terminal is not for more."""
+"""Rows of tensors or modules that are printed at most."""
 
 DEEPEST = 16
 """Depths up to which the hint looks for one."""
@@ -42,7 +42,7 @@ def print_report(report: SizeReport) -> None:
 
 
 def report_tables(report: SizeReport) -> tuple[Table, Table]:
-    """Return the table of figures, with the paper's rows beside, and the table of where the bytes go."""
+    """Return the table of figures, with the paper's rows, and the table of where the bytes go."""
     return _figures_table(report), _storage_table(report)
 
 
@@ -91,7 +91,7 @@ def _storage_cells(storage: Storage) -> list[str]:
 
 
 def remarks(report: SizeReport) -> list[str]:
-    """Return what the tables do not say, a text each: the sizes and errors of the paper's table 1."""
+    """Return texts that follow the tables: the sizes and errors of the paper's table 1."""
     return [] if report.network is None else [_table_1_remark(report.network)]
 
 

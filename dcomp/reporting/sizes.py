@@ -1,4 +1,4 @@
-"""The paper's tables 2 to 5, read from a real file: every byte of a container, in the row that it belongs to."""
+"""The paper's tables 2 to 5 for a real file: every byte of a container, counted in the row of its tensor."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -18,7 +18,7 @@ class SizeReport:
     """A row for each tensor, or for each group of them, and the bytes of the file, which rows and overhead add up to.
 
     Attributes:
-        rows: in the order of the file, or in another that was asked for.
+        rows: in the order of the file, unless they were arranged.
         total: the sum of all tensors.
         overhead: bytes of header, metadata and directory.
         file_bytes: bytes of the file.

@@ -54,7 +54,7 @@ class Storage:
 
     @classmethod
     def sum(cls, storages: Iterable["Storage"]) -> "Storage":
-        """Return the sum of some, part by part."""
+        """Return the sum of each part over all `storages`."""
         return cls(*map(sum, zip(*(astuple(storage) for storage in (cls(), *storages)), strict=True)))
 
 

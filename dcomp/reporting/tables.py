@@ -1,6 +1,6 @@
 """Tables that fit the width of the terminal: names lose their middle, figures are never cut.
 
-The last columns of a table that is too wide stand in another table below it, beside the names again.
+If a table is too wide, its last columns follow in another table below, with the names again.
 """
 
 import os
@@ -59,41 +59,41 @@ class Table:
         """Return the cells of a column."""
         return [row[place] for row in self.rows]
 
-    def part(self, places: Sequence[int]) -> "Table":
+    def select(self, places: Sequence[int]) -> "Table":
         """Return a table of some of the columns."""
         rows = [tuple(row[place] for place in places) for row in self.rows]
         return replace(self, columns=[self.columns[place] for place in places], rows=rows)
 
-    def needs(self, place: int) -> int:
+    def least_width(self, place: int) -> int:
         """Return the fewest columns of a terminal that a column takes."""
         column, cells = self.columns[place], self.cells(place)
         words = max(map(cell_len, column.title.split()), default=0)
         if column.kind == "name":
             return narrowest(tuple(cells), words)
         if column.kind == "excerpt":
-            return max(words, min(NARROWEST_EXCERPT, self.takes(place)))
+            return max(words, min(NARROWEST_EXCERPT, self.natural_width(place)))
         pieces = [word for cell in cells for word in cell.split()] if column.kind == "text" else cells
         return max([words, *map(cell_len, pieces)])
 
-    def takes(self, place: int) -> int:
-        """Return the columns of a terminal that a column takes when nothing is shortened or broken."""
+    def natural_width(self, place: int) -> int:
+        """Return the columns of a terminal that a column takes if nothing is shortened or broken."""
         return max([cell_len(self.columns[place].title), *map(cell_len, self.cells(place))])
 
 
 def split_to_width(table: Table, width: int | None) -> Iterator[Table]:
     """Yield the table in parts that fit a width, each with the first column; without a width, yield it as it is."""
     first, *later = range(len(table.columns))
-    needs = [table.needs(place) for place in range(len(table.columns))]
-    if width is None or sum(needs) + len(later) <= width:
+    least_widths = [table.least_width(place) for place in range(len(table.columns))]
+    if width is None or sum(least_widths) + len(later) <= width:
         yield table
         return
     part = [first]
     for place in later:
-        if len(part) > 1 and sum(needs[earlier] + 1 for earlier in part) + needs[place] > width:
-            yield table.part(part)
+        if len(part) > 1 and sum(least_widths[earlier] + 1 for earlier in part) + least_widths[place] > width:
+            yield table.select(part)
             part = [first]
         part.append(place)
-    yield table.part(part)
+    yield table.select(part)
 
 
 def print_tables(*tables: Table) -> None:
@@ -142,12 +142,12 @@ def _cut(cell: str, kind: ColumnKind, width: int) -> str:
 
 
 def _widths(table: Table, width: int | None) -> list[int]:
-    """Return the width of each column: what it takes, or the fewest it needs and, of a name or text, what is left."""
+    """Return the width of each column: what it takes, or the least, to which names and text add the space left over."""
     places = range(len(table.columns))
-    natural = [table.takes(place) for place in places]
+    natural = [table.natural_width(place) for place in places]
     if width is None or sum(natural) + len(natural) - 1 <= width:
         return natural
-    widths = [table.needs(place) for place in places]
+    widths = [table.least_width(place) for place in places]
     left = width - sum(widths) - len(widths) + 1
     flexible = sorted((place for place in places if table.columns[place].kind != "figure"), key=lambda p: natural[p])
     for place in flexible:

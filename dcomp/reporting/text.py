@@ -1,4 +1,4 @@
-"""Text that comes from files, made fit for a terminal."""
+"""Text from files, as a terminal can show it."""
 
 from bisect import bisect_left
 from functools import lru_cache
@@ -27,7 +27,7 @@ def printable(text: str, *, lines: bool = False) -> str:
 
 
 def ends(name: str) -> str:
-    """Return both ends of a very long name, and other names as they are; later steps take no longer for a long name."""
+    """Return both ends of a very long name, and other names as they are; so that later steps are fast."""
     return name if len(name) <= 2 * END_LENGTH + len(ELLIPSIS) else f"{name[:END_LENGTH]}{ELLIPSIS}{name[-END_LENGTH:]}"
 
 

@@ -1,4 +1,4 @@
-"""The folder of a run: the names of its files, its lock, and what it may write over."""
+"""The folder of a run: the names of its files, its lock, and which files it may replace."""
 
 import shutil
 from collections.abc import Iterator, Sequence
@@ -8,18 +8,14 @@ from pathlib import Path
 from dcomp.errors import OutputError
 from dcomp.progress.resumption import StateFile
 from dcomp.runs import ledger
-from dcomp.settings import Settings
 from dcomp.settings.recipe import STAGES, Recipe
 from dcomp.system import locks
-from dcomp.system.files import check_replaceable, check_writable
+from dcomp.system.files import check_replaceable, check_writable, make_folder
 
 CONTAINER = "model.dcz"
 SUMMARY = "summary.json"
 LOCK = ".dcomp.lock"
 TENSORBOARD = "tensorboard"
-
-CHECKPOINT_KEYS = ("distill", "rewind")
-"""Settings that name a checkpoint, beside the one that a stage changes."""
 
 
 def checkpoint_name(stage: str) -> str:
@@ -30,11 +26,6 @@ def checkpoint_name(stage: str) -> str:
 def log_name(stage: str) -> str:
     """Return the name of the CSV file that a stage writes while it trains."""
     return f"{stage}.csv"
-
-
-def checkpoints_of(settings: Settings) -> dict[str, Path]:
-    """Return the checkpoints that the settings of a stage name, by key."""
-    return {key: path for key in CHECKPOINT_KEYS if (path := getattr(settings, key, None)) is not None}
 
 
 class RunFolder:
@@ -50,10 +41,7 @@ class RunFolder:
         self.container = path / CONTAINER
         self.summary = path / SUMMARY
         self._new_folders = [folder for folder in (path, *path.parents) if not folder.exists()]
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"cannot make the folder {path}: {error.strerror}") from error
+        make_folder(path)
 
     def checkpoint(self, stage: str) -> Path:
         """Return the path of the checkpoint that a stage writes."""
@@ -91,25 +79,25 @@ class RunFolder:
                 check_replaceable(self.path / name, force=False)
 
     def _check_names(self, files: Sequence[str], *, tensorboard: bool) -> None:
-        """Raise OutputError for a folder in the place of a file, or a file in the place of a folder."""
+        """Raise OutputError if an output is a folder instead of a file, or a file instead of a folder."""
         check_writable(self.path)
         for path in (self.path / name for name in files):
             if path.is_dir():
-                raise OutputError(f"{path} is a folder where a file is written; name another --out")
+                raise OutputError(f"{path} is a folder, but must be a file; name another --out")
         if tensorboard and (self.path / TENSORBOARD).is_file():
-            raise OutputError(f"{self.path / TENSORBOARD} is a file where a folder is written; name another --out")
+            raise OutputError(f"{self.path / TENSORBOARD} is a file, but must be a folder; name another --out")
 
     def _check_inputs(self, recipe: Recipe) -> None:
-        """Raise OutputError where a stage writes over a file that it, or a stage after it, reads."""
+        """Raise OutputError if a stage would replace a file that it or a later stage reads."""
         inputs = [(recipe.checkpoint, 0)] if recipe.checkpoint is not None else []
         inputs += [
-            (path, n) for n, (_, section) in enumerate(recipe.sections) for path in checkpoints_of(section).values()
+            (path, n) for n, (_, section) in enumerate(recipe.sections) for path in section.named_checkpoints().values()
         ]
         for source, number in inputs:
             later = [stage for stage, _ in recipe.sections[number:]]
             for output in (*map(self.checkpoint, later), *map(self.log, later), self.container):
                 if source.exists() and output.exists() and output.samefile(source):
-                    raise OutputError(f"{output} is read by the recipe; name another --out")
+                    raise OutputError(f"the recipe reads {output}, which the run would replace; name another --out")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -131,7 +119,7 @@ class RunFolder:
         self.summary.unlink(missing_ok=True)
 
     def remove_logs(self, stage: str) -> None:
-        """Remove what an earlier run of a stage logged."""
+        """Remove the logs of an earlier run of a stage."""
         self.log(stage).unlink(missing_ok=True)
         shutil.rmtree(self.events(stage), ignore_errors=True)
 

@@ -1,4 +1,4 @@
-"""The grid of a sweep: a recipe at every combination of some values, and what its points have in common.
+"""The grid of a sweep: a recipe at every combination of values, and the stages that its points have in common.
 
 A *point* is a recipe with one value for each key that differs. A *branch* is a set of points whose recipes have the
 same first stages, which need to run only once.
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dcomp.errors import RecipeError
-from dcomp.settings.recipe import Recipe, load, parted
+from dcomp.settings.recipe import Recipe, load, split_override
 
 MAX_POINTS = 1000
 MAX_NAME = 150
@@ -45,7 +45,7 @@ class Branch:
 
     Attributes:
         points: at least one.
-        last: the last stage that they have in common; None for a single point.
+        last: the last stage that the points have in common; None for a single point.
         branches: the points again, in groups that have more stages in common.
     """
 
@@ -59,8 +59,8 @@ def points(path: Path, overrides: Iterable[str], fixed: Sequence[str] = ()) -> l
 
     Args:
         path: the recipe.
-        overrides: `key=value,value,...`; a single value holds for all points.
-        fixed: overrides in which a comma separates nothing.
+        overrides: `key=value,value,...`; a single value is for all points.
+        fixed: overrides with one value each, in which commas do not separate values.
 
     Raises:
         RecipeError: mistakes in the grid, or in the recipes, all of them in one message.
@@ -84,7 +84,7 @@ def _axes(overrides: Iterable[str]) -> dict[str, list[str]]:
     """Return the values of each key.
 
     Raises:
-        RecipeError: there are no combinations of them, or too many.
+        RecipeError: there is only one combination of values, or there are too many.
     """
     axes: dict[str, list[str]] = {}
     for override in overrides:
@@ -102,15 +102,15 @@ def _axes(overrides: Iterable[str]) -> dict[str, list[str]]:
 
 def _axis(override: str) -> tuple[str, list[str]]:
     """Split an override into a key and its values."""
-    key, text = parted(override)
+    key, text = split_override(override)
     try:
-        values = split(text)
+        values = split_values(text)
     except ValueError as error:
         raise RecipeError(f"--set {override}: {error}") from error
     if len(values) > 1 and not all(values):
         raise RecipeError(f"--set {override}: there is no value before or after a comma")
-    if twice := [value for value, count in Counter(values).items() if count > 1]:
-        raise RecipeError(f"--set {override}: {twice[0]} occurs twice")
+    if repeated := [value for value, count in Counter(values).items() if count > 1]:
+        raise RecipeError(f"--set {override}: {repeated[0]} occurs twice")
     return key, values
 
 
@@ -123,7 +123,7 @@ def _recipe_at(path: Path, overrides: Sequence[str]) -> Recipe:
 
 
 def _raise_mistakes(points_of_mistake: Mapping[str, Sequence[str]], count: int) -> None:
-    """Raise a RecipeError with all mistakes, each with the points in which it is, if not in all of them."""
+    """Raise a RecipeError with all mistakes; a mistake that not all points have is given with its points."""
     texts = [
         mistake if len(names) == count else f"at {names[0]}{_and_more(names)}: {mistake}"
         for mistake, names in points_of_mistake.items()
@@ -138,7 +138,7 @@ def _and_more(names: Sequence[str]) -> str:
     return f" and {len(names) - 1:,} more points" if len(names) > 1 else ""
 
 
-def split(text: str) -> list[str]:
+def split_values(text: str) -> list[str]:
     """Split a text at its commas, except for those within brackets and quotes.
 
     Raises:
@@ -163,7 +163,7 @@ def split(text: str) -> list[str]:
 
 
 def name_of(values: dict[str, str]) -> str:
-    """Return `key=value,key=value` as the name of a folder; a hash replaces what such a name cannot hold."""
+    """Return `key=value,key=value` as the name of a folder; if characters must be replaced, a hash is added."""
     text = ",".join(f"{key}={value}" for key, value in values.items())
     name = re.sub(r"[^\w.,=+-]", "_", text)[:MAX_NAME]
     return name if name == text else f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
@@ -189,6 +189,6 @@ def _branch(points: Sequence[GridPoint], depth: int) -> Branch:
 
 
 def _stages(recipe: Recipe) -> list[tuple[str, Hashable, Hashable]]:
-    """Return name and settings of each stage, and the start of the first one: they decide about the checkpoints."""
+    """Return name, settings and start of each stage: where they are equal, points share the stage's checkpoint."""
     start = (recipe.checkpoint, recipe.architecture)
     return [(stage, settings, start) for stage, settings in recipe.sections]

@@ -70,7 +70,7 @@ def fingerprint_after(
         stage: its name.
         settings: its settings.
         files: the checkpoints that the settings name, by key; their bytes count, not their paths.
-        version: of the format that the stage writes, where it should run again once that has changed.
+        version: of the format that the stage writes; a new version gives a new fingerprint.
 
     Returns:
         a SHA-256 in hexadecimal.
@@ -87,7 +87,7 @@ class Ledger:
     """The stages that are done in a folder.
 
     Attributes:
-        folder: that holds stages.json and the files of the stages.
+        folder: the folder of stages.json and of the files of the stages.
     """
 
     def __init__(self, folder: Path, stages: Mapping[str, DoneStage] | None = None) -> None:
@@ -120,14 +120,14 @@ class Ledger:
             return None
         return done if path.stat().st_size == done.bytes and sources.digest(path) == done.digest else None
 
-    def adopt(self, stage: str, other: "Ledger") -> None:
+    def adopt(self, stage: str, source: "Ledger") -> None:
         """Link or copy the file of a stage from the folder of another run, and record the stage as done here.
 
         Raises:
             OutputError: the file or stages.json cannot be written.
         """
-        done = other[stage]
-        link_or_copy(other.folder / done.file, self.folder / done.file)
+        done = source[stage]
+        link_or_copy(source.folder / done.file, self.folder / done.file)
         self.record(stage, done)
 
     def record(self, stage: str, done: DoneStage) -> None:
@@ -140,7 +140,7 @@ class Ledger:
         self.write()
 
     def write(self) -> None:
-        """Write stages.json; it also marks the folder as that of a run, where no stage is done yet.
+        """Write stages.json, which also marks the folder as the folder of a run.
 
         Raises:
             OutputError: it cannot be written.

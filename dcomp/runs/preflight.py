@@ -1,6 +1,6 @@
 """Checks of a recipe before its first stage runs: files, devices, data sets, networks and their layers.
 
-All mistakes are reported at once, so that none shows after hours of training. The content of a data set is not checked.
+All mistakes are reported at once, before hours of training. The content of a data set is not checked.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,7 +15,6 @@ from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.checkpoints.tensors import specs_of
 from dcomp.compression.choice import Choice, ParameterNames
 from dcomp.errors import CheckpointError, DcompError, RecipeError, UsageError
-from dcomp.runs.folder import checkpoints_of
 from dcomp.settings import DataSettings, PruneSettings, QuantizeSettings, Settings
 from dcomp.settings.recipe import Recipe
 
@@ -28,13 +27,13 @@ NetworkLayers = tuple[dict[str, np.ndarray], ParameterNames]
 def check(
     recipe: Recipe, start: Checkpoint | None, last: str | None = None, outputs: Mapping[str, Path] = NO_FILES
 ) -> None:
-    """Check a recipe for mistakes that its reader does not find.
+    """Check a recipe for mistakes that validation cannot find.
 
     Args:
         recipe: validated.
-        start: the checkpoint that it starts from; None if it starts with training.
+        start: the checkpoint that the recipe starts from; None if it starts with training.
         last: the last stage to check; by default all are checked.
-        outputs: the file that each stage writes, and stages after it may read.
+        outputs: the file that each stage writes; later stages may read it.
 
     Raises:
         DcompError: a mistake; several are one RecipeError.
@@ -74,10 +73,10 @@ def _mistakes(checks: Iterable[Callable[[], object]]) -> list[DcompError]:
 def _file_checks(
     sections: Sequence[tuple[str, Settings]], outputs: Mapping[str, Path]
 ) -> Iterator[Callable[[], object]]:
-    """Check the checkpoints that sections name, except for stages before and their outputs."""
+    """Check the checkpoints that sections name, except for earlier stages and their outputs."""
     before: set[str | Path] = set()
     for stage, section in sections:
-        for key, path in checkpoints_of(section).items():
+        for key, path in section.named_checkpoints().items():
             if not {str(path), path.absolute()} & before:
                 yield partial(_check_file, f"{stage}.{key}", path)
         before.add(stage)
@@ -89,7 +88,7 @@ def _check_file(key: str, path: Path) -> None:
     try:
         sources.check_openable(path)
     except (CheckpointError, UsageError) as error:
-        raise CheckpointError(f"{key}: no stage before has this name, and {error}") from error
+        raise CheckpointError(f"{key}: no earlier stage has this name, and {error}") from error
 
 
 def _learning_checks(sections: Sequence[DataSettings]) -> Iterator[Callable[[], object]]:
@@ -106,7 +105,7 @@ def _learning_checks(sections: Sequence[DataSettings]) -> Iterator[Callable[[], 
 
 
 def _check_start(start: Checkpoint, architecture: str | None, settings: DataSettings) -> None:
-    """Compare the names and shapes of the first checkpoint with its network, except for lengths that the data decide.
+    """Compare the names and shapes of the first checkpoint with its network, except for sizes that depend on the data.
 
     Raises:
         ArchitectureError: no such network, or the checkpoint does not fit it.
@@ -129,7 +128,7 @@ def _check_section(stage: str, section: Settings, network_layers: NetworkLayers)
         if isinstance(section, PruneSettings):
             choice = Choice(weights, section.kinds, section, "weights", network)
             if section.structure == "row":
-                choice.leave_output_out(weights)
+                choice.leave_out_output(weights)
             choice.values()
         elif isinstance(section, QuantizeSettings):
             kinds = dict.fromkeys([*layers.WEIGHTS, *section.bits_of_kind])
@@ -139,7 +138,7 @@ def _check_section(stage: str, section: Settings, network_layers: NetworkLayers)
 
 
 def _layers_of(recipe: Recipe, start: Checkpoint | None) -> NetworkLayers | None:
-    """Return the weights that all sections change; None where a network must be built first to name them."""
+    """Return the weights that sections may change; None if their names need a network of the user."""
     if recipe.train is not None:
         return _layers_of_network(recipe)
     if start is None or prefixes.common(start.tensors) is not None:

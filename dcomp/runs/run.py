@@ -1,7 +1,7 @@
 """A run of a recipe: every stage's checkpoint in one folder, and a summary of their results.
 
-A rerun skips the stages that are done (`ledger`), and continues in the one that was stopped. A run beside other runs
-adopts the stages that one of them has done under the same fingerprint.
+A rerun skips the stages that are done (`ledger`), and resumes the stage that was stopped. A run of a sweep adopts the
+stages that another run has done under the same fingerprint.
 """
 
 import json
@@ -25,7 +25,7 @@ from dcomp.progress.observer import Observer, Together
 from dcomp.progress.resumption import SAVE_EVERY, StateFile
 from dcomp.pruning.budget import sparsity_of
 from dcomp.runs import preflight
-from dcomp.runs.folder import CHECKPOINT_KEYS, RunFolder, checkpoints_of
+from dcomp.runs.folder import RunFolder
 from dcomp.runs.ledger import DoneStage, Errors, Ledger, fingerprint_after
 from dcomp.runs.summary import StageResult, Summary
 from dcomp.settings import DataSettings, FinetuneSettings, PruneSettings, QuantizeSettings, Settings, TrainSettings
@@ -52,17 +52,17 @@ class Run:
         """Create the folder and read which stages are done.
 
         Args:
-            recipe: what to run.
-            folder: where all outputs go.
+            recipe: the recipe.
+            folder: for all outputs.
             observer: of all stages.
             force: run every stage again.
             save_every: seconds between two saves of a stage's state while it trains.
             tensorboard: write TensorBoard's files to `tensorboard/STAGE`.
-            other_runs: folders of runs whose files are used where they have done the same stages.
+            other_runs: folders of other runs; their files are used for stages that they have done.
 
         Raises:
-            OutputError: the folder cannot be created, stages.json is damaged, or an output cannot be written without
-                the loss of a file.
+            OutputError: the folder cannot be created, stages.json is damaged, or an output would replace a file that
+                no run has written.
         """
         self._recipe = recipe
         self._folder = RunFolder(folder)
@@ -92,7 +92,7 @@ class Run:
         return summary
 
     def prepare(self, last: str) -> None:
-        """Run the stages that are not done up to `last`, and leave those after it to a later run.
+        """Run the stages up to `last` that are not done; a later run continues after it.
 
         Raises:
             OutputError: another process works in the folder.
@@ -114,14 +114,14 @@ class Run:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Keep other processes out of the folder, and read what they have done there before."""
+        """Keep other processes out of the folder, and read the stages that are done."""
         with self._folder.locked():
             if not self._force:
                 self._ledger = Ledger.read(self._folder.path)
             yield
 
     def _compressed(self, last: str | None = None) -> tuple[Checkpoint, str, list[StageResult]]:
-        """Train, prune and quantize, as the recipe says, and end after the stage `last`.
+        """Run the stages that write checkpoints; end after the stage `last`.
 
         Returns:
             the last checkpoint, its fingerprint, and the results of the stages.
@@ -130,7 +130,7 @@ class Run:
         results: list[StageResult] = []
         for stage, section in self._recipe.sections:
             settings = self._with_files(section, [result.stage for result in results])
-            fingerprint = fingerprint_after(fingerprint, stage, settings, checkpoints_of(settings))
+            fingerprint = fingerprint_after(fingerprint, stage, settings, settings.named_checkpoints())
             checkpoint = self._stage(stage, settings, checkpoint, fingerprint)
             results.append(self._result(stage, checkpoint))
             if stage == last:
@@ -156,9 +156,9 @@ class Run:
         return checkpoint, digest
 
     def _with_files(self, settings: AnySettings, stages_before: Collection[str]) -> AnySettings:
-        """Replace the names of stages before, in settings that name a checkpoint, by the files of this run."""
-        names = {key: str(getattr(settings, key, None)) for key in CHECKPOINT_KEYS}
-        files = {key: self._folder.checkpoint(stage) for key, stage in names.items() if stage in stages_before}
+        """Replace names of earlier stages, in settings that name a checkpoint, by the files of this run."""
+        named = {key: str(path) for key, path in settings.named_checkpoints().items()}
+        files = {key: self._folder.checkpoint(name) for key, name in named.items() if name in stages_before}
         return settings.model_copy(update=files)
 
     def _stage(
@@ -189,13 +189,13 @@ class Run:
         """Return the function of a stage, with its settings and the checkpoint of the stage before."""
         if isinstance(settings, TrainSettings):
             return partial(stages.train, settings)
-        assert previous is not None  # the recipe has checked that it starts somewhere
+        assert previous is not None  # a recipe starts with train or a checkpoint
         work: dict[type[Settings], Callable[..., Checkpoint]]
         work = {PruneSettings: stages.prune, FinetuneSettings: stages.finetune, QuantizeSettings: stages.quantize}
         return partial(work[type(settings)], previous, settings, architecture=self._recipe.trusted_architecture)
 
     def _encode(self, checkpoint: Checkpoint, fingerprint: str) -> StageResult:
-        """Encode, decode again and compare; every result is then that of both."""
+        """Encode the checkpoint, decode the container, and check that both are identical."""
         path, settings = self._folder.container, self._recipe.encode
         fingerprint = fingerprint_after(fingerprint, "encode", settings, {}, layout.VERSION)
         is_done = self._reuse("encode", path, fingerprint)
@@ -206,7 +206,7 @@ class Run:
                 stages.encode(checkpoint, file, settings)
             seconds = time.perf_counter() - start
         if not verification.identical(Container.open(path).checkpoint(), checkpoint):
-            raise DcompError("decoding did not give the encoded checkpoint back; please report this")
+            raise DcompError("the decoded container differs from the encoded checkpoint; please report this")
         if not is_done:
             self._record("encode", path, checkpoint, fingerprint, seconds)
         return self._result("encode", checkpoint)
@@ -251,7 +251,7 @@ class Run:
             shutil.copyfile(folder / log.name, log)
 
     def _begin(self, stage: str) -> None:
-        """Check the recipe before the first stage that runs, report the stage, and remove the summary of before."""
+        """Report a stage, check the recipe before the first one that runs, and remove the summary of an earlier run."""
         self._observer.stage(stage)
         self._preflight()
         self._observer.note(f"{stage}: running")
@@ -268,11 +268,11 @@ class Run:
         return Together(*observers)
 
     def _state(self, stage: str, fingerprint: str) -> StateFile:
-        """Return the state file of a stage, to continue from if the same stage was stopped; remove all others."""
+        """Return the state file of a stage, to resume it if it was stopped; remove states of earlier runs."""
         path = self._folder.state(stage, fingerprint)
         self._folder.remove_states(stage, keep=None if self._force else path)
         if path.exists():
-            self._observer.note(f"{stage}: was stopped before, and continues from {path}")
+            self._observer.note(f"{stage}: was stopped before, continues from {path}")
         return StateFile(path, resume=path.exists(), every=self._save_every)
 
     def _record(self, stage: str, path: Path, checkpoint: Checkpoint, fingerprint: str, seconds: float) -> None:
@@ -291,7 +291,7 @@ class Run:
         self._ledger.record(stage, done)
 
     def _result(self, stage: str, checkpoint: Checkpoint) -> StageResult:
-        """Return the results of a stage that is done; measure its errors unless they are recorded for the data set."""
+        """Return the results of a stage that is done; measure its errors unless the ledger has them."""
         done, settings = self._ledger[stage], self._recipe.eval
         errors: dict[str, float | None] = dict.fromkeys(Errors.model_fields)
         if settings is not None:

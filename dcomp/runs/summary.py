@@ -1,4 +1,4 @@
-"""The results of a run: a line for each stage, and the sizes of its container."""
+"""The results of a run: a row for each stage, and the sizes of its container."""
 
 from dataclasses import asdict, dataclass
 from typing import Any

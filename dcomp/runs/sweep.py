@@ -1,7 +1,7 @@
 """A sweep: a run at every point of a grid, each in its folder, several at the same time.
 
 Stages that points have in common run once, in the folder of the first of these points; the other points adopt their
-files (`run.Run`). A sweep that was stopped continues as a run does, and one with more values uses what is done again.
+files (`run.Run`). A sweep that was stopped continues as a run does. A sweep with more values uses stages that are done.
 """
 
 import os
@@ -10,21 +10,22 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from dcomp.errors import DcompError, OutputError, StoppedError
+from dcomp.errors import DcompError, StoppedError
 from dcomp.progress.observer import Observer
 from dcomp.reporting.front import PointResult
 from dcomp.runs.folder import LOCK
 from dcomp.runs.grid import Branch, GridPoint, branches
 from dcomp.runs.summary import Summary
-from dcomp.runs.workers import BranchRun, Workers
+from dcomp.runs.workers import BranchRun, WorkerPool
 from dcomp.system import cores, locks
+from dcomp.system.files import make_folder
 
 
 class Sweep:
     """The runs of a grid's points, in folders of their names within one.
 
     Attributes:
-        outcomes: of the points that are done.
+        outcomes: results of the points that are done.
         failures: the error of each other point, by its name.
     """
 
@@ -41,19 +42,16 @@ class Sweep:
 
         Args:
             points: of one grid.
-            folder: where all outputs go.
-            observer: of the points: which run, and with which results.
-            jobs: runs at the same time; each has its part of the free processors, unless its recipe says how many
-                threads compute, or OMP_NUM_THREADS does.
+            folder: for all outputs.
+            observer: of the points, not of the stages of their runs.
+            jobs: runs at the same time; each has its share of the free processors, unless its recipe or OMP_NUM_THREADS
+                sets the number of threads.
             force: run every stage again.
 
         Raises:
             OutputError: the folder cannot be created.
         """
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"cannot make the folder {folder}: {error.strerror}") from error
+        make_folder(folder)
         self._points = points
         self._folder = folder
         self._observer = observer or Observer()
@@ -76,7 +74,7 @@ class Sweep:
             self._note_threads()
             self._observer.started_points(len(self._points))
             try:
-                with Workers(self._jobs) as workers:
+                with WorkerPool(self._jobs) as workers:
                     self._run_all(workers)
             except BrokenProcessPool as error:
                 raise DcompError(
@@ -88,13 +86,13 @@ class Sweep:
                 self._observer.finished()
 
     def _note_threads(self) -> None:
-        """Note how the free processors are divided, unless a person has said how many threads compute."""
+        """Note how the free processors are divided, unless the user has set the number of threads."""
         if cores.THREADS not in os.environ and all(point.recipe.threads is None for point in self._points):
             runs = "1 run at a time, on" if self._jobs == 1 else f"{self._jobs} runs at a time, each on"
             threads = "1 thread" if self._threads == 1 else f"up to {self._threads} threads"
             self._observer.note(f"{runs} {threads}: {cores.free()} of {cores.in_affinity()} processors are free")
 
-    def _run_all(self, workers: Workers) -> None:
+    def _run_all(self, workers: WorkerPool) -> None:
         """Run every branch, and then the branches within it, as many at the same time as there are workers."""
         waiting = [self._first_run(branch) for branch in branches(self._points)]
         running: dict[Future[Summary | None], BranchRun] = {}
@@ -109,7 +107,7 @@ class Sweep:
                 waiting[:0] = self._finish(running.pop(future), future)
 
     def _first_run(self, branch: Branch, previous: Path | None = None) -> BranchRun:
-        """Return the run that a branch begins with; the stages before it are done in the folder `previous`."""
+        """Return the first run of a branch; the folder `previous` has the stages before it."""
         folder, *siblings = (self._folder / point.name for point in branch.points)
         other_runs = [*([] if previous in (None, folder) else [previous]), *([] if self._force else siblings)]
         force = self._force and folder not in self._started

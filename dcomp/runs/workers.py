@@ -1,7 +1,7 @@
 """Processes that run the recipes of a sweep at the same time.
 
 A worker blocks SIGINT and SIGTERM, except for SIGTERM while it runs a recipe. Ctrl-C in a terminal goes to all
-processes, and would stop those that just start, or wait for work, in the wrong place.
+processes, and must not interrupt a worker that starts or waits for a run.
 """
 
 import multiprocessing
@@ -52,8 +52,8 @@ class BranchRun:
     threads: int
 
 
-class Workers:
-    """A pool of processes; as a context manager it ends with the block, at once if an error ends that."""
+class WorkerPool:
+    """A pool of processes, for a `with` block; it ends with the block, and at once after an error."""
 
     def __init__(self, count: int) -> None:
         """Prepare the pool; its processes start with the first runs."""
@@ -62,7 +62,7 @@ class Workers:
         self._futures: set[Future[Summary | None]] = set()
 
     def submit(self, work: BranchRun) -> Future[Summary | None]:
-        """Start a run; its result is a summary, or None where it ends before the last stage.
+        """Start a run; its result is a summary, or None if it ends before the last stage.
 
         Raises:
             BrokenProcessPool: a process was killed.
@@ -86,7 +86,7 @@ class Workers:
         self._pool.shutdown()
 
     def _stop(self) -> None:
-        """Ask all processes to stop, and wait for their runs; a further Ctrl-C asks again, which stops them at once."""
+        """Ask all processes to stop, and wait for their runs; another Ctrl-C asks again, which stops them at once."""
         while True:
             try:
                 for process in multiprocessing.active_children():
@@ -100,7 +100,7 @@ class Workers:
 
 
 def _perform(work: BranchRun) -> Summary | None:
-    """Run a recipe in this process; meanwhile SIGTERM stops training with its state saved, and all else at once."""
+    """Run a recipe in this process; SIGTERM then saves the state of training, or ends any other work at once."""
     signal.signal(signal.SIGTERM, _exit)
     cores.take(work.threads)
     _is_working.set()
@@ -121,7 +121,7 @@ def _exit(number: int, frame: FrameType | None) -> None:
 
 
 def _end_with_parent() -> None:
-    """End this process soon after the one that started it, even if that was killed."""
+    """End this process soon after its parent ends, even if the parent was killed."""
     threading.Thread(target=_watch_parent, daemon=True).start()
 
 
@@ -137,5 +137,5 @@ def _watch_parent() -> None:
 
 
 def _mask(how: int, signals: Collection[int]) -> Collection[int]:
-    """Change which signals are blocked, where the system can; return those that were blocked before."""
+    """Change which signals are blocked, if the system can; return the signals that were blocked before."""
     return signal.pthread_sigmask(how, signals) if hasattr(signal, "pthread_sigmask") else set()

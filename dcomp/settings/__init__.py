@@ -1,7 +1,7 @@
-"""What a person may set, stage by stage.
+"""All settings, stage by stage.
 
-Options and recipe keys have their meaning, default and limits here and nowhere else: the command line makes its
-options from these classes, a recipe its sections.
+The meaning, default and limits of options and recipe keys are defined here only: the command line derives its options
+from these classes, and a recipe its sections.
 """
 
 from dcomp.settings.base import Settings, mistakes

@@ -1,7 +1,8 @@
-"""What all settings have in common, and how their mistakes are told."""
+"""The base class of all settings, and the messages for their mistakes."""
 
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
+from pathlib import Path
 from reprlib import Repr
 from typing import Any, Self
 
@@ -18,24 +19,27 @@ from pydantic_core import ErrorDetails
 from dcomp.errors import UsageError
 from dcomp.settings import requirements
 
-WITHOUT_EFFECT = {"data_dir", "device", "cache", "workers", "threads", "compile"}
-"""Settings that change how a stage is run and not what comes out (but for rounding)."""
+RUNTIME_SETTINGS = {"data_dir", "device", "cache", "workers", "threads", "compile"}
+"""Settings that change how a stage runs, but not its result, except for rounding."""
+
+CHECKPOINT_KEYS = ("distill", "rewind")
+"""Settings that name a checkpoint, apart from the one that a stage changes."""
 
 COMMAND_LINE = "command line"
-"""The context of validation in which messages name options, like `--val-split`, and not keys, like `val_split`."""
+"""The validation context in which messages name options, like `--val-split`, and not keys, like `val_split`."""
 
 SHORT = Repr()
-"""How wrong values are quoted."""
+"""Shortens invalid values in messages."""
 
 SHORT.maxstring = SHORT.maxother = SHORT.maxlong = 80
 
 
 class Section(dict[str, Any]):
-    """A section of a recipe, with the keys above it that it inherits.
+    """A section of a recipe, together with the keys that it inherits from the recipe.
 
     Attributes:
-        inherited: those of its keys that a person has not written in it.
-        overridden: those of its keys that `--set` has written.
+        inherited: the keys that the recipe has and the section itself does not.
+        overridden: the keys of the section that `--set` has written.
     """
 
     def __init__(self, written: Mapping[str, Any], shared: Mapping[str, Any], overridden: Collection[str] = ()) -> None:
@@ -63,50 +67,54 @@ class Settings(BaseModel):
         return settings
 
     @classmethod
-    def from_options(cls, called: Mapping[str, str] | None = None, /, **options: Any) -> Self:
-        """Return settings made from command-line options; None or an empty list means that a person gave none.
+    def from_options(cls, spellings: Mapping[str, str] | None = None, /, **options: Any) -> Self:
+        """Return settings made from command-line options; None or an empty list means that the user did not set it.
 
         Args:
-            called: what a person calls the fields that are no options of their names, like `ARCHITECTURE`.
-            options: by the names of fields.
+            spellings: names of the fields that are not options, like `ARCHITECTURE`, by field.
+            options: values by field.
 
         Raises:
-            UsageError: all mistakes, by option.
+            UsageError: mistakes, all of them in one message.
         """
         names = {key: field.alias or key for key, field in cls.model_fields.items()}
         values = {names.get(key, key): value for key, value in options.items() if value is not None and value != []}
         try:
             return cls.model_validate(values, context=COMMAND_LINE)
         except ValidationError as error:
-            names = {key: option_of(key) for key, _ in mistakes(error)} | dict(called or {})
-            lines = [f"{names[key]}: {what}" if key else what for key, what in mistakes(error)]
+            names = {key: option_of(key) for key, _ in mistakes(error)} | dict(spellings or {})
+            lines = [f"{names[key]}: {problem}" if key else problem for key, problem in mistakes(error)]
             raise UsageError("; ".join(lines)) from error
 
     def arguments(self, *, defaults: bool = True) -> dict[str, Any]:
-        """Return the settings that decide about the outcome, as plain data; without `defaults` leave those out."""
-        return self.model_dump(mode="json", by_alias=True, exclude_defaults=not defaults, exclude=WITHOUT_EFFECT)
+        """Return the settings that affect the result, as plain data; leave default values out unless `defaults`."""
+        return self.model_dump(mode="json", by_alias=True, exclude_defaults=not defaults, exclude=RUNTIME_SETTINGS)
+
+    def named_checkpoints(self) -> dict[str, Path]:
+        """Return the checkpoints that these settings name, by key."""
+        return {key: path for key in CHECKPOINT_KEYS if (path := getattr(self, key, None)) is not None}
 
 
 def option_of(field: str) -> str:
-    """Return what a field is called on the command line."""
+    """Return the option of a field, like `--val-split`."""
     return f"--{field.replace('_', '-')}"
 
 
 def mistakes(
     error: ValidationError, lists: Collection[str] = (), settings: type[Settings] | None = None
 ) -> list[tuple[str, str]]:
-    """Return each mistake as (dotted key, what is wrong with it), in plain words.
+    """Return the dotted key and the message of each mistake.
 
     Args:
         error: what pydantic raised.
-        lists: the sections that were given as lists; their keys have the number of the section, from 1.
-        settings: the class that was validated, whose keys are suggested in place of unknown ones.
+        lists: names of the sections that are lists; their dotted keys hold the number of the section, from 1.
+        settings: the class that was validated; its keys are suggested for unknown ones.
     """
     return [(_dotted(detail["loc"], lists), _explained(detail, settings)) for detail in error.errors()]
 
 
 def settings_class(annotation: Any) -> type[Settings] | None:
-    """Return the class of a section from the annotation of its field, None for one of other values."""
+    """Return the class of a section from the annotation of its field; None for a field that is no section."""
     options = [annotation, *getattr(annotation, "__args__", ())]
     return next((kind for kind in options if isinstance(kind, type) and issubclass(kind, Settings)), None)
 
@@ -123,8 +131,7 @@ def _explained(detail: ErrorDetails, settings: type[Settings] | None) -> str:
         case "model_type" | "dict_type":
             return f"should be a section of keys and values, not {SHORT.repr(detail['input'])}"
         case "extra_forbidden":
-            near = get_close_matches(str(detail["loc"][-1]), _keys_at(detail["loc"][:-1], settings), n=1)
-            return f"there is no such key{f'; did you mean {near[0]}?' if near else ''}"
+            return f"there is no such key{_hint(detail['loc'], settings)}"
         case "missing":
             return "is missing"
         case "value_error":
@@ -133,8 +140,17 @@ def _explained(detail: ErrorDetails, settings: type[Settings] | None) -> str:
             return f"{message[0].lower()}{message[1:]}, not {SHORT.repr(detail['input'])}"
 
 
+def _hint(path: tuple[int | str, ...], settings: type[Settings] | None) -> str:
+    """Return where an unknown key belongs, or a key that it may mean: one that begins with it, else the most alike."""
+    key, keys = str(path[-1]), _keys_at(path[:-1], settings)
+    if len(path) > 1 and key in _keys_at((), settings):
+        return "; it stands above the sections"
+    near = [other for other in keys if other.startswith(key)] or get_close_matches(key, keys, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
 def _keys_at(path: tuple[int | str, ...], settings: type[Settings] | None) -> list[str]:
-    """Return the keys of the settings that lie at this path of sections."""
+    """Return the keys of the section at this path."""
     for part in path:
         if settings is not None and isinstance(part, str):
             settings = settings_class(settings.model_fields[part].annotation)

@@ -1,4 +1,4 @@
-"""How a container is written and judged: `dcomp encode` and `dcomp report`."""
+"""Settings of `dcomp encode` and `dcomp report`."""
 
 from pydantic import (
     Field,
@@ -9,7 +9,7 @@ from dcomp.settings.fields import LevelName
 
 
 class EncodeSettings(Settings):
-    """`dcomp encode`: it is lossless and finds the smallest encoding by itself, trying more or less hard."""
+    """`dcomp encode`: it is lossless, and tries several encodings to find the smallest."""
 
     level: LevelName = Field("default", description="How hard to try for fewer bytes; all levels decode alike.")
 

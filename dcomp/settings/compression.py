@@ -11,15 +11,15 @@ from dcomp.checkpoints.layers import Kind, Rule
 from dcomp.pruning.schedule import Schedule, ScheduleName
 from dcomp.quantization import MAX_BITS, Init
 from dcomp.settings.fields import (
-    AUTO,
+    AUTO_BITS,
     LAYER_LIMITS,
     UNITS,
     BitCount,
     BitRules,
+    CheckpointFile,
     CodebookValues,
     Criterion,
     Epochs,
-    FileName,
     Fraction,
     Kinds,
     Optimizer,
@@ -30,8 +30,8 @@ from dcomp.settings.fields import (
     Scope,
     Structure,
     Unit,
-    did_you_mean_a_fraction,
-    speaks_of_all,
+    hint_at_fraction,
+    is_for_all_layers,
 )
 from dcomp.settings.learning import LearningSettings
 from dcomp.settings.panels import AMOUNT, MOVES, TRAINING, VALUES, WHICH, shown
@@ -44,10 +44,10 @@ class ChosenSettings(LearningSettings):
     """Which tensors of a checkpoint to change, by name."""
 
     only: Patterns = Field(
-        (), description="Change only tensors whose names it finds; repeatable.", json_schema_extra=shown(WHICH, "REGEX")
+        (), description="Change only tensors whose names match; repeatable.", json_schema_extra=shown(WHICH, "REGEX")
     )
     skip: Patterns = Field(
-        (), description="Leave alone tensors whose names it finds; repeatable.", json_schema_extra=shown(WHICH, "REGEX")
+        (), description="Do not change tensors whose names match; repeatable.", json_schema_extra=shown(WHICH, "REGEX")
     )
 
 
@@ -59,7 +59,9 @@ class PruneSettings(ChosenSettings):
         None, ge=0, description="Number of weights (or rows) to set to zero.", json_schema_extra=shown(AMOUNT)
     )
     amount: Fraction | None = Field(
-        None, description="Fraction of what is left that each move sets to zero.", json_schema_extra=shown(AMOUNT)
+        None,
+        description="Fraction of the kept weights that each move sets to zero.",
+        json_schema_extra=shown(AMOUNT),
     )
     threshold: float | None = Field(
         None,
@@ -74,20 +76,22 @@ class PruneSettings(ChosenSettings):
         5,
         ge=1,
         le=MAX_BITS,
-        description="For target-ratio: bits that kept weights will have after quantize.",
+        description="For target-ratio: bits of kept weights after quantize.",
         json_schema_extra=shown(AMOUNT),
     )
     layer: Rules = Field(
-        (), description="Amount for layers it finds; repeatable.", json_schema_extra=shown(metavar="REGEX=X")
+        (),
+        description="Sparsity (count, amount, threshold) of layers whose names match; repeatable.",
+        json_schema_extra=shown(metavar="REGEX=X"),
     )
     criterion: Criterion = Field(
         "magnitude",
-        description="What weights are ranked by; fisher: what the loss would gain without them.",
+        description="How weights are ranked; fisher: by the loss that pruning them would add.",
         json_schema_extra=shown(WHICH, "NAME"),
     )
     scope: Scope | None = Field(
         None,
-        description="Rank the weights of all layers together, or of each layer; global, but layer for rows.",
+        description="Rank the weights of all layers together, or of each layer; by default global, for rows layer.",
         json_schema_extra=shown(WHICH, "NAME"),
     )
     structure: Structure = Field(
@@ -97,7 +101,7 @@ class PruneSettings(ChosenSettings):
     )
     plan: PrunePlan = Field(
         (),
-        description="Plan of dcomp sensitivity: a sparsity for each layer; --layer goes over it.",
+        description="Plan of dcomp sensitivity: a sparsity for each layer; --layer takes precedence.",
         json_schema_extra=shown(AMOUNT, "FILE"),
     )
     kinds: Kinds = Field(
@@ -114,7 +118,7 @@ class PruneSettings(ChosenSettings):
     until: float | None = Field(
         None,
         ge=0,
-        description="Epoch of the last move; half of --epochs unless given.",
+        description="Epoch of the last move; by default half of --epochs.",
         json_schema_extra=shown(MOVES, "EPOCH"),
     )
     every: float = Field(
@@ -127,12 +131,12 @@ class PruneSettings(ChosenSettings):
     )
     remove_dead_units: bool = Field(
         False,
-        description="Prune also what is left without input or output, biases too.",
+        description="Also prune units without inputs or outputs, with their biases.",
         json_schema_extra=shown(WHICH),
     )
-    rewind: FileName | None = Field(
+    rewind: CheckpointFile | None = Field(
         None,
-        description="Set what is kept back to the values of this checkpoint: a lottery ticket.",
+        description="Reset kept weights to their values in this checkpoint: a lottery ticket.",
         json_schema_extra=shown(MOVES, "FILE"),
     )
 
@@ -141,9 +145,9 @@ class PruneSettings(ChosenSettings):
         if not self.rules and all(getattr(self, unit) is None for unit in UNITS):
             raise ValueError("give a sparsity, like 0.9, or a count or an amount")
         fits, limit = LAYER_LIMITS[self.unit]
-        if wrong := [rule.value for rule in self.rules if not fits(rule.value)]:
-            hint = did_you_mean_a_fraction(wrong[0]) if self.unit in ("sparsity", "amount") else ""
-            raise ValueError(f"{limit}, not {wrong[0]:g}{hint}")
+        if misfits := [rule.value for rule in self.rules if not fits(rule.value)]:
+            hint = hint_at_fraction(misfits[0]) if self.unit in ("sparsity", "amount") else ""
+            raise ValueError(f"{limit}, not {misfits[0]:g}{hint}")
         return self
 
     @model_validator(mode="after")
@@ -159,19 +163,19 @@ class PruneSettings(ChosenSettings):
 
     def _check_listed_moves(self) -> None:
         if self.schedule == "oneshot" and len(self.at) > 1:
-            raise ValueError("schedule oneshot moves masks once: give one epoch in at")
+            raise ValueError("schedule oneshot moves the masks once: give one epoch in at")
         if list(self.at) != sorted(set(self.at)) or self.at[-1] >= self.epochs:
             listed = ", ".join(f"{time:g}" for time in self.at)
-            raise ValueError(f"the moves in at ascend and lie below the {self.epochs} epochs, not so {listed}")
+            raise ValueError(f"the moves in at must ascend and be below the {self.epochs} epochs, not {listed}")
 
     @property
     def unit(self) -> Unit:
-        """Return the unit in which a person gave the amount, which is that of rules too."""
+        """Return the unit of the amount that the user set; the rules have the same unit."""
         return next((unit for unit in UNITS if getattr(self, unit) is not None), "sparsity")
 
     @property
     def together(self) -> bool:
-        """Return whether all layers share one budget; else each has its own."""
+        """Return whether all layers share one budget; if not, each layer has one."""
         return (self.scope or ("layer" if self.structure == "row" else "global")) == "global"
 
     @property
@@ -181,7 +185,7 @@ class PruneSettings(ChosenSettings):
 
     @property
     def layer_rules(self) -> list[Rule]:
-        """Return the rules of `layer`, which go over the plan's."""
+        """Return the rules of `layer`, which take precedence over the plan's."""
         return [Rule.parse(text) for text in self.layer]
 
     @property
@@ -204,41 +208,41 @@ class PruneSettings(ChosenSettings):
 
 
 class QuantizeSettings(ChosenSettings):
-    """`dcomp quantize`. Centroids train by Adam: their gradients are sums over very different numbers of weights."""
+    """`dcomp quantize`. Centroids train by Adam, as their gradients are sums over very different numbers of weights."""
 
     conv_bits: BitCount | None = Field(None, description="Bits of a convolution's codes: 2^N values.")
     fc_bits: BitCount | None = Field(None, description="Bits of a fully connected layer's codes.")
     bias_bits: BitCount | None = Field(
         None,
-        description="Bits of biases and normalization tensors, else left alone.",
+        description="Bits of biases and normalization tensors; by default these do not share values.",
         json_schema_extra=shown(VALUES),
     )
     bits: BitRules = Field(
         (),
-        description="Bits of the other layers, or of those it finds, repeatable; auto: what is worth its bytes.",
+        description="Bits of all other layers, or of matching ones, repeatable; auto: dcomp chooses.",
         json_schema_extra=shown(metavar="[REGEX=]N"),
     )
     plan: QuantizePlan = Field(
         (),
-        description="Plan of dcomp sensitivity: bits for each layer; --bits goes over it.",
+        description="Plan of dcomp sensitivity: bits for each layer; --bits takes precedence.",
         json_schema_extra=shown(VALUES, "FILE"),
     )
     rate_weight: float = Field(
         0.0,
         alias="lambda",
         ge=0,
-        description="Weigh the bits of codes too: a bit is worth this part of the mean square.",
+        description="Also minimize the bits of codes: a bit costs this part of the mean square.",
         json_schema_extra=shown(VALUES),
     )
     init: Init = Field(
         "linear",
-        description="Where k-means starts; optimal is exact, slower, and of more bytes.",
+        description="Where k-means starts; optimal is exact, but slower, and gives more bytes.",
         json_schema_extra=shown(VALUES, "NAME"),
     )
     start: int = Field(
         0,
         ge=0,
-        description="Epoch at which weights are shared; until then they train, zeros held.",
+        description="Epoch at which weights are shared; before, they train with zeros fixed.",
         json_schema_extra=shown(VALUES, "EPOCH"),
     )
     optimizer: Optimizer = Field("adam", description="Optimizer.", json_schema_extra=shown(TRAINING, "NAME"))
@@ -248,14 +252,14 @@ class QuantizeSettings(ChosenSettings):
     )
     codebook_values: CodebookValues = Field(
         "float32",
-        description="Type to round shared values to at the end; 16 bits make smaller codebooks.",
+        description="Type of the shared values in the end; 16 bits make smaller codebooks.",
         json_schema_extra=shown(VALUES, "TYPE"),
     )
 
     @model_validator(mode="after")
     def _some_bits(self) -> Self:
         if not (self.bits_of_kind or self.rules or self.bits_of_all is not None or self.auto):
-            raise ValueError("say how many bits, like 8 for conv_bits (--conv-bits) and 5 for fc_bits (--fc-bits)")
+            raise ValueError("say how many bits, like bits 5 (--bits 5), or conv_bits and fc_bits")
         if self.bits_of_all is not None and not 1 <= self.bits_of_all <= MAX_BITS:
             raise ValueError(f"bits are a whole number from 1 to {MAX_BITS}, not {self.bits_of_all}")
         if any(rule.value != int(rule.value) or not 1 <= rule.value <= MAX_BITS for rule in self.rules):
@@ -268,7 +272,7 @@ class QuantizeSettings(ChosenSettings):
             raise ValueError(f"start <= epochs must hold, not {self.start} <= {self.epochs}")
         shorter = min(self.start, self.epochs - self.start)
         if shorter and self.warmup >= shorter:
-            raise ValueError(f"each training has a warm-up: it is shorter than {shorter} epochs, not {self.warmup:g}")
+            raise ValueError(f"both trainings begin with warmup epochs: give fewer than {shorter}, not {self.warmup:g}")
         return self
 
     @property
@@ -278,18 +282,18 @@ class QuantizeSettings(ChosenSettings):
 
     @property
     def layer_rules(self) -> list[Rule]:
-        """Return the rules of `bits`, which go over the plan's."""
-        return [Rule.parse(text) for text in self.bits if not speaks_of_all(text)]
+        """Return the rules of `bits`, which take precedence over the plan's."""
+        return [Rule.parse(text) for text in self.bits if not is_for_all_layers(text)]
 
     @property
     def bits_of_all(self) -> int | None:
-        """Return the bits of all layers that have no others."""
+        """Return the bits of the layers that no other setting names; None if not set."""
         return next((int(text) for text in self.bits if text.isdecimal()), None)
 
     @property
     def auto(self) -> bool:
-        """Return whether layers that have no other bits share as many values as are worth their bytes."""
-        return AUTO in self.bits
+        """Return whether dcomp chooses the bits of the layers that no other setting names."""
+        return AUTO_BITS in self.bits
 
     @property
     def rules(self) -> list[Rule]:
@@ -298,6 +302,6 @@ class QuantizeSettings(ChosenSettings):
 
     @property
     def bits_of_kind(self) -> dict[Kind, int]:
-        """Return the bits that are set for a kind of tensor, by kind."""
+        """Return the bits of each kind of tensor that has some."""
         by_kind: dict[Kind, int | None] = {"conv": self.conv_bits, "linear": self.fc_bits, "bias": self.bias_bits}
         return {kind: bits for kind, bits in by_kind.items() if bits is not None}

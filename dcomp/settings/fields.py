@@ -1,4 +1,4 @@
-"""Kinds of values that options and recipe keys take, and what makes one wrong."""
+"""Types of the values that options and recipe keys take, and their checks."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -31,26 +31,26 @@ def _parses_as_rules(texts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _parses_as_bits(texts: tuple[str, ...]) -> tuple[str, ...]:
-    _parses_as_rules(tuple(text for text in texts if not speaks_of_all(text)))
-    if len([text for text in texts if speaks_of_all(text)]) > 1:
-        raise ValueError(f"bits of all layers are given once, as a number or as {AUTO}")
+    _parses_as_rules(tuple(text for text in texts if not is_for_all_layers(text)))
+    if len([text for text in texts if is_for_all_layers(text)]) > 1:
+        raise ValueError(f"bits of all layers are given once, as a number or as {AUTO_BITS}")
     return texts
 
 
 def _rules_of_plan(stage: plan_file.Stage) -> Callable[[object], object]:
-    """A validator that reads a plan's path into its rules for a stage, so that settings hold what the plan says."""
+    """Return a validator that replaces the path of a plan by the plan's rules for a stage."""
 
     def read(value: object) -> object:
         try:
-            return plan_file.rules(expanded(Path(value)), stage) if isinstance(value, str | Path) else value
+            return plan_file.rules(expand_home(Path(value)), stage) if isinstance(value, str | Path) else value
         except UsageError as error:
             raise ValueError(str(error)) from error
 
     return read
 
 
-def _numbers(value: object) -> object:
-    """Numbers between commas; `none` is no number."""
+def _split_numbers(value: object) -> object:
+    """Split a text at its commas; `none` gives no numbers."""
     return tuple(value.split(",") if value != "none" else ()) if isinstance(value, str) else value
 
 
@@ -67,14 +67,14 @@ def _one_or_more(value: object) -> object:
 
 
 def _as_texts(value: object) -> object:
-    """Whole numbers as texts, as a command line gives them."""
+    """Turn integers into texts, as the command line gives them."""
     values = value if isinstance(value, list | tuple) else (value,)
-    return tuple(str(part) if isinstance(part, int) and not isinstance(part, bool) else part for part in values)
+    return tuple(str(item) if isinstance(item, int) and not isinstance(item, bool) else item for item in values)
 
 
 def _below_one(fraction: float) -> float:
     if fraction >= 1:
-        raise ValueError(f"{fraction:g} does not lie from 0 to below 1{did_you_mean_a_fraction(fraction)}")
+        raise ValueError(f"must be at least 0 and below 1, not {fraction:g}{hint_at_fraction(fraction)}")
     return fraction
 
 
@@ -87,27 +87,28 @@ def _compiles(patterns: tuple[str, ...]) -> tuple[str, ...]:
     return patterns
 
 
-def speaks_of_all(bits: str) -> bool:
-    """Whether what is given for bits is for all layers: `auto`, or a number and no rule."""
-    return bits == AUTO or bits.isdecimal()
+def is_for_all_layers(bits: str) -> bool:
+    """Return whether an entry of `bits` is for all layers: `auto` or a number, not a rule."""
+    return bits == AUTO_BITS or bits.isdecimal()
 
 
-def did_you_mean_a_fraction(value: float) -> str:
-    """A hint for who counts in percent; nothing where that would be no help."""
+def hint_at_fraction(value: float) -> str:
+    """Return a hint for a value that looks like a percentage, else an empty text."""
     return f"; did you mean {value / 100:g}?" if 1 < value < 100 else ""
 
 
-def _unknown(what: str, name: str, names: Sequence[str]) -> ValueError:
-    near = get_close_matches(name.lower(), [other for other in names if other.lower() not in PLACEHOLDERS], n=1)
+def _unknown(kind: str, name: str, choices: Sequence[str]) -> ValueError:
+    """Return the error for an unknown name; it suggests the nearest of the choices."""
+    near = get_close_matches(name.lower(), [choice for choice in choices if choice.lower() not in PLACEHOLDERS], n=1)
     hint = f"did you mean {near[0]}? There are" if near else "there are"
-    return ValueError(f"there is no {what} {name!r}; {hint} {', '.join(names)}")
+    return ValueError(f"there is no {kind} {name!r}; {hint} {', '.join(choices)}")
 
 
 def data_name(name: str) -> str:
-    """A data set's name as it is written here, from one in any case.
+    """Return the name of a data set with the case that `DATA_NAMES` has.
 
     Raises:
-        ValueError: there is none of this name; the nearest one is suggested.
+        ValueError: no data set has this name; the nearest name is suggested.
     """
     family, _, argument = name.partition(":")
     if name.lower() in DATA_NAMES and name.lower() not in PLACEHOLDERS:
@@ -120,10 +121,10 @@ def data_name(name: str) -> str:
 
 
 def network_name(name: str) -> str:
-    """A network's name as it is written here, from one in any case.
+    """Return the name of a network with the case that `NETWORKS` has.
 
     Raises:
-        ValueError: there is none of this name; the nearest one is suggested.
+        ValueError: no network has this name; the nearest name is suggested.
     """
     if name.lower() in NETWORKS and name.lower() not in PLACEHOLDERS:
         return name.lower()
@@ -134,11 +135,11 @@ def network_name(name: str) -> str:
     raise ValueError(f"{_unknown('architecture', name, NETWORKS)} (a network of your own)")
 
 
-def expanded(path: Path) -> Path:
-    """Replace `~` or `~user` by the home folder, as a shell does, but also after `=`; a path of no user stays.
+def expand_home(path: Path) -> Path:
+    """Replace `~` or `~user` by the home folder, as a shell does; leave the path as it is if there is no such user.
 
     Raises:
-        ValueError: a character that no path has.
+        ValueError: the path has a NUL character.
     """
     if "\0" in str(path):
         raise ValueError(f"a path cannot hold a NUL, as {str(path)!r} does")
@@ -150,20 +151,20 @@ def expanded(path: Path) -> Path:
 
 MAX_SEED = (1 << 63) - 1
 
-AUTO = "auto"
-"""In place of a rule for bits: as many values for each tensor as are worth their bytes."""
+AUTO_BITS = "auto"
+"""An entry of `bits`: dcomp chooses the number of shared values of each tensor."""
 
 DATA_NAMES = (
     *("mnist", "fashion-mnist", "cifar10", "cifar100", "digits"),
     *("imagenette", "imagenette:320px", "imagenette:160px", "imagefolder:PATH", "package.module:factory"),
 )
-"""Data sets, and the forms of those that a person has."""
+"""Names of the data sets, and the forms of names for data sets of the user."""
 
 NETWORKS = (*BUILT_IN_NETWORKS, "torchvision:NAME", "package.module:factory")
-"""Networks, and the forms of others."""
+"""Names of the networks, and the forms of names for networks of torchvision and of the user."""
 
 PLACEHOLDERS = {"imagefolder:path", "package.module:factory", "torchvision:name"}
-"""Those forms, in lower case."""
+"""The forms in both tables, in lower case; they are no names."""
 
 TORCHVISION = "torchvision:"
 
@@ -181,15 +182,15 @@ PrunePlan = Annotated[Rules, BeforeValidator(_rules_of_plan("prune"))]
 QuantizePlan = Annotated[Rules, BeforeValidator(_rules_of_plan("quantize"))]
 Sparsities = Annotated[
     tuple[Annotated[float, Field(gt=0), AfterValidator(_below_one)], ...],
-    BeforeValidator(_numbers),
+    BeforeValidator(_split_numbers),
     AfterValidator(_ascending),
 ]
-BitCounts = Annotated[tuple[BitCount, ...], BeforeValidator(_numbers), AfterValidator(_ascending)]
+BitCounts = Annotated[tuple[BitCount, ...], BeforeValidator(_split_numbers), AfterValidator(_ascending)]
 Kinds = Annotated[tuple[Kind, ...], BeforeValidator(_split_at_commas), Field(min_length=1)]
 Epoch = Annotated[float, Field(ge=0)]
 Epochs = Annotated[tuple[Epoch, ...], BeforeValidator(_one_or_more), BeforeValidator(_split_at_commas)]
-UserPath = Annotated[Path, AfterValidator(expanded)]
-FileName = Annotated[UserPath, PlainSerializer(lambda path: path.name)]  # where it lay is the machine's affair
+UserPath = Annotated[Path, AfterValidator(expand_home)]
+CheckpointFile = Annotated[UserPath, PlainSerializer(lambda path: path.name)]  # notes name the file, not its folder
 LevelName = Literal["fast", "default", "max"]
 DataName = Annotated[str, AfterValidator(data_name)]
 NetworkName = Annotated[str, AfterValidator(network_name)]
@@ -205,10 +206,13 @@ Unit = Literal["sparsity", "count", "amount", "threshold", "target_ratio"]
 
 UNITS: tuple[Unit, ...] = get_args(Unit)
 LAYER_LIMITS: dict[Unit, tuple[Callable[[float], bool], str]] = {
-    "sparsity": (lambda value: 0 <= value < 1, "the sparsity of a layer lies from 0 to below 1"),
-    "count": (lambda value: value >= 0 and value == int(value), "the count of a layer is a whole number"),
-    "amount": (lambda value: 0 <= value < 1, "the amount of a layer lies from 0 to below 1"),
-    "threshold": (lambda value: value > 0, "the threshold of a layer lies above 0"),
-    "target_ratio": (lambda value: False, "target_ratio takes no layers of their own"),
+    "sparsity": (lambda value: 0 <= value < 1, "the sparsity of a layer must be at least 0 and below 1"),
+    "count": (
+        lambda value: value >= 0 and value == int(value),
+        "the count of a layer must be a whole number",
+    ),
+    "amount": (lambda value: 0 <= value < 1, "the amount of a layer must be at least 0 and below 1"),
+    "threshold": (lambda value: value > 0, "the threshold of a layer must be above 0"),
+    "target_ratio": (lambda value: False, "target_ratio takes no amounts for single layers"),
 }
-"""What a rule may ask for a layer, by unit."""
+"""For each unit: whether a rule may have this value, and the error if not."""

@@ -1,4 +1,4 @@
-"""Settings of networks, data, training and measuring."""
+"""Settings of networks, data, training and evaluation."""
 
 from typing import Self
 
@@ -7,14 +7,14 @@ from pydantic import (
     model_validator,
 )
 
-from dcomp.settings.base import WITHOUT_EFFECT, Settings
+from dcomp.settings.base import RUNTIME_SETTINGS, Settings
 from dcomp.settings.fields import (
     MAX_SEED,
     NETWORKS,
     Augment,
     BitCounts,
+    CheckpointFile,
     DataName,
-    FileName,
     LrSchedule,
     NetworkName,
     Optimizer,
@@ -23,20 +23,22 @@ from dcomp.settings.fields import (
     Sparsities,
     UserPath,
 )
-from dcomp.settings.panels import DATA, MACHINE, NETWORK, NOTES, TRAINING, shown
+from dcomp.settings.panels import DATA, MACHINE, NETWORK, SEED_AND_NOTES, TRAINING, shown
 
 
 class NetworkSettings(Settings):
-    """How a network is built; unset fields are as in the checkpoint, else as the data needs them."""
+    """How a network is built; by default as in the checkpoint, or as the data requires."""
 
     classes: int | None = Field(
         None,
         ge=1,
-        description="Classes that the network tells apart; as in the data.",
+        description="Number of classes; by default that of the data.",
         json_schema_extra=shown(NETWORK),
     )
     grayscale: bool | None = Field(
-        None, description="See one channel, or three; as in the data.", json_schema_extra=shown(NETWORK)
+        None,
+        description="Images of one channel, or three; by default as the data.",
+        json_schema_extra=shown(NETWORK),
     )
     dropout: float | None = Field(
         None,
@@ -46,12 +48,12 @@ class NetworkSettings(Settings):
         json_schema_extra=shown(NETWORK),
     )
     crop: int | None = Field(
-        None, ge=1, description="Height and width of its images.", json_schema_extra=shown(NETWORK, "PIXELS")
+        None, ge=1, description="Height and width of the images.", json_schema_extra=shown(NETWORK, "PIXELS")
     )
 
 
 class DataSettings(NetworkSettings):
-    """Which data set, where it is kept, and how photos are read."""
+    """Which data set, where it is stored, and how photos are read."""
 
     data: DataName | None = Field(
         None, description="Data set, like mnist or imagefolder:PATH.", json_schema_extra=shown(metavar="NAME")
@@ -65,11 +67,15 @@ class DataSettings(NetworkSettings):
         None,
         ge=1,
         le=4096,
-        description="Short side at which photos are stored; 8/7 of what the network sees.",
+        description="Short side of stored photos; by default 8/7 of the size that the network takes.",
         json_schema_extra=shown(DATA, "PIXELS"),
     )
     workers: int | None = Field(
-        None, ge=0, le=256, description="Processes that decode photos; one a core.", json_schema_extra=shown(MACHINE)
+        None,
+        ge=0,
+        le=256,
+        description="Processes that decode photos; one per core by default.",
+        json_schema_extra=shown(MACHINE),
     )
     cache: UserPath | None = Field(
         None,
@@ -83,7 +89,7 @@ class DataSettings(NetworkSettings):
         None,
         ge=1,
         le=4096,
-        description="Threads that compute; those that are free, one for a small network.",
+        description="Threads to compute with; by default the free ones, and one for a small network.",
         json_schema_extra=shown(MACHINE),
     )
 
@@ -102,7 +108,7 @@ class LearningSettings(DataSettings):
     )
     optimizer: Optimizer = Field("sgd", description="Optimizer.", json_schema_extra=shown(TRAINING, "NAME"))
     lr_schedule: LrSchedule = Field(
-        "cosine", description="Course of the learning rate.", json_schema_extra=shown(TRAINING, "NAME")
+        "cosine", description="How the learning rate changes.", json_schema_extra=shown(TRAINING, "NAME")
     )
     warmup: float = Field(
         0.0,
@@ -120,16 +126,16 @@ class LearningSettings(DataSettings):
         None, gt=0, description="Norm to which longer gradients are scaled.", json_schema_extra=shown(TRAINING)
     )
     label_smoothing: float = Field(
-        0.0, ge=0, lt=1, description="Part of a label spread over all classes.", json_schema_extra=shown(TRAINING)
+        0.0, ge=0, lt=1, description="Part of each label to spread over all classes.", json_schema_extra=shown(TRAINING)
     )
     precision: Precision = Field(
         "fp32",
-        description="Type to compute in; bf16 keeps float32 weights.",
+        description="Type to compute in; with bf16, weights stay float32.",
         json_schema_extra=shown(MACHINE, "NAME"),
     )
     compile: bool = Field(
         False,
-        description="Compile the network; pays where an epoch takes minutes.",
+        description="Compile the network; saves time if an epoch takes minutes.",
         json_schema_extra=shown(MACHINE),
     )
     augment: Augment = Field(
@@ -138,9 +144,9 @@ class LearningSettings(DataSettings):
         "them; crop-flip cuts them at random and mirrors half; auto is crop-flip for photos and CIFAR, else none.",
         json_schema_extra=shown(TRAINING, "NAME"),
     )
-    distill: FileName | None = Field(
+    distill: CheckpointFile | None = Field(
         None,
-        description="Checkpoint of a teacher, whose answers the network learns beside the labels.",
+        description="Checkpoint of a teacher: the network learns its outputs and the labels.",
         json_schema_extra=shown(TRAINING, "FILE"),
     )
     temperature: float = Field(
@@ -153,23 +159,27 @@ class LearningSettings(DataSettings):
         None,
         gt=0,
         lt=1,
-        description="Decay at each step of a moving average of the weights, which is kept; try 0.999.",
+        description="Keep a moving average of the weights, with this decay at each step; try 0.999.",
         json_schema_extra=shown(TRAINING),
     )
     val_split: float = Field(
         0.08,
         ge=0,
         lt=1,
-        description="Part of the training data set aside to choose the best epoch by; 0 keeps the last epoch.",
+        description="Part of the training data for validation, which chooses the best epoch; 0 keeps the last epoch.",
         json_schema_extra=shown(TRAINING),
     )
     seed: int = Field(
-        0, ge=0, le=MAX_SEED, description="Seed of everything that chance decides.", json_schema_extra=shown(NOTES)
+        0,
+        ge=0,
+        le=MAX_SEED,
+        description="Seed of everything that chance decides.",
+        json_schema_extra=shown(SEED_AND_NOTES),
     )
     provenance: Provenance = Field(
         "full",
-        description="Notes in the metadata: settings and epochs, settings, or none, for the smallest files.",
-        json_schema_extra=shown(NOTES, "NAME"),
+        description="Notes in the metadata: full (settings and epochs), settings, or none.",
+        json_schema_extra=shown(SEED_AND_NOTES, "NAME"),
     )
 
     @model_validator(mode="after")
@@ -183,14 +193,26 @@ class TrainSettings(LearningSettings):
     """`dcomp train`: from scratch, or from torchvision's weights."""
 
     architecture: NetworkName = Field(description=f"{', '.join(NETWORKS)}.")
-    pretrained: bool = Field(False, description="Start from torchvision's weights; they are downloaded.")
+    pretrained: bool = Field(False, description="Start from torchvision's weights.")
     epochs: int = Field(20, ge=1, description="Passes over the training data.")
 
 
 class FinetuneSettings(LearningSettings):
-    """`dcomp finetune`: train on, with zeros and shared values held."""
+    """`dcomp finetune`: train further; zeros stay zero, and shared values stay shared."""
 
     epochs: int = Field(ge=1, description="Passes over the training data.")
+    choose_after: int = Field(
+        0,
+        ge=0,
+        description="Choose the best of the epochs after this one; 0: of all, and of the start.",
+        json_schema_extra=shown(TRAINING, "EPOCH"),
+    )
+
+    @model_validator(mode="after")
+    def _leaves_an_epoch_to_choose(self) -> Self:
+        if self.choose_after >= self.epochs:
+            raise ValueError(f"choose_after is below the {self.epochs} epochs, not {self.choose_after}")
+        return self
 
 
 class EvalSettings(DataSettings):
@@ -201,8 +223,8 @@ class EvalSettings(DataSettings):
 
     @property
     def examples(self) -> str:
-        """Return the data set that errors are measured on, and the settings that may change them."""
-        changes = self.model_dump(mode="json", exclude_defaults=True, exclude=WITHOUT_EFFECT | {"data", "max_error"})
+        """Return the data set on which errors are measured, and the settings that may change them."""
+        changes = self.model_dump(mode="json", exclude_defaults=True, exclude=RUNTIME_SETTINGS | {"data", "max_error"})
         return " ".join([str(self.data), *(f"{key}={value}" for key, value in changes.items())])
 
 
@@ -220,10 +242,10 @@ class SensitivitySettings(DataSettings):
         json_schema_extra=shown(metavar="N,..."),
     )
     limit: int | None = Field(None, ge=1, description="Measure on the first N of the validation examples only.")
-    val_split: float = Field(0.08, gt=0, lt=1, description="Part of the training data that is measured on.")
-    seed: int = Field(0, ge=0, le=MAX_SEED, description="Seed by which that part is drawn.")
+    val_split: float = Field(0.08, gt=0, lt=1, description="Part of the training data to measure on.")
+    seed: int = Field(0, ge=0, le=MAX_SEED, description="Seed for drawing that part.")
     max_drop: float | None = Field(
-        None, ge=0, le=100, description="Percentage points of top-1 accuracy that a plan as a whole may cost."
+        None, ge=0, le=100, description="Percentage points of top-1 accuracy that the plan may cost in total."
     )
 
     @model_validator(mode="after")

@@ -10,14 +10,14 @@ TRAINING = "Training"
 DATA = "Data"
 NETWORK = "Network"
 MACHINE = "Machine"
-NOTES = "Seed and notes"
+SEED_AND_NOTES = "Seed and notes"
 
 
 def shown(panel: str = "", metavar: str = "") -> JsonDict:
-    """Return what a field's `json_schema_extra` says of its option; without a panel it is one of the first.
+    """Return the `json_schema_extra` of a field: how help shows its option.
 
     Args:
-        panel: title of the panel in the help.
+        panel: title of the panel in the help; by default the first panel.
         metavar: what stands for the value, like `REGEX`; `FILE` for a field that is read from a file.
     """
     return {"panel": panel, "metavar": metavar}

@@ -1,4 +1,4 @@
-r"""A plan: a sparsity and a number of bits for each layer that can bear them, in a YAML file.
+r"""A plan: a sparsity and a number of bits for each layer, in a YAML file.
 
 ::
 
@@ -9,7 +9,7 @@ r"""A plan: a sparsity and a number of bits for each layer that can bear them, i
       bits:
       - ^fc1\.weight$=4
 
-Its sections hold rules as `checkpoints.layers` reads them, each for one name, so a recipe may hold them as well.
+Its sections hold rules (`checkpoints.layers`), each for one name. A recipe may hold the same sections.
 """
 
 import re
@@ -28,7 +28,7 @@ KEY_OF: dict[Stage, str] = {"prune": "layer", "quantize": "bits"}
 
 @dataclass(frozen=True)
 class Plan:
-    """Sparsities and bits by the names of tensors; what is not named is left alone."""
+    """Sparsities and bits by the names of tensors; other tensors stay as they are."""
 
     sparsities: Mapping[str, float]
     bits: Mapping[str, int]
@@ -54,7 +54,7 @@ def rules(path: Path, stage: Stage) -> tuple[str, ...]:
     """Return the rules of a plan's file for a stage; none if it has no section for that.
 
     Raises:
-        RecipeError: not readable, or not a plan.
+        RecipeError: the file cannot be read, or is no plan.
     """
     from dcomp.settings import yaml_files  # here, not above: the command line starts without a YAML parser
 
@@ -68,7 +68,7 @@ def rules(path: Path, stage: Stage) -> tuple[str, ...]:
     section, key = content[stage], KEY_OF[stage]
     if not isinstance(section, dict) or list(section) != [key]:
         raise RecipeError(f"in the plan {path}: {stage} holds {key} and nothing else")
-    rules = section[key]
-    if not isinstance(rules, list) or not rules or not all(isinstance(rule, str) for rule in rules):
+    entries = section[key]
+    if not isinstance(entries, list) or not entries or not all(isinstance(entry, str) for entry in entries):
         raise RecipeError(f"in the plan {path}: {stage}.{key} should be a list of REGEX=VALUE")
-    return tuple(rules)
+    return tuple(entries)

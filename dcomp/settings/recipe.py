@@ -17,11 +17,11 @@ sections, which run in order, each from the checkpoint of the one before::
       - {conv_bits: 8, epochs: 2}
       - {fc_bits: 5, epochs: 3}
 
-A data set that `train` alone names is that of all. `train` may be replaced by `checkpoint: FILE`, with the
-`architecture` of the file, and the `data`, if it does not say. `encode` always runs; the other sections may be left
-out, or be null, which is the same. `plan: FILE`, of `dcomp sensitivity`, gives prune and quantize, where they are
-sections, its rules for the layers that they choose. Paths count from the current folder, `~` is the home folder;
-`distill` and `rewind` may also name a stage before, as in `distill: train`.
+If only `train` names a data set, all sections use it. `checkpoint: FILE` may replace `train`; give the `architecture`
+and the `data` as well if the file does not record them. `encode` always runs; other sections may be left out, or be
+null, which is the same. `plan: FILE` gives the rules of a plan, which `dcomp sensitivity` writes, to the sections prune
+and quantize. Paths are relative to the current folder, and `~` is the home folder; `distill` and `rewind` may also name
+an earlier stage, as in `distill: train`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -62,7 +62,7 @@ AnySection = TypeVar("AnySection", PruneSettings, FinetuneSettings, QuantizeSett
 StageSettings = TrainSettings | PruneSettings | FinetuneSettings | QuantizeSettings
 
 STAGES = ("train", "prune", "finetune", "quantize")
-"""The sections that make checkpoints, in the order in which they run."""
+"""The sections that write checkpoints, in the order in which they run."""
 
 SHARED_KEYS = (
     *("architecture", "data", "data_dir", "resize", "cache", "workers", "threads", "device", "plan", "seed"),
@@ -71,7 +71,7 @@ SHARED_KEYS = (
 
 
 class Recipe(Settings):
-    """A validated recipe; a section that is None, or an empty list of them, is a stage that does not run."""
+    """A validated recipe; a stage whose section is None or an empty list does not run."""
 
     name: str = Field(min_length=1, pattern=r"^\w[\w.+-]*$")
     architecture: NetworkName | None = None
@@ -124,9 +124,9 @@ class Recipe(Settings):
 
     @property
     def sections(self) -> list[tuple[str, StageSettings]]:
-        """Return name and settings of each stage that makes a checkpoint, in order.
+        """Return the name and settings of each stage that writes a checkpoint, in order.
 
-        The first of several sections has no number, so it stays done when a second one is written below it.
+        The first of several sections has no number, so that it stays done if a user adds a second one.
         """
         train = () if self.train is None else (self.train,)
         groups: list[Sequence[StageSettings]] = [train, self.prune, self.finetune, self.quantize]
@@ -143,12 +143,12 @@ class Recipe(Settings):
 
     @property
     def lacks_data(self) -> bool:
-        """Return whether a section that trains or measures names no data set; a checkpoint to start from may."""
+        """Return whether a section that trains or measures names no data set."""
         learning = [section for _, section in self.sections if section.epochs]
         return any(section.data is None for section in (*learning, *([self.eval] if self.eval is not None else [])))
 
     def with_data(self, data: DataName) -> "Recipe":
-        """Return the recipe with a data set for those sections."""
+        """Return the recipe with a data set for the sections that lack one."""
 
         def filled(section: AnySection) -> AnySection:
             return section if section.data is not None else section.model_copy(update={"data": data})
@@ -161,7 +161,7 @@ class Recipe(Settings):
 
     @property
     def trusted_architecture(self) -> str | None:
-        """Return the architecture that the recipe itself names; it may be the user's own code."""
+        """Return the architecture that the recipe names; it may be code of the user."""
         return self.train.architecture if self.train is not None else self.architecture
 
 
@@ -177,7 +177,7 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
     """Read a recipe; `overrides` are `key=value`, with dots between section and key.
 
     Raises:
-        RecipeError: not readable, or mistakes, all of them in one message.
+        RecipeError: the file cannot be read, or has mistakes, all of them in one message.
     """
     content = load_mapping(path, "recipe")
     _check_place_of_finetune(path, content)
@@ -187,24 +187,24 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
         return Recipe.model_validate(content)
     except ValidationError as error:
         lists = [section for section, value in content.items() if isinstance(value, list)]
-        lines = [f"{key}: {what}" if key else what for key, what in mistakes(error, lists, Recipe)]
+        lines = [f"{key}: {problem}" if key else problem for key, problem in mistakes(error, lists, Recipe)]
         if len(lines) == 1:
             raise RecipeError(f"in the recipe {path}: {lines[0]}") from error
         raise RecipeError("\n  ".join([f"the recipe {path} has {len(lines)} mistakes:", *lines])) from error
 
 
 def _check_place_of_finetune(path: Path, content: dict[str, Any]) -> None:
-    """Raise RecipeError where finetune is written in another place than the one in which it runs."""
+    """Raise RecipeError unless finetune stands where it runs: between prune and quantize."""
     written = [key for key in content if key in STAGES and content[key] not in (None, [])]
     if "finetune" in written and written != sorted(written, key=STAGES.index):
         raise RecipeError(f"in the recipe {path}: finetune runs after prune and before quantize: write it there")
 
 
-def parted(override: str) -> tuple[str, str]:
-    """Return the key of an override, with dots in it, and the text of its value.
+def split_override(override: str) -> tuple[str, str]:
+    """Split an override into its dotted key and the text of its value.
 
     Raises:
-        RecipeError: it is not of this form.
+        RecipeError: it is not `key=value`.
     """
     path, separator, text = override.partition("=")
     if not separator or not all(path.split(".")):
@@ -213,7 +213,7 @@ def parted(override: str) -> tuple[str, str]:
 
 
 def _override(content: dict[str, Any], override: str) -> None:
-    path, text = parted(override)
+    path, text = split_override(override)
     *sections, last = path.split(".")
     place: Any = content
     for section in sections:
@@ -224,7 +224,7 @@ def _override(content: dict[str, Any], override: str) -> None:
             place[key] = Section(place[key], {})
         place = place[key]
         if not isinstance(place, dict | list):
-            raise RecipeError(f"--set {override}: {section} is no section")
+            raise RecipeError(f"--set {override}: {section} is not a section")
     try:
         place[_key_in(place, last, override)] = parsed(text)
     except ValueError as error:
@@ -234,10 +234,10 @@ def _override(content: dict[str, Any], override: str) -> None:
 
 
 def _key_in(place: dict[str, Any] | list[Any], name: str, override: str) -> Any:
-    """Return the key that a part of an override's path names, or the index in a list, which the path counts from 1."""
+    """Return the key that part of a path names, or the index in a list; a path counts from 1."""
     if isinstance(place, dict):
         return name
     numbers = {str(number): number - 1 for number in range(1, len(place) + 1)}
     if name in numbers:
         return numbers[name]
-    raise RecipeError(f"--set {override}: {name} stands where a list of {len(place)} wants a number, counted from 1")
+    raise RecipeError(f"--set {override}: this is a list, so {name} should be a number from 1 to {len(place)}")

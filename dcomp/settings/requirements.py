@@ -1,4 +1,4 @@
-"""What requires and what excludes what: one table for all settings.
+"""Which options require others, and which exclude each other: one table for all settings.
 
 An option that would do nothing is refused, with the option that it needs. Rows name options and *conditions*:
 
@@ -6,7 +6,7 @@ An option that would do nothing is refused, with the option that it needs. Rows 
 - `optimizer=sgd`     it has this value
 - `epochs>0`          it is above zero
 
-A row counts for each class of settings that has its fields.
+A row applies to each class of settings that has its fields.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -15,16 +15,25 @@ from itertools import combinations
 
 from pydantic import BaseModel
 
-TRAINING = (
+from dcomp.pruning.criteria import CRITERIA
+from dcomp.settings.fields import UNITS
+
+TRAINING_OPTIONS = (
     *("data", "data_dir", "resize", "workers", "cache", "device", "threads"),
     *("classes", "grayscale", "dropout", "crop"),
     *("batch_size", "lr", "momentum", "weight_decay", "optimizer", "lr_schedule", "warmup", "patience", "clip_norm"),
     *("label_smoothing", "precision", "compile", "augment", "distill", "temperature", "alpha", "ema", "val_split"),
     *("schedule", "start", "until", "every", "at", "remove_dead_units"),
 )
-"""Options that matter only while a network trains."""
+"""Options that have an effect only while a network trains."""
 
-UNITS = ("sparsity", "count", "amount", "target_ratio")
+BY_GRADIENTS = [name for name, criterion in CRITERIA.items() if criterion.needs_gradients]
+BY_CHANCE = [name for name, criterion in CRITERIA.items() if criterion.needs_chance]
+BY_WEIGHT = [name for name, criterion in CRITERIA.items() if "row" not in criterion.granularity]
+"""Criteria that need gradients, need random numbers, and rank single weights only."""
+
+RANKED_UNITS = tuple(unit for unit in UNITS if unit != "threshold")
+"""Units of an amount that ranks weights; a threshold keeps them without a rank."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +41,13 @@ class Requirement:
     """A row of the table.
 
     Attributes:
-        options: conditions; the row counts where a person gave one of them, be it with its default value.
-        message: what a person reads, with `{options}` for those given, and `{epochs}` for the name of that field.
-        needs: conditions of which one must hold.
-        excludes: conditions; a person may give none of them as well.
-        where: a condition without which the row does not count.
-        is_harmless: without what they need the options do nothing. So they may stay in the file of a recipe where
-            `--set` takes from them what they need.
+        options: conditions; the row applies if the user set one of these options, even to its default value.
+        message: the error message; `{options}` stands for the options that the user set, `{epochs}` for that option.
+        needs: conditions, one of which must hold.
+        excludes: conditions on other options; the user must not set any of these.
+        where: a condition; the row applies only where it holds.
+        is_harmless: the options have no effect without what they need. So they may stay in a recipe where `--set`
+            takes away what they need.
     """
 
     options: tuple[str, ...]
@@ -51,15 +60,15 @@ class Requirement:
 
 REQUIREMENTS = (
     Requirement(
-        TRAINING,
+        TRAINING_OPTIONS,
         "{options} would do nothing without training: give {epochs} as well",
         needs=("epochs>0",),
         is_harmless=True,
     ),
     Requirement(
         ("seed",),
-        "{options} would do nothing here: give {epochs} or {criterion} random as well",
-        needs=("epochs>0", "criterion=random"),
+        f"{{options}} would do nothing here: give {{epochs}} or {{criterion}} {' or '.join(BY_CHANCE)} as well",
+        needs=("epochs>0", *(f"criterion={name}" for name in BY_CHANCE)),
         is_harmless=True,
     ),
     Requirement(
@@ -92,7 +101,7 @@ REQUIREMENTS = (
         needs=("val_split>0",),
     ),
     Requirement(
-        ("criterion=fisher",),
+        tuple(f"criterion={name}" for name in BY_GRADIENTS),
         "{options} needs gradients, and so a network that retrains: give {epochs} as well",
         needs=("epochs>0",),
     ),
@@ -119,18 +128,26 @@ REQUIREMENTS = (
         where="epochs>0",
     ),
     *(
-        Requirement((one,), f"{{{one}}} and {{{other}}} say the same in two ways: give one of them", excludes=(other,))
-        for one, other in combinations(UNITS, 2)
+        Requirement((unit,), f"{{{unit}}} and {{{second}}} both set the amount: give one of them", excludes=(second,))
+        for unit, second in combinations(RANKED_UNITS, 2)
     ),
     Requirement(
-        UNITS,
+        RANKED_UNITS,
         "{criterion} std takes {threshold}: leave {options} out",
         excludes=("criterion=std",),
     ),
     Requirement(
-        ("scope", "structure=row"),
-        "{criterion} std judges single weights, each by its layer: leave {options} out",
+        ("scope",),
+        "{criterion} std has a threshold for each layer: leave {options} out",
         excludes=("criterion=std",),
+    ),
+    *(
+        Requirement(
+            ("structure=row",),
+            f"{{criterion}} {name} ranks single weights: leave {{options}} out",
+            excludes=(f"criterion={name}",),
+        )
+        for name in BY_WEIGHT
     ),
     Requirement(
         ("layer", "plan", "scope=layer", "structure=row"),
@@ -147,10 +164,13 @@ REQUIREMENTS = (
         "{structure} row ranks the rows of one layer: leave {options} out",
         excludes=("structure=row",),
     ),
-    Requirement(
-        ("rewind", "structure=row"),
-        "{criterion} fisher judges single weights while they train: leave {options} out",
-        excludes=("criterion=fisher",),
+    *(
+        Requirement(
+            ("rewind",),
+            f"{{criterion}} {name} ranks weights while the network trains: leave {{options}} out",
+            excludes=(f"criterion={name}",),
+        )
+        for name in BY_GRADIENTS
     ),
     Requirement(
         ("start", "until", "every"),
@@ -159,7 +179,7 @@ REQUIREMENTS = (
     ),
     Requirement(
         ("until", "every"),
-        "{schedule} oneshot moves masks once, at start: leave {options} out",
+        "{schedule} oneshot moves the masks once, at start: leave {options} out",
         excludes=("schedule=oneshot",),
     ),
     Requirement(
@@ -185,10 +205,10 @@ def violations(
     """Yield the message of each row that settings violate.
 
     Args:
-        settings: validated field by field.
-        inherited: fields that stand above a recipe's sections, for those that know them: these may do nothing.
-        overridden: fields that `--set` has written over those of a recipe's file.
-        spell: what a person calls a field.
+        settings: each field is valid by itself.
+        inherited: fields that a section of a recipe has from the recipe itself; these may have no effect.
+        overridden: fields that `--set` has written over those of a recipe.
+        spell: returns the name of a field as the user writes it.
     """
     fields = set(type(settings).model_fields)
     names = {field: spell(field) for field in fields}
@@ -199,9 +219,9 @@ def violations(
         if row.is_harmless and any(field_of(need) in overridden for need in row.needs):
             set_fields &= set(overridden)
         options = [option for option in row.options if _is_given(settings, option, set_fields)]
-        is_excluded = any(_is_given(settings, condition, set_fields) for condition in row.excludes)
-        is_needy = bool(row.needs) and not any(_holds(settings, need) for need in row.needs)
-        if options and (is_excluded or is_needy):
+        is_refused = any(_is_given(settings, condition, set_fields) for condition in row.excludes)
+        lacks_need = bool(row.needs) and not any(_holds(settings, need) for need in row.needs)
+        if options and (is_refused or lacks_need):
             spelled = [" ".join([names[field_of(option)], *option.split("=")[1:]]) for option in options]
             yield row.message.format(**names, options=_listed(spelled))
 
@@ -212,7 +232,7 @@ def _listed(options: Sequence[str]) -> str:
 
 
 def applies(row: Requirement, fields: Collection[str]) -> bool:
-    """Return whether a class of settings with these fields has one of a row's options, and all that it is about."""
+    """Return whether a class of settings with these fields has an option of a row, and all fields of its conditions."""
     conditions = (*row.needs, *row.excludes, *([row.where] if row.where else []))
     return any(field_of(option) in fields for option in row.options) and all(
         field_of(condition) in fields for condition in conditions
@@ -220,12 +240,12 @@ def applies(row: Requirement, fields: Collection[str]) -> bool:
 
 
 def field_of(condition: str) -> str:
-    """Return the field that a condition is about."""
+    """Return the field that a condition names."""
     return condition.partition("=")[0].removesuffix(">0")
 
 
 def _is_given(settings: BaseModel, condition: str, set_fields: Collection[str]) -> bool:
-    """Return whether a person set an option, and to the value that the condition names, if it names one."""
+    """Return whether the user set an option, and to the value that the condition names, if it names one."""
     return field_of(condition) in set_fields and _holds(settings, condition)
 
 

@@ -1,7 +1,7 @@
-"""YAML files that a person writes: recipes and plans. They may come from anyone, so what they may ask is bounded.
+"""YAML files that a user writes: recipes and plans. They may come from anyone, so their size is limited.
 
-Of YAML's types there are texts, numbers, true and false, null, lists and mappings; a date is a text. Aliases may repeat
-what stands elsewhere, as often as the limit of values allows.
+The types are text, number, true and false, null, list and mapping; a date is a text. Aliases are allowed, and the
+values that they repeat count towards the limit.
 """
 
 import re
@@ -15,21 +15,21 @@ import yaml
 from dcomp.errors import RecipeError, reading
 
 MAX_BYTES = 1 << 18
-MAX_DEPTH = 32
+MAX_NESTING = 32
 MAX_VALUES = 20_000
-"""Values of a file, those that aliases repeat counted each time."""
+"""Values in a file; a value that aliases repeat counts each time."""
 
 MAX_DIGITS = 400
-"""Characters of a number; the longest of a float64 takes 309."""
+"""Characters of a number; the longest float64 has 309 digits before its point."""
 
-NO_TEXT = re.compile("[\0\ud800-\udfff]")
-"""Characters that no text of a file, nor a name of one, has."""
+FORBIDDEN = re.compile("[\0\ud800-\udfff]")
+"""Characters that a text must not have: NUL, and halves of surrogate pairs."""
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader, without dates, and with mistakes for what it takes as it comes or cannot take."""
+    """PyYAML's safe loader, without dates, and with errors for repeated keys, huge numbers and forbidden characters."""
 
-    yaml_implicit_resolvers = {  # noqa: RUF012  # as the loader has it
+    yaml_implicit_resolvers = {  # noqa: RUF012  # a class attribute of the base class
         letter: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
         for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
@@ -37,47 +37,47 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                raise _mistake(key, "a key is a name, not a list or mapping")
+                raise _mistake(key, "a key must be a name, not a list or mapping")
         counts = Counter(key.value for key, _ in node.value)
-        if twice := [key for key, count in counts.items() if count > 1]:
-            raise _mistake(node, f"{', '.join(twice)} occurs twice")
+        if repeated := [key for key, count in counts.items() if count > 1]:
+            raise _mistake(node, f"{', '.join(repeated)} occurs twice")
         return super().construct_mapping(node, deep)
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         if isinstance(node, yaml.ScalarNode) and node.tag.endswith((":int", ":float")) and len(node.value) > MAX_DIGITS:
-            raise _mistake(node, f"a number of {len(node.value):,} characters")
-        if isinstance(node, yaml.ScalarNode) and NO_TEXT.search(node.value):
+            raise _mistake(node, f"a number of {len(node.value):,} characters, more than {MAX_DIGITS}")
+        if isinstance(node, yaml.ScalarNode) and FORBIDDEN.search(node.value):
             raise _mistake(node, "a text with a NUL or half a surrogate pair in it")
         try:
             return super().construct_object(node, deep)
-        except ValueError as error:  # what looks like a number and is none, like 0b_
+        except ValueError as error:  # 0b_ looks like a number, and is none
             raise _mistake(node, str(error)) from error
 
 
-def load_mapping(path: Path, what: str) -> dict[str, Any]:
+def load_mapping(path: Path, kind: str) -> dict[str, Any]:
     """Read a file whose content is a mapping.
 
     Args:
         path: the file.
-        what: what it is to the person who wrote it, like `recipe`.
+        kind: of the file, for errors, like `recipe`.
 
     Raises:
-        RecipeError: not readable, no YAML, or no mapping.
+        RecipeError: the file cannot be read, or is no YAML, or no mapping.
     """
-    with reading(path, RecipeError, f"the {what}"), path.open("rb") as file:
+    with reading(path, RecipeError, f"the {kind}"), path.open("rb") as file:
         written = file.read(MAX_BYTES + 1)
     if len(written) > MAX_BYTES:
-        raise RecipeError(f"the {what} {path} has more than {MAX_BYTES:,} bytes, and so is none")
+        raise RecipeError(f"the {kind} {path} has more than {MAX_BYTES:,} bytes, which is too many")
     try:
         content = parsed(written.decode())
     except UnicodeDecodeError as error:
-        raise RecipeError(f"{path} holds no text in UTF-8, and so is no {what}: name a {what}, a YAML file") from error
+        raise RecipeError(f"{path} is not a text in UTF-8, so it is no {kind}: name a YAML file") from error
     except ValueError as error:
-        raise RecipeError(f"the {what} {path} is not valid YAML: {error}") from error
+        raise RecipeError(f"the {kind} {path} is not valid YAML: {error}") from error
     if not isinstance(content, dict):
-        raise RecipeError(f"the {what} {path} is not a mapping of keys to values")
-    if odd := [repr(key) for key in content if not isinstance(key, str)]:
-        raise RecipeError(f"the {what} {path} has keys that are no names: {', '.join(odd[:3])}")
+        raise RecipeError(f"the {kind} {path} is not a mapping of keys to values")
+    if non_texts := [repr(key) for key in content if not isinstance(key, str)]:
+        raise RecipeError(f"the {kind} {path} has keys that are not texts: {', '.join(non_texts[:3])}")
     return content
 
 
@@ -85,7 +85,7 @@ def parsed(text: str) -> Any:
     """Read YAML into plain data.
 
     Raises:
-        ValueError: it is none, or goes beyond a limit.
+        ValueError: the text is not YAML, or exceeds a limit.
     """
     try:
         _check_events(text)
@@ -100,45 +100,45 @@ def parsed(text: str) -> Any:
 
 
 def _check_events(text: str) -> None:
-    """Refuse tags, and lists in lists in lists, before a recursion reads them."""
+    """Raise YAMLError for tags and for deep nesting, before any recursive function reads the text."""
     depth = 0
     for count, event in enumerate(yaml.parse(text, yaml.SafeLoader)):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        tag, wrong = getattr(event, "tag", None), None
-        if depth > MAX_DEPTH:
-            wrong = f"more than {MAX_DEPTH} lists or mappings in each other"
+        tag, problem = getattr(event, "tag", None), None
+        if depth > MAX_NESTING:
+            problem = f"lists or mappings nested deeper than {MAX_NESTING}"
         elif count > 2 * MAX_VALUES:
-            wrong = f"more than {MAX_VALUES:,} values"
+            problem = f"more than {MAX_VALUES:,} values"
         elif tag is not None:
-            wrong = f"the tag {tag}, where only plain texts, numbers, lists and mappings are read"
-        if wrong is not None:
-            raise yaml.MarkedYAMLError(None, None, wrong, event.start_mark)  # type: ignore[arg-type]  # either parser's
+            problem = f"the tag {tag}; only plain texts, numbers, lists and mappings are allowed"
+        if problem is not None:
+            raise yaml.MarkedYAMLError(None, None, problem, event.start_mark)  # type: ignore[arg-type]  # either parser's
 
 
 def _check_count(root: yaml.Node) -> None:
-    """Refuse aliases that multiply, or that stand within what they repeat."""
+    """Raise YAMLError if aliases repeat too many values, or if an alias contains itself."""
     counts: dict[int, int] = {}
     within: set[int] = set()
 
     def count(node: yaml.Node) -> int:
         if id(node) in within:
-            raise _mistake(node, "an alias of what it stands in")
+            raise _mistake(node, "an alias that contains itself")
         if id(node) not in counts:
             within.add(id(node))
-            counts[id(node)] = 1 + sum(map(count, _parts(node)))
+            counts[id(node)] = 1 + sum(map(count, _children(node)))
             within.remove(id(node))
         return counts[id(node)]
 
     if (values := count(root)) > MAX_VALUES:
-        raise _mistake(root, f"{values:,} values, where {MAX_VALUES:,} are the most: aliases multiply them")
+        raise _mistake(root, f"{values:,} values, more than {MAX_VALUES:,}: aliases repeat them")
 
 
-def _parts(node: yaml.Node) -> Iterator[yaml.Node]:
+def _children(node: yaml.Node) -> Iterator[yaml.Node]:
     if isinstance(node, yaml.MappingNode):
-        yield from (part for pair in node.value for part in pair)
+        yield from (child for pair in node.value for child in pair)
     elif isinstance(node, yaml.SequenceNode):
         yield from node.value
 
 
-def _mistake(node: yaml.Node, what: str) -> yaml.YAMLError:
-    return yaml.constructor.ConstructorError(None, None, what, node.start_mark)
+def _mistake(node: yaml.Node, problem: str) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)

@@ -1,4 +1,4 @@
-"""The processors that this process may use, those that are free, and how its threads wait for each other."""
+"""The processors that this process may use, the free ones among them, and how threads wait for each other."""
 
 import os
 import time
@@ -45,10 +45,7 @@ def free() -> int:
 
 
 def take(count: int | None) -> None:
-    """Let `free` return `count` from now on: the part of this process, or its number before it was stopped.
-
-    With None `free` counts again.
-    """
+    """Set the number that `free` returns; with None, let it count again."""
     global _free
     _free = count
 
@@ -76,7 +73,7 @@ def quota(root: Path = CGROUPS, membership: Path = MEMBERSHIP) -> float | None:
 
 
 def busy(seconds: float = WATCHED, source: Path = PROCESSOR_TIMES) -> float:
-    """Measure how many of the allowed processors are busy, while this process sleeps for so many seconds.
+    """Measure how many of the allowed processors are busy, while this process sleeps for `seconds`.
 
     Where the system does not report it, return the load of the last minute.
     """

@@ -1,4 +1,4 @@
-"""Files that are complete or absent: they are written beside their place, and renamed."""
+"""Files that are complete or absent: they are written under another name, and renamed."""
 
 import io
 import os
@@ -73,12 +73,27 @@ def check_replaceable(path: Path, *, force: bool) -> None:
             check_writable((path.resolve() if path.is_symlink() else path).parent)
 
 
+def make_folder(folder: Path) -> None:
+    """Create a folder and the folders above it; an existing folder stays as it is.
+
+    Raises:
+        OutputError: a file has the name of one of them, or the folder cannot be created.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        file = next((path for path in (folder, *folder.parents) if path.is_file()), None)
+        if file is not None:
+            raise OutputError(f"{file} is a file where a folder is needed; name another folder") from error
+        raise OutputError(f"cannot create the folder {folder}: {error.strerror}; name another folder") from error
+
+
 def check_writable(folder: Path) -> None:
     """Raise OutputError unless files can be created in a folder."""
     if not folder.is_dir():
         if folder.exists():
             raise OutputError(f"{folder} is a file; name a folder")
-        raise OutputError(f"the folder {folder} is not there; create it first")
+        raise OutputError(f"the folder {folder} does not exist; create it first")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f"cannot write in the folder {folder}: permission denied")
 
@@ -112,7 +127,7 @@ def replacing(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
 def link_or_copy(source: Path, target: Path) -> None:
     """Give a file a second name, or copy it where the file system has no links; replace a file of that name.
 
-    Later `replacing` one of the two leaves the other as it is.
+    If `replacing` writes one of the two later, the other stays.
 
     Raises:
         OutputError: it can be neither linked nor copied.

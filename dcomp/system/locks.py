@@ -15,8 +15,8 @@ try:
 except ImportError:  # a system without file locks, where nothing is locked
     fcntl = None  # type: ignore[assignment]
 
-PATIENCE = 2.0
-"""Seconds to wait for a lock: a process may take as long to end after the one that started it was killed."""
+LOCK_TIMEOUT = 2.0
+"""Seconds to wait for a lock: after its parent was killed, a process may need this time to end."""
 
 _open_locks: set[int] = set()
 """Lock files that this process has open; a fork closes them, or it would hold the locks after its parent was killed."""
@@ -37,7 +37,7 @@ def lock(handle: int) -> None:
 def claimed(handle: int, path: Path) -> bool:
     """Lock a file that was just opened; return whether this process has the lock and the file still exists.
 
-    Another process may have locked it before, and removed it. Without file locks the answer is always yes.
+    Another process may have locked it before, and removed it. Without file locks it is always True.
     """
     try:
         lock(handle)
@@ -76,7 +76,7 @@ def exclusive(path: Path, place: str) -> Iterator[None]:
 
 
 def _open(path: Path, place: str) -> int:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + LOCK_TIMEOUT
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         if claimed(handle, path):
@@ -87,7 +87,7 @@ def _open(path: Path, place: str) -> int:
         os.close(handle)
         if time.monotonic() > deadline:
             process = f"process {holder}" if holder else "another process"
-            raise OutputError(f"{process} is at work in {place}; wait for it, stop it, or name another output")
+            raise OutputError(f"{process} works in {place}; wait for it, stop it, or name another output")
         time.sleep(0.05)
 
 

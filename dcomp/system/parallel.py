@@ -35,13 +35,13 @@ OK, FAILED = b"\0", b"\1"
 
 
 def results(tasks: Sequence[Task], workers: int) -> Iterator[tuple[int, list[bytes | memoryview]]]:
-    """Run tasks in worker processes, and yield each task's number and result as it comes.
+    """Run tasks in worker processes, and yield the number and result of each task when it is done.
 
     The tasks start in order. Workers end with this process, also where that is killed, and as soon as the iterator is
     closed.
 
     Args:
-        tasks: what to run; with one worker, or where a system cannot fork, in this process and in order.
+        tasks: functions to run; with one worker, or where a system cannot fork, in this process and in order.
         workers: how many processes.
 
     Raises:
@@ -52,7 +52,7 @@ def results(tasks: Sequence[Task], workers: int) -> Iterator[tuple[int, list[byt
         for number, task in enumerate(tasks):
             yield number, list(task())
         return
-    queue = _numbers(len(tasks))
+    queue = _number_queue(len(tasks))
     children: dict[Connection, int] = {}
     lifeline = os.pipe()
     try:
@@ -66,7 +66,7 @@ def results(tasks: Sequence[Task], workers: int) -> Iterator[tuple[int, list[byt
             os.close(end)
         for connection, child in children.items():
             connection.close()
-            os.kill(child, signal.SIGKILL)  # it has nothing to tidy up, and its task may take minutes
+            os.kill(child, signal.SIGKILL)  # it has nothing to clean up, and its task may take minutes
             os.waitpid(child, 0)
 
 
@@ -77,7 +77,7 @@ def _start_worker(
 
     Args:
         tasks: all tasks.
-        queue: the numbers of those that no worker has started.
+        queue: the numbers of the tasks that no worker has started.
         lifeline: both ends of a pipe; once no process has the second one open, this process has ended.
         siblings: connections to the workers before.
 
@@ -111,7 +111,7 @@ def _exit_with_parent(lifeline: int) -> None:
 
 
 def _collected(children: dict[Connection, int], count: int) -> Iterator[tuple[int, list[bytes | memoryview]]]:
-    """Yield the results of so many tasks; remove from `children` the workers that end."""
+    """Yield the results of `count` tasks; remove workers that end from `children`."""
     done = 0
     while done < count:
         if not children:
@@ -135,7 +135,7 @@ def _pipe() -> tuple[Connection, Connection]:
     return ours, theirs
 
 
-def _numbers(count: int) -> IO[bytes]:
+def _number_queue(count: int) -> IO[bytes]:
     """Return a file of the numbers below `count`; processes that share it share its position, and read each once."""
     with writing_temporary_files():
         queue = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # `results` closes it

@@ -54,7 +54,7 @@ def writing_temporary_files() -> Iterator[None]:
 
 @contextmanager
 def part(folder: Path, *, is_folder: bool = False) -> Iterator[Path]:
-    """Make a temporary file or folder, locked, and remove it after the block; remove those of killed processes.
+    """Make a locked temporary file or folder, and remove it after the block; remove leftovers of killed processes.
 
     Raises:
         OSError: it cannot be created.

@@ -140,7 +140,8 @@ def load_model(
     if strict:
         misfits += [f"it lacks {name}" for name in missing] + [f"it also has {name}" for name in unexpected]
     if misfits:
-        raise ArchitectureError(f"{os.fspath(filename)} does not fit the model: {'; '.join(misfits)}")
+        more = f"; and {len(misfits) - 3} more" if len(misfits) > 3 else ""
+        raise ArchitectureError(f"{os.fspath(filename)} does not fit the model: {'; '.join(misfits[:3])}{more}")
     try:
         model.load_state_dict(loaded, strict=False)
     except RuntimeError as error:  # of a module that the user wrote

@@ -2,7 +2,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from dcomp.checkpoints.layers import WEIGHTS, Rule, apply_rules, chosen, finds, kind_of, output_of, select
+from dcomp.checkpoints.layers import WEIGHTS, Rule, apply_rules, chosen, kind_of, matches_any, output_of, select
 from dcomp.errors import UsageError
 
 
@@ -85,7 +85,7 @@ def test_only_and_skip_may_match_any_name_of_a_tensor():
     tied = [("words", "out"), ("fc",)]
     assert chosen(tied, ["out"], []) == [("words", "out")]
     assert chosen(tied, [], ["out"]) == [("fc",)]
-    with pytest.raises(UsageError, match="only and skip leave none of the layers words, out, fc"):
+    with pytest.raises(UsageError, match="only and skip choose none of the layers words, out, fc"):
         chosen(tied, ["out"], ["words"])
 
 
@@ -97,9 +97,9 @@ def test_floats_of_any_size_are_weights(dtype):
 
 
 def test_an_expression_matches_a_part_of_a_name():
-    assert finds("c1.w", ["conv", "fc1.weight"])
-    assert not finds("^c1", ["conv", "fc1.weight"])
-    assert not finds("fc", [])
+    assert matches_any("c1.w", ["conv", "fc1.weight"])
+    assert not matches_any("^c1", ["conv", "fc1.weight"])
+    assert not matches_any("fc", [])
 
 
 def test_of_no_tensors_none_is_chosen():

@@ -135,7 +135,7 @@ def test_names_that_lost_a_prefix_keep_their_shards(tmp_path):
     one, two, index = "1.safetensors", "2.safetensors", "m.safetensors.index.json"
     text = json.dumps({"weight_map": {"model.a": one, "model.b": two}})
     kept = json.dumps({"index": index, "text": text, "files": {one: {}, two: {}}})
-    trained = Checkpoint({"a": np.zeros(3), "b": np.ones(3), "new": np.ones(1)}, {shards.METADATA_KEY: kept})
+    trained = Checkpoint({"a": np.zeros(3), "b": np.ones(3), "new": np.ones(1)}, {shards.SHARDS_KEY: kept})
     shards.save_folder(shards.reindexed(trained), tmp_path)
     assert json.loads((tmp_path / index).read_text())["weight_map"] == {"a": one, "b": two, "new": one}
 
@@ -217,12 +217,12 @@ def test_a_wrong_index_is_one_error(dcomp, folder, damage, message):
         ),
         (
             '{"index": "package.json", "text": "{\\"weight_map\\": {\\"w\\": \\"a.py\\"}}", "files": {"a.py": {}}}',
-            "name files that are no shards",
+            "name files that are not shards",
         ),
     ],
 )
 def test_metadata_that_leave_the_folder_are_refused(tmp_path, metadata, message):
-    checkpoint = Checkpoint({"w": np.zeros(3)}, {shards.METADATA_KEY: metadata})
+    checkpoint = Checkpoint({"w": np.zeros(3)}, {shards.SHARDS_KEY: metadata})
     with pytest.raises(CheckpointError, match=message):
         shards.save_folder(checkpoint, tmp_path)
     assert not list(tmp_path.iterdir())
@@ -279,8 +279,8 @@ def kept(
 @pytest.mark.parametrize("wrong", [{"index": "1"}, {"text": "1"}, {"files": "[]"}, {"files": '{"f.safetensors": []}'}])
 def test_every_part_of_the_metadata_of_shards_is_checked(tmp_path, wrong):
     with pytest.raises(CheckpointError, match="do not describe shards"):
-        shards.save_folder(Checkpoint({"w": np.zeros(3)}, {shards.METADATA_KEY: kept(**wrong)}), tmp_path)
-    shards.save_folder(Checkpoint({"w": np.zeros(3)}, {shards.METADATA_KEY: kept()}), tmp_path)
+        shards.save_folder(Checkpoint({"w": np.zeros(3)}, {shards.SHARDS_KEY: kept(**wrong)}), tmp_path)
+    shards.save_folder(Checkpoint({"w": np.zeros(3)}, {shards.SHARDS_KEY: kept()}), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["f.safetensors", "i.safetensors.index.json"]
 
 

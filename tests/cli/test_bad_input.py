@@ -74,7 +74,7 @@ BAD_NETWORKS = {
         2,
         "--data: there is no data",
     ),
-    "a folder that is not there": (["train", "alexnet", "--data", "imagefolder:no"], 1, "no folder of photos is there"),
+    "a folder that is not there": (["train", "alexnet", "--data", "imagefolder:no"], 1, "no such folder of photos"),
     "a data set that does not come": (
         ["train", "lenet5", "--data", "ownnet:data"],
         1,
@@ -102,7 +102,7 @@ BAD_NETWORKS = {
 PRUNE = ["prune", "lenet300.safetensors"]
 
 BAD_BYTES = {
-    "a ratio and a sparsity": ([*PRUNE, "--sparsity", "0.9", "--target-ratio", "50"], 2, "say the same in two ways"),
+    "a ratio and a sparsity": ([*PRUNE, "--sparsity", "0.9", "--target-ratio", "50"], 2, "both set the amount"),
     "a ratio and a threshold": (
         [*PRUNE, "--target-ratio", "50", "--criterion", "std", "--threshold", "1"],
         2,
@@ -164,7 +164,7 @@ CASES = {
     "a checkpoint to run": (
         ["run", "pickle.pt"],
         2,
-        "pickle.pt holds no text in UTF-8, and so is no recipe: name a recipe",
+        "pickle.pt is not a text in UTF-8, so it is no recipe: name a YAML file",
     ),
     "shared weights by the name of a container": (
         ["quantize", "lenet300.safetensors", "--fc-bits", "5", "-o", "x.DCZ"],
@@ -197,7 +197,7 @@ CASES = {
         "encode writes .dcz files: name it x.dcz (-o)",
     ),
     "a broken header": (["encode", "broken.safetensors"], 1, "not a readable safetensors file"),
-    "a text file": (["prune", "text.txt", "--sparsity", "0.5"], 1, "not a readable safetensors file"),
+    "a text file": (["prune", "text.txt", "--sparsity", "0.5"], 1, "is not a checkpoint: dcomp reads"),
     "a pickle": (["encode", "pickle.pt"], 1, "can run code when read, and is refused"),
     "no architecture": (["eval", "anonymous.safetensors", *EVAL], 1, "add --arch NAME"),
     "a wrong architecture": (["eval", "lenet300.dcz", *EVAL, "--arch", "lenet5"], 1, "does not fit lenet5"),
@@ -213,7 +213,7 @@ CASES = {
     "a sparsity of 1.5": (
         ["prune", "lenet300.safetensors", "--sparsity", "1.5"],
         2,
-        "--sparsity: 1.5 does not lie from 0 to below 1",
+        "--sparsity: must be at least 0 and below 1, not 1.5",
     ),
     "a sparsity that is no number": (
         ["prune", "lenet300.safetensors", "--sparsity", "x"],
@@ -231,7 +231,11 @@ CASES = {
         2,
         "--layer: 'fc1' is not of the form REGEX=VALUE",
     ),
-    "a layer's sparsity of 2": (["prune", "lenet300.safetensors", "--layer", "fc1=2"], 2, "lies from 0 to below 1"),
+    "a layer's sparsity of 2": (
+        ["prune", "lenet300.safetensors", "--layer", "fc1=2"],
+        2,
+        "must be at least 0 and below 1",
+    ),
     "a threshold without std": (["prune", "lenet300.safetensors", "--threshold", "1"], 2, "goes with criterion std"),
     "an unknown kind": (
         ["prune", "lenet300.safetensors", "--sparsity", "0.9", "--kinds", "conv,dense"],
@@ -244,10 +248,14 @@ CASES = {
         "start <= until < epochs must hold, not 0 <= 3 < 3",
     ),
     "two amounts": (["prune", "lenet300.safetensors", "--sparsity", "0.9", "--count", "5"], 2, "give one"),
-    "an amount of 1": (["prune", "lenet300.safetensors", "--amount", "1"], 2, "--amount: 1 does not lie from 0"),
+    "an amount of 1": (
+        ["prune", "lenet300.safetensors", "--amount", "1"],
+        2,
+        "--amount: must be at least 0 and below",
+    ),
     "more zeros than weights": (["prune", "lenet300.safetensors", "--count", "300000"], 2, "where there are 266,200"),
     "half a weight": (["prune", "lenet300.safetensors", "--count", "1", "--layer", "fc1=0.5"], 2, "a whole number"),
-    "no layer left": (["prune", "lenet300.safetensors", "--count", "1", "--skip", "fc"], 2, "only and skip leave none"),
+    "no layer left": (["prune", "lenet300.safetensors", "--count", "1", "--skip", "fc"], 2, "only and skip choose none"),
     "a name that is no expression": (["prune", "lenet300.safetensors", "--only", "("], 2, "--only: '(' is not a reg"),
     "rows of all layers": (
         ["prune", "lenet300.safetensors", "--sparsity", "0.9", "--structure", "row", "--scope", "global"],
@@ -262,7 +270,7 @@ CASES = {
     "moves that descend": (
         ["prune", "lenet300.safetensors", "--count", "1", "--at", "2,1", "--epochs", "3", *EVAL],
         2,
-        "the moves in at ascend and lie below the 3 epochs, not so 2, 1",
+        "the moves in at must ascend and be below the 3 epochs, not 2, 1",
     ),
     "moves that are no numbers": (["prune", "lenet300.safetensors", "--count", "1", "--at", "1;2"], 2, "--at: input"),
     "moves listed and counted": (
@@ -285,7 +293,7 @@ CASES = {
             *EVAL,
         ],
         2,
-        "schedule oneshot moves masks once",
+        "schedule oneshot moves the masks once: give one epoch in at",
     ),
     "nothing to resume": ([*PRUNE, "--sparsity", "0.5", "--resume"], 2, "--resume would do nothing without training"),
     "training on from a checkpoint": (
@@ -332,12 +340,16 @@ CASES = {
     "an override beyond a list": (
         ["run", "blocks.yaml", "--set", "prune.4.sparsity=1"],
         2,
-        "4 stands where a list of 3",
+        "this is a list, so 4 should be a number from 1 to 3",
     ),
-    "an override of a list by a key": (["run", "blocks.yaml", "--set", "prune.sparsity=1"], 2, "wants a number"),
+    "an override of a list by a key": (
+        ["run", "blocks.yaml", "--set", "prune.sparsity=1"],
+        2,
+        "this is a list, so",
+    ),
     "0 bits": (["quantize", "lenet300.safetensors", "--fc-bits", "0"], 2, "--fc-bits: input should be greater"),
     "17 bits for a layer": (["quantize", "lenet300.safetensors", "--bits", "fc1=17"], 2, "a whole number from 1 to 16"),
-    "no bits": (["quantize", "lenet300.safetensors"], 2, "say how many bits, like 8 for conv_bits"),
+    "no bits": (["quantize", "lenet300.safetensors"], 2, "say how many bits, like bits 5 (--bits 5)"),
     "no convolutions": (["quantize", "lenet300.safetensors", "--conv-bits", "8"], 2, "no conv tensor to quantize"),
     "an output that exists": (["encode", "lenet300.safetensors"], 1, "lenet300.dcz exists; --force replaces it"),
     "the input as output": (
@@ -349,12 +361,12 @@ CASES = {
     "an output in no folder": (
         ["encode", "lenet300.safetensors", "-o", "no/x.dcz"],
         1,
-        "the folder no is not there; create it first",
+        "the folder no does not exist; create it first",
     ),
     "a tensor that is not there": (["decode", "lenet300.dcz", "--tensor", "conv"], 2, "no tensor matches 'conv'"),
     "a broken expression": (["decode", "lenet300.dcz", "--tensor", "("], 2, "is not a regular expression"),
     "too little memory": (["decode", "lenet300.dcz", "--max-memory", "0.0001"], 1, "(--max-memory) raises it"),
-    "a ratio that is missed": (["report", "lenet300.dcz", "--min-ratio", "39"], 3, "below the 39 asked for"),
+    "a ratio that is missed": (["report", "lenet300.dcz", "--min-ratio", "39"], 3, "below the 39 required"),
     "two formats at once": (["report", "lenet300.dcz", "--json", "--csv"], 2, "exclude each other"),
     "an unknown option": (["encode", "lenet300.safetensors", "--fast"], 2, "No such option: --fast"),
     "an unknown command": (["compress", "lenet300.safetensors"], 2, "No such command 'compress'"),
@@ -370,13 +382,13 @@ CASES = {
     "a negative threshold for a layer": (
         ["prune", "lenet300.safetensors", "--criterion", "std", "--threshold", "1", "--layer", "fc1=-3"],
         2,
-        "lies above 0",
+        "must be above 0",
     ),
     "a seed beyond 64 bits": (["train", "lenet5", *EVAL, "--seed", "9" * 23], 2, "--seed: input should be less"),
     "a warm-up longer than one of two trainings": (
         ["quantize", "lenet300.safetensors", "--fc-bits", "4", "--epochs", "9", "--start", "8", "--warmup", "1", *EVAL],
         2,
-        "each training has a warm-up: it is shorter than 1 epochs, not 1",
+        "both trainings begin with warmup epochs: give fewer than 1, not 1",
     ),
     "a log of no epochs": (
         ["prune", "lenet300.safetensors", "--count", "1", "--log", "x"],
@@ -406,7 +418,7 @@ CASES = {
     "a log in no folder": (
         ["train", "lenet5", *EVAL, "--log", "no/log.csv"],
         1,
-        "the folder no is not there; create it first",
+        "the folder no does not exist; create it first",
     ),
     "a network for other images": (["train", "badnet:narrow", *EVAL], 1, "badnet:narrow does not take images of shape"),
     "a network for fewer classes": (["train", "badnet:few", *EVAL], 1, "gives (1, 5) for one image, not (1, 10)"),
@@ -442,7 +454,7 @@ def test_a_mistake_in_a_list_of_sections_is_told_with_the_number_of_its_section(
     _, _, err = dcomp("run", "blocks.yaml")
     assert err.startswith("error: the recipe blocks.yaml has 3 mistakes:\n")
     for place in (
-        "prune.2.sparsity: 1.5 does not lie",
+        "prune.2.sparsity: must be at least 0",
         "prune.3: should be a section of keys and values, not 7",
         "quantize.1.init: ",
     ):

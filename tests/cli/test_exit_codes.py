@@ -18,7 +18,7 @@ report: {min_ratio: 1}
 
 def test_a_missed_gate_exits_3_after_its_results_are_printed(dcomp, dense_file):
     for arguments, result, error in (
-        (["report", dense_file, "--min-ratio", "1000"], "whole file", "is below the 1000 asked for"),
+        (["report", dense_file, "--min-ratio", "1000"], "whole file", "is below the 1000 required"),
         (["eval", dense_file, "--data", "digits", "--max-error", "0"], "top-1 error", "is above the 0 % allowed"),
     ):
         code, out, err = dcomp(*arguments)

@@ -170,7 +170,7 @@ def test_garbage_from_a_pipe_is_called_by_its_name(folder, dcomp):
     writer.start()
     code, _, err = dcomp("encode", "pipe", "-o", "x")
     writer.join()
-    assert (code, err.startswith("error: pipe is not a readable")) == (1, True)
+    assert (code, err.startswith("error: pipe is not a checkpoint")) == (1, True)
 
 
 def test_the_copy_of_standard_input_is_removed(folder, dcomp, tmp_path_factory, monkeypatch):

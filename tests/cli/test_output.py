@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ def test_the_first_options_of_a_stage_fit_one_screen(dcomp, monkeypatch, name):
     monkeypatch.setenv("COLUMNS", "80")
     lines = dcomp(name, "--help")[1].splitlines()
     ends = [number for number, line in enumerate(lines) if line.startswith("╰")]
-    assert ends[1] < 26
+    assert ends[1] < 24
     assert max(map(len, lines)) <= 80
     panel = lines[ends[0] : ends[1]]
     assert {"--epochs", "--lr", "--data", "--output", "--force"} <= {line.split()[1] for line in panel[2:]}
@@ -41,6 +42,17 @@ def test_help_has_all_its_words_on_a_terminal_of_any_width(dcomp, monkeypatch, c
     code, out, _ = dcomp("guide", "--help")
     assert code == 0
     assert {"Usage:", "Example:", "quickstart", "PAGE", "--help"} <= set(out.split())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_shows_no_types(dcomp, name):
+    assert re.search(r"<(bool|str|path|int|float)", dcomp(name, "--help")[1]) is None
+
+
+def test_help_of_the_program_shows_no_types_and_where_to_start(dcomp):
+    out = dcomp("--help")[1]
+    assert "<bool>" not in out
+    assert "dcomp guide quickstart" in out
 
 
 @pytest.mark.parametrize("name", COMMANDS)

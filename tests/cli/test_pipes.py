@@ -44,7 +44,7 @@ def test_standard_input_goes_to_standard_output(dense_file):
 def test_a_stage_that_fails_stops_the_pipe_with_its_error_first(dense_file):
     done = shell(PIPE.replace("0.9", "1.5"), dense_file.parent)
     assert done.returncode != 0
-    assert b"error: --sparsity: 1.5 does not lie from 0 to below 1" in done.stderr
+    assert b"error: --sparsity: must be at least 0 and below 1, not 1.5" in done.stderr
     assert b"standard input is empty" in done.stderr
     assert not (dense_file.parent / "piped.dcz").exists()
 

@@ -146,7 +146,7 @@ def test_a_missed_bound_fails_after_the_summary_is_written(recipe, dcomp, tmp_pa
     out = tmp_path / "out"
     code, printed, err = dcomp("run", recipe, "--out", out, "--set", "report.min_ratio=1000", "--json")
     assert code == 3
-    assert "below the 1000 asked for" in err
+    assert "below the 1000 required" in err
     assert json.loads(printed) == json.loads((out / "summary.json").read_text())
 
 
@@ -322,7 +322,7 @@ quantize: {fc_bits: 4}
 def quick(dense_file, monkeypatch):
     """A recipe of stages that do not train, in the current folder."""
     monkeypatch.chdir(dense_file.parent)
-    monkeypatch.setattr(locks, "PATIENCE", 0)
+    monkeypatch.setattr(locks, "LOCK_TIMEOUT", 0)
     Path("quick.yaml").write_text(QUICK)
     return Path("quick.yaml")
 
@@ -336,7 +336,7 @@ def test_one_run_at_a_time_works_in_a_folder(quick, dcomp, command):
         code, out, err = dcomp(command[0], quick, *command[1:], "--out", "out")
     assert (code, out) == (1, "")
     assert err.startswith(f"error: process {os.getpid()} on ")
-    assert "is at work in out; wait for it, stop it, or name another output" in err
+    assert "works in out; wait for it, stop it, or name another output" in err
     assert list(Path("out").iterdir()) == []
 
 
@@ -362,7 +362,7 @@ OUTPUTS = ["prune.safetensors", "prune.csv", "quantize.safetensors", "train.csv"
 def test_a_folder_at_an_output_path_stops_before_any_stage(quick, dcomp, name, force):
     Path("out", name).mkdir(parents=True)
     code, _, err = dcomp("run", quick, "--out", "out", *force)
-    assert (code, err) == (1, f"error: out/{name} is a folder where a file is written; name another --out\n")
+    assert (code, err) == (1, f"error: out/{name} is a folder, but must be a file; name another --out\n")
     assert [path.name for path in Path("out").iterdir()] == [name]
 
 
@@ -370,7 +370,10 @@ def test_a_run_does_not_write_over_what_it_reads(quick, dcomp):
     assert dcomp("run", quick, "--out", "out")[0] == 0
     before = Path("out", "prune.safetensors").read_bytes()
     code, _, err = dcomp("run", quick, "--out", "out", "--set", "checkpoint=out/prune.safetensors", "-f")
-    assert (code, err) == (1, "error: out/prune.safetensors is read by the recipe; name another --out\n")
+    assert (code, err) == (
+        1,
+        "error: the recipe reads out/prune.safetensors, which the run would replace; name another --out\n",
+    )
     assert Path("out", "prune.safetensors").read_bytes() == before
 
 

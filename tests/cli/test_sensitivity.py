@@ -53,7 +53,7 @@ def test_where_no_plan_fits_none_is_written(dcomp, dense_file, monkeypatch):
     monkeypatch.setattr("dcomp.compression.error_curves.Curve.choice", lambda *_: None)
     code, _, err = dcomp("sensitivity", dense_file, *FEW, "--max-drop", "0", "--plan", plan)
     assert code == 3
-    assert "no amount that was tried keeps any layer within --max-drop 0" in err
+    assert "no amount of the curves keeps any layer within --max-drop 0" in err
     assert not plan.exists()
 
 
@@ -61,7 +61,7 @@ MISTAKES = {
     "a sparsity above 1": (
         ["--prune", "0.5,1.5"],
         2,
-        "--prune: 1.5 does not lie from 0 to below 1; did you mean 0.015?",
+        "--prune: must be at least 0 and below 1, not 1.5; did you mean 0.015?",
     ),
     "a sparsity that is no number": (["--prune", "half"], 2, "--prune: input should be a valid number"),
     "0 bits": (["--bits", "0"], 2, "--bits: input should be greater than or equal to 1"),

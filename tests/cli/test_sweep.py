@@ -90,7 +90,7 @@ def test_another_table_is_not_replaced(recipe, tmp_path, dcomp):
     assert other.read_text() == "name,price\nring,1\n"
 
 
-def test_a_sweep_that_is_asked_to_stop_says_how_to_go_on(recipe, tmp_path):
+def test_a_stopped_sweep_says_how_to_continue(recipe, tmp_path):
     command = ["sweep", str(recipe), "--set", "train.epochs=400,500", "--out", str(tmp_path / "out")]
     process = subprocess.Popen([sys.executable, "-m", "dcomp", *command], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
@@ -100,7 +100,7 @@ def test_a_sweep_that_is_asked_to_stop_says_how_to_go_on(recipe, tmp_path):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "stopped; 0 of 2 points are done" in err
-    assert "go on with: dcomp sweep" in err
+    assert "continue with: dcomp sweep" in err
     assert list(tmp_path.glob("out/*/train.safetensors.*.state"))
 
 

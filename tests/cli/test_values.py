@@ -130,13 +130,13 @@ def test_for_a_name_that_is_not_there_the_nearest_is_suggested(arguments, neares
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--sparsity", "90"], "90 does not lie from 0 to below 1; did you mean 0.9?"),
+        (["--sparsity", "90"], "must be at least 0 and below 1, not 90; did you mean 0.9?"),
         (["--sparsity", "99.5"], "did you mean 0.995?"),
-        (["--sparsity", "1"], "--sparsity: 1 does not lie from 0 to below 1\n"),
-        (["--sparsity", "100"], "--sparsity: 100 does not lie from 0 to below 1\n"),
+        (["--sparsity", "1"], "--sparsity: must be at least 0 and below 1, not 1\n"),
+        (["--sparsity", "100"], "--sparsity: must be at least 0 and below 1, not 100\n"),
         (["--amount", "30"], "did you mean 0.3?"),
-        (["--layer", "fc1=90"], "the sparsity of a layer lies from 0 to below 1, not 90; did you mean 0.9?"),
-        (["--layer", "fc1=1"], "the sparsity of a layer lies from 0 to below 1, not 1\n"),
+        (["--layer", "fc1=90"], "the sparsity of a layer must be at least 0 and below 1, not 90; did you mean 0.9?"),
+        (["--layer", "fc1=1"], "the sparsity of a layer must be at least 0 and below 1, not 1\n"),
         (["--count", "266200"], "would leave none of 266,200 weights, and so no network"),
         (["--count", "1000", "--scope", "layer"], "fc3.weight: this would leave none of 1,000 weights"),
         (["--count", "10", "--structure", "row", "--only", "fc3"], "this would leave none of 10 rows"),
@@ -159,7 +159,7 @@ def test_a_plan_that_empties_the_network_is_refused(section, dense_file, dcomp, 
     (dense_file.parent / "r.yaml").write_text(f"name: r\ncheckpoint: lenet300.safetensors\n{section}\n")
     code, _, err = dcomp("run", "r.yaml")
     assert code == 2
-    assert "from 0 to below 1" in err
+    assert "at least 0 and below 1" in err
 
 
 def test_biases_may_all_become_zero(dense_file, dcomp):

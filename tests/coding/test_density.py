@@ -14,7 +14,7 @@ def classes(rng):
     return Classes(rows.astype(np.uint8), columns.astype(np.uint8), (3, 2))
 
 
-def test_a_cell_is_what_rows_of_one_class_have_in_columns_of_another(classes):
+def test_a_cell_holds_rows_of_one_class_in_columns_of_one_class(classes):
     matrix = np.arange(12 * 16)
     cell_of = classes.cell_of(matrix).reshape(12, 16)
     assert np.array_equal(cell_of, classes.rows[:, None] * 2 + classes.columns)
@@ -27,14 +27,14 @@ def test_positions_in_a_cell_lead_back_to_those_of_the_matrix(classes, rng):
     order, cells = classes.sorted_into_cells(positions)
     assert len(cells) == classes.cells
     assert all((np.diff(cell) > 0).all() for cell in cells)
-    back = np.concatenate([classes.outside(number, cell) for number, cell in enumerate(cells)])
+    back = np.concatenate([classes.matrix_positions(number, cell) for number, cell in enumerate(cells)])
     assert np.array_equal(back, positions[order])
 
 
 def test_an_element_of_a_cell_counts_in_row_major_order(classes):
     rows, columns = classes.members
     expected = (rows[1][:, None] * 16 + columns[1]).reshape(-1)
-    assert np.array_equal(classes.outside(1 * 2 + 1, np.arange(32)), expected)
+    assert np.array_equal(classes.matrix_positions(1 * 2 + 1, np.arange(32)), expected)
 
 
 @pytest.mark.parametrize("counts", [(3, 2), (3, 1), (1, 2)])
@@ -88,7 +88,7 @@ def test_unevenness_is_the_variance_beyond_chance(rng):
     assert density.unevenness(np.zeros(4)) == 0
 
 
-def test_proposals_are_told_with_their_entropy_and_the_smallest_first(rng):
+def test_proposals_are_sorted_by_entropy(rng):
     rows = np.repeat([0.05, 0.6], 20)
     positions = np.flatnonzero(rng.random((40, 50)) < rows[:, None])
     proposals = density.propose_classes(positions, (40, 50), (2, 3))
@@ -115,4 +115,4 @@ def test_positions_of_a_small_cell_in_a_large_matrix_do_not_wrap():
     rows, columns = 1 << 17, 1 << 16
     classes = Classes((np.arange(rows) >= rows - 2).astype(np.uint8), np.zeros(columns, np.uint8), (2, 1))
     places = np.array([0, 2 * columns - 1], np.uint32)  # the first element of the last two rows, and the last one
-    assert classes.outside(1, places).tolist() == [(rows - 2) * columns, rows * columns - 1]
+    assert classes.matrix_positions(1, places).tolist() == [(rows - 2) * columns, rows * columns - 1]

@@ -200,7 +200,7 @@ def test_streams_decode_in_parts_as_they_do_at_once(rng, monkeypatch):
         assert np.array_equal(decoded, symbols)
 
 
-def test_entropy_is_what_letters_take_at_best():
+def test_entropy_is_the_fewest_bits_of_letters():
     assert huffman.entropy_bits(np.array([4, 2, 1, 1, 0])) == 4 * 1 + 2 * 2 + 2 * 3
     assert huffman.entropy_bits(np.array([0, 9])) == 0
     assert huffman.entropy_bits(np.array([0, 0])) == 0

@@ -131,7 +131,7 @@ def test_negative_zeros_count_as_zeros_in_planes(rng):
     assert nonzero.of_array(array).count == np.count_nonzero(array)
 
 
-def test_only_what_may_hold_zeros_is_decoded(rng, monkeypatch):
+def test_only_streams_with_zeros_are_decoded(rng, monkeypatch):
     decoded = []
     decode = lockstep.decode_streams
     monkeypatch.setattr(

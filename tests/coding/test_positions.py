@@ -45,7 +45,7 @@ def test_an_element_follows_another_where_no_zero_lies_between():
     assert positions.follows(cells).tolist() == expected
 
 
-def test_what_a_plan_promises_is_about_what_positions_take(rng):
+def test_the_estimate_of_positions_is_near_their_size(rng):
     for kept_at in (uneven(rng), np.flatnonzero(rng.random(4800) < 0.3)):
         position_coding = coding_for(kept_at, (60, 80))
         assert position_coding.bits == pytest.approx(8 * len(position_coding.encode().to_bytes()), rel=0.1)

@@ -84,7 +84,7 @@ def test_free_weights_are_stored_in_planes(rng, dtype, share):
     assert len(round_trip(array).record) < share * array.nbytes
 
 
-def test_structure_without_zeros_or_sharing_is_found_by_zstandard(rng):
+def test_zstandard_compresses_repetitions_without_zeros_or_sharing(rng):
     assert len(round_trip(np.tile(np.arange(3000, dtype=np.int32), 3)).record) < 1500
     phrase = rng.integers(1, 256, 2000, np.uint8)
     encoded = round_trip(np.concatenate([phrase, phrase[:1900]]))
@@ -222,7 +222,7 @@ def test_codes_of_neighbours_that_resemble_each_other_are_chained(rng):
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_no_level_changes_what_comes_back(rng, level):
+def test_every_level_decodes_to_the_same_array(rng, level):
     array = np.where(rng.random((60, 90)) < 0.2, rng.choice([-1, 1, 2], (60, 90)), 0).astype(np.float32)
     round_trip(array, level)
 

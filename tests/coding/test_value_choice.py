@@ -36,7 +36,7 @@ def test_shared_values_in_a_pattern_are_a_zstandard_frame(rng, size):
     assert isinstance(value_choice.smallest_shared(indexed, F32, DEFAULT), Zstd)
 
 
-def test_the_smallest_of_the_forms_without_a_codebook_is_smallest(rng):
+def test_the_smallest_form_without_a_codebook_is_chosen(rng):
     noise = rng.integers(0, 2**32, 5000, np.uint32)
     floats = patterns_of((0.02 * rng.normal(size=5000)).astype(np.float32))
     repeated = np.tile(noise[:500], 10)

@@ -132,7 +132,7 @@ def test_a_named_buffer_is_noted(masked):
     for named in ({"layer": "mask=0.9"}, {"only": ["mask", "fc"]}):
         pruning = Pruning(masked.tensors, PruneSettings(sparsity=0.5, **named), NETWORK)
         told = next(pruning.notes(masked.replaced(pruning.at_once()).tensors))
-        assert told == "mask: is a buffer of the network, which does not train, and is left alone"
+        assert told == "mask: a buffer of the network does not train, and is not changed"
     pruning = Pruning(masked.tensors, PruneSettings(sparsity=0.5), NETWORK)
     assert not any("mask" in note for note in pruning.notes(masked.tensors))
 
@@ -158,10 +158,10 @@ def test_rules_for_absent_tensors_are_refused(tied):
 
 def test_a_plan_that_asks_nothing_of_what_is_chosen_is_refused(tied):
     with pytest.raises(
-        UsageError, match=r"nothing is asked for fc, where plan and layer name others: give a sparsity, like 0\.9"
+        UsageError, match=r"no amount is given for fc, where plan and layer name others: give a sparsity, like 0\.9"
     ):
         planned(tied, "words=0.5", only="fc")
-    with pytest.raises(UsageError, match="nothing is asked for fc: give conv_bits"):
+    with pytest.raises(UsageError, match="no bits are given for fc: give conv_bits"):
         Sharing(tied.tensors, QuantizeSettings(plan=("words=3",), only="fc"), Observer())
 
 

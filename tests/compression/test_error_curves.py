@@ -1,6 +1,6 @@
 import pytest
 
-from dcomp.compression.error_curves import Curve, CurvePoint, Sensitivity, plan_within, tightened
+from dcomp.compression.error_curves import Curve, CurvePoint, Sensitivity, harshest_plan, plan_within
 from dcomp.settings.plan import Plan
 
 DENSE = 2.0
@@ -43,8 +43,8 @@ def cost(plan):
 
 
 @pytest.mark.parametrize("max_drop", [0.0, 0.1, 0.3, 0.5, 0.7, 1.0, 10.0])
-def test_a_tightened_plan_has_the_largest_budget_within_the_drop(max_drop):
-    found = tightened(CURVES, DENSE, max_drop, cost)
+def test_the_harshest_plan_has_the_largest_budget_within_the_drop(max_drop):
+    found = harshest_plan(CURVES, DENSE, max_drop, cost)
     budgets = sorted({drop for one in CURVES for drop in one.drops(DENSE) if drop <= max_drop})
     fitting = [budget for budget in budgets if cost(plan_within(CURVES, DENSE, budget)) - DENSE <= max_drop + 1e-9]
     assert found.budget == fitting[-1]
@@ -55,16 +55,16 @@ def test_a_tightened_plan_has_the_largest_budget_within_the_drop(max_drop):
 def test_few_whole_plans_are_measured():
     many = [curve(str(layer), "sparsity", {i / 100: DENSE + i * layer / 999 for i in range(1, 99)}) for layer in (1, 2)]
     tried = []
-    tightened(many, DENSE, 1.0, lambda plan: tried.append(plan) or DENSE + 9)
+    harshest_plan(many, DENSE, 1.0, lambda plan: tried.append(plan) or DENSE + 9)
     assert 1 < len(tried) <= 8
 
 
 def test_where_no_plan_stays_within_the_drop_it_is_empty():
-    found = tightened(CURVES, DENSE, 0.5, lambda plan: 90.0)
+    found = harshest_plan(CURVES, DENSE, 0.5, lambda plan: 90.0)
     assert (found.plan, found.budget, found.top1_error) == (Plan({}, {}), 0.0, DENSE)
 
 
 def test_the_points_in_the_plan_are_told_by_layer():
-    result = Sensitivity(DENSE, 0.1, 1000, CURVES, tightened(CURVES, DENSE, 10, cost))
-    assert result.chosen("sparsity") == {"a": CURVES[0].points[-1], "b": CURVES[1].points[-1]}
-    assert Sensitivity(DENSE, 0.1, 1000, CURVES, None).chosen("bits") == {}
+    result = Sensitivity(DENSE, 0.1, 1000, CURVES, harshest_plan(CURVES, DENSE, 10, cost))
+    assert result.planned_points("sparsity") == {"a": CURVES[0].points[-1], "b": CURVES[1].points[-1]}
+    assert Sensitivity(DENSE, 0.1, 1000, CURVES, None).planned_points("bits") == {}

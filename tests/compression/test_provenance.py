@@ -13,7 +13,7 @@ BEFORE = {"dcomp.architecture": "lenet5", "dcomp.train": "{}", "dcomp.history": 
 
 def noted(kind):
     settings = QuantizeSettings(fc_bits=5, provenance=kind)
-    return provenance.noted(Checkpoint({}, dict(BEFORE)), "quantize", settings, [EPOCH]).metadata
+    return provenance.with_notes(Checkpoint({}, dict(BEFORE)), "quantize", settings, [EPOCH]).metadata
 
 
 def test_full_notes_are_the_settings_and_the_epochs():

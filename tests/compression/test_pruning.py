@@ -32,7 +32,7 @@ def test_only_and_skip_choose_layers_by_name(lenet_like):
         "fc2.bias",
         "fc3.bias",
     ]
-    with pytest.raises(UsageError, match=r"only and skip leave none of the layers fc1\.weight"):
+    with pytest.raises(UsageError, match=r"only and skip choose none of the layers fc1\.weight"):
         at_once(lenet_like, sparsity=0.5, skip="fc")
     with pytest.raises(UsageError, match="no layer matches 'conv'; there are fc1"):
         at_once(lenet_like, sparsity=0.5, only="conv")
@@ -106,7 +106,7 @@ def test_rows_are_pruned_by_layer_except_those_of_the_output(lenet_like):
     pruned = pruning.at_once()
     assert {name: rows(array) for name, array in pruned.items()} == {"fc1.weight": 150, "fc2.weight": 50}
     told = list(pruning.notes(lenet_like.replaced(pruned).tensors))
-    assert told[0] == "fc3.weight: is the output layer, whose rows are classes, and is left alone unless named"
+    assert told[0] == "fc3.weight: the output layer, whose rows are classes, is not pruned unless it is named"
 
 
 @pytest.mark.parametrize("named", [{"only": "fc3"}, {"layer": "fc3=0.5"}, {"only": ["fc1", "fc3"]}])
@@ -134,7 +134,7 @@ def test_a_layer_that_a_common_budget_empties_is_told(lenet_like):
     small = lenet_like.replaced({"fc2.weight": lenet_like.tensors["fc2.weight"] / 1000})
     pruning = Pruning(small.tensors, PruneSettings(sparsity=0.5))
     notes = list(pruning.notes(small.replaced(pruning.at_once()).tensors))
-    assert "fc2.weight: no weight is left, so nothing passes: give layer, or scope layer" in notes
+    assert "warning: no weight is left in fc2.weight, so the network is cut: give scope layer, or layer" in notes
 
 
 def test_a_sparsity_of_zero_gives_no_note_about_zeros(lenet_like):

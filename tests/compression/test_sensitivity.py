@@ -67,9 +67,9 @@ def test_every_layer_has_a_curve_for_sparsity_and_one_for_bits(network):
 
 def test_harsh_pruning_costs_more_than_gentle_and_8_bits_cost_little(network):
     result = measured(network, prune="0.1,0.99", bits="8")
-    for curve in result.of("sparsity"):
+    for curve in result.curves_of("sparsity"):
         assert curve.points[1].top1_error > curve.points[0].top1_error + 20
-    for curve in result.of("bits"):
+    for curve in result.curves_of("bits"):
         assert curve.points[0].loss == pytest.approx(result.loss, rel=0.02)
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dcomp.checkpoints.checkpoint import Checkpoint
-from dcomp.compression.sharing import AUTO, Sharing
+from dcomp.compression.sharing import AUTO_SIZE, Sharing
 from dcomp.errors import UsageError
 from dcomp.progress.observer import Observer
 from dcomp.settings import QuantizeSettings
@@ -44,14 +44,14 @@ def test_an_absent_kind_is_noted(small):
 
 
 def test_an_empty_choice_is_an_error_that_names_it(small):
-    with pytest.raises(UsageError, match="no conv tensor to quantize that only and skip leave"):
+    with pytest.raises(UsageError, match="no conv tensor to quantize that only and skip choose"):
         bits_of(small, conv_bits=6, only="fc")
-    with pytest.raises(UsageError, match=r"nothing is asked for conv\.weight, fc\.weight: give conv_bits"):
+    with pytest.raises(UsageError, match=r"no bits are given for conv\.weight, fc\.weight: give conv_bits"):
         bits_of(small, plan=("conv.bias=3",))
 
 
 def test_auto_is_for_weights_without_other_bits(small):
-    found = {("conv.weight",): AUTO, ("fc.weight",): 4}
+    found = {("conv.weight",): AUTO_SIZE, ("fc.weight",): 4}
     assert bits_of(small, bits=("auto", "fc=4")) == found
     assert bits_of(small, bits="auto", fc_bits=4) == found
 
@@ -76,7 +76,7 @@ def test_auto_chooses_fewer_values_where_bits_cost_more(small):
     for weight in (1e-5, 0.01, 0.1):
         made = shared(small, notes, bits="auto", only="fc", rate_weight=weight)
         sizes.append(np.unique(made["fc.weight"]).size)
-        assert notes.told[-1] == f"fc.weight: {sizes[-1]} values are worth their bytes"
+        assert notes.told[-1] == f"fc.weight: {sizes[-1]} shared values chosen"
     assert sizes == sorted(sizes, reverse=True)
     assert 16 < sizes[0] <= 256
     assert sizes[-1] < 12

@@ -65,14 +65,14 @@ def test_a_directory_counts_in_the_memory_that_a_container_may_take():
 
 
 def test_too_many_metadata_are_not_written():
-    with pytest.raises(CheckpointError, match="65,537 metadata are more than the 65,536 of a container"):
+    with pytest.raises(CheckpointError, match="65,537 metadata entries are more than the 65,536 of a container"):
         dcomp.save({}, {f"{i}": "" for i in range(65_537)})
     with pytest.raises(CheckpointError, match=r"names and metadata take .* bytes, more than the 67,108,864"):
         dcomp.save({}, {"notes": "a" * (1 << 26)})
     assert len(Container(dcomp.save({}, {f"{i}": "" for i in range(65_536)})).metadata) == 65_536
 
 
-def test_arrays_that_are_kept_count_in_the_limit_of_those_after_them():
+def test_arrays_that_are_kept_count_towards_the_limit():
     tensors = {f"w{i}": np.arange(100_000, dtype=np.float32) + i for i in range(400)}
     container = Container(dcomp.save({"w": tensors["w0"]}))
     (one,) = container.decode(max_memory=3_000_000).values()

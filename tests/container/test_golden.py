@@ -21,7 +21,7 @@ BY_ZSTANDARD = {"zstd", "zstd in planes", "widened"}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_golden_file_decodes_to_the_checkpoint_it_was_made_from(name):
+def test_a_golden_file_decodes_to_its_checkpoint(name):
     decoded = Container.open(GOLDEN / f"{name}.dcz").checkpoint()
     assert identical(decoded, safetensors_file.load_file(GOLDEN / f"{name}.safetensors"))
 

@@ -70,7 +70,7 @@ def test_a_tied_tensor_has_the_record_of_the_first(some):
 
 
 @pytest.mark.parametrize("read", [Container.decode, lambda container, **limit: container.csr("w", **limit)])
-def test_what_an_error_says_is_needed_is_enough_and_a_byte_less_is_not(rng, read):
+def test_the_memory_that_an_error_names_is_just_enough(rng, read):
     weights = np.where(rng.random((50, 60)) < 0.1, rng.normal(size=(50, 60)), 0)
     container = opened({"w": weights})
     needed = [0]
@@ -93,7 +93,7 @@ def test_where_no_limit_is_given_it_is_eight_gibibytes():
             read()
 
 
-def test_what_cannot_be_opened_is_named(tmp_path):
+def test_a_file_that_cannot_be_opened_is_named(tmp_path):
     with pytest.raises(ContainerError, match=r"cannot read .*absent\.dcz: No such file"):
         Container.open(tmp_path / "absent.dcz")
     for name, data, message in (("empty.dcz", b"", "cannot read"), ("other.dcz", b"junk", "not a dcz container")):

@@ -92,7 +92,7 @@ DIFFERENCES = {
 
 
 @pytest.mark.parametrize(("change", "words"), DIFFERENCES.values(), ids=DIFFERENCES)
-def test_what_differs_is_named(checkpoint, data, change, words):
+def test_the_first_difference_is_named(checkpoint, data, change, words):
     with pytest.raises(DifferenceError, match=re.escape(words).replace(r"\.\*", ".*")):
         verify(Container(data), change(checkpoint))
 
@@ -103,7 +103,7 @@ def test_every_damaged_tensor_is_named_and_so_are_those_tied_to_it(checkpoint):
         verify(Container(with_damage(data, "a", "c")))
     texts = str(caught.value).split("; ")
     assert [text.split("'")[1] for text in texts] == ["a", "c", "tied"]
-    assert texts[2] == "tensor 'tied' has the bytes of 'a'"
+    assert texts[2] == "tensor 'tied' is tied to 'a'"
 
 
 def test_a_tensor_beyond_the_memory_limit_is_one_error(data):

@@ -16,7 +16,7 @@ def written(tensors, metadata=None, **how):
     return buffer.getvalue()
 
 
-def test_the_dense_bytes_of_each_tensor_that_is_encoded_are_told(rng):
+def test_the_writer_reports_the_dense_bytes_of_each_tensor(rng):
     sizes = []
     weights = rng.normal(size=50)
     written({"a": weights, "b": weights, "c": weights[:7]}, on_tensor=sizes.append)
@@ -31,10 +31,10 @@ def test_records_larger_than_a_piece_of_a_copy_are_written(rng):
 @pytest.mark.parametrize(
     ("tensors", "metadata", "message"),
     [
-        ({"\ud800": np.ones(2)}, {}, "is a name or metadata, and no string that UTF-8 can hold"),
-        ({"a": np.ones(2)}, {"k": "\ud800"}, "no string that UTF-8 can hold"),
-        ({"a": np.ones(2)}, {"\ud800": "v"}, "no string that UTF-8 can hold"),
-        ({"a": np.ones(2)}, {"k": 5}, "5 is a name or metadata, and no string"),
+        ({"\ud800": np.ones(2)}, {}, "is a name or metadata entry, but no string that UTF-8 can encode"),
+        ({"a": np.ones(2)}, {"k": "\ud800"}, "no string that UTF-8 can encode"),
+        ({"a": np.ones(2)}, {"\ud800": "v"}, "no string that UTF-8 can encode"),
+        ({"a": np.ones(2)}, {"k": 5}, "5 is a name or metadata entry, but no string"),
         ({"a": np.ones(2, np.complex128)}, {}, "tensor 'a' has dtype complex128, which safetensors does not know"),
     ],
 )

@@ -34,7 +34,7 @@ STRICTER = {
         r"sparse, nested or quantized|has dtype|no data: it is on the meta device|which is more than its elements"
     ),
     "names that are none, or that two tensors have": (
-        r"whose keys both give the name|which is no string and no integer|no string that UTF-8 can hold"
+        r"whose keys both give the name|which is neither a string nor an integer|no string that UTF-8 can hold"
     ),
     "no named tensors": r"not named tensors|holds no tensors|holds a storage|set of tensors",
     "a nest too deep, or that holds itself": r"nests its entries",
@@ -50,7 +50,7 @@ STRICTER = {
 }
 """What dcomp refuses and torch reads, and the words by which the fuzzer knows it."""
 
-NESTS = ("state_dict", "model", "model_state")
+NETWORK_KEYS = ("state_dict", "model", "model_state")
 
 
 def contents() -> Iterator[object]:
@@ -288,9 +288,9 @@ def _read_by_torch(path: Path) -> tuple[Arrays | None, Exception | None]:
 def _named(content: dict) -> Arrays:
     """All tensors by name; weights in two parts are multiplied."""
     flat = dict(_flat(content, (), 0))
-    for nest in NESTS:
-        if any(keys[0] == nest and len(keys) > 1 for keys in flat):
-            flat = {keys[1:]: tensor for keys, tensor in flat.items() if keys[0] == nest and len(keys) > 1}
+    for network_key in NETWORK_KEYS:
+        if any(keys[0] == network_key and len(keys) > 1 for keys in flat):
+            flat = {keys[1:]: tensor for keys, tensor in flat.items() if keys[0] == network_key and len(keys) > 1}
     counts = Counter(".".join(map(str, keys)) for keys in flat)
     assert max(counts.values()) == 1
     state = {".".join(map(str, keys)): tensor for keys, tensor in flat.items()}

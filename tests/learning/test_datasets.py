@@ -138,4 +138,4 @@ def test_a_data_set_of_ones_own_is_made_by_its_factory(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", [name for name in DATA_NAMES if ":" not in name])
 def test_every_name_that_settings_take_is_known_here(name):
     assert EvalSettings(data=name).data == name
-    assert name in datasets.SMALL or name == "imagenette"
+    assert name in datasets.SMALL_IMAGE_SETS or name == "imagenette"

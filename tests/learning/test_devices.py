@@ -47,7 +47,7 @@ def nobody_said(monkeypatch):
     monkeypatch.delenv(cores.THREADS, raising=False)
     monkeypatch.setattr(cores, "_free", 3)
     monkeypatch.setattr(cores, "in_affinity", lambda: 4)
-    monkeypatch.setattr(devices, "NOTED", set())
+    monkeypatch.setattr(devices, "SHOWN_NOTES", set())
     yield
     torch.set_num_threads(before)
 
@@ -92,4 +92,4 @@ def test_the_lenets_are_small_networks():
     for name, (channels, side) in sizes.items():
         counts[name] = devices.multiplications(architectures.build(name), torch.zeros(1, channels, side, side))
     assert counts["lenet300"] == 784 * 300 + 300 * 100 + 100 * 10
-    assert [count <= devices.SMALL for count in counts.values()] == [True, True, False, False]
+    assert [count <= devices.SMALL_NETWORK for count in counts.values()] == [True, True, False, False]

@@ -121,7 +121,7 @@ def test_data_that_the_first_process_cannot_have_are_one_error(tmp_path):
     assert "no folder of photos is there" in error
 
 
-@pytest.mark.parametrize("name", sorted(set(app.command().commands) - set(app.TOGETHER)))
+@pytest.mark.parametrize("name", sorted(set(app.command().commands) - set(app.DISTRIBUTED_COMMANDS)))
 def test_commands_for_one_process_are_refused_in_several(dcomp, monkeypatch, name):
     monkeypatch.setattr(app, "WORLD_SIZE", 2)
     code, out, err = dcomp(name, "x")

@@ -189,5 +189,5 @@ def test_home_is_expanded_in_the_path_of_photos(folder, monkeypatch):
 
 
 def test_photos_that_are_nowhere_name_both_places(tmp_path):
-    with pytest.raises(DataError, match=f"^none and {tmp_path}/none: no folder of photos is there"):
+    with pytest.raises(DataError, match=f"^none and {tmp_path}/none: no such folder of photos"):
         datasets.load("imagefolder:none", tmp_path)

@@ -218,7 +218,7 @@ def test_what_is_left_out_beside_the_state_of_a_network_is_said(dcomp, tmp_path)
     [
         ({1: torch.ones(2), "1": torch.zeros(2)}, "two tensors whose keys both give the name '1'"),
         ({"a": {"b": torch.ones(2)}, "a.b": torch.zeros(2)}, "two tensors whose keys both give the name 'a.b'"),
-        ({(1, 2): torch.ones(2)}, r"a tensor stands under the key \(1, 2\), which is no string and no integer"),
+        ({(1, 2): torch.ones(2)}, r"a tensor has the key \(1, 2\), which is neither a string nor an integer"),
         ({"a\ud800": torch.ones(2)}, "no string that UTF-8 can hold"),
         ({"w": torch.ones(2).untyped_storage()}, "holds a storage"),
         ({"w": {torch.ones(2)}}, "holds a set of tensors"),

@@ -262,13 +262,13 @@ def test_a_folder_in_the_place_of_a_state_is_refused(tmp_path, dcomp, options):
 
 
 def test_one_training_at_a_time_writes_a_file(tmp_path, dcomp, monkeypatch):
-    monkeypatch.setattr(locks, "PATIENCE", 0)
+    monkeypatch.setattr(locks, "LOCK_TIMEOUT", 0)
     path = tmp_path / "made.state"
     path.write_text("of the other")
     with locks.exclusive(tmp_path / ".made.lock", "made"):
         code, _, err = dcomp("train", "lenet300", "--data", "digits", "--epochs", "1", "-o", tmp_path / "made", "-f")
     assert (code, path.read_text()) == (1, "of the other")
-    assert f"is at work in {tmp_path / 'made'}; wait for it" in err
+    assert f"works in {tmp_path / 'made'}; wait for it" in err
 
 
 def test_states_are_saved_at_the_ends_of_epochs(tmp_path):
@@ -301,7 +301,7 @@ def test_a_signal_saves_the_state(tmp_path, dcomp, monkeypatch, number):
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (130, "")
     last = err.splitlines()[-1]
-    assert last.endswith(f"go on with: dcomp {' '.join(TRAIN)} --resume")
+    assert last.endswith(f"continue with: dcomp {' '.join(TRAIN)} --resume")
     assert {path.name for path in tmp_path.iterdir()} == {"lenet300.safetensors.state"}
     monkeypatch.chdir(tmp_path)
     code, _, err = dcomp(*TRAIN)
@@ -327,7 +327,7 @@ def test_a_run_continues_a_stopped_stage(tmp_path, dcomp, monkeypatch):
         if line.startswith("epoch 5"):
             process.send_signal(signal.SIGINT)
             break
-    assert process.communicate(timeout=30)[1].splitlines()[-1].endswith("go on with: dcomp run r.yaml")
+    assert process.communicate(timeout=30)[1].splitlines()[-1].endswith("continue with: dcomp run r.yaml")
     code, _, err = dcomp("run", "r.yaml")
     assert (code, "train: done before" in err, "prune: was stopped before" in err) == (0, True, True)
     for name in ("prune.safetensors", "model.dcz"):
@@ -355,10 +355,10 @@ def test_the_hint_names_the_command_that_continues(monkeypatch, capsys, argument
 
     monkeypatch.setattr(app, "command", Stopped)
     assert run(arguments) == 130
-    assert capsys.readouterr().err == f"stopped; go on with: dcomp {again}\n"
+    assert capsys.readouterr().err == f"stopped; continue with: dcomp {again}\n"
     monkeypatch.setattr(restarting, "WORLD_SIZE", 2)
     assert run(arguments) == 130
-    assert capsys.readouterr().err == "stopped; to go on, start all processes again as before, with --resume\n"
+    assert capsys.readouterr().err == "stopped; to continue, start all processes again as before, with --resume\n"
 
 
 def test_a_stopped_demo_continues_in_its_folder(tmp_path, dcomp, monkeypatch):
@@ -366,6 +366,6 @@ def test_a_stopped_demo_continues_in_its_folder(tmp_path, dcomp, monkeypatch):
     monkeypatch.setattr(runs, "observer", lambda quiet: StopsAt(3))
     assert dcomp("demo") == (130, "", "interrupted; no file is half written\n")
     code, _, err = dcomp("demo", "--out", tmp_path)
-    assert (code, err.endswith(f"go on with: dcomp demo --out {tmp_path}\n")) == (130, True)
+    assert (code, err.endswith(f"continue with: dcomp demo --out {tmp_path}\n")) == (130, True)
     monkeypatch.setattr(runs, "observer", lambda quiet: StopsAt(5))
     assert "stopped in epoch 1 of 25" in dcomp("demo", "--out", tmp_path)[2]

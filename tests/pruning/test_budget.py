@@ -38,7 +38,7 @@ def test_without_a_sparsity_only_layers_with_rules_are_pruned(weights):
     assert list(budget.masks(weights, groups, score)) == ["b"]
 
 
-def test_deviation_groups_keep_what_exceeds_the_threshold(weights):
+def test_deviation_groups_keep_weights_above_the_threshold(weights):
     groups = budget.by_deviation(weights, 1.0, {"c": 2.0})
     masks = budget.masks(weights, groups, score)
     for name, factor in {"a": 1.0, "b": 1.0, "c": 2.0}.items():
@@ -59,7 +59,7 @@ def test_a_count_beyond_the_weights_there_are_names_the_layer(weights):
         budget.by_count(weights, 11, together=False, by_name={}, rows=True)
 
 
-def test_an_amount_is_a_fraction_of_what_is_left_move_after_move(weights):
+def test_an_amount_is_a_fraction_of_the_remaining_weights(weights):
     weights["a"][:5] = 0
     groups = budget.by_amount(weights, 0.2, 3, together=False, by_name={"c": 0.5})
     found = {group.names[0]: group.sparsity for group in groups}

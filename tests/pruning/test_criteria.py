@@ -46,10 +46,10 @@ def test_fisher_is_magnitude_where_all_gradients_are_one(rng):
     assert np.array_equal(CRITERIA["fisher"].scores(evidence), CRITERIA["magnitude"].scores(evidence))
 
 
-def test_a_criterion_refuses_what_it_cannot_judge(lenet_like, monkeypatch):
+def test_a_criterion_refuses_a_structure_that_it_cannot_rank(lenet_like, monkeypatch):
     monkeypatch.setitem(CRITERIA, "smallest", Criterion(smallest))
     by_row = PruneSettings(sparsity=0.5, structure="row").model_copy(update={"criterion": "smallest"})
-    with pytest.raises(UsageError, match="criterion smallest does not judge by row"):
+    with pytest.raises(UsageError, match="criterion smallest cannot rank rows"):
         Pruning(lenet_like.tensors, by_row)
     at_once = PruneSettings(sparsity=0.5).model_copy(update={"criterion": "fisher"})
     with pytest.raises(UsageError, match="criterion fisher needs gradients while the network retrains: give epochs"):

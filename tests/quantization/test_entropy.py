@@ -59,7 +59,7 @@ def test_the_cost_is_at_most_that_of_k_means(values, most, rate_weight):
 
 
 @pytest.mark.parametrize("init", INITS)
-def test_entropy_falls_as_bits_get_dearer(init, rng):
+def test_entropy_falls_with_a_larger_rate_weight(init, rng):
     values = rng.laplace(size=3000).astype(np.float32)
     result = [
         bits(entropy.cluster_with_rate(values, 5, weight, init)[1])

@@ -115,7 +115,7 @@ def test_each_entry_is_the_mean_of_its_members(init, rng):
 
 
 @pytest.mark.parametrize("init", INITS)
-def test_as_many_distinct_values_as_there_are_codes_are_the_codebook(init):
+def test_few_distinct_values_are_the_codebook(init):
     distinct = [-900, 1, 2, 3, 4, 5, 6, 1000]
     values = np.array([*distinct, *[1] * 500], np.float32)
     assert kmeans.cluster(values, 3, init)[0].tolist() == distinct
@@ -129,7 +129,7 @@ def test_a_value_gets_the_nearer_entry_or_the_lower_one(dtype):
     assert kmeans.nearest(codebook, values).tolist() == [0, 0, 0, 1, 1, 1, 2, 2]
 
 
-def test_values_next_to_a_border_between_single_floats_are_told_apart():
+def test_values_on_both_sides_of_a_border_have_different_codes():
     one, next_one = np.float32(1), np.nextafter(np.float32(1), np.float32(2))
     assert kmeans.nearest(np.array([one, next_one]), np.array([one, next_one])).tolist() == [0, 1]
 
@@ -191,18 +191,18 @@ def test_linear_starts_use_as_many_values_as_there_are(values, bits):
 def test_empty_clusters_go_where_the_error_is_largest():
     values = np.concatenate([np.arange(100.0), np.arange(1000.0, 1003.0), [5000.0]])
     sample = Sample(values, np.ones(values.size, int))
-    borders = kmeans.filled(sample, np.array([0, 100, 103, 103, 103, 103, 104]), 6)
+    borders = kmeans.filled_clusters(sample, np.array([0, 100, 103, 103, 103, 103, 104]), 6)
     assert borders.tolist() == [0, 25, 50, 75, 100, 103, 104]
 
 
 def test_clusters_are_split_by_their_error():
     sample = Sample(np.array([0.0, 1.0, 10.0, 12.0]), np.array([50, 50, 1, 1]))
-    assert kmeans.filled(sample, np.array([0, 2, 4]), 3).tolist() == [0, 1, 2, 4]
+    assert kmeans.filled_clusters(sample, np.array([0, 2, 4]), 3).tolist() == [0, 1, 2, 4]
 
 
 def test_no_more_clusters_are_made_than_there_are_values():
     sample = Sample(np.array([1.0, 2.0, 3.0]), np.ones(3, int))
-    assert kmeans.filled(sample, np.array([0, 3]), 5).tolist() == [0, 1, 2, 3]
+    assert kmeans.filled_clusters(sample, np.array([0, 3]), 5).tolist() == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("init", INITS)

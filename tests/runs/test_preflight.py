@@ -25,8 +25,8 @@ MISTAKES = {
     "a name": ("lenet300", "prune: [{sparsity: 0.5}, {sparsity: 0.6, only: x}]", "prune.2: no layer matches 'x'"),
     "bits": ("lenet5", "quantize: {fc_bits: 5, bits: [fc3=2]}", "quantize: no layer matches 'fc3'"),
     "kinds": ("lenet300", "prune: {sparsity: 0.5, kinds: conv}", "the checkpoint has no conv weights"),
-    "a teacher": ("lenet300", "prune: {sparsity: 0.5, epochs: 3, distill: t.dcz}", "prune.distill: no stage before"),
-    "a stage after": ("lenet300", "prune: {sparsity: 0.5, rewind: quantize}", "prune.rewind: no stage before"),
+    "a teacher": ("lenet300", "prune: {sparsity: 0.5, epochs: 3, distill: t.dcz}", "prune.distill: no earlier stage"),
+    "a stage after": ("lenet300", "prune: {sparsity: 0.5, rewind: quantize}", "prune.rewind: no earlier stage"),
 }
 
 
@@ -136,6 +136,6 @@ def test_a_rewind_may_be_a_folder_of_shards(tmp_path):
     preflight.check(recipe, Checkpoint({"w.weight": np.ones((3, 3), np.float32)}))
     (tmp_path / "model.safetensors.index.json").unlink()
     with pytest.raises(
-        CheckpointError, match=r"^prune\.rewind: no stage before has this name, and .* is a folder with no"
+        CheckpointError, match=r"^prune\.rewind: no earlier stage has this name, and .* is a folder with no"
     ):
         preflight.check(recipe, Checkpoint({"w.weight": np.ones((3, 3), np.float32)}))

@@ -44,7 +44,7 @@ def test_the_container_is_decoded_once(recipe, tmp_path, monkeypatch):
 
 def test_a_container_that_decodes_to_other_bits_is_an_error(recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(verification, "identical", lambda one, other: False)
-    with pytest.raises(DcompError, match="decoding did not give the encoded checkpoint back; please report this"):
+    with pytest.raises(DcompError, match="container differs from the encoded checkpoint; please report this"):
         Run(recipe, tmp_path / "out").run()
     assert "encode" not in json.loads((tmp_path / "out" / "stages.json").read_text())
 

@@ -19,7 +19,7 @@ def file(tmp_path):
     return path
 
 
-def test_a_plan_read_back_gives_each_layer_its_own_amount_and_no_other(file):
+def test_a_written_plan_gives_each_layer_its_amount(file):
     rules = [Rule.parse(text) for text in plan.rules(file, "prune")]
     assert apply_rules(NAMES, rules) == {"fc1.weight": 0.9, "odd [name]+.weight": 0.123456}
     assert plan.rules(file, "quantize") == (r"^fc1\.weight$=4",)
@@ -47,7 +47,7 @@ def test_the_sparsities_of_a_plan_are_no_thresholds(file):
         PruneSettings(plan=file, criterion="std", threshold=1)
 
 
-def test_a_recipe_takes_a_plan_for_its_sections_and_its_sections_may_be_pasted(file, tmp_path):
+def test_a_recipe_may_name_a_plan_or_hold_its_sections(file, tmp_path):
     base = {"name": "r", "checkpoint": "x.safetensors"}
     path = tmp_path / "r.yaml"
     path.write_text(yaml.safe_dump({**base, "plan": str(file), "prune": {}, "quantize": {"fc_bits": 5}}))
@@ -58,7 +58,7 @@ def test_a_recipe_takes_a_plan_for_its_sections_and_its_sections_may_be_pasted(f
     assert by_path.quantize[0].rules == pasted.quantize[0].rules
 
 
-def test_a_stage_that_a_plan_has_no_section_for_goes_by_its_own_settings(tmp_path):
+def test_a_stage_without_a_section_of_the_plan_uses_its_settings(tmp_path):
     path = tmp_path / "plan.yaml"
     path.write_text(Plan({}, {"fc1.weight": 4}).as_yaml(""))
     assert plan.rules(path, "prune") == ()
@@ -94,7 +94,7 @@ def test_a_plan_serves_several_sections_each_with_its_own_layers(dense_file, tmp
         ("prune: {layer: {a: 1}}", "should be a list of REGEX=VALUE"),
     ],
 )
-def test_a_file_that_is_no_plan_is_refused_with_what_is_wrong(tmp_path, text, message):
+def test_a_file_that_is_no_plan_is_refused_with_a_reason(tmp_path, text, message):
     (tmp_path / "p.yaml").write_text(text)
     with pytest.raises(RecipeError, match=message):
         plan.rules(tmp_path / "p.yaml", "prune")

@@ -57,6 +57,7 @@ def test_finetune_without_epochs_is_refused(read):
     [
         ("prune: {sparsty: 0.9}", r"prune.sparsty: there is no such key; did you mean sparsity\?"),
         ("quantize: [{fc_bits: 5, lamda: 0.1}]", r"quantize.1.lamda: there is no such key; did you mean lambda\?"),
+        ("prune: {checkpoint: a.pt}", r"prune.checkpoint: there is no such key; it stands above the sections"),
         ("prunes: {sparsity: 0.9}", r"prunes: there is no such key; did you mean prune\?"),
         ("eval: {colour: red}", r"eval.colour: there is no such key$"),
     ],
@@ -64,3 +65,8 @@ def test_finetune_without_epochs_is_refused(read):
 def test_the_nearest_key_is_suggested_for_an_unknown_one(read, section, message):
     with pytest.raises(RecipeError, match=message):
         read(START + SECTIONS["train"] + section + "\n")
+
+
+def test_a_key_that_begins_with_the_word_is_suggested(read):
+    with pytest.raises(RecipeError, match=r"train.arch: there is no such key; did you mean architecture\?"):
+        read(START + "train: {arch: lenet5, epochs: 1}\n")

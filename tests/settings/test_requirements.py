@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from dcomp.errors import RecipeError, UsageError
 from dcomp.settings import FinetuneSettings, LearningSettings, PruneSettings, QuantizeSettings, TrainSettings
 from dcomp.settings.recipe import load
-from dcomp.settings.requirements import REQUIREMENTS, TRAINING, applies, field_of
+from dcomp.settings.requirements import REQUIREMENTS, TRAINING_OPTIONS, applies, field_of
 
 CLASSES = (PruneSettings, QuantizeSettings, FinetuneSettings, TrainSettings)
 CANDIDATES = (
@@ -73,7 +73,7 @@ NEEDS = [(row, option) for row, option in CASES if row.needs]
 
 
 @pytest.mark.parametrize(("row", "option"), NEEDS, ids=[f"{option} {row.message[:40]}" for row, option in NEEDS])
-def test_each_row_is_content_with_what_it_needs(row, option):
+def test_each_row_accepts_an_input_with_its_need(row, option):
     kind, fields = input_for(row, option)
     need = row.needs[0]
     value = 9 if need == "epochs>0" else 0.5 if need.endswith(">0") else value_for(kind, need)
@@ -88,7 +88,7 @@ def test_each_row_needs_or_excludes_something():
 
 
 def test_each_option_of_training_is_in_the_table():
-    assert set(LearningSettings.model_fields) - set(TRAINING) == {"epochs", "seed", "provenance"}
+    assert set(LearningSettings.model_fields) - set(TRAINING_OPTIONS) == {"epochs", "seed", "provenance"}
 
 
 def test_a_default_that_a_person_gives_counts_as_given():
@@ -115,20 +115,20 @@ quantize: [{fc_bits: 5}]
 """
 
 
-def test_keys_above_the_sections_of_a_recipe_may_do_nothing_in_some(tmp_path):
+def test_a_key_of_the_recipe_may_have_no_effect_in_a_section(tmp_path):
     (tmp_path / "r.yaml").write_text(RECIPE)
     recipe = load(tmp_path / "r.yaml")
     assert [section.data for _, section in recipe.sections] == ["digits"] * 3
 
 
 @pytest.mark.parametrize("key", ["data=digits", "lr=0.1", "seed=0"])
-def test_keys_in_a_section_of_a_recipe_do_something(tmp_path, key):
+def test_a_key_of_a_section_without_effect_is_refused(tmp_path, key):
     (tmp_path / "r.yaml").write_text(RECIPE)
     with pytest.raises(RecipeError, match=rf"prune: {key.partition('=')[0]} would do nothing .* give epochs"):
         load(tmp_path / "r.yaml", [f"prune.{key}"])
 
 
-def test_what_excludes_each_other_does_so_across_the_levels_of_a_recipe(tmp_path):
+def test_a_key_of_the_recipe_can_exclude_a_key_of_a_section(tmp_path):
     (tmp_path / "plan.yaml").write_text("prune: {layer: [fc1=0.5]}\n")
     (tmp_path / "r.yaml").write_text(RECIPE + f"plan: {tmp_path / 'plan.yaml'}\n")
     with pytest.raises(RecipeError, match="a plan holds sparsities of single weights: leave structure row out"):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dcomp.errors import OutputError
-from dcomp.system.files import check_replaceable, link_or_copy, replacing, replacing_files
+from dcomp.system.files import check_replaceable, link_or_copy, make_folder, replacing, replacing_files
 
 
 def test_a_block_replaces_the_file(tmp_path):
@@ -52,7 +52,7 @@ def test_a_folder_is_never_replaced(tmp_path):
 
 def test_a_missing_folder_is_named(tmp_path):
     with (
-        pytest.raises(OutputError, match="nowhere is not there; create it first"),
+        pytest.raises(OutputError, match="nowhere does not exist; create it first"),
         replacing(tmp_path / "nowhere" / "out"),
     ):
         pass
@@ -155,3 +155,17 @@ def test_an_unwritable_folder_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("os.access", lambda *_: False)
     with pytest.raises(OutputError, match=r"cannot write in the folder .*permission denied"):
         check_replaceable(tmp_path / "out", force=False)
+
+
+def test_a_file_in_the_place_of_a_new_folder_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "a" / "b"):
+        with pytest.raises(OutputError, match=r"/file is a file where a folder is needed; name another folder"):
+            make_folder(folder)
+
+
+def test_an_existing_folder_stays(tmp_path):
+    make_folder(tmp_path / "a" / "b")
+    (tmp_path / "a" / "b" / "kept").touch()
+    make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b" / "kept").exists()

@@ -32,8 +32,8 @@ def holder(tmp_path):
 
 
 def test_a_lock_names_the_process_that_holds_it(tmp_path, monkeypatch, holder):
-    monkeypatch.setattr(locks, "PATIENCE", 0)
-    message = f"process {holder.pid} on .* is at work in here; wait for it, stop it, or name another output"
+    monkeypatch.setattr(locks, "LOCK_TIMEOUT", 0)
+    message = f"process {holder.pid} on .* works in here; wait for it, stop it, or name another output"
     with pytest.raises(OutputError, match=message), locks.exclusive(tmp_path / "lock", "here"):
         pass
 

@@ -1,4 +1,4 @@
-"""Networks by name, and checkpoints put into them."""
+"""Networks by name, and checkpoints that are loaded into them."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -90,7 +90,7 @@ def outline_of(architecture: str, arguments: Mapping[str, Any] | None = None) ->
 
 
 def _built_in(network: BuiltInNetwork) -> Network:
-    """Import the class of a network of dcomp."""
+    """Return a network of dcomp; its class is imported."""
     module, _, name = network.place.partition(":")
     defaults = {key: value for key, value in asdict(network).items() if key != "place"}
     return Network(getattr(import_module(f"{__name__}.{module}"), name), defaults)
@@ -112,7 +112,9 @@ def architecture_of(checkpoint: Checkpoint, override: str | None = None) -> str:
         return canonical(override)
     named = checkpoint.metadata.get(ARCHITECTURE_KEY)
     if named is None:
-        raise ArchitectureError("the checkpoint does not say which architecture it belongs to; add --arch NAME")
+        raise ArchitectureError(
+            "the checkpoint does not say which architecture it belongs to; add --arch NAME (or package.module:factory)"
+        )
     if named not in BUILT_IN_NETWORKS and not named.startswith(TORCHVISION):
         raise ArchitectureError(f"the checkpoint asks for {named!r}; if you trust that code, add --arch {named}")
     return named
@@ -129,13 +131,13 @@ def load_into(model: nn.Module, checkpoint: Checkpoint, architecture: str) -> No
 
 
 def check_shapes(
-    model: nn.Module, theirs: Mapping[str, tuple[int, ...]], architecture: str, *, exact: bool = True
+    model: nn.Module, shapes: Mapping[str, tuple[int, ...]], architecture: str, *, exact: bool = True
 ) -> None:
     """Compare a checkpoint's names and shapes with a model's, which may be on the meta device.
 
     Args:
-        model: made for them.
-        theirs: the checkpoint's shapes by name.
+        model: the network.
+        shapes: of the checkpoint's tensors, by name.
         architecture: what the model is called, for the error.
         exact: whether lengths count; else only names and numbers of dimensions do.
 
@@ -143,19 +145,20 @@ def check_shapes(
         ArchitectureError: names or shapes differ; the first few are listed.
     """
     state = model.state_dict(keep_vars=True)
-    missing = set(missing_names(state, theirs))
-    ours = {name: tuple(tensor.shape) for name, tensor in state.items() if name in theirs or name in missing}
+    missing = set(missing_names(state, shapes))
+    expected = {name: tuple(tensor.shape) for name, tensor in state.items() if name in shapes or name in missing}
     wrong = [
-        f"{name} is {theirs.get(name, 'absent')} where the network has {ours.get(name, 'none')}"
-        for name in dict.fromkeys([*theirs, *ours])
-        if theirs.get(name) != ours.get(name)
+        f"{name} is {shapes.get(name, 'absent')} where the network has {expected.get(name, 'none')}"
+        for name in dict.fromkeys([*shapes, *expected])
+        if shapes.get(name) != expected.get(name)
     ]
-    if wrong and (exact or _dimensions(theirs) != _dimensions(ours)):
+    if wrong and (exact or _dimensions(shapes) != _dimensions(expected)):
         more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise ArchitectureError(f"the checkpoint does not fit {architecture}: {'; '.join(wrong[:3])}{more}")
 
 
 def _dimensions(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+    """Return the number of dimensions of each tensor."""
     return {name: len(shape) for name, shape in shapes.items()}
 
 
@@ -173,10 +176,7 @@ def load_pretrained(model: nn.Module, architecture: str) -> None:
 
 
 def parameters_of(model: nn.Module) -> dict[str, str | None]:
-    """Return for each name in a model's state the first name of its parameter, tied ones having several.
-
-    For a buffer that is None.
-    """
+    """Return for each name in a model's state the first name of its parameter, or None for a buffer."""
     first: dict[int, str] = {}
     return {
         name: first.setdefault(id(tensor), name) if isinstance(tensor, nn.Parameter) else None

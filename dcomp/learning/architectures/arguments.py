@@ -38,7 +38,7 @@ class Arguments:
 
     @property
     def depend_on_data(self) -> bool:
-        """Whether all others follow from the data, instead of the network's defaults."""
+        """Whether the data decide all other arguments, instead of the network's defaults."""
         return self._fresh
 
     @property
@@ -57,7 +57,7 @@ class Arguments:
         return self._explicit.get("grayscale")
 
     def complete(self, split: Split) -> dict[str, Any]:
-        """Return all that are not the network's defaults; those that nothing else decides follow from the split."""
+        """Return all arguments that are not the network's defaults; the split decides those that nothing else gives."""
         needed = {"classes": split.classes, "grayscale": split.channels == 1, "size": split.size}
         chosen = {key: value for key, value in needed.items() if self._fresh and key in self._defaults} | self._explicit
         return {key: value for key, value in chosen.items() if self._defaults.get(key) != value}

@@ -1,4 +1,4 @@
-"""Data sets by name, as a network wants them."""
+"""Data sets by name, with images in the form that a network takes."""
 
 import os
 from collections.abc import Callable
@@ -19,7 +19,7 @@ __all__ = ["Dataset", "ImageForm", "MemorySplit", "Preprocessing", "Split", "loa
 
 CACHE = Path("~/.cache/dcomp/data")
 
-SMALL: dict[str, Callable[[Path], Dataset]] = {
+SMALL_IMAGE_SETS: dict[str, Callable[[Path], Dataset]] = {
     "mnist": partial(small.mnist, "MNIST", ((0.1307,), (0.3081,))),
     "fashion-mnist": partial(small.mnist, "FashionMNIST", ((0.2860,), (0.3530,))),
     "cifar10": partial(
@@ -31,7 +31,7 @@ SMALL: dict[str, Callable[[Path], Dataset]] = {
     "digits": small.digits,
 }
 
-DOWNLOADED = (*(name for name in SMALL if name != "digits"), "imagenette")
+DOWNLOADED = (*(name for name in SMALL_IMAGE_SETS if name != "digits"), "imagenette")
 """Data sets that are downloaded into a folder if they are not there."""
 
 
@@ -78,7 +78,7 @@ def load(name: str, data_dir: Path | None = None, form: ImageForm | None = None)
     if family == "imagenette":
         return _photos(imagenette.folder(argument or "full", root_of(data_dir)), form)
     root = root_of(data_dir, needed=name in DOWNLOADED)
-    data = SMALL[name](root) if name in SMALL else _from_factory(name)
+    data = SMALL_IMAGE_SETS[name](root) if name in SMALL_IMAGE_SETS else _from_factory(name)
     return Dataset(*(_in_form(split, name, form) for split in (data.train, data.test)))
 
 
@@ -108,20 +108,20 @@ def root_of(data_dir: Path | None, *, needed: bool = True) -> Path:
     named = os.environ.get("DCOMP_DATA")
     root = (data_dir or Path(named or CACHE)).expanduser()
     if not root.is_dir() and (data_dir is not None or (named and needed)):
-        what = "--data-dir (data_dir)" if data_dir is not None else "$DCOMP_DATA"
-        raise DataError(f"{what}: {root} is no folder; name one that is there, which holds data sets, or will")
+        option = "--data-dir (data_dir)" if data_dir is not None else "$DCOMP_DATA"
+        raise DataError(f"{option}: {root} is no folder; name an existing folder, or create it")
     return root
 
 
 def _image_folder(argument: str, data_dir: Path | None) -> Path:
     """Return the folder that `imagefolder:` names, from the current folder, else from the folder of data sets."""
     path = Path(argument).expanduser()
-    places = [path, root_of(data_dir, needed=False) / path]  # of which an absolute path is both
+    places = [path, root_of(data_dir, needed=False) / path]  # equal for an absolute path
     for place in places:
         if place.is_dir():
             return place
     raise DataError(
-        f"{' and '.join(dict.fromkeys(map(str, places)))}: no folder of photos is there; put a folder for each class "
+        f"{' and '.join(dict.fromkeys(map(str, places)))}: no such folder of photos; put a folder for each class "
         "into it, as in train/CLASS/*.jpg and val/CLASS/*.jpg"
     )
 

@@ -83,17 +83,19 @@ def load(path: Path, decoding: PhotoDecoding, crop: int) -> Dataset:
     """
     mean, deviation = IMAGENET_GRAY if decoding.channels == 1 else IMAGENET
     preprocessing = Preprocessing(mean, deviation, crop=crop, usual="crop-flip")
-    tests = [path / name for name in TEST_FOLDERS if (path / name).is_dir()]
-    if not (path / "train").is_dir() or not tests:
+    test_folders = [path / name for name in TEST_FOLDERS if (path / name).is_dir()]
+    if not (path / "train").is_dir() or not test_folders:
         classes, everything = _split(path, decoding, preprocessing)
         order = torch.randperm(len(everything), generator=torch.Generator().manual_seed(0))
         held_out = len(order) // 5
         return Dataset(everything.subset(order[held_out:]), everything.subset(order[:held_out]))
     classes, train = _split(path / "train", decoding, preprocessing)
-    test_classes, test = _split(tests[0], decoding, preprocessing)
+    test_classes, test = _split(test_folders[0], decoding, preprocessing)
     if classes != test_classes:
-        odd = ", ".join(sorted(set(classes) ^ set(test_classes)))
-        raise DataError(f"{path / 'train'} and {tests[0]} should have folders of the same classes; only one has {odd}")
+        unmatched = ", ".join(sorted(set(classes) ^ set(test_classes)))
+        raise DataError(
+            f"{path / 'train'} and {test_folders[0]} should have folders of the same classes; only one has {unmatched}"
+        )
     return Dataset(train, test)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from dcomp.errors import DataError, first_line
 
-FOLDERS = {"full": "imagenette2", "320px": "imagenette2-320", "160px": "imagenette2-160"}
+FOLDER_NAMES = {"full": "imagenette2", "320px": "imagenette2-320", "160px": "imagenette2-160"}
 
 
 def folder(size: str, root: Path) -> Path:
@@ -17,7 +17,7 @@ def folder(size: str, root: Path) -> Path:
     Raises:
         DataError: it is not there and cannot be downloaded.
     """
-    path = root / FOLDERS[size]
+    path = root / FOLDER_NAMES[size]
     if (path / "train").is_dir() and (path / "val").is_dir():
         return path
     from dcomp.learning import vision  # here, not above: a folder that is there needs no torchvision
@@ -27,6 +27,6 @@ def folder(size: str, root: Path) -> Path:
     except (RuntimeError, OSError, ValueError) as error:
         raise DataError(
             f"imagenette is not in {path} and cannot be downloaded ({first_line(error)}); put its folders train and "
-            f"val there (they come in {FOLDERS[size]}.tgz), or name another folder with --data-dir"
+            f"val there (they come in {FOLDER_NAMES[size]}.tgz), or name another folder with --data-dir"
         ) from error
     return path

@@ -44,7 +44,7 @@ class PhotoDecoding:
     observer: Observer = field(default_factory=Observer)
 
     def processes(self, sharing: int) -> int:
-        """Return how many processes decode for this one, where so many like this share the machine's cores."""
+        """Return how many processes decode for this one, where `sharing` processes share the machine's cores."""
         return max(1, cores.allowed() // sharing) if self.workers is None else self.workers
 
 
@@ -127,7 +127,7 @@ class Photos:
 
 
 def decode(path: str, side: int, channels: int) -> np.ndarray:
-    """Read a photo of whatever mode: its short side resized, its centre cut, (side, side, channels) of uint8.
+    """Return a photo of any mode, its short side resized and its centre cut: (side, side, channels), uint8.
 
     Raises:
         DataError: it is not an image.

@@ -1,7 +1,7 @@
 """Stored images -> the input of a network: cropped, augmented, normalized.
 
 *Stored* images are uint8 of shape (n, channels, height, width); a network takes float32 of the same rank. Images
-are cut before they are normalized, so no pixel is normalized in vain.
+are cut before they are normalized, so only pixels that are used are normalized.
 """
 
 import math
@@ -26,7 +26,7 @@ class Preprocessing:
         mean: of the pixels, 0 to 1, for each channel.
         deviation: likewise.
         crop: height and width that the network takes; None: whole images.
-        usual: what augmentation `auto` stands for.
+        usual: the augmentation of `auto`.
     """
 
     mean: tuple[float, ...]

@@ -1,10 +1,10 @@
-"""Criteria: what a weight is kept for. The table `CRITERIA` names them all; it needs no numpy.
+"""Criteria: how weights are ranked. The table `CRITERIA` lists them; it needs no numpy.
 
 A criterion is a file of this folder with one function, `score(evidence)`, and a line in the table. It returns scores
-of the shape of the weights, or (rows, 1, ...) where whole rows are judged. The largest scores are kept. A weight that
+of the shape of the weights, or (rows, 1, ...) where whole rows are ranked. The largest scores are kept. A weight that
 is zero scores zero, so it stays pruned for as long as the budget allows.
 
-All scores have one meaning: the root of what the loss is expected to gain if the weight becomes zero, up to a factor
+All scores have one meaning: the root of the expected increase of the loss if the weight becomes zero, up to a factor
 that all weights share. So `magnitude` is |w|, for a loss that grows with w^2. Ranking needs the root alone; where
 weights compete for bytes, `ranking.saliency` squares it.
 """
@@ -22,11 +22,11 @@ Granularity = Literal["weight", "row"]
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a criterion may look at, for one tensor.
+    """The data that a criterion may use, for one tensor.
 
     Attributes:
         weights: as they are now.
-        granularity: whether single weights are judged, or whole rows.
+        granularity: whether single weights are ranked, or whole rows.
         squared_gradients: mean squared gradients, of the weights' shape, if the criterion needs gradients.
         chance: random numbers in (0, 1], of the scores' shape, if the criterion needs them; the same at every move.
     """
@@ -42,13 +42,13 @@ Score = Callable[[Evidence], "np.ndarray"]
 
 @dataclass(frozen=True)
 class Criterion:
-    """One way to judge weights.
+    """One way to rank weights.
 
     Attributes:
         score: the function, or the name of the file in this folder that holds it as `score`.
-        granularity: what it can judge.
-        needs_gradients: whether it judges by gradients, and so while a network retrains.
-        needs_chance: whether it judges by random numbers.
+        granularity: whether it can rank weights, rows, or both.
+        needs_gradients: whether it uses gradients, so that it ranks only while a network retrains.
+        needs_chance: whether it uses random numbers.
     """
 
     score: Score | str
