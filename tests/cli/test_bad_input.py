@@ -255,7 +255,7 @@ CASES = {
     ),
     "more zeros than weights": (["prune", "lenet300.safetensors", "--count", "300000"], 2, "where there are 266,200"),
     "half a weight": (["prune", "lenet300.safetensors", "--count", "1", "--layer", "fc1=0.5"], 2, "a whole number"),
-    "no layer left": (["prune", "lenet300.safetensors", "--count", "1", "--skip", "fc"], 2, "only and skip choose"),
+    "no layer left": (["prune", "lenet300.safetensors", "--count", "1", "--skip", "fc"], 2, "and skip choose none"),
     "a name that is no expression": (["prune", "lenet300.safetensors", "--only", "("], 2, "--only: '(' is not a reg"),
     "rows of all layers": (
         ["prune", "lenet300.safetensors", "--sparsity", "0.9", "--structure", "row", "--scope", "global"],
