@@ -99,7 +99,7 @@ class Rule:
         """
         regex, separator, value = text.rpartition("=")
         if not separator or not regex:
-            raise UsageError(f"{text!r} is not of the form REGEX=VALUE, as in 'fc1=0.95'")
+            raise UsageError(f"{text!r} is not of the form REGEX=VALUE, like 'fc1=0.95' (a sparsity) or 'fc1=5' (bits)")
         try:
             rule = cls(re.compile(regex), float(value))
         except re.error as error:
