@@ -54,6 +54,7 @@ def test_a_shipped_recipe_runs(path, generated):
     moving = zip(prunings, shipped.prune, strict=True)
     changes += [f"{pruning}.until=0" for pruning, section in moving if section.schedule != "oneshot"]
     finetunings = ["finetune"] if shipped.finetune else []
+    changes += [f"{stage}.choose_after=0" for stage in finetunings]
     for stage in ("train", *prunings, *finetunings, "quantize"):
         changes += [f"{stage}.epochs=1", f"{stage}.batch_size=2048", f"{stage}.val_split=0"]
     if shipped.train.architecture in SHRUNK:

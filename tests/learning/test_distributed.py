@@ -118,7 +118,7 @@ def test_data_that_the_first_process_cannot_have_are_one_error(tmp_path):
     done = launch(tmp_path, "-m", "dcomp", *train, processes=2, code=1)
     (error,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert error.startswith("error: absent and ")
-    assert "no folder of photos is there" in error
+    assert "no such folder of photos" in error
 
 
 @pytest.mark.parametrize("name", sorted(set(app.command().commands) - set(app.DISTRIBUTED_COMMANDS)))

@@ -15,7 +15,7 @@ MISTAKES = {
     "a network that no one has made": ("nowhere:net", "", "cannot make nowhere:net"),
     "a device": ("lenet300", "device: abacus", "--device abacus: not available here"),
     "a folder of data": ("lenet300", "data_dir: /typo", "/typo is no folder"),
-    "photos": ("lenet300", "data: imagefolder:nowhere", "no folder of photos is there"),
+    "photos": ("lenet300", "data: imagefolder:nowhere", "no such folder of photos"),
     "data of one's own": ("lenet300", "data: nowhere:data", "cannot make nowhere:data"),
     "a rule": (
         "lenet300",
