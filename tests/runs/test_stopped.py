@@ -109,7 +109,7 @@ import os, sys, time
 import dcomp.container.writer as w
 from dcomp import cli
 def busy(*arguments, **settings):
-    print(os.getpid(), flush=True)
+    os.write(1, b"%d\\n" % os.getpid())  # one write: lines of two workers never mix
     {call}
 w.encoder.encode_tensor = busy
 cli.main(sys.argv[1:])
@@ -125,6 +125,7 @@ def start_encoding(folder, call, *arguments, workers=0):
         cwd=folder,
         stdout=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a background job ignores it
     )
     assert process.stdout is not None
     return process, [int(process.stdout.readline()) for _ in range(max(workers, 1))]
