@@ -1,6 +1,5 @@
 """What pruning or sharing costs, one layer at a time and without retraining."""
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -9,7 +8,6 @@ import numpy as np
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.compression.error_curves import Curve, CurvePoint, Sensitivity, Setting, harshest_plan
 from dcomp.compression.sharing import from_codebook
-from dcomp.errors import CheckpointError
 from dcomp.progress.observer import Observer
 from dcomp.pruning import ranking
 from dcomp.pruning.criteria.magnitude import absolute
@@ -38,8 +36,7 @@ def measure(
 
     probe = Probe.of_checkpoint(checkpoint, architecture, settings, observer)
     dense = probe.evaluate({})
-    if not math.isfinite(dense.loss):
-        raise CheckpointError(f"the network's loss is {dense.loss}: its weights contain or produce infinities or NaNs")
+    dense.check_finite()
     curves = measure_curves(probe, weights, settings, observer)
     planned = None
     if settings.max_drop is not None:

@@ -34,6 +34,13 @@ class Evaluation:
     loss: float
     count: int
 
+    def check_finite(self) -> None:
+        """Raise CheckpointError if the network's answers are not finite."""
+        if not math.isfinite(self.loss):
+            raise CheckpointError(
+                f"the network's loss is {self.loss}: its weights contain or produce infinities or NaNs"
+            )
+
     def rounded(self) -> Self:
         """Return errors and loss rounded to the decimals that are equal on all machines."""
         return replace(self, top1_error=round(self.top1_error, ERROR_DECIMALS), loss=round(self.loss, ERROR_DECIMALS))
@@ -74,6 +81,5 @@ def evaluate_checkpoint(
     """
     model, test = network_for(checkpoint, architecture, settings, observer, lambda data: data.test)
     result = evaluate(model, test, settings.precision)
-    if not math.isfinite(result.loss):
-        raise CheckpointError(f"the network's loss is {result.loss}: its weights contain or produce infinities or NaNs")
+    result.check_finite()
     return result
