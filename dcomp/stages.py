@@ -117,7 +117,8 @@ def finetune(
     """Train a checkpoint's network while all zeros stay zero and all shared values stay shared.
 
     Returns:
-        the best epoch by validation error; the network before the first epoch is a candidate too.
+        the best epoch by validation error after `choose_after`; where that is 0, the network before the first epoch is
+        a candidate too.
 
     Raises:
         ArchitectureError: no such network, or the checkpoint does not fit it.
