@@ -1,8 +1,8 @@
 """A small language model of Transformers, and text that comes with Python: documentation strings of its library."""
 
 import ast
-import importlib.util
 import math
+import sysconfig
 from pathlib import Path
 
 import torch
@@ -41,12 +41,11 @@ class Chunks(Dataset):
 
 def docstrings() -> bytes:
     """Return the documentation strings of the modules and of all that they define, as ASCII text."""
-    texts = []
+    library, texts = Path(sysconfig.get_path("stdlib")), []
     for name in MODULES:
-        specification = importlib.util.find_spec(name)
-        if specification is None or specification.origin is None:  # a module of other systems
-            continue
-        for node in ast.walk(ast.parse(Path(specification.origin).read_text(encoding="utf-8"))):
+        path = library / f"{name.replace('.', '/')}.py"
+        source = path if path.exists() else path.with_suffix("") / "__init__.py"
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
                 texts.append(ast.get_docstring(node) or "")
     return "\n\n".join(text for text in texts if text).encode("ascii", "ignore")

@@ -1,4 +1,4 @@
-"""One training loop for every stage. It does nothing about compression: the constraints are part of the model.
+"""One training loop for every stage. It does nothing about compression: held weights hang on the optimizer.
 
 Each epoch seeds its random numbers anew, by the seed and its number: a restored step continues with the same numbers.
 """
@@ -12,11 +12,12 @@ import torch
 from torch import nn
 
 from dcomp.errors import DcompError
-from dcomp.learning import constraints, distributed
+from dcomp.learning import distributed, weights
 from dcomp.learning.devices import check_compiler
 from dcomp.learning.evaluation import evaluate
 from dcomp.learning.examples import Batch, Draw, Examples
 from dcomp.learning.fit_plan import ALL_EPOCHS, FitPlan
+from dcomp.learning.held_weights import HeldWeights
 from dcomp.learning.losses import BatchLoss, Loss
 from dcomp.learning.seeds import mixed
 from dcomp.learning.state import Keeper
@@ -39,6 +40,7 @@ def fit(
     observer: Observer,
     plan: FitPlan = ALL_EPOCHS,
     *,
+    held: HeldWeights | None = None,
     teacher: nn.Module | None = None,
     keeper: Keeper | None = None,
     on_restore: Callable[[], None] = lambda: None,
@@ -54,6 +56,7 @@ def fit(
         settings: batch size, optimizer and its rates, augmentation, seed.
         observer: watches.
         plan: of this training.
+        held: weights of the model that stay zero or shared; None: all weights train.
         teacher: a network on the same device; the model learns its answers as well as the labels.
         keeper: saves the state, and may have one to restore.
         on_restore: called after a state, which has other masks, is restored.
@@ -63,7 +66,15 @@ def fit(
         StoppedError: Ctrl-C or SIGTERM came, and the state is saved.
     """
     training = _Training(
-        model, train, validation, settings, observer, plan, Loss(train.objective, settings, teacher), keeper
+        model,
+        held or HeldWeights(model),
+        train,
+        validation,
+        settings,
+        observer,
+        plan,
+        Loss(train.objective, settings, teacher),
+        keeper,
     )
     if training.restore():
         on_restore()
@@ -78,6 +89,7 @@ class _Training:
     def __init__(
         self,
         model: nn.Module,
+        held: HeldWeights,
         train: Examples,
         validation: Examples,
         settings: LearningSettings,
@@ -96,7 +108,7 @@ class _Training:
         self._epochs = settings.epochs if plan.epochs is None else plan.epochs
         self._steps_per_epoch = train.steps(settings.batch_size)
         self._total_steps = self._steps_per_epoch * self._epochs
-        self._state = TrainingState(model, settings, self._epochs, self._steps_per_epoch)
+        self._state = TrainingState(model, held, settings, self._epochs, self._steps_per_epoch)
         self._trained_model = model
 
     def restore(self) -> bool:
@@ -117,7 +129,7 @@ class _Training:
         self._trained_model = self._wrapped()
         self._observer.started(self._total_steps, self._state.history, self._epochs)
         if self._state.step == 0:
-            self._observer.weights(0, constraints.effective_tensors(self._model))
+            self._observer.weights(0, weights.tensors_of(self._model))
         with Stop(listening=self._keeper is not None) as stop:
             while len(self._state.history) < self._epochs:
                 self._epoch(stop)
@@ -126,7 +138,7 @@ class _Training:
         if self._state.best is not None:
             self._model.load_state_dict(self._state.best[1])
         self._observer.chose_epoch(self._choice())
-        self._observer.weights(self._epochs, constraints.effective_tensors(self._model))
+        self._observer.weights(self._epochs, weights.tensors_of(self._model))
         return self._state.history
 
     def _epoch(self, stop: Stop) -> None:
@@ -147,8 +159,6 @@ class _Training:
         loss, accuracy = self._loss(self._trained_model, batch)
         state.optimizer.zero_grad(set_to_none=True)
         (loss if weight == 1 else loss * weight).backward()
-        if self._settings.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self._model.parameters(), self._settings.clip_norm)
         state.optimizer.step()
         state.rate.step()
         state.step += 1
@@ -216,7 +226,7 @@ class _Training:
     def _record(self, result: Measurement | None, seconds: float) -> EpochRecord:
         """Return the record of the epoch that ends now."""
         objective = self._train.objective
-        zeros = constraints.sparsities(self._model)
+        zeros = weights.sparsities(self._model)
         return EpochRecord(
             epoch=len(self._state.history) + 1,
             train_loss=distributed.totals([self._state.epoch_loss.item()], self._device)[0] / self._train.drawn,
