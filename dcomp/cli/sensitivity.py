@@ -123,10 +123,10 @@ def _plan_summary(result: "Sensitivity", planned: "PlanResult") -> str:
     """Return the errors without and with a plan, and its budget, in one line."""
     judge = result.judge
     errors = f"{judge.title} {judge.text(result.error)} -> {judge.text(planned.error)}"
-    unit = " points" if judge.metric in PERCENTAGES else ""
     more = "more" if judge.lower_is_better else "less"
+    allowed = f"points {more} are" if judge.metric in PERCENTAGES else f"{more} is"
     budget = judge.figure(planned.budget)
-    costs = f"{planned.max_drop:g}{unit} {more} are allowed, {budget} to each layer's sparsity or bits alone"
+    costs = f"{planned.max_drop:g} {allowed} allowed, {budget} to each layer's sparsity or bits alone"
     return f"the whole plan: {errors} ({costs})"
 
 
