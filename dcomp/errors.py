@@ -19,7 +19,7 @@
 A class without an exit code has that of its parent.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 INTERRUPTED, TERMINATED = 130, 143
@@ -89,6 +89,11 @@ class StoppedError(DcompError):
 def first_line(error: Exception) -> str:
     """Return the first line of a foreign error's message, or the name of its class."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def several(subject: str, mistakes: Sequence[object]) -> str:
+    """Return the message for several mistakes of a subject, like `the grid`: one line for each."""
+    return "\n  ".join([f"{subject} has {len(mistakes):,} mistakes:", *map(str, mistakes)])
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from dcomp.checkpoints import layers, prefixes
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.checkpoints.tensors import specs_of
 from dcomp.compression.choice import Choice, ParameterNames
-from dcomp.errors import CheckpointError, DcompError, RecipeError, UsageError
+from dcomp.errors import CheckpointError, DcompError, RecipeError, UsageError, several
 from dcomp.settings import DataSettings, PruneSettings, QuantizeSettings, Settings
 from dcomp.settings.recipe import Recipe
 
@@ -56,7 +56,7 @@ def check(
     if len(mistakes) == 1:
         raise mistakes[0]
     if mistakes:
-        raise RecipeError("\n  ".join([f"the recipe has {len(mistakes)} mistakes:", *map(str, mistakes)]))
+        raise RecipeError(several("the recipe", mistakes))
 
 
 def _mistakes(checks: Iterable[Callable[[], object]]) -> list[DcompError]:
