@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
@@ -14,7 +13,7 @@ from pydantic import (
 )
 
 from dcomp.checkpoints.layers import Kind, Rule
-from dcomp.errors import UsageError
+from dcomp.errors import UsageError, did_you_mean
 from dcomp.pruning.criteria import CRITERIA
 from dcomp.quantization import MAX_BITS
 from dcomp.settings import plan as plan_file
@@ -99,9 +98,9 @@ def hint_at_fraction(value: float) -> str:
 
 def _unknown(kind: str, name: str, choices: Sequence[str]) -> ValueError:
     """Return the error for an unknown name; it suggests the nearest of the choices."""
-    near = get_close_matches(name.lower(), [choice for choice in choices if choice.lower() not in PLACEHOLDERS], n=1)
-    hint = f"did you mean {near[0]}? There are" if near else "there are"
-    return ValueError(f"there is no {kind} {name!r}; {hint} {', '.join(choices)}")
+    hint = did_you_mean(name.lower(), [choice for choice in choices if choice.lower() not in PLACEHOLDERS])
+    there_are = f"{hint} There are" if hint else "; there are"
+    return ValueError(f"there is no {kind} {name!r}{there_are} {', '.join(choices)}")
 
 
 def data_name(name: str) -> str:
