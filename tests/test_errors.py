@@ -65,5 +65,5 @@ def test_a_name_that_begins_as_it_does_is_suggested_first(name, hint):
 
 
 def test_the_nearest_names_are_listed_however_far_they_are():
-    assert errors.nearest("fc2", ["conv", "fc1", "fc3", "x"]) == "the nearest are fc1, fc3, conv"
+    assert errors.nearest("fc2", ["conv", "fc1", "fc3", "x"]) == "the nearest are fc3, fc1, conv"
     assert errors.nearest("fc2", []) == "the nearest are none"

@@ -36,6 +36,7 @@ from dcomp.settings import (
     QuantizeSettings,
     TrainSettings,
 )
+from dcomp.settings.requirements import NOTHING_WITHOUT_TRAINING, listed
 from dcomp.system.files import check_replaceable
 from dcomp.system.ranks import IS_FIRST
 
@@ -167,7 +168,7 @@ def quantize(settings: QuantizeSettings, **options: Any) -> None:
 def _check_absent(options: Mapping[str, object]) -> None:
     """Raise UsageError for options of training that are given where nothing trains; None is not given."""
     if names := [option for option, value in options.items() if value is not None]:
-        raise UsageError(f"{' and '.join(names)} would do nothing without training: give --epochs as well")
+        raise UsageError(NOTHING_WITHOUT_TRAINING.format(options=listed(names), epochs="--epochs"))
 
 
 def _seconds(save_every: float | None) -> float:

@@ -27,6 +27,9 @@ TRAINING_OPTIONS = (
 )
 """Options that have an effect only while a network trains."""
 
+NOTHING_WITHOUT_TRAINING = "{options} would do nothing without training: give {epochs} as well"
+"""The error for these options without epochs."""
+
 BY_GRADIENTS = [name for name, criterion in CRITERIA.items() if criterion.needs_gradients]
 BY_CHANCE = [name for name, criterion in CRITERIA.items() if criterion.needs_chance]
 BY_WEIGHT = [name for name, criterion in CRITERIA.items() if "row" not in criterion.granularity]
@@ -61,7 +64,7 @@ class Requirement:
 REQUIREMENTS = (
     Requirement(
         TRAINING_OPTIONS,
-        "{options} would do nothing without training: give {epochs} as well",
+        NOTHING_WITHOUT_TRAINING,
         needs=("epochs>0",),
         is_harmless=True,
     ),
@@ -223,10 +226,11 @@ def violations(
         lacks_need = bool(row.needs) and not any(_holds(settings, need) for need in row.needs)
         if options and (is_refused or lacks_need):
             spelled = [" ".join([names[field_of(option)], *option.split("=")[1:]]) for option in options]
-            yield row.message.format(**names, options=_listed(spelled))
+            yield row.message.format(**names, options=listed(spelled))
 
 
-def _listed(options: Sequence[str]) -> str:
+def listed(options: Sequence[str]) -> str:
+    """Return options, of which there is at least one, as `A, B and C`."""
     *first, last = options
     return f"{', '.join(first)} and {last}" if first else last
 

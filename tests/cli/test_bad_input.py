@@ -400,6 +400,11 @@ CASES = {
         2,
         "--tensorboard would do nothing without training: give --epochs",
     ),
+    "three options of no epochs": (
+        ["prune", "lenet300.safetensors", "--count", "1", "--arch", "lenet300", "--log", "x", "--save-every", "9"],
+        2,
+        "--arch, --log and --save-every would do nothing without training: give --epochs as well",
+    ),
     "a warm-up longer than the run": (["train", "lenet5", *EVAL, "--epochs", "2", "--warmup", "2"], 2, "2 < 2"),
     "plateau without validation": (
         ["train", "lenet5", *EVAL, "--lr-schedule", "plateau", "--val-split", "0"],
