@@ -60,7 +60,9 @@ class Pruning:
     @property
     def moves(self) -> list[float]:
         """The epochs at which masks move while the network retrains; none for a network that was rewound."""
-        return [] if self._settings.rewind else self._settings.mask_schedule.moves()
+        if self._settings.rewind:
+            return []
+        return self._settings.mask_schedule.moves() if self._counts is None else self._counts.moves
 
     @property
     def needs_gradients(self) -> bool:

@@ -1,6 +1,7 @@
 """How many weights, or whole rows, each group of tensors keeps after each move of the masks."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,6 +17,7 @@ class WeightBudget:
 
     Attributes:
         groups: each with its sparsity after the last move.
+        moves: the times of the moves in epochs, without those after all groups are at the sparsity that caps an amount.
     """
 
     def __init__(self, weights: Weights, settings: PruneSettings, amounts: Mapping[str, float]) -> None:
@@ -37,7 +39,8 @@ class WeightBudget:
         self._deviations = {}
         if settings.unit == "threshold":
             self._deviations = {name: threshold.deviation(array) for name, array in weights.items()}
-        self.groups = self._groups_of(weights)
+        uncapped = self._groups_of(weights)
+        self.groups = [replace(group, sparsity=self._capped(group.sparsity)) for group in uncapped]
         if not self.groups:
             hint = "give a sparsity, like 0.9, or a count or an amount"
             where = ", where plan and layer name others" if settings.rules else ""
@@ -47,6 +50,7 @@ class WeightBudget:
         self._sizes = {names: size for names, (_, size) in counts.items()}
         for group in self.groups:
             self._check_something_is_kept(group)
+        self.moves = self._moves(uncapped)
 
     def masks(self, move: float, weights: Weights, scores_of: ScoresOf) -> dict[str, np.ndarray]:
         """Return the masks of one move.
@@ -63,16 +67,32 @@ class WeightBudget:
         return budget.masks(weights, groups, scores_of)
 
     def notes(self, group: Group) -> Iterator[str]:
-        """Yield a note if a group had more zeros at first than the settings ask for."""
+        """Yield a note if a group had more zeros at first than the settings ask for, or ends below a cap."""
+        if (cap := self._settings.cap) is not None and group.sparsity < cap:
+            moves = f"{len(self.moves)} moves" if len(self.moves) > 1 else "1 move"
+            yield f"{moves} of the amount end at sparsity {group.sparsity:.4g}, below {cap:g}: give more moves"
         size = self._sizes[group.names]
         if size - self._kept_at_first[group.names] > round(size * group.sparsity) > 0:
             yield f"sparsity {group.sparsity:g} was asked for, but more weights than that were zero already"
 
     def _sparsity_after(self, move: float, group: Group) -> float:
-        """Return the sparsity of a group after one move."""
+        """Return the sparsity of a group, which is not capped yet, after one move."""
         size = self._sizes[group.names]
         initial = (size - self._kept_at_first[group.names]) / size
-        return self._schedule.sparsity(move, initial, group.sparsity)
+        return self._capped(self._schedule.sparsity(move, initial, group.sparsity))
+
+    def _capped(self, sparsity: float) -> float:
+        """Return a sparsity, or the cap of an amount where that is less."""
+        return sparsity if self._settings.cap is None else min(sparsity, self._settings.cap)
+
+    def _moves(self, uncapped: list[Group]) -> list[float]:
+        """Return the moves, without those after all groups are at the cap."""
+        moves = self._schedule.moves()
+        if self._settings.cap is None:
+            return moves
+        at_cap = (move for move in moves if all(self._sparsity_after(move, g) == self._settings.cap for g in uncapped))
+        last = next(at_cap, moves[-1])
+        return moves[: moves.index(last) + 1]
 
     def _groups_of(self, weights: Weights) -> list[Group]:
         """Return the groups, each with the sparsity that the last move gives if weights stay as they are."""

@@ -60,7 +60,7 @@ class PruneSettings(ChosenSettings):
     )
     amount: Fraction | None = Field(
         None,
-        description="Fraction of the kept weights that each move sets to zero.",
+        description="Fraction of the kept weights that each move sets to zero, up to --sparsity if that is given.",
         json_schema_extra=shown(AMOUNT),
     )
     threshold: float | None = Field(
@@ -171,7 +171,14 @@ class PruneSettings(ChosenSettings):
     @property
     def unit(self) -> Unit:
         """Return the unit of the amount that the user set; the rules have the same unit."""
+        if self.cap is not None:
+            return "amount"
         return next((unit for unit in UNITS if getattr(self, unit) is not None), "sparsity")
+
+    @property
+    def cap(self) -> float | None:
+        """Return the sparsity at which an amount ends; None without one."""
+        return self.sparsity if self.amount is not None else None
 
     @property
     def together(self) -> bool:

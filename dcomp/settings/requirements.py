@@ -133,6 +133,7 @@ REQUIREMENTS = (
     *(
         Requirement((unit,), f"{{{unit}}} and {{{second}}} both set the amount: give one of them", excludes=(second,))
         for unit, second in combinations(RANKED_UNITS, 2)
+        if (unit, second) != ("sparsity", "amount")  # there the sparsity is the most that the amount may reach
     ),
     Requirement(
         RANKED_UNITS,
