@@ -11,7 +11,8 @@ from dcomp.errors import CheckpointError, first_line
 from dcomp.learning import distributed, state
 from dcomp.learning.averaging import Average
 from dcomp.learning.devices import restore_threads
-from dcomp.learning.optimization import LearningRate, make_optimizer
+from dcomp.learning.optimization import LearningRate
+from dcomp.learning.optimizers import make_optimizer
 from dcomp.learning.state import Keeper
 from dcomp.progress.observer import EpochRecord
 from dcomp.settings import LearningSettings

@@ -33,7 +33,7 @@ from dcomp.settings.fields import (
     hint_at_fraction,
     is_for_all_layers,
 )
-from dcomp.settings.learning import LearningSettings
+from dcomp.settings.learning import OPTIMIZER_HELP, LearningSettings
 from dcomp.settings.panels import AMOUNT, MOVES, TRAINING, VALUES, WHICH, shown
 
 MAX_MOVES = 100_000
@@ -252,7 +252,7 @@ class QuantizeSettings(ChosenSettings):
         description="Epoch at which weights are shared; before, they train with zeros fixed.",
         json_schema_extra=shown(VALUES, "EPOCH"),
     )
-    optimizer: Optimizer = Field("adam", description="Optimizer.", json_schema_extra=shown(TRAINING, "NAME"))
+    optimizer: Optimizer = Field("adam", description=OPTIMIZER_HELP, json_schema_extra=shown(TRAINING, "NAME"))
     lr: float = Field(0.0002, gt=0, description="Initial learning rate.")
     weight_decay: float = Field(
         0.0, ge=0, description="L2 penalty of the optimizer.", json_schema_extra=shown(TRAINING)

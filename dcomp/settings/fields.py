@@ -18,6 +18,7 @@ from dcomp.pruning.criteria import CRITERIA
 from dcomp.quantization import MAX_BITS
 from dcomp.settings import plan as plan_file
 from dcomp.settings.built_in_networks import BUILT_IN_NETWORKS
+from dcomp.settings.torch_optimizers import OPTIMIZERS, REFUSED, parse_as_options
 
 
 def _parses_as_rules(texts: tuple[str, ...]) -> tuple[str, ...]:
@@ -134,6 +135,19 @@ def network_name(name: str) -> str:
     raise ValueError(f"{_unknown('architecture', name, NETWORKS)} (a network of your own)")
 
 
+def optimizer_name(name: str) -> str:
+    """Return the name of an optimizer with the case that `OPTIMIZERS` has.
+
+    Raises:
+        ValueError: torch has no such optimizer, and the nearest name is suggested; or nothing here can train with it.
+    """
+    if name.lower() in REFUSED:
+        raise ValueError(f"{name} cannot be used: {REFUSED[name.lower()]}")
+    if name.lower() not in OPTIMIZERS:
+        raise _unknown("optimizer", name, tuple(OPTIMIZERS))
+    return name.lower()
+
+
 def expand_home(path: Path) -> Path:
     """Replace `~` or `~user` by the home folder, as a shell does; leave the path as it is if there is no such user.
 
@@ -193,7 +207,8 @@ CheckpointFile = Annotated[UserPath, PlainSerializer(lambda path: path.name)]  #
 LevelName = Literal["fast", "default", "max"]
 DataName = Annotated[str, AfterValidator(data_name)]
 NetworkName = Annotated[str, AfterValidator(network_name)]
-Optimizer = Literal["sgd", "adam", "adamw"]
+Optimizer = Annotated[str, AfterValidator(optimizer_name)]
+OptimizerOptions = Annotated[tuple[str, ...], BeforeValidator(_one_or_more), AfterValidator(parse_as_options)]
 LrSchedule = Literal["constant", "step", "cosine", "one-cycle", "plateau"]
 Precision = Literal["fp32", "bf16"]
 CodebookValues = Literal["float32", "bfloat16", "float16"]

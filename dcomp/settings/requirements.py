@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from dcomp.pruning.criteria import CRITERIA
 from dcomp.settings.fields import UNITS
+from dcomp.settings.torch_optimizers import OPTIMIZERS
 
 TRAINING_OPTIONS = (
     *("data", "data_dir", "resize", "workers", "cache", "device", "threads"),
@@ -24,6 +25,7 @@ TRAINING_OPTIONS = (
     *("batch_size", "lr", "momentum", "weight_decay", "optimizer", "lr_schedule", "warmup", "patience", "clip_norm"),
     *("label_smoothing", "precision", "compile", "augment", "distill", "temperature", "alpha", "ema", "val_split"),
     *("schedule", "start", "until", "every", "at", "remove_dead_units"),
+    "optimizer_option",
 )
 """Options that have an effect only while a network trains."""
 
@@ -34,6 +36,10 @@ BY_GRADIENTS = [name for name, criterion in CRITERIA.items() if criterion.needs_
 BY_CHANCE = [name for name, criterion in CRITERIA.items() if criterion.needs_chance]
 BY_WEIGHT = [name for name, criterion in CRITERIA.items() if "row" not in criterion.granularity]
 """Criteria that need gradients, need random numbers, and rank single weights only."""
+
+WITH_MOMENTUM = [name for name, optimizer in OPTIMIZERS.items() if optimizer.takes_momentum]
+WITHOUT_WEIGHT_DECAY = [name for name, optimizer in OPTIMIZERS.items() if not optimizer.takes_weight_decay]
+"""Optimizers that take a momentum, and those that take no weight decay."""
 
 RANKED_UNITS = tuple(unit for unit in UNITS if unit != "threshold")
 """Units of an amount that ranks weights; a threshold keeps them without a rank."""
@@ -82,9 +88,17 @@ REQUIREMENTS = (
     ),
     Requirement(
         ("momentum",),
-        "{options} would do nothing with this optimizer: give {optimizer} sgd as well",
-        needs=("optimizer=sgd",),
+        f"{{options}} would do nothing with this optimizer: give {{optimizer}} {' or '.join(WITH_MOMENTUM)} as well",
+        needs=tuple(f"optimizer={name}" for name in WITH_MOMENTUM),
         is_harmless=True,
+    ),
+    *(
+        Requirement(
+            ("weight_decay",),
+            f"{{optimizer}} {name} has no weight decay: leave {{options}} out",
+            excludes=(f"optimizer={name}",),
+        )
+        for name in WITHOUT_WEIGHT_DECAY
     ),
     Requirement(
         ("patience",),

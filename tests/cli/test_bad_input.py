@@ -309,7 +309,7 @@ CASES = {
     "momentum of adam": (
         ["train", "lenet5", *EVAL, "--optimizer", "adam", "--momentum", "0.9"],
         2,
-        "--momentum would do nothing with this optimizer: give --optimizer sgd as well",
+        "--momentum would do nothing with this optimizer: give --optimizer sgd or muon or rmsprop as well",
     ),
     "patience without plateau": (
         ["train", "lenet5", *EVAL, "--patience", "5"],
