@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dcomp.errors import UsageError, did_you_mean, first_line
+from dcomp.learning.held_weights import HeldWeights
 from dcomp.settings import LearningSettings
 from dcomp.settings.torch_optimizers import OPTIMIZERS, parsed_option
 
@@ -80,6 +81,17 @@ def make_optimizer(model: nn.Module, settings: LearningSettings) -> torch.optim.
 def check(settings: LearningSettings) -> None:
     """Raise UsageError if the optimizer of settings cannot be made."""
     make_optimizer(nn.Linear(1, 1), settings)
+
+
+def clip_before_steps(optimizer: torch.optim.Optimizer, held: HeldWeights, largest_norm: float) -> None:
+    """Scale longer gradients to a norm before each step; a shared value counts once."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+    def clip(*_: object) -> None:
+        norm = nn.utils.get_total_norm(list(held.trained_gradients()))
+        nn.utils.clip_grads_with_norm_(parameters, largest_norm, norm)
+
+    optimizer.register_step_pre_hook(clip)
 
 
 def _make(name: str, parameters: Parameters, settings: LearningSettings, options: dict[str, Any]) -> Any:
