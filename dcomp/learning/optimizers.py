@@ -1,6 +1,7 @@
 """The optimizer that settings name, over what trains of a model; `settings.torch_optimizers` has the names."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from inspect import signature
 from typing import Any
 
@@ -68,12 +69,20 @@ def make_optimizer(model: nn.Module, settings: LearningSettings) -> torch.optim.
         UsageError: torch has no such optimizer, or the optimizer takes no such options.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if settings.optimizer != "muon":
-        return _make(settings.optimizer, parameters, settings, _options(settings))
+    options = dict(map(parsed_option, settings.optimizer_option))
+    make = _make_muon if settings.optimizer == "muon" else partial(_make, settings.optimizer)
+    optimizer = make(parameters, settings, options)
+    if settings.l1 is not None:
+        _penalize_before_steps(optimizer, settings.l1)
+    return optimizer
+
+
+def _make_muon(parameters: Parameters, settings: LearningSettings, options: Mapping[str, Any]) -> Combined:
+    """Return Muon for the matrices among parameters, and another optimizer for the others."""
     matrices = [parameter for parameter in parameters if parameter.ndim == 2]
     others = [parameter for parameter in parameters if parameter.ndim != 2]
     same_rate = {"adjust_lr_fn": "match_rms_adamw"}  # so that one learning rate fits both
-    parts = [_make("muon", matrices, settings, same_rate | _options(settings))] if matrices else []
+    parts = [_make("muon", matrices, settings, same_rate | dict(options))] if matrices else []
     parts += [_make(BESIDE_MUON, others, settings, {})] if others else []
     return Combined(parts)
 
@@ -94,7 +103,22 @@ def clip_before_steps(optimizer: torch.optim.Optimizer, held: HeldWeights, large
     optimizer.register_step_pre_hook(clip)
 
 
-def _make(name: str, parameters: Parameters, settings: LearningSettings, options: dict[str, Any]) -> Any:
+def _penalize_before_steps(optimizer: torch.optim.Optimizer, l1: float) -> None:
+    """Add the gradient of an L1 penalty, `l1` times the sign, to that of each weight; vectors, as biases, have none.
+
+    Zeros have no sign, so they stay zero. The members of a shared value are penalized one by one.
+    """
+    weights = [parameter for group in optimizer.param_groups for parameter in group["params"] if parameter.ndim > 1]
+
+    def penalize(*_: object) -> None:
+        for weight in weights:
+            if weight.grad is not None:
+                weight.grad.add_(weight.detach().sign(), alpha=l1)
+
+    optimizer.register_step_pre_hook(penalize)
+
+
+def _make(name: str, parameters: Parameters, settings: LearningSettings, options: Mapping[str, Any]) -> Any:
     """Return an optimizer over parameters, of which there is at least one."""
     kind = OPTIMIZERS[name]
     arguments: dict[str, Any] = {"lr": settings.lr}
@@ -112,14 +136,9 @@ def _make(name: str, parameters: Parameters, settings: LearningSettings, options
         raise UsageError(f"torch {torch.__version__} has no optimizer {kind.class_name}: a later torch has")
     _check_names(kind.class_name, options, signature(make).parameters)
     try:
-        return make(parameters, **(arguments | options))
+        return make(parameters, **(arguments | dict(options)))
     except (TypeError, ValueError, RuntimeError) as error:
         raise UsageError(f"{kind.class_name} of torch refuses its options: {first_line(error)}") from error
-
-
-def _options(settings: LearningSettings) -> dict[str, Any]:
-    """Return the options of the optimizer that the settings list."""
-    return dict(map(parsed_option, settings.optimizer_option))
 
 
 def _check_names(class_name: str, options: Iterable[str], names: Iterable[str]) -> None:

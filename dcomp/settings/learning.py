@@ -19,6 +19,7 @@ from dcomp.settings.fields import (
     NetworkName,
     Optimizer,
     OptimizerOptions,
+    Patterns,
     Precision,
     Provenance,
     Sparsities,
@@ -194,11 +195,36 @@ class LearningSettings(DataSettings):
         description="Option of the optimizer, by its name in torch, as betas=0.9,0.99; repeatable.",
         json_schema_extra=shown(TRAINING, "KEY=VALUE"),
     )
+    l1: float | None = Field(
+        None,
+        gt=0,
+        description="L1 penalty: this times the sum of all weights' sizes; biases have none.",
+        json_schema_extra=shown(TRAINING),
+    )
+    freeze: Patterns = Field(
+        (),
+        description="Do not train tensors whose names match, in this stage; repeatable.",
+        json_schema_extra=shown(TRAINING, "REGEX"),
+    )
+    early_stop: int | None = Field(
+        None,
+        ge=1,
+        description="Stop after this many epochs without a better one by validation.",
+        json_schema_extra=shown(TRAINING, "EPOCHS"),
+    )
+    min_epochs: int = Field(
+        0,
+        ge=0,
+        description="For early-stop: the fewest epochs of a training.",
+        json_schema_extra=shown(TRAINING, "EPOCHS"),
+    )
 
     @model_validator(mode="after")
-    def _warmup_fits_epochs(self) -> Self:
+    def _parts_fit_epochs(self) -> Self:
         if self.epochs and self.warmup >= self.epochs:
             raise ValueError(f"warmup < epochs must hold, not {self.warmup:g} < {self.epochs}")
+        if self.epochs and self.min_epochs > self.epochs:
+            raise ValueError(f"min_epochs <= epochs must hold, not {self.min_epochs} <= {self.epochs}")
         return self
 
 

@@ -25,7 +25,7 @@ TRAINING_OPTIONS = (
     *("batch_size", "lr", "momentum", "weight_decay", "optimizer", "lr_schedule", "warmup", "patience", "clip_norm"),
     *("label_smoothing", "precision", "compile", "augment", "distill", "temperature", "alpha", "ema", "val_split"),
     *("schedule", "start", "until", "every", "at", "remove_dead_units"),
-    "optimizer_option",
+    *("optimizer_option", "l1", "freeze", "early_stop", "min_epochs"),
 )
 """Options that have an effect only while a network trains."""
 
@@ -116,6 +116,17 @@ REQUIREMENTS = (
         ("lr_schedule=plateau",),
         "{options} goes by validation: give a {val_split} above 0",
         needs=("val_split>0",),
+    ),
+    Requirement(
+        ("early_stop",),
+        "{options} goes by validation: give a {val_split} above 0",
+        needs=("val_split>0",),
+    ),
+    Requirement(
+        ("min_epochs",),
+        "{options} would do nothing without {early_stop}: give that as well",
+        needs=("early_stop",),
+        is_harmless=True,
     ),
     Requirement(
         tuple(f"criterion={name}" for name in BY_GRADIENTS),
