@@ -186,3 +186,50 @@ def test_an_optimizer_that_cannot_be_used_is_refused_with_the_reason(options, me
 
 def test_names_of_optimizers_are_taken_in_any_case():
     assert settings(optimizer="NAdam").optimizer == "nadam"
+
+
+def stepped(model: nn.Module, held: HeldWeights | None = None, **changes) -> dict[str, torch.Tensor]:
+    """The change of each parameter in a step by sgd at rate 1 of a loss without gradients."""
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    optimizer = make_optimizer(model, settings(lr=1.0, momentum=0, weight_decay=0, **changes))
+    if held is not None:
+        held.attach(optimizer)
+    (0 * model(torch.ones(1, 1, 8, 8))).sum().backward()
+    optimizer.step()
+    return {name: parameter.detach() - before[name] for name, parameter in model.named_parameters()}
+
+
+def test_an_l1_penalty_moves_each_weight_to_zero_by_the_same_and_no_bias():
+    model = network()
+    signs = {name: parameter.detach().sign() for name, parameter in model.named_parameters()}
+    changes = stepped(model, l1=0.001)
+    for name in ("0.weight", "2.weight"):
+        assert torch.allclose(changes[name], -0.001 * signs[name], atol=1e-6)
+    assert not changes["0.bias"].any()
+    assert not changes["2.bias"].any()
+
+
+def test_zeros_stay_zero_and_shared_values_add_up_their_members_penalties():
+    model = network()
+    with torch.no_grad():
+        model[0].weight[::2] = 0
+        model[2].weight.copy_(model[2].weight.sign())
+    held = HeldWeights(model)
+    held.hold(["0.weight", "2.weight"])
+    positive = int((model[2].weight > 0).sum())
+    changes = stepped(model, held, l1=1e-4)
+    assert not model[0].weight[::2].any()
+    assert model[2].weight.unique().numel() == 2
+    assert changes["2.weight"].min() == pytest.approx(-1e-4 * positive, rel=1e-3)
+
+
+def test_frozen_weights_have_no_penalty():
+    model = network()
+    model[2].weight.requires_grad_(False)
+    changes = stepped(model, l1=0.001)
+    assert not changes["2.weight"].any()
+    assert changes["0.weight"].all()
+
+
+def test_without_a_penalty_nothing_moves_where_the_loss_has_no_gradients():
+    assert not any(change.any() for change in stepped(network()).values())
