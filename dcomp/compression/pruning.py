@@ -5,8 +5,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from dcomp.checkpoints import layers
+from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.compression.byte_budget import ByteBudget
 from dcomp.compression.choice import Choice, ParameterNames, check_finite
+from dcomp.compression.mask_file import GivenMasks
 from dcomp.compression.weight_budget import WeightBudget
 from dcomp.errors import UsageError
 from dcomp.pruning import budget, ranking
@@ -18,18 +20,25 @@ from dcomp.settings import PruneSettings
 class Pruning:
     """The tensors of a checkpoint to prune, as they are at first, and the budget that settings give them."""
 
-    def __init__(self, tensors: Weights, settings: PruneSettings, network: ParameterNames | None = None) -> None:
+    def __init__(
+        self,
+        tensors: Weights,
+        settings: PruneSettings,
+        network: ParameterNames | None = None,
+        given_masks: Checkpoint | None = None,
+    ) -> None:
         """Choose the tensors and their budget.
 
         Args:
             tensors: all of the checkpoint.
             settings: of the stage.
             network: what the names of a network stand for; None: every tensor of the checkpoint is a parameter.
+            given_masks: the content of the file that the settings name as `mask`, if they do.
 
         Raises:
             UsageError: no such layers, no amount for any of them, an amount that is too large, or a criterion that
                 cannot rank what the settings name.
-            CheckpointError: weights that are not finite.
+            CheckpointError: weights that are not finite, or masks that do not fit.
         """
         self._settings = settings
         self._criterion = _criterion(settings)
@@ -39,8 +48,10 @@ class Pruning:
         self._chance = _chance(self._weights, settings) if self._criterion.needs_chance else {}
         amounts = self._choice.values()
         self._bytes: ByteBudget | None = None
-        self._counts: WeightBudget | None = None
-        if settings.target_ratio is not None:
+        self._counts: WeightBudget | GivenMasks | None = None
+        if given_masks is not None:
+            self._counts = GivenMasks(given_masks, self._weights, self._choice.aliases, settings)
+        elif settings.target_ratio is not None:
             self._bytes = ByteBudget(tensors, self._choice.aliases, settings.target_ratio, settings.code_bits)
         else:
             self._counts = WeightBudget(self._weights, settings, amounts)

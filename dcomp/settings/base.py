@@ -21,7 +21,7 @@ from dcomp.settings import requirements
 RUNTIME_SETTINGS = {"data_dir", "device", "cache", "workers", "threads", "compile"}
 """Settings that change how a stage runs, but not its result, except for rounding."""
 
-CHECKPOINT_KEYS = ("distill", "rewind")
+CHECKPOINT_KEYS = ("distill", "rewind", "mask")
 """Settings that name a checkpoint, apart from the one that a stage changes."""
 
 COMMAND_LINE = "command line"

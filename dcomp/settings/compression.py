@@ -139,10 +139,15 @@ class PruneSettings(ChosenSettings):
         description="Reset kept weights to their values in this checkpoint: a lottery ticket.",
         json_schema_extra=shown(MOVES, "FILE"),
     )
+    mask: CheckpointFile | None = Field(
+        None,
+        description="Prune what is zero in this file: a checkpoint, or masks of 0 and 1 by the names of tensors.",
+        json_schema_extra=shown(AMOUNT, "FILE"),
+    )
 
     @model_validator(mode="after")
     def _check_amounts(self) -> Self:
-        if not self.rules and all(getattr(self, unit) is None for unit in UNITS):
+        if not self.rules and self.mask is None and all(getattr(self, unit) is None for unit in UNITS):
             raise ValueError("give a sparsity, like 0.9, or a count or an amount")
         fits, limit = LAYER_LIMITS[self.unit]
         if misfits := [rule.value for rule in self.rules if not fits(rule.value)]:
@@ -210,6 +215,8 @@ class PruneSettings(ChosenSettings):
         """Return the schedule by which masks move while the network trains; without epochs they move once."""
         if not self.epochs:
             return Schedule("oneshot")
+        if self.mask is not None:
+            return Schedule("oneshot", self.start)
         schedule = Schedule(self.schedule, self.start, self.moves_until, self.every, self.at)
         return schedule if self.amount is None else Schedule("iterative", at=tuple(schedule.moves()))
 

@@ -20,8 +20,8 @@ sections, which run in order, each from the checkpoint of the one before::
 If only `train` names a data set, all sections use it. `checkpoint: FILE` may replace `train`; give the `architecture`
 and the `data` as well if the file does not record them. `encode` always runs; other sections may be left out, or be
 null, which is the same. `plan: FILE` gives the rules of a plan, which `dcomp sensitivity` writes, to the sections prune
-and quantize. Paths are relative to the current folder, and `~` is the home folder; `distill` and `rewind` may also name
-an earlier stage, as in `distill: train`.
+and quantize. Paths are relative to the current folder, and `~` is the home folder; `distill`, `rewind` and `mask` may
+also name an earlier stage, as in `distill: train`.
 """
 
 from collections.abc import Iterable, Sequence

@@ -152,8 +152,17 @@ REQUIREMENTS = (
     Requirement(
         ("rewind",),
         "{options} prunes once, before the network retrains: give {schedule} oneshot, and prune again for each round",
-        needs=("schedule=oneshot",),
+        needs=("schedule=oneshot", "mask"),
         where="epochs>0",
+    ),
+    Requirement(
+        (
+            *("sparsity", "count", "amount", "threshold", "target_ratio", "layer", "plan"),
+            *("criterion", "scope", "structure", "schedule=gradual", "schedule=iterative", "schedule=uniform"),
+            *("until", "every", "at"),
+        ),
+        "{mask} says which weights become zero, all in one move: leave {options} out",
+        excludes=("mask",),
     ),
     *(
         Requirement((unit,), f"{{{unit}}} and {{{second}}} both set the amount: give one of them", excludes=(second,))
