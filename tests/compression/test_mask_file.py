@@ -13,9 +13,7 @@ from dcomp.settings import PruneSettings
 @pytest.fixture
 def kept(rng):
     """Masks of the weights of lenet300, of which a third is kept."""
-    return {
-        name: rng.random(shape) < 1 / 3 for name, shape in (("fc1.weight", (300, 784)), ("fc2.weight", (100, 300)))
-    }
+    return {name: rng.random(shape) < 1 / 3 for name, shape in (("fc1.weight", (300, 784)), ("fc2.weight", (100, 300)))}
 
 
 @pytest.fixture
