@@ -87,7 +87,7 @@ class Codebook:
 
     def trained_part(self, gradient: Tensor) -> Tensor:
         """Return the gradients of the values, shape (k,), after `join_gradient`."""
-        return _flat(gradient)[self.first]
+        return _flat(gradient).index_select(0, self.first)
 
     def enforce(self, weights: Tensor, *, are_equal: bool) -> None:
         """Make all members of a value equal and pruned weights zero, in place; a value at zero is moved off it.
@@ -97,15 +97,16 @@ class Codebook:
             are_equal: whether the members are equal but for rounding, so that one of them is the value; else their mean
                 is.
         """
-        values = _flat(weights)[self.first] if are_equal else self._sums(weights) / self._counts
+        values = _flat(weights).index_select(0, self.first) if are_equal else self._sums(weights) / self._counts
         self._set(weights, values.masked_fill_(values == 0, torch.finfo(values.dtype).tiny))
 
     def _sums(self, tensor: Tensor) -> Tensor:
         """Return the sum over the members of each value, shape (k,)."""
-        return tensor.new_zeros(len(self.first)).index_add_(0, self.codes, _flat(tensor)[self.positions])
+        members = _flat(tensor).index_select(0, self.positions)
+        return tensor.new_zeros(len(self.first)).scatter_add_(0, self.codes, members)
 
     def _set(self, tensor: Tensor, values: Tensor) -> None:
-        _flat(tensor).zero_().index_copy_(0, self.positions, values[self.codes])
+        _flat(tensor).zero_().scatter_(0, self.positions, values.index_select(0, self.codes))
 
 
 class HeldWeights:
