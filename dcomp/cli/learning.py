@@ -27,7 +27,7 @@ from dcomp.cli.options import (
 from dcomp.errors import UsageError
 from dcomp.progress.csv_log import Journal
 from dcomp.progress.observer import Observer, Together
-from dcomp.progress.resumption import SAVE_EVERY
+from dcomp.progress.resumption import SAVE_EVERY, StateFile
 from dcomp.settings import (
     NETWORKS,
     FinetuneSettings,
@@ -75,13 +75,7 @@ def train(
         state = stack.enter_context(destination).state(resume=resume, save_every=_seconds(save_every))
         watchers, record = _watchers("train", settings, quiet, log, tensorboard, force=force or resume)
         trained = stages.train(settings, watchers, state=state)
-        destination.save(trained)
-        if state is not None and IS_FIRST:
-            state.remove()
-        if as_json:
-            json_document.print_document(
-                "train", destination, {**json_document.describe_checkpoint(trained), **record.as_dict()}
-            )
+        _finish("train", trained, destination, state, record, as_json=as_json)
 
 
 def _rewrite(
@@ -121,12 +115,25 @@ def _rewrite(
         with input_file(input) as path:
             checkpoint = sources.load_checkpoint(path, note=watchers.note)
             changed = stage(checkpoint, settings, watchers, architecture=architecture, state=state)
-            destination.save(changed)
-        if state is not None and IS_FIRST:
-            state.remove()
-        if as_json:
-            described = json_document.describe_checkpoint(changed, count_values=name == "quantize")
-            json_document.print_document(name, destination, {**described, **record.as_dict()})
+            _finish(name, changed, destination, state, record, as_json=as_json)
+
+
+def _finish(
+    command: str,
+    checkpoint: "Checkpoint",
+    destination: Destination,
+    state: StateFile | None,
+    record: json_document.Recorder,
+    *,
+    as_json: bool,
+) -> None:
+    """Write the result of a command, remove the state of its training, and print its document for `--json`."""
+    destination.save(checkpoint)
+    if state is not None and IS_FIRST:
+        state.remove()
+    if as_json:
+        described = json_document.describe_checkpoint(checkpoint, count_values=command == "quantize")
+        json_document.print_document(command, destination, {**described, **record.as_dict()})
 
 
 @options_of(PruneSettings, passed_on_to=_rewrite)
