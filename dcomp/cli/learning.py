@@ -10,12 +10,13 @@ import typer
 from dcomp.cli import json_document
 from dcomp.cli.console import observer
 from dcomp.cli.destinations import Destination, destination_of_checkpoint
-from dcomp.cli.inputs import input_file
+from dcomp.cli.inputs import input_checkpoint
 from dcomp.cli.options import (
     Architecture,
     Force,
     Input,
     Json,
+    Key,
     Log,
     Output,
     Quiet,
@@ -75,7 +76,7 @@ def train(
         state = stack.enter_context(destination).state(resume=resume, save_every=_seconds(save_every))
         watchers, record = _watchers("train", settings, quiet, log, tensorboard, force=force or resume)
         trained = stages.train(settings, watchers, state=state)
-        _finish("train", trained, destination, state, record, as_json=as_json)
+        _finish("train", trained, destination, state, watchers, record, as_json=as_json)
 
 
 def _rewrite(
@@ -84,6 +85,7 @@ def _rewrite(
     suffix: str,
     *,
     input: Input = None,
+    key: Key = None,
     output: Output = None,
     architecture: Architecture = None,
     resume: Resume = False,
@@ -98,8 +100,6 @@ def _rewrite(
 
     The command has the stage's name. Unless `output` names the output, its name is that of the input with `suffix`.
     """
-    from dcomp import sources
-
     name = stage.__name__
     if not settings.epochs:
         _check_absent(
@@ -112,10 +112,9 @@ def _rewrite(
     ) as destination:
         state = destination.state(resume=resume, save_every=_seconds(save_every)) if settings.epochs else None
         watchers, record = _watchers(name, settings, quiet, log, tensorboard, force=force or resume)
-        with input_file(input) as path:
-            checkpoint = sources.load_checkpoint(path, note=watchers.note)
+        with input_checkpoint(input, key, watchers) as checkpoint:
             changed = stage(checkpoint, settings, watchers, architecture=architecture, state=state)
-            _finish(name, changed, destination, state, record, as_json=as_json)
+            _finish(name, changed, destination, state, watchers, record, as_json=as_json)
 
 
 def _finish(
@@ -123,12 +122,13 @@ def _finish(
     checkpoint: "Checkpoint",
     destination: Destination,
     state: StateFile | None,
+    watcher: Observer,
     record: json_document.Recorder,
     *,
     as_json: bool,
 ) -> None:
     """Write the result of a command, remove the state of its training, and print its document for `--json`."""
-    destination.save(checkpoint)
+    destination.save(checkpoint, watcher)
     if state is not None and IS_FIRST:
         state.remove()
     if as_json:

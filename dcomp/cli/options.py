@@ -19,7 +19,13 @@ FILES_AND_LOGS = "Files and logs"
 METAVARS: dict[Any, str] = {int: "N", float: "X", bool: ""}
 """The word for a value in help, by its type, unless the field has one."""
 
-Input = Annotated[Path | None, typer.Argument(metavar="INPUT", help="File to read; - or absent: standard input.")]
+Input = Annotated[
+    Path | None, typer.Argument(metavar="INPUT", help="File or folder to read; - or none: standard input.")
+]
+Key = Annotated[
+    str | None,
+    typer.Option("--key", metavar="NAME", help="Network to read, if INPUT is a file of torch with several."),
+]
 Output = Annotated[
     Path | None, typer.Option("-o", "--output", metavar="PATH", help="File to write; - is standard output.")
 ]
