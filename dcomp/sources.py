@@ -131,7 +131,7 @@ def _zip_names(path: Path, start: bytes) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.namelist()
-    except npz_file.DAMAGES:
+    except Exception:  # the library may raise anything at a damaged file, of which the error comes later
         return []
 
 

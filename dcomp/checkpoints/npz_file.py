@@ -17,9 +17,6 @@ from dcomp.errors import CheckpointError, first_line
 ARRAY_SUFFIX = ".npy"
 """End of the names of the arrays in the zip file."""
 
-DAMAGES = (OSError, ValueError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile)
-"""What the zip file's library and numpy raise at damaged files; `RuntimeError` stands for encrypted ones."""
-
 HEADER_READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 """Readers of an array's header, by the version of its format; later versions are for records."""
 
@@ -52,10 +49,8 @@ def load_file(path: Path, *, max_memory: int) -> Checkpoint:
 
 def _opened(path: Path, max_memory: int) -> zipfile.ZipFile:
     """Open the zip file, and check the sizes of its parts."""
-    try:
+    with _reading(path):
         archive = zipfile.ZipFile(path)
-    except DAMAGES as error:
-        raise CheckpointError(f"{path} is not a readable .npz file: {first_line(error)}") from error
     infos = archive.infolist()
     unpacked = sum(info.file_size for info in infos if info.compress_type != zipfile.ZIP_STORED)
     if unpacked > max_memory:
@@ -68,12 +63,15 @@ def _opened(path: Path, max_memory: int) -> zipfile.ZipFile:
 
 
 @contextmanager
-def _reading(path: Path, name: str) -> Iterator[None]:
-    """Raise CheckpointError for any error of the libraries in a block that reads an array."""
+def _reading(path: Path, name: str = "") -> Iterator[None]:
+    """Raise CheckpointError for any error of the libraries in a block that reads the file, or one array of it."""
     try:
         yield
-    except DAMAGES as error:
-        raise CheckpointError(f"{path} is not a readable .npz file: {name!r}: {first_line(error)}") from error
+    except CheckpointError:
+        raise
+    except Exception as error:  # both libraries may raise anything at damaged files
+        place = f"{name!r}: " if name else ""
+        raise CheckpointError(f"{path} is not a readable .npz file: {place}{first_line(error)}") from error
 
 
 def _read_spec(member: IO[bytes], info: zipfile.ZipInfo, name: str) -> Spec:

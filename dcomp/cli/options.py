@@ -22,10 +22,6 @@ METAVARS: dict[Any, str] = {int: "N", float: "X", bool: ""}
 Input = Annotated[
     Path | None, typer.Argument(metavar="INPUT", help="File or folder to read; - or none: standard input.")
 ]
-Key = Annotated[
-    str | None,
-    typer.Option("--key", metavar="NAME", help="Network to read, if INPUT is a file of torch with several."),
-]
 Output = Annotated[
     Path | None, typer.Option("-o", "--output", metavar="PATH", help="File to write; - is standard output.")
 ]
@@ -68,6 +64,12 @@ TensorBoard = Annotated[
     Path | None,
     typer.Option(
         "--tensorboard", metavar="DIR", help="Folder for TensorBoard's files.", rich_help_panel=FILES_AND_LOGS
+    ),
+]
+Key = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="Network to read, where a file of torch has several.", rich_help_panel=FILES_AND_LOGS
     ),
 ]
 MaxMemory = Annotated[
