@@ -1,6 +1,7 @@
 """The weights of a checkpoint that `prune` sets to zero, and the masks of each of its moves."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -18,13 +19,20 @@ from dcomp.settings import PruneSettings
 class Pruning:
     """The tensors of a checkpoint to prune, as they are at first, and the budget that settings give them."""
 
-    def __init__(self, tensors: Weights, settings: PruneSettings, network: ParameterNames | None = None) -> None:
+    def __init__(
+        self,
+        tensors: Weights,
+        settings: PruneSettings,
+        network: ParameterNames | None = None,
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
         """Choose the tensors and their budget.
 
         Args:
             tensors: all of the checkpoint.
             settings: of the stage.
             network: what the names of a network stand for; None: every tensor of the checkpoint is a parameter.
+            facts: of a pruning with the same settings and network that has begun, and changed the tensors.
 
         Raises:
             UsageError: no such layers, no amount for any of them, an amount that is too large, or a criterion that
@@ -41,9 +49,9 @@ class Pruning:
         self._bytes: ByteBudget | None = None
         self._counts: WeightBudget | None = None
         if settings.target_ratio is not None:
-            self._bytes = ByteBudget(tensors, self._choice.aliases, settings.target_ratio, settings.code_bits)
+            self._bytes = ByteBudget(tensors, self._choice.aliases, settings.target_ratio, settings.code_bits, facts)
         else:
-            self._counts = WeightBudget(self._weights, settings, amounts)
+            self._counts = WeightBudget(self._weights, settings, amounts, facts)
 
     @property
     def names(self) -> list[str]:
@@ -66,6 +74,12 @@ class Pruning:
     def needs_gradients(self) -> bool:
         """Whether the criterion needs gradients."""
         return self._criterion.needs_gradients
+
+    def facts(self) -> dict[str, Any]:
+        """Return what depends on the tensors as they were at first, as plain data."""
+        budget_of_either_kind = self._counts or self._bytes
+        assert budget_of_either_kind is not None  # one of the two is there
+        return budget_of_either_kind.facts()
 
     def masks_at(
         self, move: float, weights: Weights, squared_gradients: Weights | None = None
