@@ -146,12 +146,12 @@ class Session:
         try:
             return training.fit(
                 self.model,
-                self.held,
                 self._train,
                 self._validation,
                 self._settings,
                 observer,
                 plan,
+                held=self.held,
                 teacher=self._teacher,
                 keeper=keeper,
                 on_restore=self._dropout.apply,

@@ -33,13 +33,13 @@ NOTIFY_AFTER = 2.0  # seconds, where that many steps take longer
 
 def fit(
     model: nn.Module,
-    held: HeldWeights,
     train: Split,
     validation: Split,
     settings: LearningSettings,
     observer: Observer,
     plan: FitPlan = ALL_EPOCHS,
     *,
+    held: HeldWeights | None = None,
     teacher: nn.Module | None = None,
     keeper: Keeper | None = None,
     on_restore: Callable[[], None] = lambda: None,
@@ -50,12 +50,12 @@ def fit(
 
     Args:
         model: on the device of the splits.
-        held: weights of the model that stay zero or shared.
         train: examples to learn from.
         validation: examples to choose the best epoch by.
         settings: batch size, optimizer and its rates, augmentation, seed.
         observer: watches.
         plan: of this training.
+        held: weights of the model that stay zero or shared; None: all weights train.
         teacher: a network on the same device; the model learns its answers as well as the labels.
         keeper: saves the state, and may have one to restore.
         on_restore: called after a state, which has other masks, is restored.
@@ -64,7 +64,9 @@ def fit(
         DcompError: the loss is not finite.
         StoppedError: Ctrl-C or SIGTERM came, and the state is saved.
     """
-    training = _Training(model, held, train, validation, settings, observer, plan, Loss(settings, teacher), keeper)
+    training = _Training(
+        model, held or HeldWeights(model), train, validation, settings, observer, plan, Loss(settings, teacher), keeper
+    )
     if training.restore():
         on_restore()
     elif plan.start_counts:
