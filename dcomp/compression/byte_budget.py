@@ -80,7 +80,7 @@ class ByteBudget:
 
     def facts(self) -> dict[str, Any]:
         """Return what depends on the tensors as they were at first, as plain data."""
-        return {"fixed": self._fixed, "initial_sparsity": self.initial_sparsity}
+        return {"fixed": int(self._fixed), "initial_sparsity": float(self.initial_sparsity)}
 
     def sparsity_of(self, masks: Mapping[str, np.ndarray]) -> float:
         """Return the sparsity of bytes with these masks."""

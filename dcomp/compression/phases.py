@@ -99,7 +99,7 @@ class PrunePhase:
         if facts is not None:
             self._pruning = Pruning(network.tensors(), self._settings, network.parameters, facts)
 
-    def rounded(self, network: LoopNetwork) -> dict[str, np.ndarray]:
+    def rounded(self, tensors: Arrays) -> dict[str, np.ndarray]:
         """Return the tensors that change in the end: none."""
         return {}
 
@@ -141,9 +141,9 @@ class SharePhase:
         """Restore whether weights are shared."""
         self._done = done
 
-    def rounded(self, network: LoopNetwork) -> dict[str, np.ndarray]:
+    def rounded(self, tensors: Arrays) -> dict[str, np.ndarray]:
         """Return the tensors that change when shared values are rounded to the type that the settings name."""
-        return self._sharing.rounded(network.tensors()) if self._done else {}
+        return self._sharing.rounded(tensors) if self._done else {}
 
 
 @dataclass(frozen=True)
@@ -215,14 +215,14 @@ class Phases:
 
     @property
     def words(self) -> str:
-        """What goes on, in a few words; empty before the first section begins."""
-        return ", ".join(dict.fromkeys(filter(None, (section.words(self._network) for section in self._sections))))
+        """What goes on in the section that acted last, in a few words; empty before the first begins."""
+        return self.events[self.done - 1].phase.words(self._network) if self.done else ""
 
-    def rounded(self) -> dict[str, np.ndarray]:
-        """Return the tensors that change in the end, when shared values are rounded."""
+    def rounded(self, tensors: Arrays) -> dict[str, np.ndarray]:
+        """Return those of the network's tensors that change in the end, when shared values are rounded."""
         changed: dict[str, np.ndarray] = {}
         for section in self._sections:
-            changed |= section.rounded(self._network)
+            changed |= section.rounded({**tensors, **changed})
         return changed
 
     def facts(self) -> list[Any]:

@@ -33,9 +33,7 @@ Mistakes = list[tuple[str, str]]
 S = TypeVar("S", bound=Settings)
 
 
-def read(
-    prune: Sections, quantize: Sections, *, in_steps: bool
-) -> tuple[list[PruneSettings], list[QuantizeSettings]]:
+def read(prune: Sections, quantize: Sections, *, in_steps: bool) -> tuple[list[PruneSettings], list[QuantizeSettings]]:
     """Return the settings of all sections.
 
     Args:
@@ -57,9 +55,7 @@ def read(
     return prunes, quantizes
 
 
-def _read_all(
-    kind: type[S], name: str, given: Sections, problems: Mistakes, *, in_steps: bool
-) -> Iterator[S]:
+def _read_all(kind: type[S], name: str, given: Sections, problems: Mistakes, *, in_steps: bool) -> Iterator[S]:
     """Yield the settings of the sections without mistakes; add the mistakes of the others."""
     sections = [given] if isinstance(given, Mapping) else given or []
     is_list = isinstance(sections, list | tuple)
