@@ -161,6 +161,7 @@ class Phases:
     Attributes:
         events: all of them.
         done: how many have happened.
+        names_with_gradients: the tensors whose gradients sections need that have not ended.
     """
 
     def __init__(
@@ -190,19 +191,18 @@ class Phases:
             for time in section.times
         ]
         self.events = sorted(events, key=lambda event: event.step)
-        self.done = 0
+        self._set_done(0)
 
     def run_due(self, step: int) -> None:
         """Run the events up to the one at `step` that have not happened."""
         while self.done < len(self.events) and self.events[self.done].step <= step:
             event = self.events[self.done]
             event.phase.act(event.time, self._network)
-            self.done += 1
+            self._set_done(self.done + 1)
 
-    @property
-    def names_with_gradients(self) -> set[str]:
-        """The tensors whose gradients sections need that have not ended."""
-        return {name for event in self.events[self.done :] if event.phase.needs_gradients for name in event.phase.names}
+    def names_pruned(self) -> set[str]:
+        """Return the tensors that sections prune."""
+        return {name for section in self._sections if isinstance(section, PrunePhase) for name in section.names}
 
     @property
     def to_come(self) -> str:
@@ -235,13 +235,18 @@ class Phases:
         Raises:
             CheckpointError: they do not fit.
         """
-        self.done = sum(event.step < step for event in self.events)
+        self._set_done(sum(event.step < step for event in self.events))
         try:
             for section, of_section in zip(self._sections, facts, strict=True):
                 moves = sum(event.phase is section for event in self.events[: self.done])
                 section.restore(of_section, moves, self._network)
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"the state of the compressor does not fit these sections: {error}") from error
+
+    def _set_done(self, count: int) -> None:
+        self.done = count
+        sections = {event.phase for event in self.events[count:] if event.phase.needs_gradients}
+        self.names_with_gradients = {name for section in sections for name in section.names}
 
 
 def _check_order(prune: PrunePhase, share: SharePhase) -> None:

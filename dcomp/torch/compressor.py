@@ -213,8 +213,7 @@ class Compressor:
 
     def _on_gradients(self) -> None:
         """Count a step; run what is due at it, while its gradients are there."""
-        if names := self._phases.names_with_gradients:
-            self._network.add_squares(names)
+        self._network.add_squares(self._phases.names_with_gradients)
         self._phases.run_due(self.step)
         self._network.squares.keep_only(self._phases.names_with_gradients)
         self.step += 1
@@ -225,6 +224,8 @@ class Compressor:
         for names, what in ((masked, "pruned"), (shared, "shared")):
             if names:
                 self._note(f"{layers.listed(names)}: {what} now, and held so; hold=False lets them train")
+        if both := [name for name in shared if name in self._phases.names_pruned()]:
+            self._note(f"{layers.listed(both)}: prune ends the sharing of these weights; give quantize as well")
 
     def _final_tensors(self) -> dict[str, np.ndarray]:
         """Return the model's state as `finish` would make it."""
