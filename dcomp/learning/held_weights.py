@@ -87,7 +87,7 @@ class Codebook:
 
     def trained_part(self, gradient: Tensor) -> Tensor:
         """Return the gradients of the values, shape (k,), after `join_gradient`."""
-        return _flat(gradient)[self.first]
+        return _flat(gradient).index_select(0, self.first)
 
     def enforce(self, weights: Tensor, *, are_equal: bool) -> None:
         """Make all members of a value equal and pruned weights zero, in place; a value at zero is moved off it.
@@ -97,7 +97,7 @@ class Codebook:
             are_equal: whether the members are equal but for rounding, so that one of them is the value; else their mean
                 is.
         """
-        values = _flat(weights)[self.first]
+        values = _flat(weights).index_select(0, self.first)
         if not are_equal:  # the mean of the differences to a member is exact where all members are equal
             differences = torch.zeros_like(weights)
             self._set(differences, values)
@@ -107,12 +107,12 @@ class Codebook:
 
     def _sums(self, tensor: Tensor) -> Tensor:
         """Return the sum over the members of each value, shape (k,), in float32 at least."""
-        members = _flat(tensor)[self.positions]
+        members = _flat(tensor).index_select(0, self.positions)
         members = members if members.element_size() >= 4 else members.float()
-        return members.new_zeros(len(self.first)).index_add_(0, self.codes, members)
+        return members.new_zeros(len(self.first)).scatter_add_(0, self.codes, members)
 
     def _set(self, tensor: Tensor, values: Tensor) -> None:
-        _flat(tensor).zero_().index_copy_(0, self.positions, values[self.codes])
+        _flat(tensor).zero_().scatter_(0, self.positions, values.index_select(0, self.codes))
 
 
 class HeldWeights:
