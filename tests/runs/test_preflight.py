@@ -26,6 +26,11 @@ MISTAKES = {
     "bits": ("lenet5", "quantize: {fc_bits: 5, bits: [fc3=2]}", "quantize: no layer matches 'fc3'"),
     "kinds": ("lenet300", "prune: {sparsity: 0.5, kinds: conv}", "the checkpoint has no conv weights"),
     "a teacher": ("lenet300", "prune: {sparsity: 0.5, epochs: 3, distill: t.dcz}", "prune.distill: no earlier stage"),
+    "a metric": (
+        "lenet300",
+        "eval: {max: {top1: 3}}",
+        "there is no metric top1; there are top1_error, top5_error, loss",
+    ),
     "a stage after": ("lenet300", "prune: {sparsity: 0.5, rewind: quantize}", "prune.rewind: no earlier stage"),
 }
 
@@ -36,7 +41,8 @@ def test_a_mistake_is_reported_before_training(case, tmp_path, dcomp, monkeypatc
     monkeypatch.chdir(tmp_path)
     data = "" if "data: " in section else "data: digits\n"
     (tmp_path / "r.yaml").write_text(
-        f"name: r\n{data}train: {{architecture: '{architecture}', epochs: 1}}\n{section}\neval: {{}}\n"
+        f"name: r\n{data}train: {{architecture: '{architecture}', epochs: 1}}\n{section}\n"
+        + ("" if "eval: " in section else "eval: {}\n")
     )
     code, out, err = dcomp("run", "r.yaml")
     assert (code in (1, 2), out) == (True, "")
