@@ -98,7 +98,7 @@ def _refusal(path: Path, start: bytes) -> str:
     """Return what to say of a file that is no checkpoint."""
     refused = foreign.format_of(path, start)
     if refused is not None:
-        return f"{path} is {refused.name}, which dcomp does not read: {refused.instead}"
+        return refused.refusal(path)
     *names, last = [form.name for form in FORMATS]
     return f"{path} is not a checkpoint: dcomp reads {', '.join(names)} and {last}"
 

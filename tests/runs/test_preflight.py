@@ -136,6 +136,6 @@ def test_a_rewind_may_be_a_folder_of_shards(tmp_path):
     preflight.check(recipe, Checkpoint({"w.weight": np.ones((3, 3), np.float32)}))
     (tmp_path / "model.safetensors.index.json").unlink()
     with pytest.raises(
-        CheckpointError, match=r"^prune\.rewind: no earlier stage has this name, and .* is a folder with no"
+        CheckpointError, match=r"^prune\.rewind: no earlier stage has this name, and .* is a folder without"
     ):
         preflight.check(recipe, Checkpoint({"w.weight": np.ones((3, 3), np.float32)}))
