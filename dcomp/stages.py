@@ -81,7 +81,7 @@ def prune(
     Raises:
         UsageError: no such layers.
         CheckpointError: weights that are not finite, or stored as original and mask; or the checkpoint to rewind to is
-            of another network.
+            of another network; or the masks of a file do not fit.
         StoppedError: Ctrl-C or SIGTERM came; `state` holds what a resumed stage needs.
     """
     prefixes.check_merged(checkpoint)
@@ -89,7 +89,8 @@ def prune(
     if settings.epochs:
         settings = provenance.with_recorded_data(settings, checkpoint, observer)
         checkpoint, network = _under_network_names(checkpoint, architecture, settings, observer)
-    pruning = Pruning(checkpoint.tensors, settings, network)
+    given_masks = sources.load_checkpoint(settings.mask) if settings.mask is not None else None
+    pruning = Pruning(checkpoint.tensors, settings, network, given_masks)
     history: list[EpochRecord] = []
     if settings.rewind or not settings.epochs:
         pruned = pruning.at_once()

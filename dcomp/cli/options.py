@@ -66,6 +66,12 @@ TensorBoard = Annotated[
         "--tensorboard", metavar="DIR", help="Folder for TensorBoard's files.", rich_help_panel=FILES_AND_LOGS
     ),
 ]
+WeightsAndBiases = Annotated[
+    str | None,
+    typer.Option(
+        "--wandb", metavar="PROJECT", help="Project of Weights & Biases to log to.", rich_help_panel=FILES_AND_LOGS
+    ),
+]
 Key = Annotated[
     str | None,
     typer.Option(

@@ -11,7 +11,7 @@ from typing import Any
 from dcomp.cli.inputs import PIPE, check_no_device
 from dcomp.errors import OutputError, UsageError
 
-INPUT_PARAMETERS = {"input", "against", "recipe", "distill", "rewind", "plan"}
+INPUT_PARAMETERS = {"input", "against", "recipe", "distill", "rewind", "mask", "plan"}
 """Parameters that name files to read."""
 
 FOLDER_PARAMETERS = {"data_dir", "cache", "tensorboard", "out", "like"}

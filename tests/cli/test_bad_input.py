@@ -309,7 +309,7 @@ CASES = {
     "momentum of adam": (
         ["train", "lenet5", *EVAL, "--optimizer", "adam", "--momentum", "0.9"],
         2,
-        "--momentum would do nothing with this optimizer: give --optimizer sgd as well",
+        "--momentum would do nothing with this optimizer: give --optimizer sgd or muon or rmsprop as well",
     ),
     "patience without plateau": (
         ["train", "lenet5", *EVAL, "--patience", "5"],
@@ -399,6 +399,11 @@ CASES = {
         ["quantize", "lenet300.safetensors", "--fc-bits", "4", "--tensorboard", "x"],
         2,
         "--tensorboard would do nothing without training: give --epochs",
+    ),
+    "three options of no epochs": (
+        ["prune", "lenet300.safetensors", "--count", "1", "--arch", "lenet300", "--log", "x", "--save-every", "9"],
+        2,
+        "--arch, --log and --save-every would do nothing without training: give --epochs as well",
     ),
     "a warm-up longer than the run": (["train", "lenet5", *EVAL, "--epochs", "2", "--warmup", "2"], 2, "2 < 2"),
     "plateau without validation": (
