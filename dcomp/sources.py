@@ -185,7 +185,9 @@ def is_container(path: Path) -> bool:
     Raises:
         CheckpointError: it cannot be read.
     """
-    return not path.is_dir() and _is_container(path, _start_of(path))
+    with reading(path, CheckpointError):  # too long a name
+        is_folder = path.is_dir()
+    return not is_folder and _is_container(path, _start_of(path))
 
 
 def open_container(path: Path, *, max_memory: int = DEFAULT_MAX_MEMORY) -> Container:
