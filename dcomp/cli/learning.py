@@ -10,12 +10,13 @@ import typer
 from dcomp.cli import json_document
 from dcomp.cli.console import observer
 from dcomp.cli.destinations import Destination, destination_of_checkpoint
-from dcomp.cli.inputs import input_file
+from dcomp.cli.inputs import input_checkpoint
 from dcomp.cli.options import (
     Architecture,
     Force,
     Input,
     Json,
+    Key,
     Log,
     Output,
     Quiet,
@@ -28,7 +29,7 @@ from dcomp.cli.options import (
 from dcomp.errors import UsageError
 from dcomp.progress.csv_log import Journal
 from dcomp.progress.observer import Observer, Together
-from dcomp.progress.resumption import SAVE_EVERY
+from dcomp.progress.resumption import SAVE_EVERY, StateFile
 from dcomp.settings import (
     NETWORKS,
     FinetuneSettings,
@@ -79,13 +80,7 @@ def train(
         logs = Logs(log, tensorboard, wandb)
         watchers, record = _watchers("train", settings, quiet, logs, force=force or resume)
         trained = stages.train(settings, watchers, state=state)
-        destination.save(trained)
-        if state is not None and IS_FIRST:
-            state.remove()
-        if as_json:
-            json_document.print_document(
-                "train", destination, {**json_document.describe_checkpoint(trained), **record.as_dict()}
-            )
+        _finish("train", trained, destination, state, watchers, record, as_json=as_json)
 
 
 def _rewrite(
@@ -94,6 +89,7 @@ def _rewrite(
     suffix: str,
     *,
     input: Input = None,
+    key: Key = None,
     output: Output = None,
     architecture: Architecture = None,
     resume: Resume = False,
@@ -109,8 +105,6 @@ def _rewrite(
 
     The command has the stage's name. Unless `output` names the output, its name is that of the input with `suffix`.
     """
-    from dcomp import sources
-
     name = stage.__name__
     if not settings.epochs:
         _check_absent(
@@ -123,15 +117,28 @@ def _rewrite(
     ) as destination:
         state = destination.state(resume=resume, save_every=_seconds(save_every)) if settings.epochs else None
         watchers, record = _watchers(name, settings, quiet, Logs(log, tensorboard, wandb), force=force or resume)
-        with input_file(input) as path:
-            checkpoint = sources.load_checkpoint(path, note=watchers.note)
+        with input_checkpoint(input, key, watchers) as checkpoint:
             changed = stage(checkpoint, settings, watchers, architecture=architecture, state=state)
-            destination.save(changed)
-        if state is not None and IS_FIRST:
-            state.remove()
-        if as_json:
-            described = json_document.describe_checkpoint(changed, count_values=name == "quantize")
-            json_document.print_document(name, destination, {**described, **record.as_dict()})
+            _finish(name, changed, destination, state, watchers, record, as_json=as_json)
+
+
+def _finish(
+    command: str,
+    checkpoint: "Checkpoint",
+    destination: Destination,
+    state: StateFile | None,
+    watcher: Observer,
+    record: json_document.Recorder,
+    *,
+    as_json: bool,
+) -> None:
+    """Write the result of a command, remove the state of its training, and print its document for `--json`."""
+    destination.save(checkpoint, watcher)
+    if state is not None and IS_FIRST:
+        state.remove()
+    if as_json:
+        described = json_document.describe_checkpoint(checkpoint, count_values=command == "quantize")
+        json_document.print_document(command, destination, {**described, **record.as_dict()})
 
 
 @options_of(PruneSettings, passed_on_to=_rewrite)

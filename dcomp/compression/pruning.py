@@ -1,6 +1,7 @@
 """The weights of a checkpoint that `prune` sets to zero, and the masks of each of its moves."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,7 @@ class Pruning:
         settings: PruneSettings,
         network: ParameterNames | None = None,
         given_masks: Checkpoint | None = None,
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
         """Choose the tensors and their budget.
 
@@ -34,6 +36,7 @@ class Pruning:
             settings: of the stage.
             network: what the names of a network stand for; None: every tensor of the checkpoint is a parameter.
             given_masks: the content of the file that the settings name as `mask`, if they do.
+            facts: of a pruning with the same settings and network that has begun, and changed the tensors.
 
         Raises:
             UsageError: no such layers, no amount for any of them, an amount that is too large, or a criterion that
@@ -52,9 +55,9 @@ class Pruning:
         if given_masks is not None:
             self._counts = GivenMasks(given_masks, self._weights, self._choice.aliases, settings)
         elif settings.target_ratio is not None:
-            self._bytes = ByteBudget(tensors, self._choice.aliases, settings.target_ratio, settings.code_bits)
+            self._bytes = ByteBudget(tensors, self._choice.aliases, settings.target_ratio, settings.code_bits, facts)
         else:
-            self._counts = WeightBudget(self._weights, settings, amounts)
+            self._counts = WeightBudget(self._weights, settings, amounts, facts)
 
     @property
     def names(self) -> list[str]:
@@ -79,6 +82,14 @@ class Pruning:
     def needs_gradients(self) -> bool:
         """Whether the criterion needs gradients."""
         return self._criterion.needs_gradients
+
+    def facts(self) -> dict[str, Any]:
+        """Return what depends on the tensors as they were at first, as plain data; the masks of a file do not."""
+        if isinstance(self._counts, GivenMasks):
+            return {}
+        budget_of_tensors = self._counts or self._bytes
+        assert budget_of_tensors is not None  # one of the two is there
+        return budget_of_tensors.facts()
 
     def masks_at(
         self, move: float, weights: Weights, squared_gradients: Weights | None = None

@@ -151,7 +151,7 @@ BAD_BYTES = {
 CASES = {
     **BAD_BYTES,
     "a missing file": (["encode", "nowhere.safetensors"], 1, "cannot read nowhere.safetensors: No such file"),
-    "a folder as input": (["encode", "."], 2, ". is a folder with no"),
+    "a folder as input": (["encode", "."], 2, ". is a folder without"),
     "an empty container": (["decode", "empty.dcz"], 1, "cannot read empty.dcz"),
     "a container cut short": (["decode", "cut.dcz"], 1, "cut.dcz: the container should have"),
     "a flipped bit": (["decode", "flipped.dcz"], 1, "its checksum does not match, the file is damaged"),
@@ -176,15 +176,15 @@ CASES = {
         2,
         "prune writes .safetensors files: name it x.safetensors (-o); dcomp encode writes .dcz files",
     ),
-    "decoded weights by the name of torch's files": (
-        ["decode", "lenet300.dcz", "-o", "x.pt"],
+    "decoded weights by the name of Lightning's files": (
+        ["decode", "lenet300.dcz", "-o", "x.ckpt"],
         2,
-        "decode writes .safetensors files: name it x.safetensors (-o)",
+        "decode writes .safetensors files: name it x.safetensors (-o), or .pth for torch.load",
     ),
-    "a network by the name of torch's files": (
-        ["train", "lenet5", "--data", "digits", "-o", "x.pth"],
+    "a network by the name of Lightning's files": (
+        ["train", "lenet5", "--data", "digits", "-o", "x.ckpt"],
         2,
-        "train writes .safetensors files: name it x.safetensors (-o)",
+        "train writes .safetensors files: name it x.safetensors (-o), or .pth for torch.load",
     ),
     "a container by the name of a checkpoint": (
         ["encode", "lenet300.safetensors", "-o", "x.safetensors"],
