@@ -26,6 +26,21 @@ MISTAKES = {
     "bits": ("lenet5", "quantize: {fc_bits: 5, bits: [fc3=2]}", "quantize: no layer matches 'fc3'"),
     "kinds": ("lenet300", "prune: {sparsity: 0.5, kinds: conv}", "the checkpoint has no conv weights"),
     "a teacher": ("lenet300", "prune: {sparsity: 0.5, epochs: 3, distill: t.dcz}", "prune.distill: no earlier stage"),
+    "masks": (
+        "lenet300",
+        "prune: {mask: none.npz}",
+        "prune.mask: no earlier stage has this name, and cannot read none",
+    ),
+    "tensors to freeze": (
+        "lenet300",
+        "prune: {sparsity: 0.5, epochs: 1, freeze: conv}",
+        "prune: freeze: no tensor matc",
+    ),
+    "an option of the optimizer": (
+        "lenet300",
+        "prune: {sparsity: 0.5, epochs: 1, optimizer_option: dampning=1}",
+        "SGD of torch has no option 'dampning'; did you mean dampening?",
+    ),
     "a stage after": ("lenet300", "prune: {sparsity: 0.5, rewind: quantize}", "prune.rewind: no earlier stage"),
 }
 
