@@ -56,14 +56,14 @@ class Trial:
         """Return the input of the network, a tensor of floats.
 
         Raises:
-            UsageError: the network takes other inputs.
+            UsageError: the network takes other inputs, or returns more than a tensor.
         """
         call = self.call()
-        if len(call.arguments) == 1 and not call.keywords:
+        if len(call.arguments) == 1 and not call.keywords and isinstance(call.output, Tensor):
             [images] = call.arguments
             if isinstance(images, Tensor) and images.is_floating_point():
                 return images
-        raise UsageError("dead units can be found in networks that take one tensor of floats, and this takes others")
+        raise UsageError("dead units can be found in networks that take one tensor of floats and return one tensor")
 
     def multiplications(self) -> float:
         """Return the multiplications of convolutions and matrix products for an example; inf if torch cannot count."""

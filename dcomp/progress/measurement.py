@@ -117,9 +117,14 @@ class Measurement:
         return self.metrics[LOSS]
 
     @property
+    def cost(self) -> float:
+        """Return the cost of the judged value: the lower, the better."""
+        return self.judge.cost(self.judged)
+
+    @property
     def rank(self) -> tuple[float, float]:
         """Return the cost and the loss, by which networks are compared: the lower, the better."""
-        return self.judge.cost(self.judged), self.loss
+        return self.cost, self.loss
 
     @property
     def accuracy(self) -> float | None:

@@ -54,7 +54,7 @@ def rank_points(results: Sequence[PointResult]) -> list[RankedPoint]:
     """Return the results by bytes, the smallest first, and mark those on the front."""
     points: list[RankedPoint] = []
     last_on_front: tuple[int, float] | None = None
-    places = [(result.bytes, result.measured.rank[0]) for result in results]
+    places = [(result.bytes, result.measured.cost) for result in results]
     for place, result in sorted(zip(places, results, strict=True), key=itemgetter(0)):
         on_front = last_on_front is None or place == last_on_front or place[1] < last_on_front[1]
         points.append(RankedPoint(result, on_front))

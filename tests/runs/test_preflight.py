@@ -31,6 +31,21 @@ MISTAKES = {
         "eval: {max: {top1: 3}}",
         "there is no metric top1; there are top1_error, top5_error, loss",
     ),
+    "masks": (
+        "lenet300",
+        "prune: {mask: none.npz}",
+        "prune.mask: no earlier stage has this name, and cannot read none",
+    ),
+    "tensors to freeze": (
+        "lenet300",
+        "prune: {sparsity: 0.5, epochs: 1, freeze: conv}",
+        "prune: freeze: no tensor matc",
+    ),
+    "an option of the optimizer": (
+        "lenet300",
+        "prune: {sparsity: 0.5, epochs: 1, optimizer_option: dampning=1}",
+        "SGD of torch has no option 'dampning'; did you mean dampening?",
+    ),
     "a stage after": ("lenet300", "prune: {sparsity: 0.5, rewind: quantize}", "prune.rewind: no earlier stage"),
 }
 
@@ -142,6 +157,6 @@ def test_a_rewind_may_be_a_folder_of_shards(tmp_path):
     preflight.check(recipe, Checkpoint({"w.weight": np.ones((3, 3), np.float32)}))
     (tmp_path / "model.safetensors.index.json").unlink()
     with pytest.raises(
-        CheckpointError, match=r"^prune\.rewind: no earlier stage has this name, and .* is a folder with no"
+        CheckpointError, match=r"^prune\.rewind: no earlier stage has this name, and .* is a folder without"
     ):
         preflight.check(recipe, Checkpoint({"w.weight": np.ones((3, 3), np.float32)}))
