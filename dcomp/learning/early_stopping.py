@@ -16,8 +16,8 @@ def is_over(settings: LearningSettings, choice: ChosenEpoch, history: Sequence[E
         choice: of the epochs that are done.
         history: these epochs.
     """
-    if settings.early_stop is None or choice.val_error is None or choice.epochs < settings.min_epochs:
+    if settings.early_stop is None or choice.val_judged is None or choice.epochs < settings.min_epochs:
         return False
-    ranks = [(record.val_error, record.val_loss) for record in history]
+    ranks = [(record.val_judged, record.val_loss) for record in history]
     best = ranks.index(ranks[choice.epoch - 1], choice.first - 1) + 1 if choice.epoch else 0
     return choice.epochs - max(best, choice.first - 1) >= settings.early_stop

@@ -3,6 +3,7 @@ import pytest
 from dcomp import stages
 from dcomp.errors import UsageError
 from dcomp.learning.early_stopping import is_over
+from dcomp.progress.measurement import TOP1_ERROR
 from dcomp.progress.observer import ChosenEpoch, EpochRecord, Observer
 from dcomp.settings import PruneSettings, QuantizeSettings, TrainSettings
 
@@ -13,14 +14,15 @@ def settings(**changes):
 
 def is_over_after(losses, *, first=1, start=None, **changes):
     """Whether a training is over whose epochs have these losses; `start` is the loss before, if that counts."""
-    history = [EpochRecord(n, 1.0, loss, 5.0, 1.0, 0.1, 0.0, {}, 1.0) for n, loss in enumerate(losses, 1)]
+    figures = [{"top1_error": 5.0, "top5_error": 1.0, "loss": loss} for loss in losses]
+    history = [EpochRecord(n, 1.0, of_epoch, TOP1_ERROR, 0.1, 0.0, {}, 1.0) for n, of_epoch in enumerate(figures, 1)]
     candidates = [record for record in history if record.epoch >= first]
     best = min((record.val_loss for record in candidates), default=None)
     epoch = max((record.epoch for record in candidates if record.val_loss == best), default=0)
     if start is not None and (best is None or start < best):
         epoch = 0
-    val_error = 5.0 if candidates or start is not None else None
-    choice = ChosenEpoch(epoch, len(losses), first, val_error, 300, tied=True)
+    judged = 5.0 if candidates or start is not None else None
+    choice = ChosenEpoch(epoch, len(losses), first, judged, 300, tied=True)
     return is_over(settings(**changes), choice, history)
 
 

@@ -41,6 +41,11 @@ MISTAKES = {
         "prune: {sparsity: 0.5, epochs: 1, optimizer_option: dampning=1}",
         "SGD of torch has no option 'dampning'; did you mean dampening?",
     ),
+    "a metric": (
+        "lenet300",
+        "eval: {max: {top1: 3}}",
+        "there is no metric top1; there are top1_error, top5_error, loss",
+    ),
     "a stage after": ("lenet300", "prune: {sparsity: 0.5, rewind: quantize}", "prune.rewind: no earlier stage"),
 }
 
@@ -51,7 +56,8 @@ def test_a_mistake_is_reported_before_training(case, tmp_path, dcomp, monkeypatc
     monkeypatch.chdir(tmp_path)
     data = "" if "data: " in section else "data: digits\n"
     (tmp_path / "r.yaml").write_text(
-        f"name: r\n{data}train: {{architecture: '{architecture}', epochs: 1}}\n{section}\neval: {{}}\n"
+        f"name: r\n{data}train: {{architecture: '{architecture}', epochs: 1}}\n{section}\n"
+        + ("" if "eval: " in section else "eval: {}\n")
     )
     code, out, err = dcomp("run", "r.yaml")
     assert (code in (1, 2), out) == (True, "")
