@@ -8,8 +8,8 @@ import typer
 
 from dcomp.cli.console import observer, print_result
 from dcomp.cli.destinations import write_beside
-from dcomp.cli.inputs import PIPE, input_file
-from dcomp.cli.options import Architecture, Force, Input, Json, Quiet, options_of
+from dcomp.cli.inputs import PIPE, input_checkpoint
+from dcomp.cli.options import Architecture, Force, Input, Json, Key, Quiet, options_of
 from dcomp.compression.error_curves import Setting
 from dcomp.errors import GateError, UsageError
 from dcomp.settings import SensitivitySettings
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 def sensitivity(
     settings: SensitivitySettings,
     input: Input = None,
+    key: Key = None,
     plan: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write the plan that --max-drop allows, for prune and quantize, as YAML."),
@@ -43,7 +44,7 @@ def sensitivity(
 
     Example: [bold]dcomp sensitivity lenet5.safetensors --data mnist --max-drop 0.5 --plan plan.yaml[/bold]
     """
-    from dcomp import sources, stages
+    from dcomp import stages
     from dcomp.compression import provenance
 
     if as_json and as_csv:
@@ -51,8 +52,7 @@ def sensitivity(
     _check_outputs(settings, plan, plot, force=force)
     watcher = observer(quiet)
     watcher.stage("sensitivity")
-    with input_file(input) as path:
-        checkpoint = sources.load_checkpoint(path, note=watcher.note)
+    with input_checkpoint(input, key, watcher) as checkpoint:
         settings = provenance.with_recorded_data(settings, checkpoint, watcher)
         result = stages.sensitivity(checkpoint, settings, watcher, architecture=architecture)
     name = input.name if input is not None and input != PIPE else "standard input"

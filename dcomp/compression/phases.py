@@ -97,7 +97,7 @@ class PrunePhase:
         """Restore the facts, after so many moves."""
         self._done, self._pruning = done, None
         if facts is not None:
-            self._pruning = Pruning(network.tensors(), self._settings, network.parameters, facts)
+            self._pruning = Pruning(network.tensors(), self._settings, network.parameters, facts=facts)
 
     def rounded(self, tensors: Arrays) -> dict[str, np.ndarray]:
         """Return the tensors that change in the end: none."""

@@ -8,13 +8,14 @@ import numpy as np
 import torch
 
 from dcomp.checkpoints.checkpoint import ARCHITECTURE_KEY, Checkpoint
-from dcomp.learning import architectures, distributed, gradients, paths, training
+from dcomp.learning import architectures, distributed, gradients, optimizers, paths, training
 from dcomp.learning.architectures import arguments
 from dcomp.learning.architectures.arguments import Arguments
 from dcomp.learning.conversion import to_numpy
 from dcomp.learning.devices import choose_device, choose_threads
 from dcomp.learning.dropout import DropoutRule
 from dcomp.learning.fit_plan import ALL_EPOCHS, FitPlan
+from dcomp.learning.freezing import freeze
 from dcomp.learning.held_weights import HeldWeights
 from dcomp.learning.losses import Loss
 from dcomp.learning.networks import check_fit, filled, lay_out, load_data, one_image, teacher_for
@@ -56,7 +57,9 @@ class Session:
         Raises:
             ArchitectureError: no such network, or checkpoint or data do not fit it.
             DataError: the data set cannot be loaded.
+            UsageError: the optimizer cannot be made, or the tensors to freeze are none or all.
         """
+        optimizers.check(settings)
         self._settings = settings
         self._architecture = architecture
         self._device = distributed.join(choose_device(settings.device))
@@ -73,6 +76,7 @@ class Session:
             with distributed.first_goes_ahead():
                 architectures.load_pretrained(self.model, architecture)
         lay_out(self.model, one_image(self._train))
+        freeze(self.model, settings.freeze)
         classes = check_fit(self.model, self._train, architecture)
         choose_threads(settings.threads, self.model, one_image(self._train), observer)
         self._teacher = teacher_for(teacher, self._train, classes) if teacher is not None else None

@@ -7,21 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dcomp.errors import OutputError, UsageError
+from dcomp.progress.curves import points_of
 from dcomp.progress.observer import EpochRecord, Observer
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
 
 BINS = 100  # of a histogram, over the range of the kept weights
-NAMES = {
-    "loss/train": "train_loss",
-    "loss/validation": "val_loss",
-    "error/top-1": "val_error",
-    "error/top-5": "val_top5_error",
-    "learning rate": "lr",
-    "sparsity": "sparsity",
-    "seconds": "seconds",
-}
 
 
 class Curves(Observer):
@@ -51,11 +43,8 @@ class Curves(Observer):
     def finished_epoch(self, record: EpochRecord) -> None:
         """Write the epoch's figures."""
         assert self._writer is not None  # training has begun
-        for name, key in NAMES.items():
-            if (value := getattr(record, key)) is not None:
-                self._writer.add_scalar(name, value, record.epoch)
-        for layer, sparsity in record.layers.items():
-            self._writer.add_scalar(f"sparsity by layer/{layer}", sparsity, record.epoch)
+        for name, value in points_of(record).items():
+            self._writer.add_scalar(name, value, record.epoch)
         self._writer.flush()
 
     def weights(self, epoch: int, tensors: Mapping[str, np.ndarray]) -> None:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from dcomp.errors import UsageError
+from dcomp.errors import UsageError, several
 from dcomp.settings.base import SHORT, Settings, mistakes
 from dcomp.settings.compression import PruneSettings, QuantizeSettings
 from dcomp.settings.learning import LearningSettings
@@ -21,6 +21,7 @@ Sections = Section | Sequence[Section] | None
 REFUSED = {
     **dict.fromkeys(LearningSettings.model_fields, "your loop does that: leave it out"),
     "provenance": "save takes the metadata of a file: leave it out",
+    "mask": "the compressor holds zeros: set what the file prunes to zero in the model before it begins",
     "rewind": "a loop does not go back: load the weights to rewind to into the model before it begins",
 }
 """Keys of a recipe's section that a loop's has not, and why; `seed` is one of both."""
@@ -51,7 +52,7 @@ def read(prune: Sections, quantize: Sections, *, in_steps: bool) -> tuple[list[P
     if len(lines) == 1:
         raise UsageError(lines[0])
     if lines:
-        raise UsageError("\n  ".join([f"prune and quantize have {len(lines)} mistakes:", *lines]))
+        raise UsageError(several("the compressor", lines))
     return prunes, quantizes
 
 

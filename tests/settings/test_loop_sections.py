@@ -55,7 +55,7 @@ def test_all_mistakes_are_in_one_message():
     with pytest.raises(UsageError) as caught:
         read({"sparsity": 90, "until": 3, "data": "mnist"}, {"start": 2})
     assert str(caught.value).splitlines() == [
-        "prune and quantize have 3 mistakes:",
+        "the compressor has 3 mistakes:",
         "  prune.data: your loop does that: leave it out",
         "  prune.sparsity: must be at least 0 and below 1, not 90; did you mean 0.9?",
         "  quantize: say how many bits, like bits 5 (--bits 5), or conv_bits and fc_bits",
