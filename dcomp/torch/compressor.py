@@ -49,8 +49,8 @@ class Compressor:
     ...     optimizer.zero_grad()
     ...     model(torch.rand(8, 20)).square().mean().backward()
     ...     optimizer.step()
-    >>> compressor.phase, round(compressor.sparsity, 2), len(model.weight.unique())
-    ('shared', 0.9, 5)
+    >>> compressor.phase, round(compressor.sparsity, 2), len(model.weight.unique()) <= 1 + 2**2
+    ('shared', 0.9, True)
     >>> compressor.save("compressed.dcz")
 
     Attributes:
