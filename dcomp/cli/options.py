@@ -35,6 +35,9 @@ Architecture = Annotated[
         rich_help_panel=NETWORK,
     ),
 ]
+TrustCode = Annotated[
+    bool, typer.Option("--trust-code", metavar="", help="Run the code that checkpoints name as their network or data.")
+]
 Workers = Annotated[int, typer.Option("-w", "--workers", min=1, metavar="N", help="Processes that encode.")]
 Threads = Annotated[
     int | None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dcomp.cli.console import observer, print_result
-from dcomp.cli.options import Json, Quiet, SaveEvery, Threads
+from dcomp.cli.options import Json, Quiet, SaveEvery, Threads, TrustCode
 from dcomp.errors import StoppedError, UsageError
 from dcomp.progress.resumption import SAVE_EVERY
 from dcomp.system.temporary import part
@@ -34,6 +34,7 @@ def run(
     force: Annotated[
         bool, typer.Option("-f", "--force", metavar="", help="Run all stages again, also those that are done.")
     ] = False,
+    trust_code: TrustCode = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -49,6 +50,7 @@ def run(
 
     overrides = [*(overrides or []), *([f"data_dir={json.dumps(str(data_dir))}"] if data_dir else [])]
     overrides += [f"threads={threads}"] if threads else []
+    overrides += ["trust_code=true"] if trust_code else []
     settings = load(recipe, overrides)
     if tensorboard and not settings.trains:
         raise UsageError(f"--tensorboard logs epochs, and no stage of {recipe} has any: leave it out")

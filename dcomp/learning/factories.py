@@ -1,6 +1,7 @@
 """Networks and data sets of the user's code, named as `package.module:factory`."""
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,6 +9,28 @@ from pathlib import Path
 from typing import Any
 
 from dcomp.errors import DcompError
+
+TRUST_VARIABLE = "DCOMP_TRUST_CODE"
+"""Environment variable that is 1 where a person trusts all code that checkpoints name."""
+
+
+def check_trusted(name: str, option: str, failure: type[DcompError], *, trusted: bool) -> None:
+    """Check that a person agreed to run the code that a checkpoint names. A checkpoint may come from anyone.
+
+    Args:
+        name: of the code.
+        option: in which a person may name it.
+        failure: class of the error.
+        trusted: whether the person trusts what checkpoints name.
+
+    Raises:
+        failure: nobody agreed.
+    """
+    if not trusted and os.environ.get(TRUST_VARIABLE) != "1":
+        raise failure(
+            f"the checkpoint asks for {name!r}; if you trust that code, add {option} {name}, or --trust-code for all "
+            f"code that checkpoints name ({TRUST_VARIABLE}=1 says so for all commands)"
+        )
 
 
 def find_factory(name: str, failure: type[DcompError]) -> Callable[..., Any]:

@@ -46,13 +46,20 @@ def network_for(
     return model, split
 
 
-def teacher_for(checkpoint: Checkpoint, split: Split, classes: int) -> nn.Module:
+def teacher_for(checkpoint: Checkpoint, split: Split, classes: int, learner: str, *, trusted: bool) -> nn.Module:
     """Return a teacher's network, on the device of the images that it will see.
 
+    Args:
+        checkpoint: the teacher's.
+        split: has the images.
+        classes: of the network that learns.
+        learner: architecture of the network that learns; the teacher may be of the same code.
+        trusted: whether a person trusts other code too.
+
     Raises:
-        ArchitectureError: it has another number of classes.
+        ArchitectureError: it has another number of classes, or is of code that nobody agreed to run.
     """
-    architecture = architectures.architecture_of(checkpoint)
+    architecture = architectures.architecture_of(checkpoint, trusted=trusted, agreed=[learner])
     arguments = Arguments(architecture, checkpoint, DataSettings()).complete(split)
     model = filled(architecture, arguments, checkpoint).to(one_image(split).device)
     teacher_classes = check_fit(model, split, architecture)

@@ -71,7 +71,9 @@ class Session:
         lay_out(self.model, one_image(self._train))
         classes = check_fit(self.model, self._train, architecture)
         choose_threads(settings.threads, self.model, one_image(self._train), observer)
-        self._teacher = teacher_for(teacher, self._train, classes) if teacher is not None else None
+        self._teacher = None
+        if teacher is not None:
+            self._teacher = teacher_for(teacher, self._train, classes, architecture, trusted=settings.trust_code)
         self._dropout = DropoutRule(self.model, one_image(self._train))
         self._dtypes = {name: array.dtype for name, array in checkpoint.tensors.items()} if checkpoint else {}
         self._sources = checkpoint, teacher

@@ -113,7 +113,7 @@ def _check_start(start: Checkpoint, architecture: str | None, settings: DataSett
     from dcomp.learning.architectures import architecture_of, check_shapes, outline_of
     from dcomp.learning.architectures.arguments import Arguments
 
-    name = architecture_of(start, architecture)
+    name = architecture_of(start, architecture, trusted=settings.trust_code)
     arguments = Arguments(name, start, settings)
     model = outline_of(name, arguments.explicit)
     tensors = prefixes.fitted(start, model.state_dict()).tensors

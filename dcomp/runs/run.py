@@ -149,7 +149,9 @@ class Run:
             checkpoint = sources.load_checkpoint(self._recipe.checkpoint)
             digest = sources.digest(self._recipe.checkpoint)
             if self._recipe.lacks_data:
-                settings = provenance.with_recorded_data(DataSettings(), checkpoint, self._observer)
+                settings = provenance.with_recorded_data(
+                    DataSettings(trust_code=self._recipe.trust_code), checkpoint, self._observer
+                )
                 self._recipe = self._recipe.with_data(str(settings.data))
         outputs = {stage: self._folder.checkpoint(stage) for stage, _ in self._recipe.sections}
         self._preflight = cache(partial(preflight.check, self._recipe, checkpoint, last, outputs))

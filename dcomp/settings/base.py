@@ -19,7 +19,7 @@ from pydantic_core import ErrorDetails
 from dcomp.errors import UsageError
 from dcomp.settings import requirements
 
-RUNTIME_SETTINGS = {"data_dir", "device", "cache", "workers", "threads", "compile"}
+RUNTIME_SETTINGS = {"data_dir", "device", "cache", "workers", "threads", "compile", "trust_code"}
 """Settings that change how a stage runs, but not its result, except for rounding."""
 
 CHECKPOINT_KEYS = ("distill", "rewind")

@@ -92,6 +92,11 @@ class DataSettings(NetworkSettings):
         description="Threads to compute with; by default the free ones, and one for a small network.",
         json_schema_extra=shown(MACHINE),
     )
+    trust_code: bool = Field(
+        False,
+        description="Run the code that checkpoints name as their network or data.",
+        json_schema_extra=shown(NETWORK),
+    )
 
 
 class LearningSettings(DataSettings):

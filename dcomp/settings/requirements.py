@@ -19,7 +19,7 @@ from dcomp.pruning.criteria import CRITERIA
 from dcomp.settings.fields import UNITS
 
 TRAINING_OPTIONS = (
-    *("data", "data_dir", "resize", "workers", "cache", "device", "threads"),
+    *("data", "data_dir", "resize", "workers", "cache", "device", "threads", "trust_code"),
     *("classes", "grayscale", "dropout", "crop"),
     *("batch_size", "lr", "momentum", "weight_decay", "optimizer", "lr_schedule", "warmup", "patience", "clip_norm"),
     *("label_smoothing", "precision", "compile", "augment", "distill", "temperature", "alpha", "ema", "val_split"),

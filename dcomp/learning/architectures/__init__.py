@@ -1,6 +1,6 @@
 """Networks by name, and checkpoints that are loaded into them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from functools import partial
 from importlib import import_module
@@ -15,7 +15,7 @@ from dcomp.errors import ArchitectureError, first_line
 from dcomp.learning.aliases import missing_names
 from dcomp.learning.architectures.network import PHOTO, Network
 from dcomp.learning.conversion import to_numpy, to_torch
-from dcomp.learning.factories import call_factory
+from dcomp.learning.factories import call_factory, check_trusted
 from dcomp.settings.built_in_networks import BUILT_IN_NETWORKS, BuiltInNetwork
 from dcomp.settings.fields import TORCHVISION, network_name
 
@@ -80,7 +80,7 @@ def outline_of(architecture: str, arguments: Mapping[str, Any] | None = None) ->
     Raises:
         ArchitectureError: as `build`.
     """
-    if ":" in architecture and not architecture.startswith(TORCHVISION):
+    if is_code(canonical(architecture)):
         return build(architecture, arguments)  # a person's code may not work without values
     try:
         with torch.device("meta"):
@@ -100,13 +100,19 @@ def _by_factory(architecture: str, size: int, **arguments: object) -> Any:
     return call_factory(architecture, ArchitectureError, **arguments)
 
 
-def architecture_of(checkpoint: Checkpoint, override: str | None = None) -> str:
+def architecture_of(
+    checkpoint: Checkpoint, override: str | None = None, *, trusted: bool = False, agreed: Collection[str] = ()
+) -> str:
     """Return the architecture of a checkpoint: the override, else what its metadata names.
 
-    A checkpoint may come from anyone, so one that names code to import is not followed.
+    Args:
+        checkpoint: it may come from anyone, so code that it names is run only where a person agreed.
+        override: the architecture that a person names.
+        trusted: whether the person trusts all code that checkpoints name.
+        agreed: code that the person trusts.
 
     Raises:
-        ArchitectureError: none is named, or one of the user's own code.
+        ArchitectureError: none is named, there is no such one, or it is code that nobody agreed to run.
     """
     if override:
         return canonical(override)
@@ -115,9 +121,15 @@ def architecture_of(checkpoint: Checkpoint, override: str | None = None) -> str:
         raise ArchitectureError(
             "the checkpoint does not say which architecture it belongs to; add --arch NAME (or package.module:factory)"
         )
-    if named not in BUILT_IN_NETWORKS and not named.startswith(TORCHVISION):
-        raise ArchitectureError(f"the checkpoint asks for {named!r}; if you trust that code, add --arch {named}")
-    return named
+    name = canonical(named)
+    if is_code(name) and name not in agreed:
+        check_trusted(name, "--arch", ArchitectureError, trusted=trusted)
+    return name
+
+
+def is_code(architecture: str) -> bool:
+    """Return whether a network's canonical name is that of a person's code."""
+    return architecture not in BUILT_IN_NETWORKS and not architecture.startswith(TORCHVISION)
 
 
 def load_into(model: nn.Module, checkpoint: Checkpoint, architecture: str) -> None:
