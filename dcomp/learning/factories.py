@@ -1,4 +1,4 @@
-"""Networks and data sets of the user's code, named as `package.module:factory`."""
+"""Networks, data sets and criteria of the user's code, named as `package.module:factory`."""
 
 import importlib
 import os
@@ -33,8 +33,13 @@ def check_trusted(name: str, option: str, failure: type[DcompError], *, trusted:
         )
 
 
-def find_factory(name: str, failure: type[DcompError]) -> Callable[..., Any]:
+def find_factory(name: str, failure: type[DcompError], purpose: str = "make") -> Callable[..., Any]:
     """Import a module, from the current folder as well, and find the factory in it.
+
+    Args:
+        name: `package.module:factory`.
+        failure: class of the error.
+        purpose: words for what it is for, in the message.
 
     Raises:
         failure: no such module or factory, or the module fails.
@@ -42,7 +47,7 @@ def find_factory(name: str, failure: type[DcompError]) -> Callable[..., Any]:
     module_name, _, factory_name = name.partition(":")
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
-    with _failing(name, failure):
+    with failing(name, failure, purpose):
         factory: Callable[..., Any] = getattr(importlib.import_module(module_name), factory_name)
         return factory
 
@@ -54,14 +59,14 @@ def call_factory(name: str, failure: type[DcompError], **arguments: object) -> A
         failure: no such module or factory, or it fails.
     """
     factory = find_factory(name, failure)
-    with _failing(name, failure):
+    with failing(name, failure):
         return factory(**arguments)
 
 
 @contextmanager
-def _failing(name: str, failure: type[DcompError]) -> Iterator[None]:
-    """Raise `failure` for any error in a block."""
+def failing(name: str, failure: type[DcompError], purpose: str = "make") -> Iterator[None]:
+    """Raise `failure` for any error in a block that runs the user's code."""
     try:
         yield
     except Exception as error:  # the user's code may raise anything
-        raise failure(f"cannot make {name}: {type(error).__name__}: {error}") from error
+        raise failure(f"cannot {purpose} {name}: {type(error).__name__}: {error}") from error

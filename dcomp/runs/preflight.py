@@ -14,6 +14,7 @@ from dcomp.checkpoints import layers, prefixes
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.checkpoints.tensors import specs_of
 from dcomp.compression.choice import Choice, ParameterNames
+from dcomp.compression.pruning import criterion_of
 from dcomp.errors import CheckpointError, DcompError, RecipeError, UsageError
 from dcomp.settings import DataSettings, PruneSettings, QuantizeSettings, Settings
 from dcomp.settings.recipe import Recipe
@@ -126,6 +127,7 @@ def _check_section(stage: str, section: Settings, network_layers: NetworkLayers)
     weights, network = network_layers
     try:
         if isinstance(section, PruneSettings):
+            criterion_of(section)
             choice = Choice(weights, section.kinds, section, "weights", network)
             if section.structure == "row":
                 choice.leave_out_output(weights)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -135,6 +135,18 @@ def network_name(name: str) -> str:
     raise ValueError(f"{_unknown('architecture', name, NETWORKS)} (a network of your own)")
 
 
+def criterion_name(name: str) -> str:
+    """Return the name of a criterion: of the table, or of a function of the user.
+
+    Raises:
+        ValueError: no criterion has this name; the nearest name is suggested.
+    """
+    choices = (*CRITERIA, "package.module:function")
+    if name in CRITERIA or (re.fullmatch(r"[\w.]+:\w+", name) and name not in choices):
+        return name
+    raise _unknown("criterion", name, choices)
+
+
 def expand_home(path: Path) -> Path:
     """Replace `~` or `~user` by the home folder, as a shell does; leave the path as it is if there is no such user.
 
@@ -163,16 +175,12 @@ DATA_NAMES = (
 NETWORKS = (*BUILT_IN_NETWORKS, "torchvision:NAME", "package.module:factory")
 """Names of the networks, and the forms of names for networks of torchvision and of the user."""
 
-PLACEHOLDERS = {"imagefolder:path", "package.module:factory", "torchvision:name"}
-"""The forms in both tables, in lower case; they are no names."""
+PLACEHOLDERS = {"imagefolder:path", "package.module:factory", "package.module:function", "torchvision:name"}
+"""The forms of names of the user's own, in lower case; they are no names."""
 
 TORCHVISION = "torchvision:"
 
-if TYPE_CHECKING:
-    Criterion = str
-else:
-    Criterion = Literal[tuple(CRITERIA)]  # one list of names, that of the table
-
+Criterion = Annotated[str, AfterValidator(criterion_name)]
 Fraction = Annotated[float, Field(ge=0), AfterValidator(_below_one)]
 BitCount = Annotated[int, Field(ge=1, le=MAX_BITS)]
 Rules = Annotated[tuple[str, ...], BeforeValidator(_one_or_more), AfterValidator(_parses_as_rules)]
