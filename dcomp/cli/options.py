@@ -31,7 +31,7 @@ Architecture = Annotated[
     typer.Option(
         "--arch",
         metavar="NAME",
-        help="Network, if the checkpoint does not say, or package.module:factory.",
+        help="Network, if the checkpoint does not say: a name, transformers:FOLDER or package.module:factory.",
         rich_help_panel=NETWORK,
     ),
 ]

@@ -130,7 +130,7 @@ class Run:
         results: list[StageResult] = []
         for stage, section in self._recipe.sections:
             settings = self._with_files(section, [result.stage for result in results])
-            fingerprint = fingerprint_after(fingerprint, stage, settings, settings.named_checkpoints())
+            fingerprint = fingerprint_after(fingerprint, stage, settings, settings.named_files())
             checkpoint = self._stage(stage, settings, checkpoint, fingerprint)
             results.append(self._result(stage, checkpoint))
             if stage == last:

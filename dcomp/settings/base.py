@@ -90,6 +90,10 @@ class Settings(BaseModel):
         """Return the settings that affect the result, as plain data; leave default values out unless `defaults`."""
         return self.model_dump(mode="json", by_alias=True, exclude_defaults=not defaults, exclude=RUNTIME_SETTINGS)
 
+    def named_files(self) -> dict[str, Path]:
+        """Return the files that these settings name, by key; what a stage makes depends on their bytes."""
+        return self.named_checkpoints()
+
     def named_checkpoints(self) -> dict[str, Path]:
         """Return the checkpoints that these settings name, by key."""
         return {key: path for key in CHECKPOINT_KEYS if (path := getattr(self, key, None)) is not None}

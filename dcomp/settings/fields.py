@@ -130,9 +130,22 @@ def network_name(name: str) -> str:
         return name.lower()
     if name.lower().startswith(TORCHVISION):
         return name.lower()
+    if name.lower().startswith(TRANSFORMERS):
+        return f"{TRANSFORMERS}{expand_home(Path(name[len(TRANSFORMERS) :]))}"
     if ":" in name:
         return name
     raise ValueError(f"{_unknown('architecture', name, NETWORKS)} (a network of your own)")
+
+
+def config_of_transformers(folder: str) -> Path:
+    """Return the file that describes the network of Transformers in a folder."""
+    return Path(folder) / "config.json"
+
+
+def _noted_network(name: str) -> str:
+    """Return a network's name as notes have it, which name a folder, but not its place."""
+    is_folder = name.startswith(TRANSFORMERS)
+    return f"{TRANSFORMERS}{Path(name[len(TRANSFORMERS) :]).name}" if is_folder else name
 
 
 def criterion_name(name: str) -> str:
@@ -172,13 +185,17 @@ DATA_NAMES = (
 )
 """Names of the data sets, and the forms of names for data sets of the user."""
 
-NETWORKS = (*BUILT_IN_NETWORKS, "torchvision:NAME", "package.module:factory")
-"""Names of the networks, and the forms of names for networks of torchvision and of the user."""
+NETWORKS = (*BUILT_IN_NETWORKS, "torchvision:NAME", "transformers:FOLDER", "package.module:factory")
+"""Names of the networks, and the forms of names for networks of libraries and of the user."""
 
-PLACEHOLDERS = {"imagefolder:path", "package.module:factory", "package.module:function", "torchvision:name"}
+PLACEHOLDERS = {
+    *("imagefolder:path", "package.module:factory", "package.module:function"),
+    *("torchvision:name", "transformers:folder"),
+}
 """The forms of names of the user's own, in lower case; they are no names."""
 
-TORCHVISION = "torchvision:"
+TORCHVISION, TRANSFORMERS = "torchvision:", "transformers:"
+"""What names of these libraries' networks begin with."""
 
 Criterion = Annotated[str, AfterValidator(criterion_name)]
 Fraction = Annotated[float, Field(ge=0), AfterValidator(_below_one)]
@@ -201,7 +218,7 @@ UserPath = Annotated[Path, AfterValidator(expand_home)]
 CheckpointFile = Annotated[UserPath, PlainSerializer(lambda path: path.name)]  # notes name the file, not its folder
 LevelName = Literal["fast", "default", "max"]
 DataName = Annotated[str, AfterValidator(data_name)]
-NetworkName = Annotated[str, AfterValidator(network_name)]
+NetworkName = Annotated[str, AfterValidator(network_name), PlainSerializer(_noted_network)]
 Optimizer = Literal["sgd", "adam", "adamw"]
 LrSchedule = Literal["constant", "step", "cosine", "one-cycle", "plateau"]
 Precision = Literal["fp32", "bf16"]

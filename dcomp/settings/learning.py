@@ -1,5 +1,6 @@
 """Settings of networks, data, training and evaluation."""
 
+from pathlib import Path
 from typing import Self
 
 from pydantic import (
@@ -11,6 +12,7 @@ from dcomp.settings.base import RUNTIME_SETTINGS, Settings
 from dcomp.settings.fields import (
     MAX_SEED,
     NETWORKS,
+    TRANSFORMERS,
     Augment,
     BitCounts,
     CheckpointFile,
@@ -22,6 +24,7 @@ from dcomp.settings.fields import (
     Provenance,
     Sparsities,
     UserPath,
+    config_of_transformers,
 )
 from dcomp.settings.panels import DATA, MACHINE, NETWORK, SEED_AND_NOTES, TRAINING, shown
 
@@ -200,6 +203,13 @@ class TrainSettings(LearningSettings):
     architecture: NetworkName = Field(description=f"{', '.join(NETWORKS)}.")
     pretrained: bool = Field(False, description="Start from torchvision's weights.")
     epochs: int = Field(20, ge=1, description="Passes over the training data.")
+
+    def named_files(self) -> dict[str, Path]:
+        """Return the files that these settings name, by key; one may describe the network."""
+        files = super().named_files()
+        if self.architecture.startswith(TRANSFORMERS):
+            files["architecture"] = config_of_transformers(self.architecture.removeprefix(TRANSFORMERS))
+        return files
 
 
 class FinetuneSettings(LearningSettings):

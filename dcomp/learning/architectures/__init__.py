@@ -17,7 +17,7 @@ from dcomp.learning.architectures.network import PHOTO, Network
 from dcomp.learning.conversion import to_numpy, to_torch
 from dcomp.learning.factories import call_factory, check_trusted
 from dcomp.settings.built_in_networks import BUILT_IN_NETWORKS, BuiltInNetwork
-from dcomp.settings.fields import TORCHVISION, network_name
+from dcomp.settings.fields import TORCHVISION, TRANSFORMERS, network_name
 
 
 def canonical(architecture: str) -> str:
@@ -36,8 +36,9 @@ def find(architecture: str) -> Network:
     """Return the network that `architecture` names.
 
     Args:
-        architecture: a name of `BUILT_IN_NETWORKS`, `torchvision:NAME`, or `package.module:factory`. Calling that
-            factory makes the module; it is looked for in the current folder as well.
+        architecture: a name of `BUILT_IN_NETWORKS`, `torchvision:NAME`, `transformers:FOLDER`, or
+            `package.module:factory`. Calling that factory makes the module; it is looked for in the current folder as
+            well. The argument `config` takes the place of the folder's.
 
     Raises:
         ArchitectureError: no such name.
@@ -49,6 +50,10 @@ def find(architecture: str) -> Network:
         from dcomp.learning.architectures import zoo
 
         return zoo.find(name.removeprefix(TORCHVISION))
+    if name.startswith(TRANSFORMERS):
+        from dcomp.learning.architectures import transformers_networks
+
+        return Network(partial(transformers_networks.make, name.removeprefix(TRANSFORMERS)), {"size": PHOTO})
     return Network(partial(_by_factory, architecture), {"size": PHOTO})
 
 
@@ -129,7 +134,7 @@ def architecture_of(
 
 def is_code(architecture: str) -> bool:
     """Return whether a network's canonical name is that of a person's code."""
-    return architecture not in BUILT_IN_NETWORKS and not architecture.startswith(TORCHVISION)
+    return architecture not in BUILT_IN_NETWORKS and not architecture.startswith((TORCHVISION, TRANSFORMERS))
 
 
 def load_into(model: nn.Module, checkpoint: Checkpoint, architecture: str) -> None:

@@ -9,9 +9,13 @@ from dcomp.errors import ArchitectureError, UsageError
 from dcomp.learning.architectures import find
 from dcomp.learning.datasets import Split
 from dcomp.settings import DataSettings, NetworkSettings
+from dcomp.settings.fields import TRANSFORMERS
 
 ARGUMENTS_KEY = "dcomp.arguments"
 """Metadata entry of the arguments that are not the network's defaults: a JSON object."""
+
+CONFIG = "config"
+"""The argument of a network of Transformers: the content of its config.json, as its folder may not be elsewhere."""
 
 RESIZE_KEY = "dcomp.resize"
 """Metadata entry of the short side at which the network's photos are stored, if that was given."""
@@ -27,9 +31,9 @@ class Arguments:
             ArchitectureError: no such network, or the checkpoint's arguments are not valid.
         """
         self._defaults = find(architecture).defaults
-        self._explicit = _recorded(checkpoint) | _arguments(settings)
-        self.resize = _recorded_resize(checkpoint) if settings.resize is None else settings.resize
         self._fresh = checkpoint is None or checkpoint.metadata.get(ARCHITECTURE_KEY) != architecture
+        self._explicit = self._configured(architecture, _recorded(checkpoint)) | _arguments(settings)
+        self.resize = _recorded_resize(checkpoint) if settings.resize is None else settings.resize
 
     @property
     def explicit(self) -> Mapping[str, Any]:
@@ -56,6 +60,25 @@ class Arguments:
         """Whether images must have one channel, or three."""
         return self._explicit.get("grayscale")
 
+    def _configured(self, architecture: str, recorded: dict[str, Any]) -> dict[str, Any]:
+        """Return recorded arguments with the config of a network of Transformers, and without that of another network.
+
+        Raises:
+            ArchitectureError: neither a checkpoint nor a folder has a config.
+        """
+        config = recorded.pop(CONFIG, None)
+        if not architecture.startswith(TRANSFORMERS):
+            return recorded
+        if self._fresh:
+            from dcomp.learning.architectures import transformers_networks
+
+            config = transformers_networks.read_config(architecture.removeprefix(TRANSFORMERS))
+        if config is None:
+            raise ArchitectureError(
+                f"the checkpoint records no config of {architecture}; add --arch {TRANSFORMERS}FOLDER"
+            )
+        return recorded | {CONFIG: config}
+
     def complete(self, split: Split) -> dict[str, Any]:
         """Return all arguments that are not the network's defaults; the split decides those that nothing else gives."""
         needed = {"classes": split.classes, "grayscale": split.channels == 1, "size": split.size}
@@ -64,8 +87,13 @@ class Arguments:
 
 
 def metadata(arguments: Mapping[str, Any], resize: int | None = None) -> dict[str, str]:
-    """Return the metadata entries of arguments and of the short side of photos, except None and empty ones."""
+    """Return the metadata entries of arguments and of the short side of photos, except None and empty ones.
+
+    A network of Transformers is named by its class there: the folder that a person named may not be elsewhere.
+    """
     entries = {ARGUMENTS_KEY: json.dumps(arguments, separators=(",", ":"))} if arguments else {}
+    if CONFIG in arguments:
+        entries[ARCHITECTURE_KEY] = f"{TRANSFORMERS}{arguments[CONFIG]['architectures'][0]}"
     return entries if resize is None else {**entries, RESIZE_KEY: str(resize)}
 
 
@@ -84,8 +112,9 @@ def _recorded(checkpoint: Checkpoint | None) -> dict[str, Any]:
     text = checkpoint.metadata.get(ARGUMENTS_KEY, "{}") if checkpoint is not None else "{}"
     try:
         recorded = json.loads(text)
-        size = recorded.pop("size", None)
-        return _arguments(NetworkSettings.from_options(**recorded, crop=size))
+        size, config = recorded.pop("size", None), recorded.pop(CONFIG, None)
+        arguments = _arguments(NetworkSettings.from_options(**recorded, crop=size))
+        return arguments if config is None else {**arguments, CONFIG: dict(config)}
     except (ValueError, TypeError, AttributeError, RecursionError, UsageError) as error:
         raise ArchitectureError(
             f"the checkpoint's {ARGUMENTS_KEY} is {text[:200]!r}, which no network takes"
