@@ -1,4 +1,4 @@
-"""Training in the stages that prune and share: masks move, shared values train, and constraints hold."""
+"""Training in the stages that prune and share: masks move, and weights that are zero or shared stay so."""
 
 import math
 from collections.abc import Collection
@@ -32,7 +32,7 @@ def prune(
             f"{', '.join(was_shared)}: weights were shared; retraining makes their values differ: quantize again"
         )
     session.mask({name: checkpoint.tensors[name] != 0 for name in pruning.names})
-    _constrain_compressed(session, checkpoint, observer)
+    _hold_compressed(session, checkpoint, observer)
     if pruning.removes_dead_units:
         session.mask_dead()
     plan = FitPlan(events=_events(session, pruning), eligible_after=max(pruning.moves, default=0.0))
@@ -69,7 +69,7 @@ def share(
         first_state, second_state = replace(state, every=0.0), state.second(sharing.start)
     first_epochs: list[EpochRecord] = []
     if sharing.start:
-        first_epochs = hold(session, checkpoint, observer, first_state, sharing.start)
+        first_epochs = fit_held(session, checkpoint, observer, FitPlan(sharing.start, start_counts=True), first_state)
         checkpoint = checkpoint.replaced(session.tensors(), session.metadata())
     unshared = subset(checkpoint.tensors, layers.select(checkpoint.tensors, layers.WEIGHTS))
     checkpoint = checkpoint.replaced(sharing.at_once(checkpoint.tensors, observer))
@@ -78,21 +78,19 @@ def share(
     watcher = SecondPhase(observer, first_epochs, unshared)
     session.load(checkpoint)
     session.share(sharing.names)
-    second_epochs = hold(session, checkpoint, watcher, second_state, sharing.epochs_after)
+    second_epochs = fit_held(
+        session, checkpoint, watcher, FitPlan(sharing.epochs_after, start_counts=True), second_state
+    )
     checkpoint = checkpoint.replaced(session.tensors(), session.metadata())
     return checkpoint, [*first_epochs, *map(watcher.renumbered, second_epochs)]
 
 
-def hold(
-    session: "Session",
-    checkpoint: Checkpoint,
-    observer: Observer,
-    state: StateFile | None = None,
-    epochs: int | None = None,
+def fit_held(
+    session: "Session", checkpoint: Checkpoint, observer: Observer, plan: FitPlan, state: StateFile | None = None
 ) -> list[EpochRecord]:
-    """Train while zeros stay zero and shared values shared; the network before the first epoch may be the best."""
-    _constrain_compressed(session, checkpoint, observer)
-    return session.fit(observer, FitPlan(epochs, start_counts=True), state)
+    """Train while zeros stay zero and shared values shared."""
+    _hold_compressed(session, checkpoint, observer)
+    return session.fit(observer, plan, state)
 
 
 def finetune(
@@ -107,18 +105,18 @@ def finetune(
     """Train while zeros, also vectors of zeros, stay zero and shared values shared.
 
     The best epoch is one after `choose_after`; if that is 0, the network before the first epoch may be the best.
-    By itself the constraint lets vectors of zeros train, because the shifts of a fresh network are zeros.
+    Otherwise vectors of zeros train, because the shifts of a fresh network are zeros.
     """
     vectors = {name: checkpoint.tensors[name] for name in layers.select(checkpoint.tensors, ["bias"])}
     session.mask({name: array != 0 for name, array in vectors.items() if name in parameters and not array.any()})
-    _constrain_compressed(session, checkpoint, observer)
-    return session.fit(observer, FitPlan(eligible_after=choose_after, start_counts=choose_after == 0), state)
+    plan = FitPlan(eligible_after=choose_after, start_counts=choose_after == 0)
+    return fit_held(session, checkpoint, observer, plan, state)
 
 
-def _constrain_compressed(session: "Session", checkpoint: Checkpoint, observer: Observer) -> None:
-    """Constrain all tensors that are pruned or shared; note those where that is unclear."""
-    session.hold(layers.select(checkpoint.tensors, layers.KINDS))
-    if unclear := session.unclear(layers.select(checkpoint.tensors, layers.WEIGHTS)):
+def _hold_compressed(session: "Session", checkpoint: Checkpoint, observer: Observer) -> None:
+    """Hold all tensors that are pruned or shared; note those where that is unclear."""
+    session.held.hold(layers.select(checkpoint.tensors, layers.KINDS))
+    if unclear := session.held.unclear(layers.select(checkpoint.tensors, layers.WEIGHTS)):
         observer.note(
             f"{layers.listed(unclear)}: more than 256 values, of 16 bits each, do not count as shared: "
             "each weight trains by itself"

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from dcomp.learning.held_weights import HeldWeights
+
 
 class Average:
     """The exponential moving average of a model's parameters (Polyak and Juditsky 1992), as it trains.
@@ -14,8 +16,9 @@ class Average:
     The decay of step t is at most (1 + t) / (10 + t), so the first steps have almost the same weight.
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        """Begin with parameters and statistics as they are."""
+    def __init__(self, model: nn.Module, held: HeldWeights, decay: float) -> None:
+        """Begin with parameters and statistics as they are; averages of held weights are zero or shared as these."""
+        self._held = held
         statistics = (buffer for buffer in model.buffers() if buffer.is_floating_point())
         self._averaged: list[Tensor] = [*model.parameters(), *statistics]
         self._decay = decay
@@ -33,6 +36,7 @@ class Average:
         parameters = [parameter.data for parameter in self._averaged]
         for parameter, average in zip(self._averaged, self.tensors, strict=True):
             parameter.data = average
+        self._held.enforce()
         try:
             yield
         finally:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from dcomp.learning.held_weights import HeldWeights
 from dcomp.settings import LearningSettings
 
 FUSED = ("cpu", "cuda")
@@ -31,6 +32,17 @@ def make_optimizer(model: nn.Module, settings: LearningSettings) -> torch.optim.
             return torch.optim.Adam(parameters, lr, weight_decay=decay, fused=fused)
         case "adamw":
             return torch.optim.AdamW(parameters, lr, weight_decay=decay, fused=fused)
+
+
+def clip_before_steps(optimizer: torch.optim.Optimizer, held: HeldWeights, largest_norm: float) -> None:
+    """Scale longer gradients to a norm before each step; a shared value counts once."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+    def clip(*_: object) -> None:
+        norm = nn.utils.get_total_norm(list(held.trained_gradients()))
+        nn.utils.clip_grads_with_norm_(parameters, largest_norm, norm)
+
+    optimizer.register_step_pre_hook(clip)
 
 
 def lr_factor(settings: LearningSettings, epochs: int, progress: float) -> float:

@@ -27,7 +27,7 @@ INPUT, BIAS = 0.5, 2.0**-10
 
 
 def alive(model: nn.Module, images: Tensor) -> dict[str, np.ndarray]:
-    """Return masks of the parameters that have a path to the output, by their names without constraints.
+    """Return masks of the parameters that have a path to the output, by their names.
 
     Weights need a path from the input as well. A bias is dead if its unit has no output. What has no path even where
     nothing is pruned, or is not used in evaluation, counts as alive.
@@ -47,7 +47,7 @@ def alive(model: nn.Module, images: Tensor) -> dict[str, np.ndarray]:
     to_output = _flow(model, images, biases=True, masks=weights)
     biases = {name: flow != 0 for name, flow in to_output.items() if _is_bias(name)}
     unpruned = _flow(model, images, biases=True, unpruned=True)
-    return {_plain(name): (mask | (unpruned[name] == 0)).cpu().numpy() for name, mask in {**weights, **biases}.items()}
+    return {name: (mask | (unpruned[name] == 0)).cpu().numpy() for name, mask in {**weights, **biases}.items()}
 
 
 def _flow(
@@ -72,7 +72,7 @@ def _flow(
             largest = value.reshape(*value.shape[:1], -1).sum(-1).max() if value.numel() else 0
             value = value / largest if largest > 0 else value
         values[name] = value.requires_grad_()
-    buffers = {name: _neutral(name, buffer, dtype, unpruned=unpruned) for name, buffer in model.named_buffers()}
+    buffers = {name: _neutral(name, buffer, dtype) for name, buffer in model.named_buffers()}
     with _Averages():
         output = functional_call(model.eval(), {**values, **buffers}, torch.full_like(images, INPUT, dtype=dtype))
     gradients = torch.autograd.grad(output.sum(), list(values.values()), allow_unused=True)
@@ -82,11 +82,10 @@ def _flow(
     }
 
 
-def _neutral(name: str, buffer: Tensor, dtype: torch.dtype, *, unpruned: bool) -> Tensor:
-    """Return a buffer that cuts no path: normalization has mean 0 and variance 1; if `unpruned`, masks keep all."""
+def _neutral(name: str, buffer: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a buffer that cuts no path: normalization has mean 0 and variance 1."""
     if not buffer.is_floating_point():
-        is_mask = buffer.dtype == torch.bool and "parametrizations." in name
-        return torch.ones_like(buffer) if is_mask and unpruned else buffer
+        return buffer
     if name.endswith("running_mean"):
         return torch.zeros_like(buffer, dtype=dtype)
     return torch.ones_like(buffer, dtype=dtype) if name.endswith("running_var") else buffer.to(dtype)
@@ -146,8 +145,4 @@ REPLACEMENTS: dict[str, Callable[..., Tensor]] = {
 
 
 def _is_bias(name: str) -> bool:
-    return _plain(name).endswith("bias")
-
-
-def _plain(name: str) -> str:
-    return name.replace("parametrizations.", "").removesuffix(".original")
+    return name.endswith("bias")

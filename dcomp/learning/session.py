@@ -1,4 +1,4 @@
-"""A network, its data and its constraints, from a checkpoint's tensors and back to them."""
+"""A network, its data and its held weights, from a checkpoint's tensors and back to them."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -8,18 +8,20 @@ import numpy as np
 import torch
 
 from dcomp.checkpoints.checkpoint import ARCHITECTURE_KEY, Checkpoint
-from dcomp.learning import architectures, constraints, distributed, gradients, paths, training
+from dcomp.learning import architectures, distributed, gradients, paths, training
 from dcomp.learning.architectures import arguments
 from dcomp.learning.architectures.arguments import Arguments
 from dcomp.learning.conversion import to_numpy
 from dcomp.learning.devices import choose_device, choose_threads
 from dcomp.learning.dropout import DropoutRule
 from dcomp.learning.fit_plan import ALL_EPOCHS, FitPlan
+from dcomp.learning.held_weights import HeldWeights
 from dcomp.learning.losses import Loss
 from dcomp.learning.networks import check_fit, filled, lay_out, load_data, one_image, teacher_for
 from dcomp.learning.state import Keeper, Origin
 from dcomp.progress.observer import EpochRecord, Observer
 from dcomp.progress.resumption import StateFile
+from dcomp.quantization.recognition import is_shared
 from dcomp.settings import LearningSettings
 
 
@@ -27,7 +29,8 @@ class Session:
     """The learning of one stage: a network on its device and a data set, for one training or several.
 
     Attributes:
-        model: the network, with its constraints.
+        model: the network.
+        held: its pruned and shared weights, which stay so in every training.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Session:
         self._arguments, self._resize = network_arguments.complete(data.train), network_arguments.resize
         torch.manual_seed(settings.seed)
         self.model = distributed.synchronized(filled(architecture, self._arguments, checkpoint).to(self._device))
+        self.held = HeldWeights(self.model)
         if pretrained:
             with distributed.first_goes_ahead():
                 architectures.load_pretrained(self.model, architecture)
@@ -79,8 +83,8 @@ class Session:
         self._sources = checkpoint, teacher
 
     def load(self, checkpoint: Checkpoint) -> None:
-        """Fill the network from another checkpoint for its next training, and remove all constraints."""
-        constraints.release(self.model)
+        """Fill the network from another checkpoint for its next training, in which no weights are held yet."""
+        self.held.release()
         architectures.load_into(self.model, checkpoint, self._architecture)
         lay_out(self.model, one_image(self._train))
         self._sources = checkpoint, self._sources[1]
@@ -98,7 +102,7 @@ class Session:
     def mask(self, masks: Mapping[str, np.ndarray]) -> None:
         """Hold weights at zero where their mask is False; earlier zeros stay zero."""
         for name, kept in masks.items():
-            constraints.mask(self.model, name, kept)
+            self.held.mask(name, kept)
         self._dropout.apply()
 
     def mask_dead(self) -> None:
@@ -108,36 +112,28 @@ class Session:
             UsageError: the network has layers whose paths are unknown.
         """
         for name, alive in paths.alive(self.model, one_image(self._train)).items():
-            constraints.restrict(self.model, name, alive)
+            self.held.restrict(name, alive)
         self._dropout.apply()
 
     def share(self, names: Iterable[str]) -> None:
         """Hold tensors at the distinct values that they have now; the values train."""
         for name in names:
-            constraints.share(self.model, name)
-
-    def hold(self, names: Iterable[str]) -> list[str]:
-        """Constrain those of the tensors that are pruned or shared now and not constrained yet; return their names."""
-        return constraints.hold(self.model, names)
-
-    def unclear(self, names: Iterable[str]) -> list[str]:
-        """Return the unconstrained tensors that may be shared or not; see `constraints.is_unclear`."""
-        return constraints.unclear(self.model, names)
+            self.held.share(name)
 
     def shared(self, names: Iterable[str]) -> list[str]:
         """Return those of the tensors whose weights share few values now."""
-        return [name for name in names if constraints.is_shared(self.weights(name))]
+        return [name for name in names if is_shared(self.weights(name))]
 
     def weights(self, name: str) -> np.ndarray:
-        """Return a tensor as the network uses it now."""
-        return constraints.effective(self.model, name)
+        """Return a tensor as it is now."""
+        return to_numpy(self.model.get_parameter(name))
 
     def squared_gradients(self, names: Iterable[str], seed: int) -> dict[str, np.ndarray]:
         """Return the mean squared gradient of tensors now; see `gradients.squared_gradients`."""
-        parameters = {name: constraints.trained(self.model, name) for name in names}
+        parameters = {name: self.model.get_parameter(name) for name in names}
         loss = Loss(self._settings, self._teacher)
         squares = gradients.squared_gradients(self.model, parameters, self._train, self._settings, loss, seed)
-        return {name: to_numpy(mean) for name, mean in squares.items()}
+        return {name: to_numpy(mean.masked_fill(parameters[name] == 0, 0)) for name, mean in squares.items()}
 
     def fit(self, observer: Observer, plan: FitPlan = ALL_EPOCHS, state: StateFile | None = None) -> list[EpochRecord]:
         """Train, and leave the network at its best epoch; see `training.fit`.
@@ -157,6 +153,7 @@ class Session:
                 self._settings,
                 observer,
                 plan,
+                held=self.held,
                 teacher=self._teacher,
                 keeper=keeper,
                 on_restore=self._dropout.apply,
@@ -165,8 +162,7 @@ class Session:
             observer.finished()
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """Remove all constraints, and return the network's state in the checkpoint's dtypes and under its names."""
-        constraints.release(self.model)
+        """Return the network's state in the checkpoint's dtypes and under its names."""
         state = architectures.tensors_of(self.model)
         dtypes = self._dtypes or {name: array.dtype for name, array in state.items()}
         return {name: _cast(array, dtypes[name]) for name, array in state.items() if name in dtypes}

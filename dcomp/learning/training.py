@@ -1,4 +1,4 @@
-"""One training loop for every stage. It does nothing about compression: the constraints are part of the model.
+"""One training loop for every stage. It does nothing about compression: held weights hang on the optimizer.
 
 Each epoch seeds its random numbers anew, by the seed and its number: a restored step continues with the same numbers.
 """
@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from dcomp.errors import DcompError
-from dcomp.learning import constraints, distributed
+from dcomp.learning import distributed, weights
 from dcomp.learning.datasets import Split
 from dcomp.learning.devices import check_compiler, in_precision
 from dcomp.learning.evaluation import Evaluation, evaluate
 from dcomp.learning.fit_plan import ALL_EPOCHS, FitPlan
+from dcomp.learning.held_weights import HeldWeights
 from dcomp.learning.losses import Loss
 from dcomp.learning.state import Keeper
 from dcomp.learning.training_state import TrainingState
@@ -38,6 +39,7 @@ def fit(
     observer: Observer,
     plan: FitPlan = ALL_EPOCHS,
     *,
+    held: HeldWeights | None = None,
     teacher: nn.Module | None = None,
     keeper: Keeper | None = None,
     on_restore: Callable[[], None] = lambda: None,
@@ -53,6 +55,7 @@ def fit(
         settings: batch size, optimizer and its rates, augmentation, seed.
         observer: watches.
         plan: of this training.
+        held: weights of the model that stay zero or shared; None: all weights train.
         teacher: a network on the same device; the model learns its answers as well as the labels.
         keeper: saves the state, and may have one to restore.
         on_restore: called after a state, which has other masks, is restored.
@@ -61,7 +64,9 @@ def fit(
         DcompError: the loss is not finite.
         StoppedError: Ctrl-C or SIGTERM came, and the state is saved.
     """
-    training = _Training(model, train, validation, settings, observer, plan, Loss(settings, teacher), keeper)
+    training = _Training(
+        model, held or HeldWeights(model), train, validation, settings, observer, plan, Loss(settings, teacher), keeper
+    )
     if training.restore():
         on_restore()
     elif plan.start_counts:
@@ -75,6 +80,7 @@ class _Training:
     def __init__(
         self,
         model: nn.Module,
+        held: HeldWeights,
         train: Split,
         validation: Split,
         settings: LearningSettings,
@@ -93,7 +99,7 @@ class _Training:
         self._epochs = settings.epochs if plan.epochs is None else plan.epochs
         self._steps_per_epoch = math.ceil(len(train) / settings.batch_size)
         self._total_steps = self._steps_per_epoch * self._epochs
-        self._state = TrainingState(model, settings, self._epochs, self._steps_per_epoch)
+        self._state = TrainingState(model, held, settings, self._epochs, self._steps_per_epoch)
         self._logits_of: Callable[[Tensor], Tensor] = model
 
     def restore(self) -> bool:
@@ -115,7 +121,7 @@ class _Training:
         self._logits_of = self._forward()
         self._observer.started(self._total_steps, self._state.history, self._epochs)
         if self._state.step == 0:
-            self._observer.weights(0, constraints.effective_tensors(self._model))
+            self._observer.weights(0, weights.tensors_of(self._model))
         with Stop(listening=self._keeper is not None) as stop:
             while len(self._state.history) < self._epochs:
                 self._epoch(stop)
@@ -124,7 +130,7 @@ class _Training:
         if self._state.best is not None:
             self._model.load_state_dict(self._state.best[1])
         self._observer.chose_epoch(self._choice())
-        self._observer.weights(self._epochs, constraints.effective_tensors(self._model))
+        self._observer.weights(self._epochs, weights.tensors_of(self._model))
         return self._state.history
 
     def _epoch(self, stop: Stop) -> None:
@@ -148,8 +154,6 @@ class _Training:
         loss = self._loss(images, logits.float(), labels)
         state.optimizer.zero_grad(set_to_none=True)
         (loss if weight == 1 else loss * weight).backward()
-        if self._settings.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self._model.parameters(), self._settings.clip_norm)
         state.optimizer.step()
         state.rate.step()
         state.step += 1
@@ -218,7 +222,7 @@ class _Training:
 
     def _record(self, result: Evaluation | None, seconds: float) -> EpochRecord:
         """Return the record of the epoch that ends now."""
-        zeros = constraints.sparsities(self._model)
+        zeros = weights.sparsities(self._model)
         return EpochRecord(
             epoch=len(self._state.history) + 1,
             train_loss=distributed.totals([self._state.epoch_loss.item()], self._device)[0] / len(self._train),

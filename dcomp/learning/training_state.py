@@ -11,7 +11,8 @@ from dcomp.errors import CheckpointError, first_line
 from dcomp.learning import distributed, state
 from dcomp.learning.averaging import Average
 from dcomp.learning.devices import restore_threads
-from dcomp.learning.optimization import LearningRate, make_optimizer
+from dcomp.learning.held_weights import HeldWeights
+from dcomp.learning.optimization import LearningRate, clip_before_steps, make_optimizer
 from dcomp.learning.state import Keeper
 from dcomp.progress.observer import EpochRecord
 from dcomp.settings import LearningSettings
@@ -36,15 +37,21 @@ class TrainingState:
         best: the rank and the weights of the best network so far.
     """
 
-    def __init__(self, model: nn.Module, settings: LearningSettings, epochs: int, steps_per_epoch: int) -> None:
-        """Begin before the first step of a model, which is on its device."""
+    def __init__(
+        self, model: nn.Module, held: HeldWeights, settings: LearningSettings, epochs: int, steps_per_epoch: int
+    ) -> None:
+        """Begin before the first step of a model, which is on its device; weights that are held stay so."""
         self._model = model
+        self._held = held
         self._settings = settings
         self._steps_per_epoch = steps_per_epoch
         self._device = next(model.parameters()).device
         self.optimizer = make_optimizer(model, settings)
+        held.attach(self.optimizer)
+        if settings.clip_norm is not None:
+            clip_before_steps(self.optimizer, held, settings.clip_norm)
         self.rate = LearningRate(self.optimizer, settings, epochs, steps_per_epoch)
-        self.average = Average(model, settings.ema) if settings.ema is not None else None
+        self.average = Average(model, held, settings.ema) if settings.ema is not None else None
         self.generator = torch.Generator()
         self.step = 0
         self.epoch_loss = torch.zeros((), device=self._device)
@@ -118,6 +125,7 @@ class TrainingState:
     def _restore_model(self, parts: state.Parts, facts: Mapping[str, Any]) -> None:
         """Restore the model and all that follows its parameters."""
         self._model.load_state_dict(parts["model"])
+        self._held.read_masks()
         state.restore_optimizer(self.optimizer, parts.get("optimizer", {}), facts["optimizer"])
         self.rate.restore(facts["rate"])
         if self.average is not None:

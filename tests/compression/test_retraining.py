@@ -3,8 +3,23 @@ import pytest
 
 from dcomp.compression import retraining
 from dcomp.compression.pruning import Pruning
+from dcomp.learning.fit_plan import FitPlan
 from dcomp.progress.observer import Observer
 from dcomp.settings import PruneSettings
+
+
+class Nothing:
+    """Weights that are never held; it remembers the names that it was asked to hold."""
+
+    def __init__(self):
+        self.asked = []
+
+    def hold(self, names):
+        self.asked += names
+        return []
+
+    def unclear(self, names):
+        return []
 
 
 class Steps:
@@ -18,6 +33,7 @@ class Steps:
         self.masked = []
         self.step = None
         self.dead = []
+        self.held = Nothing()
 
     def mask_dead(self):
         self.dead.append(self.step)
@@ -28,16 +44,10 @@ class Steps:
     def shared(self, names):
         return []
 
-    def hold(self, names):
-        return []
-
-    def unclear(self, names):
-        return []
-
     def weights(self, name):
         return self.tensors[name]
 
-    def fit(self, observer, plan, state):
+    def fit(self, observer, plan, state=None):
         for time, move in plan.events:
             self.step = round(time * self.steps_per_epoch)
             move()
@@ -68,12 +78,9 @@ def test_masks_of_a_rewound_network_do_not_move(lenet_like):
 
 
 def test_tensors_of_every_kind_are_held(lenet_like):
-    held = []
     session = Steps(lenet_like, 1)
-    session.hold = held.extend
-    session.fit = lambda observer, plan, state: []
-    retraining.hold(session, lenet_like.replaced({"steps": np.ones(3, np.int64)}), Observer())
-    assert held == list(lenet_like.tensors)
+    retraining.fit_held(session, lenet_like.replaced({"steps": np.ones(3, np.int64)}), Observer(), FitPlan())
+    assert session.held.asked == list(lenet_like.tensors)
 
 
 def test_dead_units_are_masked_at_the_start_and_at_every_move(lenet_like):

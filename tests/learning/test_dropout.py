@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from dcomp.learning import constraints
 from dcomp.learning.architectures import build
 from dcomp.learning.dropout import DropoutRule
+from dcomp.learning.held_weights import HeldWeights
 
 
 def test_the_rate_follows_the_root_of_the_kept_part():
@@ -17,8 +17,8 @@ def test_the_rate_follows_the_root_of_the_kept_part():
     assert model.dropout1.p == 0.4
     kept = np.zeros((500, 800), bool)
     kept[:125] = True
-    constraints.mask(model, "fc1.weight", kept)
-    constraints.mask(model, "conv2.weight", np.zeros((50, 20, 5, 5), bool))
+    HeldWeights(model).mask("fc1.weight", kept)
+    HeldWeights(model).mask("conv2.weight", np.zeros((50, 20, 5, 5), bool))
     for _ in range(2):  # from the dense rate each time
         rule.apply()
         assert model.dropout1.p == pytest.approx(0.4 * math.sqrt(0.25))
@@ -35,10 +35,10 @@ def test_the_layer_before_is_the_one_that_runs_before():
 
     model = Backwards()
     rule = DropoutRule(model, torch.zeros(1, 4))
-    constraints.mask(model, "last.weight", np.zeros((4, 4), bool))
+    HeldWeights(model).mask("last.weight", np.zeros((4, 4), bool))
     rule.apply()
     assert model.dropout.p == 0.5
-    constraints.mask(model, "first.weight", np.eye(4, dtype=bool))
+    HeldWeights(model).mask("first.weight", np.eye(4, dtype=bool))
     rule.apply()
     assert model.dropout.p == 0.25
 
@@ -55,8 +55,8 @@ def test_dropout_of_the_images_themselves_stays():
 def test_dropout_may_follow_attention():
     model = nn.Sequential(nn.Linear(8, 8), nn.TransformerEncoderLayer(8, 2, 16, dropout=0.5, batch_first=True))
     rule = DropoutRule(model, torch.zeros(1, 3, 8))
-    constraints.mask(model, "0.weight", np.zeros((8, 8), bool))
-    constraints.mask(model, "1.self_attn.out_proj.weight", np.arange(64).reshape(8, 8) < 16)
+    HeldWeights(model).mask("0.weight", np.zeros((8, 8), bool))
+    HeldWeights(model).mask("1.self_attn.out_proj.weight", np.arange(64).reshape(8, 8) < 16)
     rule.apply()
     block = model[1]
     assert (block.dropout1.p, block.dropout.p, block.dropout2.p) == (0.25, 0.5, 0.5)

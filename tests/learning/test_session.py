@@ -30,7 +30,7 @@ def test_dropout_follows_the_masks(session):
     assert rate(session) == pytest.approx(0.25)
     pruned = Checkpoint(session.tensors(), session.metadata())
     sharing = Session("lenet300", pruned, QuantizeSettings(fc_bits=5, **GIVEN), Observer())
-    sharing.hold(["fc1.weight"])
+    sharing.held.hold(["fc1.weight"])
     sharing.fit(Observer())
     assert rate(sharing) == pytest.approx(0.5 * math.sqrt(0.25))
 
@@ -69,7 +69,7 @@ def test_a_network_that_views_its_activations_trains(tmp_path, monkeypatch):
     assert trained.tensors["conv.weight"].shape == (4, 1, 5, 5)
 
 
-def test_another_checkpoint_is_loaded_without_constraints(session):
+def test_weights_of_another_checkpoint_are_not_held(session):
     dense = Checkpoint(session.tensors(), session.metadata())
     session.mask({"fc2.weight": np.zeros((100, 300), bool)})
     session.load(dense)

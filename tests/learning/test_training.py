@@ -7,10 +7,11 @@ import torch
 from torch import nn
 
 from dcomp.errors import DcompError
-from dcomp.learning import constraints, training
+from dcomp.learning import training
 from dcomp.learning.datasets import MemorySplit, Preprocessing
 from dcomp.learning.evaluation import evaluate
 from dcomp.learning.fit_plan import FitPlan
+from dcomp.learning.held_weights import HeldWeights
 from dcomp.progress.observer import Observer
 from dcomp.settings import TrainSettings
 
@@ -184,11 +185,11 @@ def test_accuracy_is_the_part_of_right_answers_since_the_last_report(of_class_0)
 
 def test_each_event_runs_once_at_its_time():
     model = linear()
-    constraints.mask(model, "1.weight", np.ones((4, 4), bool))
+    held = HeldWeights(model)
     happened = []
 
     def move():
-        constraints.mask(model, "1.weight", np.eye(4, dtype=bool))
+        held.mask("1.weight", np.eye(4, dtype=bool))
         happened.append("move")
 
     events = [(0.0, lambda: happened.append("start")), (1.25, move), (1.3, lambda: happened.append("late"))]
@@ -199,9 +200,10 @@ def test_each_event_runs_once_at_its_time():
         settings(epochs=2, batch_size=25),
         Observer(),
         FitPlan(events=events, eligible_after=1.3),
+        held=held,
     )
     assert happened == ["start", "move", "late"]
-    assert np.array_equal(constraints.effective(model, "1.weight") != 0, np.eye(4, dtype=bool))
+    assert np.array_equal(model[1].weight.detach().numpy() != 0, np.eye(4, dtype=bool))
 
 
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="torch.compile needs a C++ compiler")
@@ -226,8 +228,10 @@ def test_a_network_learns_with_every_refinement(changes):
 
 def test_a_record_has_error_rate_and_sparsity_of_an_epoch():
     model = linear()
-    constraints.mask(model, "1.weight", np.eye(4, dtype=bool))
-    record = training.fit(model, blobs(100, 0), blobs(50, 1), settings(epochs=1, lr_schedule="constant"), Observer())[0]
+    held = HeldWeights(model)
+    held.mask("1.weight", np.eye(4, dtype=bool))
+    run = settings(epochs=1, lr_schedule="constant")
+    record = training.fit(model, blobs(100, 0), blobs(50, 1), run, Observer(), held=held)[0]
     assert (record.val_top5_error, record.lr, record.sparsity, record.layers) == (0, 0.1, 0.75, {"1.weight": 0.75})
     assert record.seconds > 0
     assert set(record.rounded()) == {"epoch", "train_loss", "val_loss", "val_error"}
