@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from dcomp.errors import UsageError
-from dcomp.learning.factories import failing, find_factory
+from dcomp.learning.factories import failing, find_function
 from dcomp.pruning.criteria import CRITERIA, Criterion, Evidence
 
 Function = Callable[..., object]
@@ -24,7 +24,7 @@ def find(name: str) -> Criterion:
     """
     if name in CRITERIA:
         return CRITERIA[name]
-    function = find_factory(name, UsageError, "use criterion")
+    function = find_function(name, UsageError, "use criterion")
     count = _required_arguments(name, function)
 
     def score(evidence: Evidence) -> np.ndarray:

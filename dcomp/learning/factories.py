@@ -33,23 +33,34 @@ def check_trusted(name: str, option: str, failure: type[DcompError], *, trusted:
         )
 
 
-def find_factory(name: str, failure: type[DcompError], purpose: str = "make") -> Callable[..., Any]:
-    """Import a module, from the current folder as well, and find the factory in it.
-
-    Args:
-        name: `package.module:factory`.
-        failure: class of the error.
-        purpose: words for what it is for, in the message.
+def find_factory(name: str, failure: type[DcompError]) -> Callable[..., Any]:
+    """Import a module, from the current folder as well, and find the factory of a network or data in it.
 
     Raises:
         failure: no such module or factory, or the module fails.
     """
-    module_name, _, factory_name = name.partition(":")
+    import dcomp.learning.vision  # noqa: F401  # before the module, whose libraries may import torchvision too
+
+    return find_function(name, failure, "make")
+
+
+def find_function(name: str, failure: type[DcompError], purpose: str) -> Callable[..., Any]:
+    """Import a module, from the current folder as well, and find a function in it; torch is not imported.
+
+    Args:
+        name: `package.module:function`.
+        failure: class of the error.
+        purpose: words for what it is for, in the message.
+
+    Raises:
+        failure: no such module or function, or the module fails.
+    """
+    module_name, _, function_name = name.partition(":")
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     with failing(name, failure, purpose):
-        factory: Callable[..., Any] = getattr(importlib.import_module(module_name), factory_name)
-        return factory
+        function: Callable[..., Any] = getattr(importlib.import_module(module_name), function_name)
+        return function
 
 
 def call_factory(name: str, failure: type[DcompError], **arguments: object) -> Any:
@@ -59,12 +70,12 @@ def call_factory(name: str, failure: type[DcompError], **arguments: object) -> A
         failure: no such module or factory, or it fails.
     """
     factory = find_factory(name, failure)
-    with failing(name, failure):
+    with failing(name, failure, "make"):
         return factory(**arguments)
 
 
 @contextmanager
-def failing(name: str, failure: type[DcompError], purpose: str = "make") -> Iterator[None]:
+def failing(name: str, failure: type[DcompError], purpose: str) -> Iterator[None]:
     """Raise `failure` for any error in a block that runs the user's code."""
     try:
         yield

@@ -222,6 +222,7 @@ NetworkName = Annotated[str, AfterValidator(network_name), PlainSerializer(_note
 Optimizer = Literal["sgd", "adam", "adamw"]
 LrSchedule = Literal["constant", "step", "cosine", "one-cycle", "plateau"]
 Precision = Literal["fp32", "bf16"]
+DistillLoss = Literal["kl", "mse", "cosine"]
 CodebookValues = Literal["float32", "bfloat16", "float16"]
 Provenance = Literal["full", "settings", "none"]
 Augment = Literal["auto", "none", "shift", "affine", "crop-flip"]

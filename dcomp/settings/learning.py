@@ -17,9 +17,11 @@ from dcomp.settings.fields import (
     BitCounts,
     CheckpointFile,
     DataName,
+    DistillLoss,
     LrSchedule,
     NetworkName,
     Optimizer,
+    Patterns,
     Precision,
     Provenance,
     Sparsities,
@@ -154,14 +156,18 @@ class LearningSettings(DataSettings):
     )
     distill: CheckpointFile | None = Field(
         None,
-        description="Checkpoint of a teacher: the network learns its outputs and the labels.",
+        description="Checkpoint of a teacher: the network learns its outputs, and the labels as well.",
         json_schema_extra=shown(TRAINING, "FILE"),
     )
     temperature: float = Field(
-        4.0, gt=0, description="For distill: divisor of both networks' logits.", json_schema_extra=shown(TRAINING)
+        4.0, gt=0, description="For distill by kl: divisor of both networks' logits.", json_schema_extra=shown(TRAINING)
     )
     alpha: float = Field(
-        0.5, ge=0, le=1, description="For distill: the teacher's part of the loss.", json_schema_extra=shown(TRAINING)
+        0.5,
+        ge=0,
+        le=1,
+        description="For distill: the teacher's part of the loss; with 1 no labels are needed.",
+        json_schema_extra=shown(TRAINING),
     )
     ema: float | None = Field(
         None,
@@ -188,6 +194,18 @@ class LearningSettings(DataSettings):
         "full",
         description="Notes in the metadata: full (settings and epochs), settings, or none.",
         json_schema_extra=shown(SEED_AND_NOTES, "NAME"),
+    )
+
+    distill_loss: DistillLoss | None = Field(
+        None,
+        description="How outputs differ from the teacher's: kl (divergence), mse or cosine; by default kl for classes, "
+        "else mse.",
+        json_schema_extra=shown(TRAINING, "NAME"),
+    )
+    distill_at: Patterns = Field(
+        (),
+        description="Compare the outputs of modules with matching names too, by mse or cosine; repeatable.",
+        json_schema_extra=shown(TRAINING, "REGEX"),
     )
 
     @model_validator(mode="after")

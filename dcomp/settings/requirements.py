@@ -23,6 +23,7 @@ TRAINING_OPTIONS = (
     *("classes", "grayscale", "dropout", "crop"),
     *("batch_size", "lr", "momentum", "weight_decay", "optimizer", "lr_schedule", "warmup", "patience", "clip_norm"),
     *("label_smoothing", "precision", "compile", "augment", "distill", "temperature", "alpha", "ema", "val_split"),
+    *("distill_loss", "distill_at"),
     *("schedule", "start", "until", "every", "at", "remove_dead_units"),
 )
 """Options that have an effect only while a network trains."""
@@ -90,10 +91,23 @@ REQUIREMENTS = (
         is_harmless=True,
     ),
     Requirement(
-        ("temperature", "alpha"),
+        ("temperature", "alpha", "distill_loss", "distill_at"),
         "{options} would do nothing without a teacher: name its checkpoint in {distill}",
         needs=("distill",),
         is_harmless=True,
+    ),
+    *(
+        Requirement(
+            ("temperature",),
+            f"{{distill_loss}} {name} takes no temperature, which softens classes: leave {{options}} out",
+            excludes=(f"distill_loss={name}",),
+        )
+        for name in ("mse", "cosine")
+    ),
+    Requirement(
+        ("distill_at",),
+        "{compile} leaves no modules to watch: leave {options} out",
+        excludes=("compile",),
     ),
     Requirement(
         ("lr_schedule=plateau",),
