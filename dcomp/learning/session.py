@@ -1,6 +1,5 @@
 """A network, its data and its held weights, from a checkpoint's tensors and back to them."""
 
-import math
 from collections.abc import Iterable, Mapping
 
 import ml_dtypes
@@ -17,8 +16,9 @@ from dcomp.learning.dropout import DropoutRule
 from dcomp.learning.fit_plan import ALL_EPOCHS, FitPlan
 from dcomp.learning.held_weights import HeldWeights
 from dcomp.learning.losses import Loss
-from dcomp.learning.networks import check_fit, filled, lay_out, load_data, one_image, teacher_for
+from dcomp.learning.networks import filled, lay_out, load_data, teacher_for
 from dcomp.learning.state import Keeper, Origin
+from dcomp.learning.trial import Trial
 from dcomp.progress.observer import EpochRecord, Observer
 from dcomp.progress.resumption import StateFile
 from dcomp.quantization.recognition import is_shared
@@ -51,11 +51,11 @@ class Session:
             settings: of the stage.
             observer: watches.
             pretrained: fill the network with torchvision's weights.
-            teacher: its network sees the same images.
+            teacher: its network sees the same examples.
 
         Raises:
             ArchitectureError: no such network, or checkpoint or data do not fit it.
-            DataError: the data set cannot be loaded.
+            DataError: the data set cannot be loaded, or does not fit the network.
         """
         self._settings = settings
         self._architecture = architecture
@@ -65,20 +65,22 @@ class Session:
         train, validation = data.split_validation(settings.val_split, settings.seed)
         self._train, self._validation = train.to(self._device), validation.to(self._device)
         observer.activity(f"building {architecture}")
-        self._arguments, self._resize = network_arguments.complete(data.train), network_arguments.resize
+        self._arguments, self._resize = network_arguments.complete(data.train.form), network_arguments.resize
         torch.manual_seed(settings.seed)
         self.model = distributed.synchronized(filled(architecture, self._arguments, checkpoint).to(self._device))
         self.held = HeldWeights(self.model)
         if pretrained:
             with distributed.first_goes_ahead():
                 architectures.load_pretrained(self.model, architecture)
-        lay_out(self.model, one_image(self._train))
-        classes = check_fit(self.model, self._train, architecture)
-        choose_threads(settings.threads, self.model, one_image(self._train), observer)
+        self._trial = Trial(self.model, self._train)
+        self._trial.check(architecture)
+        lay_out(self._trial)
+        choose_threads(settings.threads, self._trial, observer)
         self._teacher = None
         if teacher is not None:
-            self._teacher = teacher_for(teacher, self._train, classes, architecture, trusted=settings.trust_code)
-        self._dropout = DropoutRule(self.model, one_image(self._train))
+            trusted = settings.trust_code
+            self._teacher = teacher_for(teacher, self._train, self.model, architecture, trusted=trusted)
+        self._dropout = DropoutRule(self._trial)
         self._dtypes = {name: array.dtype for name, array in checkpoint.tensors.items()} if checkpoint else {}
         self._sources = checkpoint, teacher
 
@@ -86,13 +88,13 @@ class Session:
         """Fill the network from another checkpoint for its next training, in which no weights are held yet."""
         self.held.release()
         architectures.load_into(self.model, checkpoint, self._architecture)
-        lay_out(self.model, one_image(self._train))
+        lay_out(self._trial)
         self._sources = checkpoint, self._sources[1]
 
     @property
     def steps_per_epoch(self) -> int:
         """Training steps in an epoch."""
-        return math.ceil(len(self._train) / self._settings.batch_size)
+        return self._train.steps(self._settings.batch_size)
 
     @property
     def last_step(self) -> int:
@@ -111,7 +113,7 @@ class Session:
         Raises:
             UsageError: the network has layers whose paths are unknown.
         """
-        for name, alive in paths.alive(self.model, one_image(self._train)).items():
+        for name, alive in paths.alive(self.model, self._trial.images()).items():
             self.held.restrict(name, alive)
         self._dropout.apply()
 
@@ -131,7 +133,7 @@ class Session:
     def squared_gradients(self, names: Iterable[str], seed: int) -> dict[str, np.ndarray]:
         """Return the mean squared gradient of tensors now; see `gradients.squared_gradients`."""
         parameters = {name: self.model.get_parameter(name) for name in names}
-        loss = Loss(self._settings, self._teacher)
+        loss = Loss(self._train.objective, self._settings, self._teacher)
         squares = gradients.squared_gradients(self.model, parameters, self._train, self._settings, loss, seed)
         return {name: to_numpy(mean.masked_fill(parameters[name] == 0, 0)) for name, mean in squares.items()}
 

@@ -14,14 +14,15 @@ if TYPE_CHECKING:
 
 BINS = 100  # of a histogram, over the range of the kept weights
 NAMES = {
-    "loss/train": "train_loss",
-    "loss/validation": "val_loss",
-    "error/top-1": "val_error",
-    "error/top-5": "val_top5_error",
-    "learning rate": "lr",
+    "train_loss": "loss/train",
+    "val_loss": "loss/validation",
+    "val_error": "error/top-1",
+    "val_top5_error": "error/top-5",
+    "lr": "learning rate",
     "sparsity": "sparsity",
     "seconds": "seconds",
 }
+"""Names of curves; those of a task's metrics are `validation/NAME`."""
 
 
 class Curves(Observer):
@@ -51,9 +52,9 @@ class Curves(Observer):
     def finished_epoch(self, record: EpochRecord) -> None:
         """Write the epoch's figures."""
         assert self._writer is not None  # training has begun
-        for name, key in NAMES.items():
-            if (value := getattr(record, key)) is not None:
-                self._writer.add_scalar(name, value, record.epoch)
+        for key, value in record.figures().items():
+            if value is not None and key != "epoch":
+                self._writer.add_scalar(NAMES.get(key, f"validation/{key.removeprefix('val_')}"), value, record.epoch)
         for layer, sparsity in record.layers.items():
             self._writer.add_scalar(f"sparsity by layer/{layer}", sparsity, record.epoch)
         self._writer.flush()

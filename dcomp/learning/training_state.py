@@ -22,7 +22,7 @@ LOSS = "loss"
 """The name, in a saved state, of the sum of an epoch's losses so far."""
 
 Rank = tuple[float, float]
-"""Validation error and loss of a network, by which epochs are compared; the lower, the better."""
+"""Cost and loss of a network on validation examples (`Measurement.rank`); the lower, the better."""
 
 
 class TrainingState:
@@ -97,7 +97,7 @@ class TrainingState:
         return {
             "step": self.step,
             "threads": torch.get_num_threads(),
-            "history": [vars(record) for record in self.history],
+            "history": [record.as_dict() for record in self.history],
             "best": self.best[0] if self.best is not None else None,
             "rate": self.rate.state(),
         }
@@ -135,7 +135,7 @@ class TrainingState:
     def _restore_history(self, parts: state.Parts, facts: Mapping[str, Any]) -> None:
         """Restore the epochs that are done, and the random numbers of an epoch that is not."""
         self.step = facts["step"]
-        self.history = [EpochRecord(**record) for record in facts["history"]]
+        self.history = [EpochRecord.of(record) for record in facts["history"]]
         if IS_FIRST:
             self.epoch_loss += sum(tensor for name, tensor in parts["process"].items() if name.endswith(LOSS))
         if facts["best"] is not None:
