@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dcomp.errors import ArchitectureError, UsageError
+from dcomp.learning.calls import Call
 from dcomp.learning.devices import in_precision
 from dcomp.learning.outputs import class_dimension, float_tensors, main_tensor
+from dcomp.learning.trial import Trial
 from dcomp.settings import LearningSettings
 
 Distance = Callable[[Tensor, Tensor], Tensor]
@@ -74,19 +76,24 @@ class Distillation:
         self._modules = [student.get_submodule(name) for name in names]
         self._modules_of_teacher = [_module_of_teacher(teacher, name) for name in names]
 
+    def check(self, trial: Trial) -> None:
+        """Compare the network with its teacher on one example.
+
+        Raises:
+            ArchitectureError: their outputs cannot be compared.
+        """
+        with torch.no_grad(), self.watched() as hidden:
+            self.terms(trial.call(), hidden)
+
     def watched(self) -> AbstractContextManager[list[list[Any]]]:
         """Return a context manager that yields, for each module to compare, the list of its outputs in the block."""
         return watched(self._modules)
 
-    def terms(
-        self, arguments: Sequence[Any], keywords: Mapping[str, Any], output: Any, hidden: Sequence[Sequence[Any]]
-    ) -> list[Term]:
-        """Return the distances of one call of the network.
+    def terms(self, call: Call, hidden: Sequence[Sequence[Any]]) -> list[Term]:
+        """Return the distances of one call of the network; the teacher gets the same arguments.
 
         Args:
-            arguments: of the call; the teacher gets the same.
-            keywords: of the call.
-            output: of the network.
+            call: of the network.
             hidden: outputs of the modules to compare, in order.
 
         Raises:
@@ -98,8 +105,8 @@ class Distillation:
             in_precision(device, self._settings.precision),
             watched(self._modules_of_teacher) as wanted,
         ):
-            answer = self._teacher(*arguments, **keywords)
-        terms = [self._of_outputs(output, answer)]
+            answer = self._teacher(*call.arguments, **call.keywords)
+        terms = [self._of_outputs(call.output, answer)]
         if hidden:
             distance = DISTANCES["cosine" if self._kind == "cosine" else "mse"]
             each = [_mean_distance(distance, *pair, "a module") for pair in zip(hidden, wanted, strict=True)]
@@ -113,6 +120,9 @@ class Distillation:
         scores, wanted = main_tensor(output), main_tensor(answer)
         if scores is None or wanted is None or scores.ndim < 2:
             raise ArchitectureError("the network or its teacher gives no scores of classes: give distill_loss mse")
+        classes, of_teacher = (each.shape[class_dimension(each)] for each in (scores, wanted))
+        if classes != of_teacher:
+            raise ArchitectureError(f"the teacher has {of_teacher} classes, and the network {classes}")
         _check_shapes("", scores, wanted, "the network")
         temperature = self._settings.temperature
         return Term(temperature**2, divergence(scores.float(), wanted.float(), temperature))

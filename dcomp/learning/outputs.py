@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 LOGITS = "logits"
 """The name under which networks return the scores of classes, where they return several tensors."""
@@ -27,6 +27,19 @@ def main_tensor(output: Any) -> Tensor | None:
     """
     tensors = {place: tensor for place, tensor in _tensors("", output) if tensor.ndim and tensor.is_floating_point()}
     return tensors.get(LOGITS, next(iter(tensors.values()), None))
+
+
+def answer_to(model: nn.Module, inputs: Any) -> Any:
+    """Return the output of a network for an input: a tensor, a mapping of keywords, or a list of arguments."""
+    if isinstance(inputs, Mapping):
+        return model(**inputs)
+    return model(*inputs) if isinstance(inputs, list | tuple) else model(inputs)
+
+
+def logits_of(output: Any) -> Any:
+    """Return the scores of classes in an output, in single precision; what has none as it is."""
+    tensor = None if isinstance(output, Tensor) else main_tensor(output)
+    return output if tensor is None else tensor.float()
 
 
 def class_dimension(tensor: Tensor) -> int:

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from dcomp.errors import ArchitectureError, UsageError
+from dcomp.learning.calls import Call
 from dcomp.learning.distillation import Distillation, divergence
 from dcomp.learning.outputs import class_dimension, float_tensors, main_tensor
 from dcomp.settings import TrainSettings
@@ -41,7 +42,7 @@ def terms(student, teacher, *, of_classes=False, **settings):
     distillation = Distillation(student, teacher, settings, of_classes=of_classes)
     with distillation.watched() as hidden:
         output = student(INPUTS)
-    return distillation.terms([INPUTS], {}, output, hidden)
+    return distillation.terms(Call((INPUTS,), {}, output), hidden)
 
 
 def total(*arguments, **settings):
@@ -167,7 +168,7 @@ def test_watching_ends_with_its_block():
     ("student", "teacher", "settings", "error", "message"),
     [
         (network(0), nn.Linear(4, 2), {}, ArchitectureError, r"shape \(8, 3\), and the teacher \(8, 2\)"),
-        (network(0), nn.Linear(4, 2), {"distill_loss": "kl"}, ArchitectureError, r"shape \(8, 3\), and the teacher"),
+        (network(0), nn.Linear(4, 2), {"distill_loss": "kl"}, ArchitectureError, "the teacher has 2 classes, and the"),
         (
             network(0),
             network(0, lambda tensor: {"a": tensor}),
