@@ -66,25 +66,25 @@ class Classification:
     metric_names: tuple[str, ...] = (*PERCENTAGES, LOSS)
 
     def check(self, model: nn.Module, content: Any, architecture: str) -> None:
-        """Check that a network takes an input, and has all classes.
+        """Check that a network takes inputs, and has all classes.
 
         Raises:
             ArchitectureError: it does not take it, or has too few classes.
         """
         inputs, _ = content
+        is_image = self.classes is not None
+        shape = self.noun
+        if isinstance(inputs, Tensor):
+            shape = f"{self.noun} of shape {tuple(inputs.shape[1:] if is_image else inputs.shape)}"
         try:
             with torch.no_grad():
                 logits = logits_of(answer_to(model.eval(), inputs))
         except Exception as error:  # the user's code may raise anything
-            shape = f" of shape {tuple(inputs.shape[1:])}" if isinstance(inputs, Tensor) else ""
-            message = f"{architecture} does not take {self.noun}{shape}: {first_line(error)}"
-            raise ArchitectureError(message) from error
+            raise ArchitectureError(f"{architecture} does not take {shape}: {first_line(error)}") from error
         if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[1] < (self.classes or 1):
-            answer = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
-            wanted = f"(1, {self.classes})" if self.classes is not None else "logits of shape (1, classes)"
-            raise ArchitectureError(
-                f"{architecture} gives {answer} for one {self.noun.removesuffix('s')}, not {wanted}"
-            )
+            answer = tuple(logits.shape) if isinstance(logits, Tensor) else described(logits)
+            wanted = f"one image, not (1, {self.classes})" if is_image else f"{shape}, not logits of shape (n, classes)"
+            raise ArchitectureError(f"{architecture} gives {answer} for {wanted}")
 
     def loss(self, model: nn.Module, content: Any, label_smoothing: float = 0.0) -> Tensor:
         """Return the mean cross-entropy, in nats."""

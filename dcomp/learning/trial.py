@@ -10,20 +10,20 @@ from dcomp.learning.examples import Examples
 
 
 class Trial:
-    """A network and the first example of its data; of a loader, the first batch.
+    """A network and the first examples of its data.
 
     Attributes:
         model: the network, on the device of the examples.
     """
 
     def __init__(self, model: nn.Module, examples: Examples) -> None:
-        """Read the example."""
+        """Read the examples."""
         self.model = model
         self._objective = examples.objective
-        self._batch = examples.one()
+        self._batch = examples.first()
 
     def check(self, architecture: str) -> None:
-        """Check that the network takes the example, and that loss and metrics are as they should be.
+        """Check that the network takes the examples, and that loss and metrics are as they should be.
 
         Raises:
             ArchitectureError, DataError: they are not.

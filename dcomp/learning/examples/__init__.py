@@ -86,8 +86,8 @@ class Examples(Protocol):
     def to(self, device: torch.device) -> Self:
         """Return the same examples, with batches on another device."""
 
-    def one(self) -> Batch:
-        """Return the first example as a batch; of a loader the first batch."""
+    def first(self) -> Batch:
+        """Return the first example, or the first few, as a batch; of a loader the first batch."""
 
     def drawn_batches(self, draw: Draw) -> Iterator[Batch]:
         """Return batches to learn from."""

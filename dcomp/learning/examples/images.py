@@ -55,7 +55,7 @@ class ImageExamples:
         """Return the same images, with batches on another device."""
         return ImageExamples(self.split.to(device))
 
-    def one(self) -> Batch:
+    def first(self) -> Batch:
         """Return the first image as a batch."""
         return next(self._measured([torch.zeros(1, dtype=torch.long)]))
 

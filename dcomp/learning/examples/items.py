@@ -73,9 +73,9 @@ class ItemExamples:
         """Return the same items, with batches on another device."""
         return replace(self, device=device)
 
-    def one(self) -> Batch:
-        """Return the first item as a batch."""
-        return next(self._read([(0, self.rows[:1].tolist())], [1.0], workers=0))
+    def first(self) -> Batch:
+        """Return the first two items as a batch, so that its examples can be told from its other dimensions."""
+        return next(self._read([(0, self.rows[:2].tolist())], [1.0], workers=0))
 
     def drawn_batches(self, draw: Draw) -> Iterator[Batch]:
         """Return batches of items in the order that is drawn."""
@@ -90,7 +90,7 @@ class ItemExamples:
         """Return batches of all items in order; each of several processes gets a part."""
         span = distributed.span_of(len(self))
         if not span:  # this process's part is empty: it measures an example that counts for nothing
-            return iter([replace(self.one(), size=0)])
+            return iter([replace(self.first(), size=0)])
         chunks = self.rows[span.start : span.stop].split(MEASURED_BATCH)
         numbered = [(mixed(number, RANK), rows.tolist()) for number, rows in enumerate(chunks)]
         return self._read(numbered, [1.0] * len(numbered), self.workers)

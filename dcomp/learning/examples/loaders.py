@@ -60,7 +60,7 @@ class LoaderExamples:
         """Return the same loader, with batches on another device."""
         return LoaderExamples(self._loader, self.objective, device)
 
-    def one(self) -> Batch:
+    def first(self) -> Batch:
         """Return the first batch.
 
         Raises:
