@@ -1,6 +1,5 @@
 """The Python interface, named as in safetensors: dictionaries of arrays <-> .dcz, and a file read tensor by tensor."""
 
-import difflib
 import io
 import os
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ import numpy as np
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.container import writer
 from dcomp.container.reader import DEFAULT_MAX_MEMORY, Container
-from dcomp.errors import CheckpointError, ContainerError, OutputError
+from dcomp.errors import CheckpointError, ContainerError, OutputError, nearest
 from dcomp.system.files import replacing
 
 
@@ -100,8 +99,7 @@ class OpenContainer:
         """Return the container, or raise CheckpointError where it has no tensor of that name."""
         container = self._open_container()
         if name not in container.entries:
-            near = difflib.get_close_matches(name, container.names, n=3, cutoff=0) or ["none"]
-            raise CheckpointError(f"there is no tensor {name!r}; the names nearest to it are {', '.join(near)}")
+            raise CheckpointError(f"there is no tensor {name!r}; {nearest(name, container.names)}")
         return container
 
 

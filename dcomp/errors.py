@@ -19,8 +19,9 @@
 A class without an exit code has that of its parent.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 
 INTERRUPTED, TERMINATED = 130, 143
 """Exit codes of a command that Ctrl-C or SIGTERM stopped."""
@@ -89,6 +90,22 @@ class StoppedError(DcompError):
 def first_line(error: Exception) -> str:
     """Return the first line of a foreign error's message, or the name of its class."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def several(subject: str, mistakes: Sequence[object]) -> str:
+    """Return the message for several mistakes of a subject, like `the grid`: one line for each."""
+    return "\n  ".join([f"{subject} has {len(mistakes):,} mistakes:", *map(str, mistakes)])
+
+
+def did_you_mean(name: str, choices: Collection[str]) -> str:
+    """Return `; did you mean X?` with the choice that begins with a name, else the most alike; "" without one."""
+    near = [choice for choice in choices if choice.startswith(name)] or get_close_matches(name, choices, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def nearest(name: str, choices: Collection[str]) -> str:
+    """Return `the nearest are X, Y, Z` with the three choices that are most alike, however unlike a name."""
+    return f"the nearest are {', '.join(get_close_matches(name, choices, n=3, cutoff=0)) or 'none'}"
 
 
 @contextmanager

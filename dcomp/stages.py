@@ -4,11 +4,10 @@ What needs torch is imported inside the functions that learn, so that the others
 """
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from dcomp import sources
-from dcomp.checkpoints import layers, prefixes, safetensors_file, shards
+from dcomp.checkpoints import layers, prefixes
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.checkpoints.tensors import specs_of
 from dcomp.coding.level import DEFAULT, LEVELS
@@ -82,7 +81,7 @@ def prune(
     Raises:
         UsageError: no such layers.
         CheckpointError: weights that are not finite, or stored as original and mask; or the checkpoint to rewind to is
-            of another network.
+            of another network; or the masks of a file do not fit.
         StoppedError: Ctrl-C or SIGTERM came; `state` holds what a resumed stage needs.
     """
     prefixes.check_merged(checkpoint)
@@ -90,7 +89,8 @@ def prune(
     if settings.epochs:
         settings = provenance.with_recorded_data(settings, checkpoint, observer)
         checkpoint, network = _under_network_names(checkpoint, architecture, settings, observer)
-    pruning = Pruning(checkpoint.tensors, settings, network)
+    given_masks = sources.load_checkpoint(settings.mask) if settings.mask is not None else None
+    pruning = Pruning(checkpoint.tensors, settings, network, given_masks)
     history: list[EpochRecord] = []
     if settings.rewind or not settings.epochs:
         pruned = pruning.at_once()
@@ -188,36 +188,6 @@ def encode(
     try:
         level = LEVELS[settings.level] if settings else DEFAULT
         writer.write(checkpoint, stream, level, workers=workers, on_tensor=observer.finished_bytes)
-    finally:
-        observer.finished()
-
-
-def save(checkpoint: Checkpoint, stream: BinaryIO, observer: Observer = SILENT) -> None:
-    """Write a checkpoint as a safetensors file, one tensor after the other.
-
-    Raises:
-        CheckpointError: names that a safetensors file cannot hold.
-        ContainerError: the checkpoint comes from a container that is damaged.
-    """
-    observer.activity("writing")
-    observer.started_bytes(checkpoint.nbytes)
-    try:
-        safetensors_file.save(checkpoint, stream, observer.finished_bytes)
-    finally:
-        observer.finished()
-
-
-def save_shards(checkpoint: Checkpoint, folder: Path, observer: Observer = SILENT) -> None:
-    """Write the shards that a checkpoint was read from, and their index.
-
-    Raises:
-        CheckpointError: the metadata do not describe shards, or not those of these tensors.
-        ContainerError: the checkpoint comes from a container that is damaged.
-    """
-    observer.activity("writing shards")
-    observer.started_bytes(checkpoint.nbytes)
-    try:
-        shards.save_folder(checkpoint, folder, observer.finished_bytes)
     finally:
         observer.finished()
 

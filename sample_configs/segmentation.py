@@ -56,7 +56,7 @@ def scenes(digits: Tensor, count: int, seed: int) -> TensorDataset:
     masks = images >= BRIGHT
     light = torch.rand(count, 1, 1, generator=chance) + 0.5
     noise = torch.randn(count, SIDE, SIDE, generator=chance)
-    return TensorDataset((light * images / 16 + 0.35 * noise).unsqueeze(1), masks)
+    return TensorDataset((light * images / 16 + 0.25 * noise).unsqueeze(1), masks)
 
 
 def loss(model: nn.Module, batch: list[Tensor]) -> Tensor:

@@ -1,11 +1,12 @@
-"""Damages containers, files of torch and safetensors files, and holds dcomp to its promises.
+"""Damages containers, files of torch and numpy, and safetensors files, and holds dcomp to its promises.
 
-Nothing but DcompErrors comes out, in bounded time and memory. What is read is what `torch.load(mmap=False)` and the
-safetensors library read; what they refuse is refused. What was encoded is decoded. Run it as
+Nothing but DcompErrors comes out, in bounded time and memory. What is read is what `torch.load(mmap=False)`, numpy and
+the safetensors library read; what they refuse is refused. What was encoded is decoded. Run it as
 
     python tests/fuzz.py --kind dcz --cases 200000 --seed 1 --processes 2
     python tests/fuzz.py --kind pt --cases 100000 --seed 1 --processes 2
     python tests/fuzz.py --kind safetensors --cases 100000 --seed 1 --processes 2
+    python tests/fuzz.py --kind npz --cases 100000 --seed 1 --processes 2
 
 A finding is written to a folder, with its traceback; `--start N --cases 1` tries case N again.
 """
@@ -33,12 +34,17 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from fuzzing import containers, safetensors_files, torch_files
+from fuzzing import containers, npz_files, safetensors_files, torch_files
 from fuzzing.cases import MAX_MEMORY, Case, Kind, demand
 
 from dcomp.cli import run as command_line
 
-KINDS = {"dcz": containers.KIND, "pt": torch_files.KIND, "safetensors": safetensors_files.KIND}
+KINDS = {
+    "dcz": containers.KIND,
+    "pt": torch_files.KIND,
+    "safetensors": safetensors_files.KIND,
+    "npz": npz_files.KIND,
+}
 
 SECONDS_A_CASE = 5
 """Of the processor: a busy machine is no finding."""

@@ -84,7 +84,7 @@ def test_one_tensor_is_read_beside_damaged_ones(path, weights):
 
 def test_a_missing_tensor_is_one_error(path):
     with dcomp.open(path, max_memory=100) as opened:
-        with pytest.raises(CheckpointError, match="there is no tensor 'x'; the names nearest to it are "):
+        with pytest.raises(CheckpointError, match="there is no tensor 'x'; the nearest are "):
             opened.get_tensor("x")
         with pytest.raises(LimitError):
             opened.get_tensor("conv")

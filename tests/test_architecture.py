@@ -21,7 +21,7 @@ FLOORS = [  # from the ground up; a module imports from its own room, and from f
     ["container"],
     ["learning"],
     ["compression"],
-    ["sources"],
+    ["sources", "outputs"],
     ["reporting"],
     ["stages", "api"],
     ["runs"],

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from dcomp import errors
-from dcomp.errors import CheckpointError, DcompError, reading
+from dcomp.errors import CheckpointError, DcompError, UsageError, reading
 
 LINE = re.compile(r"^ {4}(?P<branch>[│├└─ ]*)(?P<name>\w+Error) .*?(?:\((?:exit code )?(?P<code>\d+)[^)]*\))?$")
 
@@ -50,3 +50,20 @@ def test_reading_shows_a_null_character():
     message = r"^cannot read 'a\\x00b': embedded null byte$"
     with pytest.raises(CheckpointError, match=message), reading("a\0b", CheckpointError):
         raise ValueError("embedded null byte")
+
+
+def test_several_mistakes_stand_under_their_number():
+    assert errors.several("the grid", ["one", UsageError("two")]) == "the grid has 2 mistakes:\n  one\n  two"
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("arch", "; did you mean architecture?"), ("sparsty", "; did you mean sparsity?"), ("colour", "")],
+)
+def test_a_name_that_begins_as_it_does_is_suggested_first(name, hint):
+    assert errors.did_you_mean(name, ["search", "architecture", "sparsity"]) == hint
+
+
+def test_the_nearest_names_are_listed_however_far_they_are():
+    assert errors.nearest("fc2", ["conv", "fc1", "fc3", "x"]) == "the nearest are fc3, fc1, conv"
+    assert errors.nearest("fc2", []) == "the nearest are none"

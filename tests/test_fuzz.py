@@ -21,6 +21,7 @@ SLICES = {  # how many cases, and how often some outcomes come at least: what is
     "dcz": (500, {"ContainerError": 200, "ChecksumError": 50, "decoded": 30}),
     "pt": (300, {"refused by both": 100, "stricter": 10, "read": 30}),
     "safetensors": (300, {"refused by both": 100, "read": 30}),
+    "npz": (300, {"refused by both": 80, "stricter": 5, "read": 30}),
 }
 
 

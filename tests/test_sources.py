@@ -36,25 +36,46 @@ def sha256(data):
 
 
 def test_a_file_is_its_only_file(file):
-    assert sources.index_or_file(file) == file
+    assert sources.weights_or_file(file) == file
     assert sources.files_of(file) == [file]
 
 
 def test_a_folder_has_the_files_of_its_index(folder):
-    assert sources.index_or_file(folder) == folder / INDEX
+    assert sources.weights_or_file(folder) == folder / INDEX
     files = [folder / INDEX, folder / "1.safetensors", folder / "2.safetensors"]
     assert sources.files_of(folder) == sources.files_of(folder / INDEX) == files
 
 
-@pytest.mark.parametrize("names", [[], [INDEX, f"other.{INDEX}"]], ids=["no index", "two indices"])
-def test_a_folder_needs_one_index(tmp_path, names):
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ([], r"without model\.safetensors, pytorch_model\.bin or an index; name a file"),
+        ([INDEX, f"other.{INDEX}"], r"with 2 \*\.safetensors\.index\.json in it; name a file"),
+        (["a_model.bin", "b_model.bin"], r"with 2 \*_model\.bin in it; name a file"),
+    ],
+)
+def test_a_folder_needs_one_checkpoint(tmp_path, names, words):
     for name in names:
         (tmp_path / name).write_text("{}")
-    for function in (sources.index_or_file, sources.files_of, sources.digest, sources.check_openable):
-        with pytest.raises(
-            UsageError, match=r"is a folder with (no|2) \*\.safetensors\.index\.json in it; name a file"
-        ):
+    for function in (sources.weights_or_file, sources.files_of, sources.digest, sources.check_openable):
+        with pytest.raises(UsageError, match=f"is a folder {words}"):
             function(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [INDEX, "model.safetensors"],
+        ["model.safetensors", "pytorch_model.bin", "consolidated.safetensors"],
+        ["diffusion_pytorch_model.safetensors", "pytorch_model.bin"],
+        ["pytorch_model.bin.index.json", "pytorch_model.bin"],
+        ["pytorch_model.bin", "training_args.bin", "optimizer.bin"],
+    ],
+)
+def test_the_checkpoint_of_a_folder_is_the_one_that_its_libraries_load(tmp_path, names):
+    for name in names:
+        (tmp_path / name).write_text("{}")
+    assert sources.weights_or_file(tmp_path) == tmp_path / names[0]
 
 
 def test_the_digest_of_a_file_is_that_of_its_bytes(file):

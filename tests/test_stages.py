@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import dcomp
-from dcomp import stages
+from dcomp import outputs, stages
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.container.reader import Container
 from dcomp.errors import CheckpointError, GateError, UsageError
@@ -344,7 +344,7 @@ def beginning(trained, tmp_path):
     early = Checkpoint({name: array * 0 + 0.5 for name, array in trained.tensors.items()})
     path = tmp_path / "beginning.safetensors"
     with path.open("wb") as file:
-        stages.save(early, file)
+        outputs.save(early, file)
     return path
 
 

@@ -1,11 +1,11 @@
-"""Sharded checkpoints, as Hugging Face's libraries write them: an index that maps tensors to safetensors files.
+"""Sharded checkpoints, as Hugging Face's libraries write them: an index that maps tensors to files.
 
 The index is JSON: `{"metadata": {...}, "weight_map": {tensor: file}}`. The shards are read as one checkpoint. An entry
-of its metadata describes the shards, so that they can be written again.
+of its metadata describes the shards, so that they can be written again, those of torch as safetensors files.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,16 +16,30 @@ from dcomp.checkpoints import safetensors_file, tensors
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.checkpoints.tensors import Spec, Tensors
 from dcomp.errors import CheckpointError, reading
-from dcomp.system.files import INDEX_SUFFIX
+from dcomp.system.files import INDEX_SUFFIX, INDEX_SUFFIXES, TORCH_INDEX_SUFFIX
 
 SHARD_SUFFIX = ".safetensors"
+
+TORCH_SHARD_SUFFIX = ".bin"
+
+FORMAT = {"format": "pt"}
+"""Metadata by which Transformers knows a safetensors file that a PyTorch model loads."""
 
 SHARDS_KEY = "dcomp.shards"
 """Key of the metadata entry that describes the shards."""
 
 
-def load_index(path: Path) -> Checkpoint:
+def is_index(path: Path) -> bool:
+    """Return whether a path has the name of an index of shards."""
+    return path.name.endswith(INDEX_SUFFIXES)
+
+
+def load_index(path: Path, load_file: Callable[[Path], Checkpoint] = safetensors_file.load_file) -> Checkpoint:
     """Open all shards of an index as one checkpoint, its tensors in the order of the shards.
+
+    Args:
+        path: of the index.
+        load_file: opens a shard.
 
     Raises:
         CheckpointError: no index, a shard that is missing or damaged, or tensors on which index and shards disagree.
@@ -35,7 +49,7 @@ def load_index(path: Path) -> Checkpoint:
     for file in dict.fromkeys(weight_map.values()):
         if not (path.parent / file).is_file():
             raise CheckpointError(f"{path} names the shard {file}, which is not in its folder; put it there")
-        shards[file] = safetensors_file.load_file(path.parent / file)
+        shards[file] = load_file(path.parent / file)
     specs: dict[str, Spec] = {}
     for file, shard in shards.items():
         for name, spec in tensors.specs_of(shard.tensors).items():
@@ -49,8 +63,26 @@ def load_index(path: Path) -> Checkpoint:
     def read(names: Sequence[str]) -> list[np.ndarray]:
         return [shards[weight_map[name]].tensors[name] for name in names]
 
-    shard_entry = {"index": path.name, "text": text, "files": {file: shard.metadata for file, shard in shards.items()}}
+    if path.name.endswith(TORCH_INDEX_SUFFIX):
+        places = {name: written_name(file) for name, file in weight_map.items()}
+        text = _index_text(text, places)
+        metadata = dict.fromkeys(map(written_name, shards), FORMAT)
+    else:
+        metadata = {file: shard.metadata for file, shard in shards.items()}
+    shard_entry = {"index": written_name(path.name), "text": text, "files": metadata}
     return Checkpoint(Tensors(specs, read), {SHARDS_KEY: _dumped(shard_entry)})
+
+
+def written_name(file: str) -> str:
+    """Return the name under which an index or a checkpoint in a folder is written: torch's become safetensors files.
+
+    `pytorch_model.bin` becomes `model.safetensors`, as Transformers names it.
+    """
+    for torch_suffix, suffix in ((TORCH_INDEX_SUFFIX, INDEX_SUFFIX), (TORCH_SHARD_SUFFIX, SHARD_SUFFIX)):
+        if file.endswith(torch_suffix):
+            stem = file.removesuffix(torch_suffix)
+            return (stem.removeprefix("pytorch_") if stem.startswith("pytorch_model") else stem) + suffix
+    return file
 
 
 def files_of(path: Path) -> list[Path]:
@@ -100,8 +132,7 @@ def reindexed(checkpoint: Checkpoint) -> Checkpoint:
     if all(name in layout.weight_map for name in checkpoint.tensors):
         return checkpoint
     places = {name: _file_with(name, layout) for name in checkpoint.tensors}
-    content = {**json.loads(layout.text), "weight_map": places}
-    shard_entry = {"index": layout.index, "text": json.dumps(content, indent=2) + "\n", "files": layout.files}
+    shard_entry = {"index": layout.index, "text": _index_text(layout.text, places), "files": layout.files}
     return Checkpoint(checkpoint.tensors, {**checkpoint.metadata, SHARDS_KEY: _dumped(shard_entry)})
 
 
@@ -149,13 +180,18 @@ def _layout(checkpoint: Checkpoint) -> _Layout:
         raise CheckpointError(f"the metadata under {SHARDS_KEY!r} do not describe shards")
     weight_map = _weight_map(text, SHARDS_KEY)
     for file in (index, *files):
-        _check_file_name(file)
+        check_file_name(file)
     if not index.endswith(INDEX_SUFFIX) or not all(file.endswith(SHARD_SUFFIX) for file in files):
         raise CheckpointError(
             f"the metadata under {SHARDS_KEY!r} name files that are not shards: the index ends in {INDEX_SUFFIX}, "
             f"shards in {SHARD_SUFFIX}; decode to one file with -o NAME.safetensors"
         )
     return _Layout(index, text, files, weight_map)
+
+
+def _index_text(text: str, places: Mapping[str, str]) -> str:
+    """Return the text of an index with other places of the tensors."""
+    return json.dumps({**json.loads(text), "weight_map": places}, indent=2) + "\n"
 
 
 def _dumped(shard_entry: object) -> str:
@@ -179,11 +215,11 @@ def _weight_map(text: str, place: str) -> dict[str, str]:
     ):
         raise CheckpointError(f"{place} is no index of shards: its weight_map does not map tensors to files")
     for file in set(weight_map.values()):
-        _check_file_name(file)
+        check_file_name(file)
     return weight_map
 
 
-def _check_file_name(name: str) -> None:
+def check_file_name(name: str) -> None:
     """Raise CheckpointError for a name that leads out of its folder: indices and containers may be hostile."""
     if name in ("", ".", "..") or any(mark in name for mark in "/\\\0:") or not tensors.is_text(name):
         raise CheckpointError(f"{name!r} is not the plain name of a file, as shards must have")

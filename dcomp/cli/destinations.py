@@ -1,20 +1,28 @@
-"""Where the output of a command goes: a file, a folder of shards, or standard output."""
+"""Where the output of a command goes: a file, a folder with a checkpoint, or standard output."""
 
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from dcomp.cli.console import print_path
 from dcomp.cli.inputs import PIPE, check_readable, is_pipe
-from dcomp.cli.output_names import CHECKPOINT_SUFFIX, check_name, command_of, sibling
+from dcomp.cli.output_names import (
+    CHECKPOINT_SUFFIX,
+    CHECKPOINT_SUFFIXES,
+    TENSORS_SUFFIXES,
+    check_name,
+    command_of,
+    sibling,
+)
 from dcomp.cli.path_conflicts import check_not_input
 from dcomp.errors import OutputError, UsageError
 from dcomp.progress.observer import SILENT, Observer
 from dcomp.progress.resumption import StateFile
 from dcomp.system import locks
-from dcomp.system.files import INDEX_SUFFIX, check_folder, check_replaceable, replacing, replacing_files
+from dcomp.system.files import INDEX_SUFFIXES, check_folder, check_replaceable, replacing, replacing_files
 from dcomp.system.ranks import IS_FIRST
 
 if TYPE_CHECKING:
@@ -22,6 +30,14 @@ if TYPE_CHECKING:
 
 
 OtherInputs = Iterable[Path | None]
+
+
+@dataclass(frozen=True)
+class FolderContent:
+    """What goes to a folder: the names of the files with weights, and other files, which are copied."""
+
+    weight_names: list[str]
+    copied_files: list[Path]
 
 
 class Destination:
@@ -96,10 +112,16 @@ class Destination:
             print_path(self._path)
 
     def save(self, checkpoint: "Checkpoint", watcher: Observer = SILENT) -> None:
-        """Write a checkpoint."""
-        from dcomp import stages
+        """Write a checkpoint in the format that the name of the output says, and note the metadata that it lacks."""
+        from dcomp import outputs
 
-        self.write(lambda file: stages.save(checkpoint, file, watcher))
+        suffix = self._path.suffix.lower()
+        self.write(lambda file: outputs.save(checkpoint, file, watcher, suffix=suffix))
+        if suffix in TENSORS_SUFFIXES and checkpoint.metadata:
+            watcher.note(
+                f"{self._path} holds tensors alone: the metadata ({', '.join(checkpoint.metadata)}) are left out, "
+                "which a .safetensors file keeps"
+            )
 
     def state(self, *, resume: bool, save_every: float) -> StateFile | None:
         """Return the file of the state of a stage that trains, beside the output; None for standard output.
@@ -133,14 +155,14 @@ class Destination:
 
 
 class FolderDestination(Destination):
-    """The folder where shards go."""
+    """The folder where a checkpoint goes, and files beside it."""
 
     def __init__(
         self,
         output: Path | None,
         source: Path | None,
         suffix: str,
-        names: list[str],
+        content: FolderContent,
         *,
         force: bool,
         as_json: bool = False,
@@ -148,7 +170,7 @@ class FolderDestination(Destination):
     ) -> None:
         """Choose the folder: the one named, else a sibling of the input with that suffix.
 
-        The arguments are those of `Destination`, and `names`, the names of the files to write.
+        The arguments are those of `Destination`, and what goes to the folder.
 
         Raises:
             UsageError: no folder is named, and the input is standard input.
@@ -156,31 +178,30 @@ class FolderDestination(Destination):
         """
         if output is None and is_pipe(source):
             raise UsageError("the shards need a folder; name one with -o, or -o - for one file on standard output")
-        self._names = names
+        self._content = content
         super().__init__(output, source, suffix, force=force, as_json=as_json, other_inputs=other_inputs)
 
     @property
     def bytes(self) -> int:
-        """Return the size of the files that were written; other files in the folder do not count."""
-        return sum((self._path / name).stat().st_size for name in self._names)
+        """Return the size of the weights that were written; other files in the folder do not count."""
+        return sum((self._path / name).stat().st_size for name in self._content.weight_names)
 
     def _check(self, sources: list[Path]) -> None:
         for source in sources:
             check_readable(source)
-        for name in self._names:
+        for name in self._content.weight_names:
             check_not_input(self._path / name, sources)
         check_name(self._path, self._command)
         check_folder(self._path, force=self._force)
 
     def save(self, checkpoint: "Checkpoint", watcher: Observer = SILENT) -> None:
-        """Write a checkpoint as shards, all or none, and print the path of the folder on standard output."""
-        from dcomp import stages
-        from dcomp.checkpoints import shards
+        """Write a checkpoint and the files beside it, all or none; print the path of the folder on standard output."""
+        from dcomp import outputs
 
         if not IS_FIRST:
             return
         with replacing_files(self._path, force=self._force) as folder:
-            stages.save_shards(shards.reindexed(checkpoint), folder, watcher)
+            outputs.save_folder(checkpoint, folder, self._content.copied_files, watcher)
         if not self._as_json:
             print_path(self._path)
 
@@ -189,38 +210,38 @@ def destination_of_checkpoint(
     output: Path | None,
     source: Path | None,
     suffix: str,
-    shard_names: Callable[[], list[str]] | None = None,
+    content: Callable[[], FolderContent | None] | None = None,
     *,
     force: bool,
     as_json: bool = False,
     other_inputs: OtherInputs = (),
 ) -> Destination:
-    """Return where a checkpoint goes: shards to a folder, unless the output is one .safetensors file or `-`.
+    """Return where a checkpoint goes: that of a folder to a folder, unless the output is `-` or named as a file.
 
-    The arguments are those of `Destination`, with a suffix like `.pruned`. `shard_names` returns the names of a sharded
-    checkpoint's files, and [] for another checkpoint; by default, the files of the input are taken.
+    The arguments are those of `Destination`, with a suffix like `.pruned`. `content` returns what goes to a folder, and
+    None for a checkpoint that goes to a file; by default, the files of the input are taken.
 
     Raises:
         UsageError, OutputError: as `Destination` and `FolderDestination`.
     """
-    if output != PIPE and (output is None or output.suffix != CHECKPOINT_SUFFIX):
-        names = shard_names() if shard_names is not None else _shard_names(source)
-        if names:
+    if output != PIPE and (output is None or output.suffix.lower() not in CHECKPOINT_SUFFIXES):
+        folder_content = content() if content is not None else _content_of_input(source)
+        if folder_content is not None:
             return FolderDestination(
-                output, source, suffix, names, force=force, as_json=as_json, other_inputs=other_inputs
+                output, source, suffix, folder_content, force=force, as_json=as_json, other_inputs=other_inputs
             )
     return Destination(
         output, source, suffix + CHECKPOINT_SUFFIX, force=force, as_json=as_json, other_inputs=other_inputs
     )
 
 
-def _shard_names(source: Path | None) -> list[str]:
-    """Return the names of the files of a sharded input, and [] for another input."""
-    from dcomp.sources import files_of
+def _content_of_input(source: Path | None) -> FolderContent | None:
+    """Return what a stage writes to a folder for a folder or an index of shards; None for another input."""
+    if source is None or not (source.is_dir() or source.name.endswith(INDEX_SUFFIXES)):
+        return None
+    from dcomp.checkpoints import folders
 
-    if source is None or not (source.is_dir() or source.name.endswith(INDEX_SUFFIX)):
-        return []
-    return [file.name for file in files_of(source)]
+    return FolderContent(folders.weight_names_of(source), folders.files_beside(source) if source.is_dir() else [])
 
 
 def write_beside(path: Path, content: bytes, watcher: Observer, *, force: bool) -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 import typer
 
 from dcomp.cli.console import observer, print_result
-from dcomp.cli.inputs import input_file
-from dcomp.cli.options import Architecture, Input, Json, MaxMemory, Quiet, bytes_from_gib, options_of
+from dcomp.cli.inputs import input_checkpoint, input_file
+from dcomp.cli.options import Architecture, Input, Json, Key, MaxMemory, Quiet, bytes_from_gib, options_of
 from dcomp.errors import UsageError
 from dcomp.progress.measurement import Judge, title_of
 from dcomp.progress.observer import Observer
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 def evaluate(
     settings: EvalSettings,
     input: Input = None,
+    key: Key = None,
     architecture: Architecture = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -31,12 +32,11 @@ def evaluate(
 
     Example: [bold]dcomp eval lenet5.dcz --data mnist --max-error 1.0[/bold]
     """
-    from dcomp import sources, stages
+    from dcomp import stages
 
     watcher = observer(quiet)
     watcher.stage("eval")
-    with input_file(input) as path:
-        checkpoint = sources.load_checkpoint(path, note=watcher.note)
+    with input_checkpoint(input, key, watcher) as checkpoint:
         result = stages.evaluate(checkpoint, settings, watcher, architecture=architecture)
     if as_json:
         print_result(json.dumps(result.as_dict()))
@@ -59,6 +59,7 @@ SortKey = Literal["name", "weights", "kept", "kept_percent", "dense_bytes", "byt
 def report(
     settings: ReportSettings,
     input: Input = None,
+    key: Key = None,
     against: Annotated[
         Path | None,
         typer.Option(
@@ -116,9 +117,8 @@ def report(
     if as_json + as_csv + as_markdown > 1:
         raise UsageError("--json, --csv and --markdown exclude each other: give one of them")
     watcher = observer(quiet)
-    measured = _measure_sizes(input, against, bytes_from_gib(max_memory), watcher)
-    key = sort or ("bytes" if top is not None else None)
-    arranged = arrange(measured, depth, key, top)
+    measured = _measure_sizes(input, key, against, bytes_from_gib(max_memory), watcher)
+    arranged = arrange(measured, depth, sort or ("bytes" if top is not None else None), top)
     if as_json:
         print_result(json.dumps(arranged.as_dict(), indent=2))
     else:
@@ -126,14 +126,17 @@ def report(
     stages.check_ratio(measured, settings)
 
 
-def _measure_sizes(input: Path | None, against: Path | None, max_memory: int, watcher: Observer) -> "SizeReport":
+def _measure_sizes(
+    input: Path | None, key: str | None, against: Path | None, max_memory: int, watcher: Observer
+) -> "SizeReport":
     from dcomp import sources, stages
 
     with ExitStack() as stack:
         path = stack.enter_context(input_file(input))
         other = stack.enter_context(input_file(against)) if against else None
         dense = sources.load_checkpoint(other, note=watcher.note) if other else None
-        return stages.report(sources.load_container(path, max_memory=max_memory, note=watcher.note), dense)
+        container = sources.load_container(path, max_memory=max_memory, key=key, note=watcher.note)
+        return stages.report(container, dense)
 
 
 def _print_tables(report: "SizeReport", watcher: Observer, *, as_csv: bool, as_markdown: bool) -> None:

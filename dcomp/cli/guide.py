@@ -1,6 +1,5 @@
 """guide: the pages of the manual, in the terminal."""
 
-import difflib
 import re
 import sys
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dcomp.cli.console import print_result
-from dcomp.errors import UsageError
+from dcomp.errors import UsageError, did_you_mean
 
 FOLDER = Path(__file__).parents[1] / "guide"
 
@@ -66,8 +65,7 @@ def guide(
         print_result("\n".join(f"{name:{width}}  {summary_of(name)}" for name in PAGES))
         return
     if page not in PAGES:
-        nearest = difflib.get_close_matches(page.lower(), PAGES, n=1)
-        hint = f"; did you mean {nearest[0]}?" if nearest else ""
+        hint = did_you_mean(page.lower(), PAGES)
         raise UsageError(f"there is no page {page!r}{hint} (dcomp guide lists the pages)")
     text = COMMENT.sub("", text_of(page))
     if sys.stdout.isatty():

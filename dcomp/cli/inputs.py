@@ -1,4 +1,4 @@
-"""Inputs of a command: a file, a folder of shards, standard input, or another pipe."""
+"""Inputs of a command: a file, a folder with a checkpoint, standard input, or another pipe."""
 
 import sys
 import tempfile
@@ -6,11 +6,15 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from dcomp.errors import CheckpointError, DcompError, UsageError, reading
+from dcomp.progress.observer import Observer
 from dcomp.system.files import check_regular
 from dcomp.system.temporary import part, writing_temporary_files
+
+if TYPE_CHECKING:
+    from dcomp.checkpoints.checkpoint import Checkpoint
 
 PIPE = Path("-")
 
@@ -27,7 +31,7 @@ def is_pipe(source: Path | None) -> bool:
 
 @contextmanager
 def input_file(source: Path | None) -> Iterator[Path]:
-    """Yield a file to read: the one named, the index of a folder of shards, or a temporary copy of a pipe's content.
+    """Yield a file or folder to read: the one named, or a temporary copy of a pipe's content.
 
     Raises:
         UsageError: nothing was named and standard input is a terminal, or the pipe is empty.
@@ -42,10 +46,26 @@ def input_file(source: Path | None) -> Iterator[Path]:
         with _spooled(source, str(source)) as path:
             yield path
     else:
-        from dcomp.sources import index_or_file
-
         check_regular(source)
-        yield index_or_file(source)
+        yield source
+
+
+@contextmanager
+def input_checkpoint(source: Path | None, key: str | None, watcher: Observer) -> Iterator["Checkpoint"]:
+    """Yield the checkpoint of an input, whose tensors are read in the block; its notes go to the watcher.
+
+    Args:
+        source: the input, or None for standard input.
+        key: of the network, where a file of torch holds several.
+        watcher: of the command.
+
+    Raises:
+        UsageError, CheckpointError, ContainerError: as `input_file` and `sources.load_checkpoint`.
+    """
+    from dcomp import sources
+
+    with input_file(source) as path:
+        yield sources.load_checkpoint(path, key=key, note=watcher.note)
 
 
 @contextmanager

@@ -9,12 +9,18 @@ from typing import Annotated
 import typer
 
 from dcomp.cli.console import observer, print_result
-from dcomp.cli.inputs import input_file
-from dcomp.cli.options import Input, Json, MaxMemory, Quiet, Workers, bytes_from_gib
+from dcomp.cli.inputs import input_checkpoint, input_file
+from dcomp.cli.options import Input, Json, Key, MaxMemory, Quiet, Workers, bytes_from_gib
 from dcomp.errors import UsageError
 
 
-def inspect(input: Input = None, max_memory: MaxMemory = 8, as_json: Json = False, quiet: Quiet = False) -> None:
+def inspect(
+    input: Input = None,
+    key: Key = None,
+    max_memory: MaxMemory = 8,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
     """List the tensors and the metadata of a .dcz file, and the encoding and the bytes of each, without decoding.
 
     For any other checkpoint, list the tensors, their bytes, and how many elements are not zero.
@@ -30,11 +36,12 @@ def inspect(input: Input = None, max_memory: MaxMemory = 8, as_json: Json = Fals
     listing: ContainerListing | CheckpointListing
     with input_file(input) as path:
         limit = bytes_from_gib(max_memory)
-        if sources.is_container(path):
+        if sources.is_container(path) and key is None:
             listing = list_container(Container.open(path, max_memory=limit))
             table = render.container_table(listing)
         else:
-            listing = list_checkpoint(sources.load_checkpoint(path, max_memory=limit, note=watcher.note))
+            checkpoint = sources.load_checkpoint(path, max_memory=limit, key=key, note=watcher.note)
+            listing = list_checkpoint(checkpoint)
             table = render.checkpoint_table(listing)
             watcher.note("not compressed; dcomp report says what dcomp encode would make of it")
     if as_json:
@@ -78,6 +85,7 @@ def verify(
 
 def bench(
     input: Input = None,
+    key: Key = None,
     seconds: Annotated[
         float, typer.Option("-t", "--seconds", min=0, metavar="SECONDS", help="Least time for each speed.")
     ] = 2,
@@ -93,13 +101,11 @@ def bench(
 
     Example: [bold]dcomp bench lenet5.quantized.safetensors[/bold]
     """
-    from dcomp import sources
     from dcomp.reporting import benchmark, render, tables
 
     zstd_levels = _zstd_levels(levels)
     watcher = observer(quiet)
-    with input_file(input) as path:
-        checkpoint = sources.load_checkpoint(path, note=watcher.note)
+    with input_checkpoint(input, key, watcher) as checkpoint:
         rows = benchmark.measure_codecs(checkpoint, zstd_levels, seconds, watcher.note, workers=workers)
     if as_json:
         print_result(json.dumps([asdict(row) for row in rows], indent=2))

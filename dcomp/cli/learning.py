@@ -3,31 +3,33 @@
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from dcomp.cli import json_document
 from dcomp.cli.console import observer
 from dcomp.cli.destinations import Destination, destination_of_checkpoint
-from dcomp.cli.inputs import input_file
+from dcomp.cli.inputs import input_checkpoint
 from dcomp.cli.options import (
     Architecture,
     Force,
     Input,
     Json,
+    Key,
     Log,
     Output,
     Quiet,
     Resume,
     SaveEvery,
     TensorBoard,
+    WeightsAndBiases,
     options_of,
 )
 from dcomp.errors import UsageError
 from dcomp.progress.csv_log import Journal
 from dcomp.progress.observer import Observer, Together
-from dcomp.progress.resumption import SAVE_EVERY
+from dcomp.progress.resumption import SAVE_EVERY, StateFile
 from dcomp.settings import (
     NETWORKS,
     FinetuneSettings,
@@ -36,6 +38,7 @@ from dcomp.settings import (
     QuantizeSettings,
     TrainSettings,
 )
+from dcomp.settings.requirements import NOTHING_WITHOUT_TRAINING, listed
 from dcomp.system.files import check_replaceable
 from dcomp.system.ranks import IS_FIRST
 
@@ -52,6 +55,7 @@ def train(
     save_every: SaveEvery = None,
     log: Log = None,
     tensorboard: TensorBoard = None,
+    wandb: WeightsAndBiases = None,
     force: Force = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -73,15 +77,10 @@ def train(
             other_inputs=(settings.distill,),
         )
         state = stack.enter_context(destination).state(resume=resume, save_every=_seconds(save_every))
-        watchers, record = _watchers("train", settings, quiet, log, tensorboard, force=force or resume)
+        logs = Logs(log, tensorboard, wandb)
+        watchers, record = _watchers("train", settings, quiet, logs, force=force or resume)
         trained = stages.train(settings, watchers, state=state)
-        destination.save(trained)
-        if state is not None and IS_FIRST:
-            state.remove()
-        if as_json:
-            json_document.print_document(
-                "train", destination, {**json_document.describe_checkpoint(trained), **record.as_dict()}
-            )
+        _finish("train", trained, destination, state, watchers, record, as_json=as_json)
 
 
 def _rewrite(
@@ -90,12 +89,14 @@ def _rewrite(
     suffix: str,
     *,
     input: Input = None,
+    key: Key = None,
     output: Output = None,
     architecture: Architecture = None,
     resume: Resume = False,
     save_every: SaveEvery = None,
     log: Log = None,
     tensorboard: TensorBoard = None,
+    wandb: WeightsAndBiases = None,
     force: Force = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -104,29 +105,40 @@ def _rewrite(
 
     The command has the stage's name. Unless `output` names the output, its name is that of the input with `suffix`.
     """
-    from dcomp import sources
-
     name = stage.__name__
     if not settings.epochs:
         _check_absent(
-            {"--arch": architecture, "--log": log, "--tensorboard": tensorboard, "--save-every": save_every}
-            | {"--resume": resume or None}
+            {"--arch": architecture, "--log": log, "--tensorboard": tensorboard, "--wandb": wandb}
+            | {"--save-every": save_every, "--resume": resume or None}
         )
     other_inputs = list(settings.named_checkpoints().values())
     with destination_of_checkpoint(
         output, input, suffix, force=force, as_json=as_json, other_inputs=other_inputs
     ) as destination:
         state = destination.state(resume=resume, save_every=_seconds(save_every)) if settings.epochs else None
-        watchers, record = _watchers(name, settings, quiet, log, tensorboard, force=force or resume)
-        with input_file(input) as path:
-            checkpoint = sources.load_checkpoint(path, note=watchers.note)
+        watchers, record = _watchers(name, settings, quiet, Logs(log, tensorboard, wandb), force=force or resume)
+        with input_checkpoint(input, key, watchers) as checkpoint:
             changed = stage(checkpoint, settings, watchers, architecture=architecture, state=state)
-            destination.save(changed)
-        if state is not None and IS_FIRST:
-            state.remove()
-        if as_json:
-            described = json_document.describe_checkpoint(changed, count_values=name == "quantize")
-            json_document.print_document(name, destination, {**described, **record.as_dict()})
+            _finish(name, changed, destination, state, watchers, record, as_json=as_json)
+
+
+def _finish(
+    command: str,
+    checkpoint: "Checkpoint",
+    destination: Destination,
+    state: StateFile | None,
+    watcher: Observer,
+    record: json_document.Recorder,
+    *,
+    as_json: bool,
+) -> None:
+    """Write the result of a command, remove the state of its training, and print its document for `--json`."""
+    destination.save(checkpoint, watcher)
+    if state is not None and IS_FIRST:
+        state.remove()
+    if as_json:
+        described = json_document.describe_checkpoint(checkpoint, count_values=command == "quantize")
+        json_document.print_document(command, destination, {**described, **record.as_dict()})
 
 
 @options_of(PruneSettings, passed_on_to=_rewrite)
@@ -167,7 +179,7 @@ def quantize(settings: QuantizeSettings, **options: Any) -> None:
 def _check_absent(options: Mapping[str, object]) -> None:
     """Raise UsageError for options of training that are given where nothing trains; None is not given."""
     if names := [option for option, value in options.items() if value is not None]:
-        raise UsageError(f"{' and '.join(names)} would do nothing without training: give --epochs as well")
+        raise UsageError(NOTHING_WITHOUT_TRAINING.format(options=listed(names), epochs="--epochs"))
 
 
 def _seconds(save_every: float | None) -> float:
@@ -175,27 +187,39 @@ def _seconds(save_every: float | None) -> float:
     return SAVE_EVERY if save_every is None else save_every
 
 
+class Logs(NamedTuple):
+    """Where a stage logs its epochs; None: not there."""
+
+    log: Path | None
+    tensorboard: Path | None
+    wandb: str | None
+
+
 def _watchers(
-    stage: str, settings: LearningSettings, quiet: bool, log: Path | None, tensorboard: Path | None, *, force: bool
+    stage: str, settings: LearningSettings, quiet: bool, logs: Logs, *, force: bool
 ) -> tuple[Observer, json_document.Recorder]:
-    """Return the observers of a stage: the terminal, a CSV file and TensorBoard; and the record for `--json`.
+    """Return the observers of a stage: the terminal and its logs; and the record for `--json`.
 
     Raises:
         OutputError: the CSV file exists and may not be replaced.
-        UsageError: TensorBoard is not installed.
+        UsageError: TensorBoard or Weights & Biases is not installed.
     """
     record = json_document.Recorder()
     watchers: list[Observer] = [observer(quiet), record]
     watchers[0].stage(stage)
     if not IS_FIRST:
         return watchers[0], record
-    if log is not None:
-        check_replaceable(log, force=force)
-        watchers.append(Journal(log))
-    if tensorboard is not None:
+    if logs.log is not None:
+        check_replaceable(logs.log, force=force)
+        watchers.append(Journal(logs.log))
+    if logs.tensorboard is not None:
         from dcomp.learning.tensorboard import Curves
 
-        watchers.append(Curves(tensorboard))
+        watchers.append(Curves(logs.tensorboard))
+    if logs.wandb is not None:
+        from dcomp.progress.weights_and_biases import Logged
+
+        watchers.append(Logged(logs.wandb, stage, settings.arguments(), watchers[0].note))
     return Together(*watchers), record
 
 

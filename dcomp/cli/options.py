@@ -19,7 +19,9 @@ FILES_AND_LOGS = "Files and logs"
 METAVARS: dict[Any, str] = {int: "N", float: "X", bool: ""}
 """The word for a value in help, by its type, unless the field has one."""
 
-Input = Annotated[Path | None, typer.Argument(metavar="INPUT", help="File to read; - or absent: standard input.")]
+Input = Annotated[
+    Path | None, typer.Argument(metavar="INPUT", help="File or folder to read; - or none: standard input.")
+]
 Output = Annotated[
     Path | None, typer.Option("-o", "--output", metavar="PATH", help="File to write; - is standard output.")
 ]
@@ -65,6 +67,18 @@ TensorBoard = Annotated[
     Path | None,
     typer.Option(
         "--tensorboard", metavar="DIR", help="Folder for TensorBoard's files.", rich_help_panel=FILES_AND_LOGS
+    ),
+]
+WeightsAndBiases = Annotated[
+    str | None,
+    typer.Option(
+        "--wandb", metavar="PROJECT", help="Project of Weights & Biases to log to.", rich_help_panel=FILES_AND_LOGS
+    ),
+]
+Key = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="Network to read, where a file of torch has several.", rich_help_panel=FILES_AND_LOGS
     ),
 ]
 MaxMemory = Annotated[

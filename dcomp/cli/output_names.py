@@ -3,12 +3,15 @@
 from pathlib import Path
 
 from dcomp.errors import UsageError
-from dcomp.system.files import INDEX_SUFFIX
+from dcomp.system.files import INDEX_SUFFIXES
 
 CHECKPOINT_SUFFIX, CONTAINER_SUFFIX = ".safetensors", ".dcz"
 
-TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
-"""Names of torch's files, which no command writes."""
+TENSORS_SUFFIXES = (".pth", ".pt", ".bin", ".npz")
+"""Ends of the names of files that hold tensors alone: torch's, and numpy's."""
+
+CHECKPOINT_SUFFIXES = (CHECKPOINT_SUFFIX, *TENSORS_SUFFIXES)
+"""Ends of the names of files to which a checkpoint is written; all other names give safetensors files, or folders."""
 
 STAGE_SUFFIXES = (".pruned", ".finetuned", ".quantized", ".decoded")
 
@@ -30,32 +33,36 @@ def command_of(suffix: str) -> str:
 
 def check_name(output: Path, command: str) -> None:
     """Raise UsageError for a name that promises another format than the command writes."""
-    written, other = CHECKPOINT_SUFFIX, CONTAINER_SUFFIX
-    hint = "dcomp encode writes .dcz files"
-    if command == "encode":
-        written, other, hint = other, written, "dcomp decode writes .safetensors files"
     suffix = output.suffix.lower()
-    if suffix in (other, *TORCH_SUFFIXES):
-        more = f"; {hint}" if suffix == other else ""
-        raise UsageError(f"{command} writes {written} files: name it {output.with_suffix(written)} (-o){more}")
+    written = CONTAINER_SUFFIX if command == "encode" else CHECKPOINT_SUFFIX
+    if command == "encode" and suffix in CHECKPOINT_SUFFIXES:
+        hint = f"; dcomp decode writes {suffix} files"
+    elif command != "encode" and suffix == CONTAINER_SUFFIX:
+        hint = "; dcomp encode writes .dcz files"
+    elif suffix == ".ckpt":
+        hint = "" if command == "encode" else ", or .pth for torch.load"
+    else:
+        return
+    raise UsageError(f"{command} writes {written} files: name it {output.with_suffix(written)} (-o){hint}")
 
 
 def sibling(source: Path, suffix: str) -> Path:
     """Return a path beside the file or folder of an input, with the suffix of a stage in place of the last stage's.
 
     Raises:
-        UsageError: the folder has no index of shards, or no name.
+        UsageError: the folder has no checkpoint, or no name.
     """
     if source.is_dir():
-        from dcomp.sources import index_or_file
+        from dcomp.sources import weights_or_file
 
-        index_or_file(source)  # raises UsageError where the folder has no index
+        weights_or_file(source)  # raises UsageError where the folder has no checkpoint
         folder = source if source.name not in ("", "..") else source.resolve()
         if not folder.name:
             raise UsageError(f"{source} has no name that an output could have; name one with -o")
         return folder.with_name(_without_stage(folder.name) + suffix)
-    if source.name.endswith(INDEX_SUFFIX):
-        return source.with_name(source.name.removesuffix(INDEX_SUFFIX) + suffix)
+    for index_suffix in INDEX_SUFFIXES:
+        if source.name.endswith(index_suffix):
+            return source.with_name(source.name.removesuffix(index_suffix) + suffix)
     stem = source.with_suffix("")
     return stem.with_name(_without_stage(stem.name) + suffix)
 

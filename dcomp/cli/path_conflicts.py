@@ -11,10 +11,10 @@ from typing import Any
 from dcomp.cli.inputs import PIPE, check_no_device
 from dcomp.errors import OutputError, UsageError
 
-INPUT_PARAMETERS = {"input", "against", "recipe", "distill", "rewind", "plan"}
+INPUT_PARAMETERS = {"input", "against", "recipe", "distill", "rewind", "mask", "plan"}
 """Parameters that name files to read."""
 
-FOLDER_PARAMETERS = {"data_dir", "cache", "tensorboard", "out"}
+FOLDER_PARAMETERS = {"data_dir", "cache", "tensorboard", "out", "like"}
 """Parameters that name folders; all other paths name files to write."""
 
 WRITTEN_BY_COMMAND = {"sensitivity": {"plan"}}

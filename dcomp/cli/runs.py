@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dcomp.cli.console import observer, print_result
-from dcomp.cli.options import Json, Quiet, SaveEvery, Threads, TrustCode
+from dcomp.cli.options import Json, Quiet, SaveEvery, Threads, TrustCode, WeightsAndBiases
 from dcomp.errors import StoppedError, UsageError
 from dcomp.progress.resumption import SAVE_EVERY
 from dcomp.system.temporary import part
@@ -31,6 +31,7 @@ def run(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", metavar="", help="Write TensorBoard's files beside the outputs.")
     ] = False,
+    wandb: WeightsAndBiases = None,
     force: Annotated[
         bool, typer.Option("-f", "--force", metavar="", help="Run all stages again, also those that are done.")
     ] = False,
@@ -52,11 +53,12 @@ def run(
     overrides += [f"threads={threads}"] if threads else []
     overrides += ["trust_code=true"] if trust_code else []
     settings = load(recipe, overrides)
-    if tensorboard and not settings.trains:
-        raise UsageError(f"--tensorboard logs epochs, and no stage of {recipe} has any: leave it out")
+    loggers = [option for option, value in (("--tensorboard", tensorboard), ("--wandb", wandb)) if value]
+    if loggers and not settings.trains:
+        raise UsageError(f"{loggers[0]} logs epochs, and no stage of {recipe} has any: leave it out")
     folder = out or Path("runs") / settings.name
     seconds = SAVE_EVERY if save_every is None else save_every
-    work = Run(settings, folder, observer(quiet), force=force, save_every=seconds, tensorboard=tensorboard)
+    work = Run(settings, folder, observer(quiet), force=force, save_every=seconds, tensorboard=tensorboard, wandb=wandb)
     summary = work.run()
     if as_json:
         print_result(json.dumps(summary.as_dict(), indent=2))

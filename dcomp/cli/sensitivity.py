@@ -8,8 +8,8 @@ import typer
 
 from dcomp.cli.console import observer, print_result
 from dcomp.cli.destinations import write_beside
-from dcomp.cli.inputs import PIPE, input_file
-from dcomp.cli.options import Architecture, Force, Input, Json, Quiet, options_of
+from dcomp.cli.inputs import PIPE, input_checkpoint
+from dcomp.cli.options import Architecture, Force, Input, Json, Key, Quiet, options_of
 from dcomp.compression.error_curves import Setting
 from dcomp.errors import GateError, UsageError
 from dcomp.progress.measurement import PERCENTAGES
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 def sensitivity(
     settings: SensitivitySettings,
     input: Input = None,
+    key: Key = None,
     plan: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write the plan that --max-drop allows, for prune and quantize, as YAML."),
@@ -44,7 +45,7 @@ def sensitivity(
 
     Example: [bold]dcomp sensitivity lenet5.safetensors --data mnist --max-drop 0.5 --plan plan.yaml[/bold]
     """
-    from dcomp import sources, stages
+    from dcomp import stages
     from dcomp.compression import provenance
 
     if as_json and as_csv:
@@ -52,8 +53,7 @@ def sensitivity(
     _check_outputs(settings, plan, plot, force=force)
     watcher = observer(quiet)
     watcher.stage("sensitivity")
-    with input_file(input) as path:
-        checkpoint = sources.load_checkpoint(path, note=watcher.note)
+    with input_checkpoint(input, key, watcher) as checkpoint:
         settings = provenance.with_recorded_data(settings, checkpoint, watcher)
         result = stages.sensitivity(checkpoint, settings, watcher, architecture=architecture)
     name = input.name if input is not None and input != PIPE else "standard input"
@@ -123,10 +123,10 @@ def _plan_summary(result: "Sensitivity", planned: "PlanResult") -> str:
     """Return the errors without and with a plan, and its budget, in one line."""
     judge = result.judge
     errors = f"{judge.title} {judge.text(result.error)} -> {judge.text(planned.error)}"
-    unit = " points" if judge.metric in PERCENTAGES else ""
     more = "more" if judge.lower_is_better else "less"
+    allowed = f"points {more} are" if judge.metric in PERCENTAGES else f"{more} is"
     budget = judge.figure(planned.budget)
-    costs = f"{planned.max_drop:g}{unit} {more} are allowed, {budget} to each layer's sparsity or bits alone"
+    costs = f"{planned.max_drop:g} {allowed} allowed, {budget} to each layer's sparsity or bits alone"
     return f"the whole plan: {errors} ({costs})"
 
 

@@ -9,6 +9,7 @@ This is the one place where pruning asks the encoder for sizes.
 
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +42,14 @@ class ByteBudget:
         initial_sparsity: of bytes, with the zeros that the weights have at first.
     """
 
-    def __init__(self, tensors: Weights, aliases: Sequence[Aliases], ratio: float, code_bits: int) -> None:
+    def __init__(
+        self,
+        tensors: Weights,
+        aliases: Sequence[Aliases],
+        ratio: float,
+        code_bits: int,
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
         """Measure the file without the weights to prune.
 
         Args:
@@ -49,22 +57,30 @@ class ByteBudget:
             aliases: the names of each tensor to prune.
             ratio: of the dense bytes to those of the file.
             code_bits: of a kept weight's code; a codebook of 2^code_bits values is counted for each tensor.
+            facts: of a budget with the same arguments, whose tensors have changed since.
 
         Raises:
             UsageError: the file is too large even without these weights.
         """
         self._code_bits = code_bits
         self._dense = sum(array.nbytes for array in tensors.values())
+        self.sparsity = 1 - 1 / ratio
+        if facts is not None:
+            self._fixed, self.initial_sparsity = int(facts["fixed"]), float(facts["initial_sparsity"])
+            return
         pruned = [name for names in aliases for name in names]
         codebooks = sum(min(2**code_bits, tensors[name].size) * tensors[name].itemsize for name, *_ in aliases)
         self._fixed = codebooks + _file_size({**tensors, **{name: np.zeros_like(tensors[name]) for name in pruned}})
-        self.sparsity = 1 - 1 / ratio
         if self._fixed + (code_bits + FIRST_POSITION_BITS) / 8 >= self._dense / ratio:  # not one weight could be kept
             raise UsageError(
                 f"target_ratio {ratio:g} leaves {self._dense / ratio:,.0f} bytes, and codebooks and what is not pruned "
                 f"take {self._fixed:,}: prune biases too (kinds conv,linear,bias), or ask for fewer code_bits or less"
             )
         self.initial_sparsity = self.sparsity_of({name: tensors[name] != 0 for name, *_ in aliases})
+
+    def facts(self) -> dict[str, Any]:
+        """Return what depends on the tensors as they were at first, as plain data."""
+        return {"fixed": int(self._fixed), "initial_sparsity": float(self.initial_sparsity)}
 
     def sparsity_of(self, masks: Mapping[str, np.ndarray]) -> float:
         """Return the sparsity of bytes with these masks."""

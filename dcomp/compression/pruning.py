@@ -1,13 +1,16 @@
 """The weights of a checkpoint that `prune` sets to zero, and the masks of each of its moves."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from dcomp.checkpoints import layers
+from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.compression import user_criterion
 from dcomp.compression.byte_budget import ByteBudget
 from dcomp.compression.choice import Choice, ParameterNames, check_finite
+from dcomp.compression.mask_file import GivenMasks
 from dcomp.compression.weight_budget import WeightBudget
 from dcomp.errors import UsageError
 from dcomp.pruning import budget, ranking
@@ -19,18 +22,27 @@ from dcomp.settings import PruneSettings
 class Pruning:
     """The tensors of a checkpoint to prune, as they are at first, and the budget that settings give them."""
 
-    def __init__(self, tensors: Weights, settings: PruneSettings, network: ParameterNames | None = None) -> None:
+    def __init__(
+        self,
+        tensors: Weights,
+        settings: PruneSettings,
+        network: ParameterNames | None = None,
+        given_masks: Checkpoint | None = None,
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
         """Choose the tensors and their budget.
 
         Args:
             tensors: all of the checkpoint.
             settings: of the stage.
             network: what the names of a network stand for; None: every tensor of the checkpoint is a parameter.
+            given_masks: the content of the file that the settings name as `mask`, if they do.
+            facts: of a pruning with the same settings and network that has begun, and changed the tensors.
 
         Raises:
             UsageError: no such layers, no amount for any of them, an amount that is too large, or a criterion that
                 cannot rank what the settings name.
-            CheckpointError: weights that are not finite.
+            CheckpointError: weights that are not finite, or masks that do not fit.
         """
         self._settings = settings
         self._criterion = criterion_of(settings)
@@ -40,11 +52,13 @@ class Pruning:
         self._chance = _chance(self._weights, settings) if self._criterion.needs_chance else {}
         amounts = self._choice.values()
         self._bytes: ByteBudget | None = None
-        self._counts: WeightBudget | None = None
-        if settings.target_ratio is not None:
-            self._bytes = ByteBudget(tensors, self._choice.aliases, settings.target_ratio, settings.code_bits)
+        self._counts: WeightBudget | GivenMasks | None = None
+        if given_masks is not None:
+            self._counts = GivenMasks(given_masks, self._weights, self._choice.aliases, settings)
+        elif settings.target_ratio is not None:
+            self._bytes = ByteBudget(tensors, self._choice.aliases, settings.target_ratio, settings.code_bits, facts)
         else:
-            self._counts = WeightBudget(self._weights, settings, amounts)
+            self._counts = WeightBudget(self._weights, settings, amounts, facts)
 
     @property
     def names(self) -> list[str]:
@@ -61,12 +75,22 @@ class Pruning:
     @property
     def moves(self) -> list[float]:
         """The epochs at which masks move while the network retrains; none for a network that was rewound."""
-        return [] if self._settings.rewind else self._settings.mask_schedule.moves()
+        if self._settings.rewind:
+            return []
+        return self._settings.mask_schedule.moves() if self._counts is None else self._counts.moves
 
     @property
     def needs_gradients(self) -> bool:
         """Whether the criterion needs gradients."""
         return self._criterion.needs_gradients
+
+    def facts(self) -> dict[str, Any]:
+        """Return what depends on the tensors as they were at first, as plain data; the masks of a file do not."""
+        if isinstance(self._counts, GivenMasks):
+            return {}
+        budget_of_tensors = self._counts or self._bytes
+        assert budget_of_tensors is not None  # one of the two is there
+        return budget_of_tensors.facts()
 
     def masks_at(
         self, move: float, weights: Weights, squared_gradients: Weights | None = None

@@ -64,13 +64,12 @@ def share(
     Returns:
         the checkpoint, and the epochs of both trainings, numbered from first to last.
     """
-    first_state = second_state = state
-    if state is not None and sharing.start:  # the end of the first training is kept until the second is done
-        first_state, second_state = replace(state, every=0.0), state.second(sharing.start)
     first_epochs: list[EpochRecord] = []
     if sharing.start:
-        first_epochs = fit_held(session, checkpoint, observer, FitPlan(sharing.start, start_counts=True), first_state)
+        kept_state = replace(state, every=0.0) if state is not None else None  # its end, until the second is done
+        first_epochs = fit_held(session, checkpoint, observer, FitPlan(sharing.start, start_counts=True), kept_state)
         checkpoint = checkpoint.replaced(session.tensors(), session.metadata())
+        state = state.second(len(first_epochs)) if state is not None else None
     unshared = subset(checkpoint.tensors, layers.select(checkpoint.tensors, layers.WEIGHTS))
     checkpoint = checkpoint.replaced(sharing.at_once(checkpoint.tensors, observer))
     if not sharing.epochs_after:
@@ -78,9 +77,7 @@ def share(
     watcher = SecondPhase(observer, first_epochs, unshared)
     session.load(checkpoint)
     session.share(sharing.names)
-    second_epochs = fit_held(
-        session, checkpoint, watcher, FitPlan(sharing.epochs_after, start_counts=True), second_state
-    )
+    second_epochs = fit_held(session, checkpoint, watcher, FitPlan(sharing.epochs_after, start_counts=True), state)
     checkpoint = checkpoint.replaced(session.tensors(), session.metadata())
     return checkpoint, [*first_epochs, *map(watcher.renumbered, second_epochs)]
 

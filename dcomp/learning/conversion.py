@@ -1,5 +1,7 @@
 """Arrays <-> tensors, bit for bit, for every dtype that both sides have."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 
@@ -69,6 +71,19 @@ def to_numpy(tensor: torch.Tensor) -> np.ndarray:
         return raw.numpy().view(dtypes.BY_NAME[NAME_OF[tensor.dtype]]).reshape(tuple(tensor.shape))
     except ValueError as error:
         raise CheckpointError(f"a tensor has a shape that numpy does not take: {error}") from error
+
+
+def to_arrays(tensors: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    """Return arrays with copies of the tensors' elements.
+
+    Raises:
+        CheckpointError: a value that is no tensor, or one that safetensors does not have; before any is copied.
+    """
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, torch.Tensor):
+            raise CheckpointError(f"{name!r} is a {type(tensor).__name__}, not a tensor; save tensors only")
+        numpy_dtype(tensor, name)
+    return {name: to_numpy(tensor) for name, tensor in tensors.items()}
 
 
 def _problem(tensor: torch.Tensor) -> str | None:

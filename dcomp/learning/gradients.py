@@ -4,7 +4,8 @@ They are the diagonal of the empirical Fisher information, of whole batches. Pru
 the loss (Theis et al. 2018, "Faster gaze prediction with dense networks and Fisher pruning", section 2.1).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -36,11 +37,25 @@ def squared_gradients(
     """
     squares = [torch.zeros_like(parameter) for parameter in parameters.values()]
     batches = 0
-    for value in _losses(model, train, settings, loss, seed):
-        gradients = torch.autograd.grad(value, list(parameters.values()))
-        torch._foreach_add_(squares, torch._foreach_mul(gradients, gradients))
-        batches += 1
+    with _needing_gradients(parameters.values()):
+        for value in _losses(model, train, settings, loss, seed):
+            gradients = torch.autograd.grad(value, list(parameters.values()))
+            torch._foreach_add_(squares, torch._foreach_mul(gradients, gradients))
+            batches += 1
     return {name: total / batches for name, total in zip(parameters, squares, strict=True)}
+
+
+@contextmanager
+def _needing_gradients(parameters: Iterable[Tensor]) -> Iterator[None]:
+    """Let frozen parameters have gradients in a block."""
+    frozen = [parameter for parameter in parameters if not parameter.requires_grad]
+    for parameter in frozen:
+        parameter.requires_grad_(True)
+    try:
+        yield
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)
 
 
 def _losses(model: nn.Module, train: Examples, settings: LearningSettings, loss: Loss, seed: int) -> Iterator[Tensor]:

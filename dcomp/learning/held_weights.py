@@ -83,7 +83,7 @@ class Codebook:
 
     def join_gradient(self, gradient: Tensor) -> None:
         """Give each member of a value the sum of all its members' gradients, in place; pruned weights get zero."""
-        self._set(gradient, self._sums(gradient))
+        self._set(gradient, self._sums(gradient).to(gradient.dtype))
 
     def trained_part(self, gradient: Tensor) -> Tensor:
         """Return the gradients of the values, shape (k,), after `join_gradient`."""
@@ -97,13 +97,19 @@ class Codebook:
             are_equal: whether the members are equal but for rounding, so that one of them is the value; else their mean
                 is.
         """
-        values = _flat(weights).index_select(0, self.first) if are_equal else self._sums(weights) / self._counts
+        values = _flat(weights).index_select(0, self.first)
+        if not are_equal:  # the mean of the differences to a member is exact where all members are equal
+            differences = torch.zeros_like(weights)
+            self._set(differences, values)
+            differences.sub_(weights)
+            values = values - (self._sums(differences) / self._counts).to(values.dtype)
         self._set(weights, values.masked_fill_(values == 0, torch.finfo(values.dtype).tiny))
 
     def _sums(self, tensor: Tensor) -> Tensor:
-        """Return the sum over the members of each value, shape (k,)."""
+        """Return the sum over the members of each value, shape (k,), in float32 at least."""
         members = _flat(tensor).index_select(0, self.positions)
-        return tensor.new_zeros(len(self.first)).scatter_add_(0, self.codes, members)
+        members = members if members.element_size() >= 4 else members.float()
+        return members.new_zeros(len(self.first)).scatter_add_(0, self.codes, members)
 
     def _set(self, tensor: Tensor, values: Tensor) -> None:
         _flat(tensor).zero_().scatter_(0, self.positions, values.index_select(0, self.codes))
@@ -171,16 +177,17 @@ class HeldWeights:
         if not isinstance(self._held.get(self._model.get_parameter(name)), Codebook):
             self.mask(name, kept)
 
-    def share(self, name: str) -> None:
+    def share(self, name: str, *, keeps_state: bool = False) -> None:
         """Hold a parameter at the distinct values that it has now, and its zeros at zero.
 
-        The optimizer's state of the parameter is cleared: it belongs to weights that trained one by one.
+        The optimizer's state of the parameter is cleared: it belongs to weights that trained one by one. With
+        `keeps_state` it stays: the values have trained already.
         """
         parameter = self._model.get_parameter(name)
         if isinstance(self._held.get(parameter), Codebook):  # of tied weights the first name has shared both
             return
         self._held[parameter] = Codebook(parameter)
-        if self._optimizer is not None:
+        if self._optimizer is not None and not keeps_state:
             self._optimizer.state.pop(parameter, None)
 
     def hold(self, names: Iterable[str]) -> list[str]:
@@ -203,9 +210,20 @@ class HeldWeights:
         """Return the parameters that are not held and may be shared or not; see `recognition.is_unclear`."""
         return [name for name, parameter in self._free(names) if is_unclear(to_numpy(parameter))]
 
-    def release(self) -> None:
-        """Hold nothing any more; the weights stay as they are."""
-        self._held.clear()
+    def release(self, names: Iterable[str] | None = None) -> None:
+        """Hold the parameters, by default all, no more; the weights stay as they are."""
+        if names is None:
+            self._held.clear()
+        for name in names or ():
+            self._held.pop(self._model.get_parameter(name), None)
+
+    def counts(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Return how many weights of each masked parameter are pruned, and how many values each shared one has."""
+        held = {
+            name: self._held[parameter] for name, parameter in self._model.named_parameters() if parameter in self._held
+        }
+        pruned = {name: int(mask.pruned.sum()) for name, mask in held.items() if isinstance(mask, Mask)}
+        return pruned, {name: len(codebook.first) for name, codebook in held.items() if isinstance(codebook, Codebook)}
 
     def read_masks(self) -> None:
         """Prune what has become zero in the masked parameters, as after a state is loaded into the model."""
@@ -219,6 +237,22 @@ class HeldWeights:
         are_equal = isinstance(self._optimizer, ELEMENTWISE)
         for parameter, held in self._held.items():
             held.enforce(parameter, are_equal=are_equal)
+
+    @torch.no_grad()
+    def exact(self, name: str, weights: Tensor) -> Tensor:
+        """Return weights with the zeros and shared values of a parameter; a value is the mean of its members.
+
+        Args:
+            name: of the parameter.
+            weights: of the parameter's shape, as in a moving average of it.
+        """
+        parameter = self._model.get_parameter(name)
+        held = self._held.get(parameter)
+        if held is None:
+            return weights
+        copied = torch.empty_like(parameter, dtype=weights.dtype).copy_(weights)
+        held.enforce(copied, are_equal=False)
+        return copied
 
     def trained_gradients(self) -> Iterator[Tensor]:
         """Yield the gradients of what trains, once a step has joined them; a shared value has one."""

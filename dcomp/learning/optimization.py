@@ -1,48 +1,15 @@
-"""The optimizer, and the course of its learning rate."""
+"""The course of an optimizer's learning rate."""
 
 import math
 from typing import Any
 
 import torch
-from torch import nn
 
-from dcomp.learning.held_weights import HeldWeights
 from dcomp.settings import LearningSettings
-
-FUSED = ("cpu", "cuda")
-"""Devices on which an optimizer reads a parameter and its state once in a step, not once for each operation."""
 
 DROP = 0.1  # of the learning rate, by `step` and `plateau`
 RISE = 0.3  # part of the run in which `one-cycle` rises, unless a warm-up says how long
 LOWEST, LAST = 1 / 25, 1 / 250_000  # where `one-cycle` begins and ends (Smith 2018, as torch has it)
-
-
-def make_optimizer(model: nn.Module, settings: LearningSettings) -> torch.optim.Optimizer:
-    """Return the optimizer that the settings name, over all parameters of the model."""
-    lr, decay = settings.lr, settings.weight_decay
-    parameters = model.parameters()
-    fused = next(model.parameters()).device.type in FUSED
-    match settings.optimizer:
-        case "sgd":
-            nesterov = settings.momentum > 0
-            return torch.optim.SGD(
-                parameters, lr, settings.momentum, weight_decay=decay, nesterov=nesterov, fused=fused
-            )
-        case "adam":
-            return torch.optim.Adam(parameters, lr, weight_decay=decay, fused=fused)
-        case "adamw":
-            return torch.optim.AdamW(parameters, lr, weight_decay=decay, fused=fused)
-
-
-def clip_before_steps(optimizer: torch.optim.Optimizer, held: HeldWeights, largest_norm: float) -> None:
-    """Scale longer gradients to a norm before each step; a shared value counts once."""
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-
-    def clip(*_: object) -> None:
-        norm = nn.utils.get_total_norm(list(held.trained_gradients()))
-        nn.utils.clip_grads_with_norm_(parameters, largest_norm, norm)
-
-    optimizer.register_step_pre_hook(clip)
 
 
 def lr_factor(settings: LearningSettings, epochs: int, progress: float) -> float:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from dcomp.checkpoints.checkpoint import ARCHITECTURE_KEY, Checkpoint
-from dcomp.learning import architectures, distributed, gradients, paths, training
+from dcomp.learning import architectures, distributed, gradients, optimizers, paths, training
 from dcomp.learning.architectures import arguments
 from dcomp.learning.architectures.arguments import Arguments
 from dcomp.learning.conversion import to_numpy
@@ -15,6 +15,7 @@ from dcomp.learning.devices import choose_device, choose_threads
 from dcomp.learning.distillation import Distillation
 from dcomp.learning.dropout import DropoutRule
 from dcomp.learning.fit_plan import ALL_EPOCHS, FitPlan
+from dcomp.learning.freezing import freeze
 from dcomp.learning.held_weights import HeldWeights
 from dcomp.learning.imitation import Imitation
 from dcomp.learning.losses import Loss
@@ -59,7 +60,9 @@ class Session:
         Raises:
             ArchitectureError: no such network, or checkpoint or data do not fit it.
             DataError: the data set cannot be loaded, or does not fit the network.
+            UsageError: the optimizer cannot be made, or the tensors to freeze are none or all.
         """
+        optimizers.check(settings)
         self._settings = settings
         self._architecture = architecture
         self._device = distributed.join(choose_device(settings.device))
@@ -78,6 +81,7 @@ class Session:
         self._trial = Trial(self.model, self._train)
         self._trial.check(architecture)
         lay_out(self._trial)
+        freeze(self.model, settings.freeze)
         choose_threads(settings.threads, self._trial, observer)
         self._distillation = self._learned_from(teacher) if teacher is not None else None
         self._dropout = DropoutRule(self._trial)

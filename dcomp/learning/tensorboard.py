@@ -7,22 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dcomp.errors import OutputError, UsageError
+from dcomp.progress.curves import points_of
 from dcomp.progress.observer import EpochRecord, Observer
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
 
 BINS = 100  # of a histogram, over the range of the kept weights
-NAMES = {
-    "train_loss": "loss/train",
-    "val_loss": "loss/validation",
-    "val_error": "error/top-1",
-    "val_top5_error": "error/top-5",
-    "lr": "learning rate",
-    "sparsity": "sparsity",
-    "seconds": "seconds",
-}
-"""Names of curves; those of a task's metrics are `validation/NAME`."""
 
 
 class Curves(Observer):
@@ -52,11 +43,8 @@ class Curves(Observer):
     def finished_epoch(self, record: EpochRecord) -> None:
         """Write the epoch's figures."""
         assert self._writer is not None  # training has begun
-        for key, value in record.figures().items():
-            if value is not None and key != "epoch":
-                self._writer.add_scalar(NAMES.get(key, f"validation/{key.removeprefix('val_')}"), value, record.epoch)
-        for layer, sparsity in record.layers.items():
-            self._writer.add_scalar(f"sparsity by layer/{layer}", sparsity, record.epoch)
+        for name, value in points_of(record).items():
+            self._writer.add_scalar(name, value, record.epoch)
         self._writer.flush()
 
     def weights(self, epoch: int, tensors: Mapping[str, np.ndarray]) -> None:

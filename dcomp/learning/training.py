@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from dcomp.errors import DcompError
-from dcomp.learning import distributed, weights
+from dcomp.learning import distributed, early_stopping, weights
 from dcomp.learning.devices import check_compiler
 from dcomp.learning.distillation import Distillation
 from dcomp.learning.evaluation import evaluate
@@ -132,14 +132,14 @@ class _Training:
         if self._state.step == 0:
             self._observer.weights(0, weights.tensors_of(self._model))
         with Stop(listening=self._keeper is not None) as stop:
-            while len(self._state.history) < self._epochs:
+            while len(self._state.history) < self._epochs and not self._is_over():
                 self._epoch(stop)
                 if self._keeper is not None and distributed.any_of(IS_FIRST and self._keeper.due, self._device):
                     self._state.save(self._keeper, len(self._train))
         if self._state.best is not None:
             self._model.load_state_dict(self._state.best[1])
         self._observer.chose_epoch(self._choice())
-        self._observer.weights(self._epochs, weights.tensors_of(self._model))
+        self._observer.weights(len(self._state.history), weights.tensors_of(self._model))
         return self._state.history
 
     def _epoch(self, stop: Stop) -> None:
@@ -254,6 +254,14 @@ class _Training:
 
     def _evaluate(self) -> Measurement:
         return evaluate(self._model, self._validation, self._settings.precision)
+
+    def _is_over(self) -> bool:
+        """Tell whether the training ends early; say so."""
+        is_over = early_stopping.is_over(self._settings, choice := self._choice())
+        if is_over:
+            waited = f"{self._settings.early_stop} epochs without a better one"
+            self._observer.note(f"stopped after epoch {choice.epochs} of {self._epochs}: {waited}")
+        return is_over
 
     def _stop(self) -> None:
         """Save the state and raise StoppedError."""

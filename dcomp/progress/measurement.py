@@ -151,8 +151,10 @@ class Measurement:
             raise ValueError("a measurement is an object of metrics")
         judge = Judge(recorded.get("judge", TOP1_ERROR.metric), recorded.get("lower_is_better", True))
         metrics = {name: value for name, value in recorded.items() if name not in JUDGE_KEYS}
-        if not {judge.metric, LOSS} <= metrics.keys() or not isinstance(judge.lower_is_better, bool):
-            raise ValueError("a measurement has a loss, a judge among its metrics, and whether lower is better")
+        if not isinstance(judge.metric, str) or not isinstance(judge.lower_is_better, bool):
+            raise ValueError("a judge is the name of a metric, and whether lower is better")
+        if not {judge.metric, LOSS} <= metrics.keys():
+            raise ValueError("a measurement has a loss, and a judge among its metrics")
         for name, value in metrics.items():
             _check_range(name, value, positive=judge == TOP1_ERROR)
         return cls(metrics, judge)

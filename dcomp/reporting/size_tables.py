@@ -2,8 +2,10 @@
 
 import csv
 import io
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from typing import TextIO
 
 from dcomp.reporting.grouping import arrange, group_by_module
 from dcomp.reporting.layer_row import TABLE_FIGURES, LayerRow
@@ -36,9 +38,20 @@ DEEPEST = 16
 
 def print_report(report: SizeReport) -> None:
     """Print both tables and the remarks on standard output; the last of very many rows become one."""
-    print_tables(*report_tables(arrange(report, None, None, MOST_ROWS)))
+    _write_report(report, sys.stdout)
+
+
+def as_text(report: SizeReport) -> str:
+    """Return what `print_report` prints."""
+    buffer = io.StringIO()
+    _write_report(report, buffer)
+    return buffer.getvalue().rstrip("\n")
+
+
+def _write_report(report: SizeReport, file: TextIO) -> None:
+    print_tables(*report_tables(arrange(report, None, None, MOST_ROWS)), file=file)
     for remark in remarks(report):
-        print_text(f"\n{remark}")
+        print_text(f"\n{remark}", file=file)
 
 
 def report_tables(report: SizeReport) -> tuple[Table, Table]:

@@ -8,7 +8,7 @@ import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, TextIO
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -96,22 +96,24 @@ def split_to_width(table: Table, width: int | None) -> Iterator[Table]:
     yield table.select(part)
 
 
-def print_tables(*tables: Table) -> None:
-    """Print tables on standard output, a blank line between them."""
+def print_tables(*tables: Table, file: TextIO | None = None) -> None:
+    """Print tables, a blank line between them, on standard output or into a file; they fit standard output."""
+    file = file or sys.stdout
     width = output_width()
     separator = ""
     for table in tables:
         for part in split_to_width(table, width):
-            sys.stdout.write(separator)
-            _print(part, width)
+            file.write(separator)
+            _print(part, width, file)
             separator = "\n"
 
 
-def print_text(text: str) -> None:
-    """Print lines on standard output; long ones break between words."""
+def print_text(text: str, file: TextIO | None = None) -> None:
+    """Print lines as `print_tables` does; long ones break between words."""
+    file = file or sys.stdout
     width = output_width()
     for line in text.split("\n"):
-        sys.stdout.write((line if width is None else textwrap.fill(line, width)) + "\n")
+        file.write((line if width is None else textwrap.fill(line, width)) + "\n")
 
 
 def output_width() -> int | None:
@@ -122,7 +124,7 @@ def output_width() -> int | None:
     return Console().width if sys.stdout.isatty() else None
 
 
-def _print(table: Table, width: int | None) -> None:
+def _print(table: Table, width: int | None, file: TextIO) -> None:
     """Print a table in `width` columns, or in the fewest that it needs."""
     widths = _widths(table, width)
     lines = RichTable(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
@@ -132,7 +134,7 @@ def _print(table: Table, width: int | None) -> None:
     for row, style in zip(table.rows, table.styles, strict=True):
         cells = zip(row, table.columns, widths, strict=True)
         lines.add_row(*(escape(_cut(cell, column.kind, room)) for cell, column, room in cells), style=style)
-    Console(width=sum(widths) + len(widths) - 1, highlight=False).print(lines)
+    Console(file=file, width=sum(widths) + len(widths) - 1, highlight=False).print(lines)
 
 
 def _cut(cell: str, kind: ColumnKind, width: int) -> str:

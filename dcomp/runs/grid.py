@@ -13,7 +13,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dcomp.errors import RecipeError
+from dcomp.errors import RecipeError, several
 from dcomp.settings.recipe import Recipe, load, split_override
 
 MAX_POINTS = 1000
@@ -129,7 +129,7 @@ def _raise_mistakes(points_of_mistake: Mapping[str, Sequence[str]], count: int) 
         for mistake, names in points_of_mistake.items()
     ]
     if len(texts) > 1:
-        raise RecipeError("\n  ".join([f"the grid has {len(texts):,} mistakes:", *texts]))
+        raise RecipeError(several("the grid", texts))
     if texts:
         raise RecipeError(texts[0])
 

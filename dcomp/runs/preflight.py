@@ -15,8 +15,8 @@ from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.checkpoints.tensors import specs_of
 from dcomp.compression.choice import Choice, ParameterNames
 from dcomp.compression.pruning import criterion_of
-from dcomp.errors import CheckpointError, DcompError, RecipeError, UsageError
-from dcomp.settings import DataSettings, PruneSettings, QuantizeSettings, Settings
+from dcomp.errors import CheckpointError, DcompError, RecipeError, UsageError, several
+from dcomp.settings import DataSettings, LearningSettings, PruneSettings, QuantizeSettings, Settings
 from dcomp.settings.recipe import Recipe
 
 NO_FILES: Mapping[str, Path] = {}
@@ -57,7 +57,7 @@ def check(
     if len(mistakes) == 1:
         raise mistakes[0]
     if mistakes:
-        raise RecipeError("\n  ".join([f"the recipe has {len(mistakes)} mistakes:", *map(str, mistakes)]))
+        raise RecipeError(several("the recipe", mistakes))
 
 
 def _mistakes(checks: Iterable[Callable[[], object]]) -> list[DcompError]:
@@ -96,13 +96,15 @@ def _learning_checks(sections: Sequence[DataSettings]) -> Iterator[Callable[[], 
     """Check the devices, data sets and folders of sections that train or evaluate."""
     if not sections:
         return
-    from dcomp.learning import datasets
+    from dcomp.learning import datasets, optimizers
     from dcomp.learning.devices import choose_device
 
     for section in sections:
         yield partial(choose_device, section.device)
         if section.data is not None:
             yield partial(datasets.check, section.data, section.data_dir)
+        if isinstance(section, LearningSettings):
+            yield partial(optimizers.check, section)
 
 
 def _check_start(start: Checkpoint, architecture: str | None, settings: DataSettings) -> None:
@@ -126,6 +128,10 @@ def _check_section(stage: str, section: Settings, network_layers: NetworkLayers)
     """Compare the names and rules of a section with the layers of the network."""
     weights, network = network_layers
     try:
+        if isinstance(section, LearningSettings) and section.freeze:
+            from dcomp.learning.freezing import check_match
+
+            check_match(section.freeze, list(weights))
         if isinstance(section, PruneSettings):
             criterion_of(section)
             choice = Choice(weights, section.kinds, section, "weights", network)

@@ -48,6 +48,7 @@ class Run:
         force: bool = False,
         save_every: float = SAVE_EVERY,
         tensorboard: bool = False,
+        wandb: str | None = None,
         other_runs: Sequence[Path] = (),
     ) -> None:
         """Create the folder and read which stages are done.
@@ -59,6 +60,7 @@ class Run:
             force: run every stage again.
             save_every: seconds between two saves of a stage's state while it trains.
             tensorboard: write TensorBoard's files to `tensorboard/STAGE`.
+            wandb: the project of Weights & Biases to log to; each stage is a run, the recipe its group.
             other_runs: folders of other runs; their files are used for stages that they have done.
 
         Raises:
@@ -71,6 +73,7 @@ class Run:
         self._force = force
         self._save_every = save_every
         self._tensorboard = tensorboard
+        self._wandb = wandb
         self._other_runs = other_runs
         self._preflight: Callable[[], None] = lambda: None
         self._folder.check(recipe, force=force, tensorboard=tensorboard)
@@ -181,7 +184,7 @@ class Run:
         if not state.resume:
             self._folder.remove_logs(stage)
         work = self._work(settings, previous)
-        checkpoint = work(observer=self._observer_of(stage), state=state)
+        checkpoint = work(observer=self._observer_of(stage, settings), state=state)
         with replacing(path, force=True) as file:
             safetensors_file.save(checkpoint, file)
         self._record(stage, path, checkpoint, fingerprint, time.perf_counter() - start)
@@ -261,13 +264,18 @@ class Run:
         self._ledger.write()
         self._folder.remove_summary()
 
-    def _observer_of(self, stage: str) -> Observer:
-        """Return the observers of a stage: that of the run, a CSV file and TensorBoard's files."""
+    def _observer_of(self, stage: str, settings: StageSettings) -> Observer:
+        """Return the observers of a stage: that of the run, a CSV file and those of other loggers."""
         observers: list[Observer] = [self._observer, Journal(self._folder.log(stage))]
         if self._tensorboard:
             from dcomp.learning.tensorboard import Curves
 
             observers.append(Curves(self._folder.events(stage)))
+        if self._wandb is not None:
+            from dcomp.progress.weights_and_biases import Logged
+
+            arguments, note = settings.arguments(), self._observer.note
+            observers.append(Logged(self._wandb, stage, arguments, note, group=self._recipe.name))
         return Together(*observers)
 
     def _state(self, stage: str, fingerprint: str) -> StateFile:

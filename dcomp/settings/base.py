@@ -1,7 +1,6 @@
 """The base class of all settings, and the messages for their mistakes."""
 
 from collections.abc import Collection, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from reprlib import Repr
 from typing import Any, Self
@@ -16,13 +15,13 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from dcomp.errors import UsageError
+from dcomp.errors import UsageError, did_you_mean
 from dcomp.settings import requirements
 
 RUNTIME_SETTINGS = {"data_dir", "device", "cache", "workers", "threads", "compile", "trust_code"}
 """Settings that change how a stage runs, but not its result, except for rounding."""
 
-CHECKPOINT_KEYS = ("distill", "rewind")
+CHECKPOINT_KEYS = ("distill", "rewind", "mask")
 """Settings that name a checkpoint, apart from the one that a stage changes."""
 
 COMMAND_LINE = "command line"
@@ -145,12 +144,11 @@ def _explained(detail: ErrorDetails, settings: type[Settings] | None) -> str:
 
 
 def _hint(path: tuple[int | str, ...], settings: type[Settings] | None) -> str:
-    """Return where an unknown key belongs, or a key that it may mean: one that begins with it, else the most alike."""
+    """Return where an unknown key belongs, or a key that it may mean."""
     key, keys = str(path[-1]), _keys_at(path[:-1], settings)
     if len(path) > 1 and key in _keys_at((), settings):
         return "; it stands above the sections"
-    near = [other for other in keys if other.startswith(key)] or get_close_matches(key, keys, n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+    return did_you_mean(key, keys)
 
 
 def _keys_at(path: tuple[int | str, ...], settings: type[Settings] | None) -> list[str]:

@@ -34,7 +34,7 @@ from dcomp.settings.fields import (
     hint_at_fraction,
     is_for_all_layers,
 )
-from dcomp.settings.learning import LearningSettings
+from dcomp.settings.learning import OPTIMIZER_HELP, LearningSettings
 from dcomp.settings.panels import AMOUNT, MOVES, TRAINING, VALUES, WHICH, shown
 
 MAX_MOVES = 100_000
@@ -61,7 +61,7 @@ class PruneSettings(ChosenSettings):
     )
     amount: Fraction | None = Field(
         None,
-        description="Fraction of the kept weights that each move sets to zero.",
+        description="Fraction of the kept weights that each move sets to zero, up to --sparsity if that is given.",
         json_schema_extra=shown(AMOUNT),
     )
     threshold: float | None = Field(
@@ -140,10 +140,15 @@ class PruneSettings(ChosenSettings):
         description="Reset kept weights to their values in this checkpoint: a lottery ticket.",
         json_schema_extra=shown(MOVES, "FILE"),
     )
+    mask: CheckpointFile | None = Field(
+        None,
+        description="Prune what is zero in this file: a checkpoint, or masks of 0 and 1 by the names of tensors.",
+        json_schema_extra=shown(AMOUNT, "FILE"),
+    )
 
     @model_validator(mode="after")
     def _check_amounts(self) -> Self:
-        if not self.rules and all(getattr(self, unit) is None for unit in UNITS):
+        if not self.rules and self.mask is None and all(getattr(self, unit) is None for unit in UNITS):
             raise ValueError("give a sparsity, like 0.9, or a count or an amount")
         fits, limit = LAYER_LIMITS[self.unit]
         if misfits := [rule.value for rule in self.rules if not fits(rule.value)]:
@@ -172,7 +177,14 @@ class PruneSettings(ChosenSettings):
     @property
     def unit(self) -> Unit:
         """Return the unit of the amount that the user set; the rules have the same unit."""
+        if self.cap is not None:
+            return "amount"
         return next((unit for unit in UNITS if getattr(self, unit) is not None), "sparsity")
+
+    @property
+    def cap(self) -> float | None:
+        """Return the sparsity at which an amount ends; None without one."""
+        return self.sparsity if self.amount is not None else None
 
     @property
     def together(self) -> bool:
@@ -204,6 +216,8 @@ class PruneSettings(ChosenSettings):
         """Return the schedule by which masks move while the network trains; without epochs they move once."""
         if not self.epochs:
             return Schedule("oneshot")
+        if self.mask is not None:
+            return Schedule("oneshot", self.start)
         schedule = Schedule(self.schedule, self.start, self.moves_until, self.every, self.at)
         return schedule if self.amount is None else Schedule("iterative", at=tuple(schedule.moves()))
 
@@ -246,7 +260,7 @@ class QuantizeSettings(ChosenSettings):
         description="Epoch at which weights are shared; before, they train with zeros fixed.",
         json_schema_extra=shown(VALUES, "EPOCH"),
     )
-    optimizer: Optimizer = Field("adam", description="Optimizer.", json_schema_extra=shown(TRAINING, "NAME"))
+    optimizer: Optimizer = Field("adam", description=OPTIMIZER_HELP, json_schema_extra=shown(TRAINING, "NAME"))
     lr: float = Field(0.0002, gt=0, description="Initial learning rate.")
     weight_decay: float = Field(
         0.0, ge=0, description="L2 penalty of the optimizer.", json_schema_extra=shown(TRAINING)

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -14,11 +13,12 @@ from pydantic import (
 )
 
 from dcomp.checkpoints.layers import Kind, Rule
-from dcomp.errors import UsageError
+from dcomp.errors import UsageError, did_you_mean
 from dcomp.pruning.criteria import CRITERIA
 from dcomp.quantization import MAX_BITS
 from dcomp.settings import plan as plan_file
 from dcomp.settings.built_in_networks import BUILT_IN_NETWORKS
+from dcomp.settings.torch_optimizers import OPTIMIZERS, REFUSED, parse_as_options
 
 
 def _parses_as_rules(texts: tuple[str, ...]) -> tuple[str, ...]:
@@ -99,9 +99,9 @@ def hint_at_fraction(value: float) -> str:
 
 def _unknown(kind: str, name: str, choices: Sequence[str]) -> ValueError:
     """Return the error for an unknown name; it suggests the nearest of the choices."""
-    near = get_close_matches(name.lower(), [choice for choice in choices if choice.lower() not in PLACEHOLDERS], n=1)
-    hint = f"did you mean {near[0]}? There are" if near else "there are"
-    return ValueError(f"there is no {kind} {name!r}; {hint} {', '.join(choices)}")
+    hint = did_you_mean(name.lower(), [choice for choice in choices if choice.lower() not in PLACEHOLDERS])
+    there_are = f"{hint} There are" if hint else "; there are"
+    return ValueError(f"there is no {kind} {name!r}{there_are} {', '.join(choices)}")
 
 
 def data_name(name: str) -> str:
@@ -158,6 +158,19 @@ def criterion_name(name: str) -> str:
     if name in CRITERIA or (re.fullmatch(r"[\w.]+:\w+", name) and name not in choices):
         return name
     raise _unknown("criterion", name, choices)
+
+
+def optimizer_name(name: str) -> str:
+    """Return the name of an optimizer with the case that `OPTIMIZERS` has.
+
+    Raises:
+        ValueError: torch has no such optimizer, and the nearest name is suggested; or nothing here can train with it.
+    """
+    if name.lower() in REFUSED:
+        raise ValueError(f"{name} cannot be used: {REFUSED[name.lower()]}")
+    if name.lower() not in OPTIMIZERS:
+        raise _unknown("optimizer", name, tuple(OPTIMIZERS))
+    return name.lower()
 
 
 def expand_home(path: Path) -> Path:
@@ -219,7 +232,8 @@ CheckpointFile = Annotated[UserPath, PlainSerializer(lambda path: path.name)]  #
 LevelName = Literal["fast", "default", "max"]
 DataName = Annotated[str, AfterValidator(data_name)]
 NetworkName = Annotated[str, AfterValidator(network_name), PlainSerializer(_noted_network)]
-Optimizer = Literal["sgd", "adam", "adamw"]
+Optimizer = Annotated[str, AfterValidator(optimizer_name)]
+OptimizerOptions = Annotated[tuple[str, ...], BeforeValidator(_one_or_more), AfterValidator(parse_as_options)]
 LrSchedule = Literal["constant", "step", "cosine", "one-cycle", "plateau"]
 Precision = Literal["fp32", "bf16"]
 DistillLoss = Literal["kl", "mse", "cosine"]

@@ -23,6 +23,7 @@ from dcomp.settings.fields import (
     LrSchedule,
     NetworkName,
     Optimizer,
+    OptimizerOptions,
     Patterns,
     Precision,
     Provenance,
@@ -31,6 +32,9 @@ from dcomp.settings.fields import (
     config_of_transformers,
 )
 from dcomp.settings.panels import DATA, MACHINE, NETWORK, SEED_AND_NOTES, TRAINING, shown
+from dcomp.settings.torch_optimizers import OPTIMIZERS
+
+OPTIMIZER_HELP = f"Optimizer of torch: {', '.join(OPTIMIZERS)}."
 
 BOUND = "METRIC=VALUE"
 
@@ -114,13 +118,17 @@ class LearningSettings(DataSettings):
     epochs: int = Field(0, ge=0, description="Passes over the training data.")
     batch_size: int = Field(64, ge=1, le=1 << 31, description="Examples in a step.", json_schema_extra=shown(TRAINING))
     lr: float = Field(0.02, gt=0, description="Initial learning rate.")
-    momentum: float = Field(
-        0.9, ge=0, lt=1, description="For sgd: Nesterov momentum.", json_schema_extra=shown(TRAINING)
+    momentum: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="Momentum; of sgd it is Nesterov's, 0.9 unless given, of others what torch has.",
+        json_schema_extra=shown(TRAINING),
     )
     weight_decay: float = Field(
         0.0005, ge=0, description="L2 penalty of the optimizer.", json_schema_extra=shown(TRAINING)
     )
-    optimizer: Optimizer = Field("sgd", description="Optimizer.", json_schema_extra=shown(TRAINING, "NAME"))
+    optimizer: Optimizer = Field("sgd", description=OPTIMIZER_HELP, json_schema_extra=shown(TRAINING, "NAME"))
     lr_schedule: LrSchedule = Field(
         "cosine", description="How the learning rate changes.", json_schema_extra=shown(TRAINING, "NAME")
     )
@@ -199,6 +207,34 @@ class LearningSettings(DataSettings):
         description="Notes in the metadata: full (settings and epochs), settings, or none.",
         json_schema_extra=shown(SEED_AND_NOTES, "NAME"),
     )
+    optimizer_option: OptimizerOptions = Field(
+        (),
+        description="Option of the optimizer, by its name in torch, as betas=0.9,0.99; repeatable.",
+        json_schema_extra=shown(TRAINING, "KEY=VALUE"),
+    )
+    l1: float | None = Field(
+        None,
+        gt=0,
+        description="L1 penalty: this times the sum of all weights' sizes; biases have none.",
+        json_schema_extra=shown(TRAINING),
+    )
+    freeze: Patterns = Field(
+        (),
+        description="Do not train tensors whose names match, in this stage; repeatable.",
+        json_schema_extra=shown(TRAINING, "REGEX"),
+    )
+    early_stop: int | None = Field(
+        None,
+        ge=1,
+        description="Stop after this many epochs without a better one by validation.",
+        json_schema_extra=shown(TRAINING, "EPOCHS"),
+    )
+    min_epochs: int = Field(
+        0,
+        ge=0,
+        description="For early-stop: the fewest epochs of a training.",
+        json_schema_extra=shown(TRAINING, "EPOCHS"),
+    )
 
     distill_loss: DistillLoss | None = Field(
         None,
@@ -213,9 +249,11 @@ class LearningSettings(DataSettings):
     )
 
     @model_validator(mode="after")
-    def _warmup_fits_epochs(self) -> Self:
+    def _parts_fit_epochs(self) -> Self:
         if self.epochs and self.warmup >= self.epochs:
             raise ValueError(f"warmup < epochs must hold, not {self.warmup:g} < {self.epochs}")
+        if self.epochs and self.min_epochs > self.epochs:
+            raise ValueError(f"min_epochs <= epochs must hold, not {self.min_epochs} <= {self.epochs}")
         return self
 
 

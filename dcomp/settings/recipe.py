@@ -21,7 +21,7 @@ If only `train` names a data set, all sections use it. `checkpoint: FILE` may re
 and the `data` as well if the file does not record them, or `trust_code: true` if it records code of yours. `encode`
 always runs; other sections may be left out, or be null, which is the same. `plan: FILE` gives the rules of a plan,
 which `dcomp sensitivity` writes, to the sections prune and quantize. Paths are relative to the current folder, and `~`
-is the home folder; `distill` and `rewind` may also name an earlier stage, as in `distill: train`.
+is the home folder; `distill`, `rewind` and `mask` may also name an earlier stage, as in `distill: train`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -30,7 +30,7 @@ from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from dcomp.errors import RecipeError
+from dcomp.errors import RecipeError, several
 from dcomp.settings import (
     MAX_SEED,
     DataName,
@@ -191,7 +191,7 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
         lines = [f"{key}: {problem}" if key else problem for key, problem in mistakes(error, lists, Recipe)]
         if len(lines) == 1:
             raise RecipeError(f"in the recipe {path}: {lines[0]}") from error
-        raise RecipeError("\n  ".join([f"the recipe {path} has {len(lines)} mistakes:", *lines])) from error
+        raise RecipeError(several(f"the recipe {path}", lines)) from error
 
 
 def _check_place_of_finetune(path: Path, content: dict[str, Any]) -> None:

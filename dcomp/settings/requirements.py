@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from dcomp.pruning.criteria import CRITERIA
 from dcomp.settings.fields import UNITS
+from dcomp.settings.torch_optimizers import OPTIMIZERS
 
 TRAINING_OPTIONS = (
     *("data", "data_dir", "resize", "workers", "cache", "device", "threads", "trust_code"),
@@ -25,13 +26,21 @@ TRAINING_OPTIONS = (
     *("label_smoothing", "precision", "compile", "augment", "distill", "temperature", "alpha", "ema", "val_split"),
     *("distill_loss", "distill_at"),
     *("schedule", "start", "until", "every", "at", "remove_dead_units"),
+    *("optimizer_option", "l1", "freeze", "early_stop", "min_epochs"),
 )
 """Options that have an effect only while a network trains."""
+
+NOTHING_WITHOUT_TRAINING = "{options} would do nothing without training: give {epochs} as well"
+"""The error for these options without epochs."""
 
 BY_GRADIENTS = [name for name, criterion in CRITERIA.items() if criterion.needs_gradients]
 BY_CHANCE = [name for name, criterion in CRITERIA.items() if criterion.needs_chance]
 BY_WEIGHT = [name for name, criterion in CRITERIA.items() if "row" not in criterion.granularity]
 """Criteria that need gradients, need random numbers, and rank single weights only."""
+
+WITH_MOMENTUM = [name for name, optimizer in OPTIMIZERS.items() if optimizer.takes_momentum]
+WITHOUT_WEIGHT_DECAY = [name for name, optimizer in OPTIMIZERS.items() if not optimizer.takes_weight_decay]
+"""Optimizers that take a momentum, and those that take no weight decay."""
 
 RANKED_UNITS = tuple(unit for unit in UNITS if unit != "threshold")
 """Units of an amount that ranks weights; a threshold keeps them without a rank."""
@@ -62,7 +71,7 @@ class Requirement:
 REQUIREMENTS = (
     Requirement(
         TRAINING_OPTIONS,
-        "{options} would do nothing without training: give {epochs} as well",
+        NOTHING_WITHOUT_TRAINING,
         needs=("epochs>0",),
         is_harmless=True,
     ),
@@ -80,9 +89,17 @@ REQUIREMENTS = (
     ),
     Requirement(
         ("momentum",),
-        "{options} would do nothing with this optimizer: give {optimizer} sgd as well",
-        needs=("optimizer=sgd",),
+        f"{{options}} would do nothing with this optimizer: give {{optimizer}} {' or '.join(WITH_MOMENTUM)} as well",
+        needs=tuple(f"optimizer={name}" for name in WITH_MOMENTUM),
         is_harmless=True,
+    ),
+    *(
+        Requirement(
+            ("weight_decay",),
+            f"{{optimizer}} {name} has no weight decay: leave {{options}} out",
+            excludes=(f"optimizer={name}",),
+        )
+        for name in WITHOUT_WEIGHT_DECAY
     ),
     Requirement(
         ("patience",),
@@ -115,6 +132,17 @@ REQUIREMENTS = (
         needs=("val_split>0",),
     ),
     Requirement(
+        ("early_stop",),
+        "{options} goes by validation: give a {val_split} above 0",
+        needs=("val_split>0",),
+    ),
+    Requirement(
+        ("min_epochs",),
+        "{options} would do nothing without {early_stop}: give that as well",
+        needs=("early_stop",),
+        is_harmless=True,
+    ),
+    Requirement(
         tuple(f"criterion={name}" for name in BY_GRADIENTS),
         "{options} needs gradients, and so a network that retrains: give {epochs} as well",
         needs=("epochs>0",),
@@ -138,12 +166,22 @@ REQUIREMENTS = (
     Requirement(
         ("rewind",),
         "{options} prunes once, before the network retrains: give {schedule} oneshot, and prune again for each round",
-        needs=("schedule=oneshot",),
+        needs=("schedule=oneshot", "mask"),
         where="epochs>0",
+    ),
+    Requirement(
+        (
+            *("sparsity", "count", "amount", "threshold", "target_ratio", "layer", "plan"),
+            *("criterion", "scope", "structure", "schedule=gradual", "schedule=iterative", "schedule=uniform"),
+            *("until", "every", "at"),
+        ),
+        "{mask} says which weights become zero, all in one move: leave {options} out",
+        excludes=("mask",),
     ),
     *(
         Requirement((unit,), f"{{{unit}}} and {{{second}}} both set the amount: give one of them", excludes=(second,))
         for unit, second in combinations(RANKED_UNITS, 2)
+        if (unit, second) != ("sparsity", "amount")  # there the sparsity is the most that the amount may reach
     ),
     Requirement(
         RANKED_UNITS,
@@ -237,10 +275,11 @@ def violations(
         lacks_need = bool(row.needs) and not any(_holds(settings, need) for need in row.needs)
         if options and (is_refused or lacks_need):
             spelled = [" ".join([names[field_of(option)], *option.split("=")[1:]]) for option in options]
-            yield row.message.format(**names, options=_listed(spelled))
+            yield row.message.format(**names, options=listed(spelled))
 
 
-def _listed(options: Sequence[str]) -> str:
+def listed(options: Sequence[str]) -> str:
+    """Return options, of which there is at least one, as `A, B and C`."""
     *first, last = options
     return f"{', '.join(first)} and {last}" if first else last
 

@@ -8,27 +8,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from dcomp.errors import CheckpointError, OutputError, UsageError, reading
+from dcomp.errors import CheckpointError, OutputError, reading
 from dcomp.system.temporary import PART_PREFIX, PART_SUFFIX, is_part, part
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 
-INDEX_SUFFIX = ".safetensors.index.json"
-"""End of the name of an index of shards."""
+INDEX_SUFFIX, TORCH_INDEX_SUFFIX = ".safetensors.index.json", ".bin.index.json"
 
-
-def index_in(folder: Path) -> Path:
-    """Return the only index of shards in a folder.
-
-    Raises:
-        UsageError: there is none, or more than one.
-    """
-    indices = sorted(folder.glob(f"*{INDEX_SUFFIX}"))
-    if len(indices) != 1:
-        raise UsageError(f"{folder} is a folder with {len(indices) or 'no'} *{INDEX_SUFFIX} in it; name a file")
-    return indices[0]
+INDEX_SUFFIXES = (INDEX_SUFFIX, TORCH_INDEX_SUFFIX)
+"""Ends of the names of indices of shards: those of safetensors files, and those that torch saved."""
 
 
 def check_regular(path: Path) -> None:

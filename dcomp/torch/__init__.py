@@ -10,15 +10,15 @@ tensor([[1., 0.],
 import os
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 
 from dcomp import api
 from dcomp.container.reader import DEFAULT_MAX_MEMORY
-from dcomp.errors import ArchitectureError, CheckpointError, first_line
+from dcomp.errors import ArchitectureError, first_line
 from dcomp.learning import masked
 from dcomp.learning.aliases import missing_names
-from dcomp.learning.conversion import numpy_dtype, to_numpy, to_torch
+from dcomp.learning.conversion import to_arrays, to_torch
+from dcomp.torch.compressor import Compressor as Compressor
 
 
 def save(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
@@ -31,7 +31,7 @@ def save(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None
     Raises:
         CheckpointError: a value that is no dense tensor, or of a dtype that safetensors does not know.
     """
-    return api.save(_to_arrays(tensors), metadata)
+    return api.save(to_arrays(tensors), metadata)
 
 
 def save_file(
@@ -51,7 +51,7 @@ def save_file(
         OutputError: the file exists, or cannot be written.
     """
     api.check_new(filename, overwrite=overwrite)
-    api.save_file(_to_arrays(tensors), filename, metadata, overwrite=overwrite)
+    api.save_file(to_arrays(tensors), filename, metadata, overwrite=overwrite)
 
 
 def load(
@@ -156,12 +156,3 @@ def _wrong_shapes(loaded: Mapping[str, torch.Tensor], state: Mapping[str, torch.
         for name, tensor in loaded.items()
         if name in state and tensor.shape != state[name].shape
     ]
-
-
-def _to_arrays(tensors: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
-    """Convert tensors to arrays; raise CheckpointError for other values, before any is copied."""
-    for name, tensor in tensors.items():
-        if not isinstance(tensor, torch.Tensor):
-            raise CheckpointError(f"{name!r} is a {type(tensor).__name__}, not a tensor; save tensors only")
-        numpy_dtype(tensor, name)
-    return {name: to_numpy(tensor) for name, tensor in tensors.items()}

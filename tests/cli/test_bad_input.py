@@ -151,7 +151,7 @@ BAD_BYTES = {
 CASES = {
     **BAD_BYTES,
     "a missing file": (["encode", "nowhere.safetensors"], 1, "cannot read nowhere.safetensors: No such file"),
-    "a folder as input": (["encode", "."], 2, ". is a folder with no"),
+    "a folder as input": (["encode", "."], 2, ". is a folder without"),
     "an empty container": (["decode", "empty.dcz"], 1, "cannot read empty.dcz"),
     "a container cut short": (["decode", "cut.dcz"], 1, "cut.dcz: the container should have"),
     "a flipped bit": (["decode", "flipped.dcz"], 1, "its checksum does not match, the file is damaged"),
@@ -176,15 +176,15 @@ CASES = {
         2,
         "prune writes .safetensors files: name it x.safetensors (-o); dcomp encode writes .dcz files",
     ),
-    "decoded weights by the name of torch's files": (
-        ["decode", "lenet300.dcz", "-o", "x.pt"],
+    "decoded weights by the name of Lightning's files": (
+        ["decode", "lenet300.dcz", "-o", "x.ckpt"],
         2,
-        "decode writes .safetensors files: name it x.safetensors (-o)",
+        "decode writes .safetensors files: name it x.safetensors (-o), or .pth for torch.load",
     ),
-    "a network by the name of torch's files": (
-        ["train", "lenet5", "--data", "digits", "-o", "x.pth"],
+    "a network by the name of Lightning's files": (
+        ["train", "lenet5", "--data", "digits", "-o", "x.ckpt"],
         2,
-        "train writes .safetensors files: name it x.safetensors (-o)",
+        "train writes .safetensors files: name it x.safetensors (-o), or .pth for torch.load",
     ),
     "a container by the name of a checkpoint": (
         ["encode", "lenet300.safetensors", "-o", "x.safetensors"],
@@ -309,7 +309,7 @@ CASES = {
     "momentum of adam": (
         ["train", "lenet5", *EVAL, "--optimizer", "adam", "--momentum", "0.9"],
         2,
-        "--momentum would do nothing with this optimizer: give --optimizer sgd as well",
+        "--momentum would do nothing with this optimizer: give --optimizer sgd or muon or rmsprop as well",
     ),
     "patience without plateau": (
         ["train", "lenet5", *EVAL, "--patience", "5"],
@@ -399,6 +399,11 @@ CASES = {
         ["quantize", "lenet300.safetensors", "--fc-bits", "4", "--tensorboard", "x"],
         2,
         "--tensorboard would do nothing without training: give --epochs",
+    ),
+    "three options of no epochs": (
+        ["prune", "lenet300.safetensors", "--count", "1", "--arch", "lenet300", "--log", "x", "--save-every", "9"],
+        2,
+        "--arch, --log and --save-every would do nothing without training: give --epochs as well",
     ),
     "a warm-up longer than the run": (["train", "lenet5", *EVAL, "--epochs", "2", "--warmup", "2"], 2, "2 < 2"),
     "plateau without validation": (

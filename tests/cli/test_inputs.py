@@ -210,9 +210,11 @@ def test_a_missing_input_comes_before_a_wrong_output(folder, dcomp, command, nam
     assert err.startswith("error: cannot read ")
 
 
-def test_a_folder_without_an_index_is_one_error(folder, dcomp):
-    code, _, err = dcomp("encode", "/")
-    assert (code, err) == (2, "error: / is a folder with no *.safetensors.index.json in it; name a file\n")
+@pytest.mark.parametrize("command", ["encode", "decode", "report", "prune --sparsity 0.5"])
+def test_a_folder_without_a_checkpoint_is_one_error(folder, dcomp, command):
+    code, _, err = dcomp(*command.split(), "/")
+    words = "/ is a folder without model.safetensors, pytorch_model.bin or an index; name a file"
+    assert (code, err) == (2, f"error: {words}\n")
 
 
 def test_a_path_that_looks_like_an_option_is_printed_as_a_path(folder, dcomp):

@@ -171,3 +171,13 @@ def test_random_pruning_prunes_zeros_first(lenet_like):
         array.reshape(-1)[::2] = 0
     masks = pruning.masks_at(2, now)
     assert all(np.array_equal(mask, now[name] != 0) for name, mask in masks.items())
+
+
+def test_an_amount_in_one_shot_ends_at_its_cap(lenet_like):
+    assert sum(map(zeros, at_once(lenet_like, amount=0.5, sparsity=0.3).values())) == round(266_200 * 0.3)
+    assert sum(map(zeros, at_once(lenet_like, amount=0.2, sparsity=0.3).values())) == round(266_200 * 0.2)
+
+
+def test_the_best_epoch_may_follow_the_move_that_reaches_the_cap(lenet_like):
+    pruning = Pruning(lenet_like.tensors, PruneSettings(amount=0.5, sparsity=0.6, at=[0, 1, 2, 3], **RETRAINING))
+    assert pruning.moves == [0, 1]

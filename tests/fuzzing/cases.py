@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dcomp import stages
+from dcomp import outputs, stages
 from dcomp.checkpoints import dtypes, tensors
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.container.reader import Container
@@ -75,7 +75,7 @@ def through_all_commands(loaded: Checkpoint) -> bytes:
         stages.report(container)
         verify(container, loaded)
         restored = io.BytesIO()
-        stages.save(stages.decode(container), restored)
+        outputs.save(stages.decode(container), restored)
     except DcompError as error:
         raise FindingError(f"encoded, and then refused: {error}") from error
     return restored.getvalue()

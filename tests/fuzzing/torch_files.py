@@ -36,7 +36,9 @@ STRICTER = {
     "names that are none, or that two tensors have": (
         r"whose keys both give the name|which is neither a string nor an integer|no string that UTF-8 can hold"
     ),
-    "no named tensors": r"not named tensors|holds no tensors|holds a storage|set of tensors",
+    "no named tensors": r"not named tensors|holds no tensors|holds a storage|set of tensors|tensors as keys",
+    "no network, or several": r"holds several networks|state of an optimizer, and no weights",
+    "shared values and codes that do not fit": r"has codes|values and codes|two shapes|has \d+ codes for",
     "a nest too deep, or that holds itself": r"nests its entries",
     "a pruned weight that torch cannot multiply": r"cannot be multiplied by its mask",
     "a shape that numpy, or a container, does not take": (
@@ -67,6 +69,10 @@ def contents() -> Iterator[object]:
     yield layer.state_dict()
     yield {"w_orig": torch.tensor([-1.0, 2, -3]), "w_mask": torch.tensor([0.0, 1, 0.5])}
     yield {"state_dict": {"w": weight}, "epoch": 3, "optimizer": {"state": {0: {"m": torch.ones(2)}}}}
+    yield {"net": {"w": weight}, "ema": torch.ones(3), "adam": {"state": {0: {"m": weight}}, "param_groups": []}}
+    yield {"generator": {"w": weight}, "discriminator": {"w": weight}}
+    codes = {"weight_centers": torch.tensor([[1.0], [2.0]]), "weight_indices": torch.tensor([0, 1, 1])}
+    yield {**codes, "weight_mask": torch.tensor([1.0, 0, 1, 1]), "weight_orig": torch.ones(4)}
     yield {"encoder": {"w": torch.ones(3)}, "layers": [torch.zeros(2), {1: torch.ones(2)}], "step": torch.tensor(2)}
     yield {1: torch.ones(2), "1": torch.ones(3)}
     yield {"w": torch.empty(3, device="meta"), "v": torch.ones(2)}
@@ -138,14 +144,14 @@ def make(rng: np.random.Generator) -> Case:
     if way == 0:
         return Case(damaged(base, other, rng), base, mended=False)
     if way == 1:
-        return Case(_directory_damaged(base, rng), base, mended=False)
+        return Case(directory_damaged(base, rng), base, mended=False)
     changed = list(records(base))
     for _ in range(int(rng.integers(1, 3))):
-        changed = _records_damaged(changed, rng) if way < 4 else _pickle_damaged(changed, rng)
+        changed = records_damaged(changed, rng) if way < 4 else _pickle_damaged(changed, rng)
     return Case(zipped(changed, packed=bool(rng.integers(2))), base, mended=True)
 
 
-def _directory_damaged(data: bytes, rng: np.random.Generator) -> bytes:
+def directory_damaged(data: bytes, rng: np.random.Generator) -> bytes:
     """A number changed in one of the headers of a record: sizes, checksums, offsets, methods."""
     changed = bytearray(data)
     places = [match.start() for match in re.finditer(rb"PK\x01\x02|PK\x03\x04|PK\x05\x06", data)]
@@ -158,7 +164,7 @@ def _directory_damaged(data: bytes, rng: np.random.Generator) -> bytes:
     return bytes(changed)
 
 
-def _records_damaged(content: Records, rng: np.random.Generator) -> Records:
+def records_damaged(content: Records, rng: np.random.Generator) -> Records:
     place = int(rng.integers(len(content)))
     name, data = content[place]
     other = content[int(rng.integers(len(content)))]
@@ -286,15 +292,16 @@ def _read_by_torch(path: Path) -> tuple[Arrays | None, Exception | None]:
 
 
 def _named(content: dict) -> Arrays:
-    """All tensors by name; weights in two parts are multiplied."""
-    flat = dict(_flat(content, (), 0))
-    for network_key in NETWORK_KEYS:
-        if any(keys[0] == network_key and len(keys) > 1 for keys in flat):
-            flat = {keys[1:]: tensor for keys, tensor in flat.items() if keys[0] == network_key and len(keys) > 1}
+    """The tensors of the network by name; weights in two parts are multiplied."""
+    flat = {keys: tensor for keys, tensor in _flat(content, (), 0) if not _is_of_optimizer(content, keys)}
+    place = _place(flat)
+    flat = {keys[len(place) :]: tensor for keys, tensor in flat.items() if keys[: len(place)] == place}
     counts = Counter(".".join(map(str, keys)) for keys in flat)
     assert max(counts.values()) == 1
     state = {".".join(map(str, keys)): tensor for keys, tensor in flat.items()}
     assert sum(tensor.nbytes for tensor in state.values()) < 4 * MAX_MEMORY
+    for name in [name for name in state if name.endswith("weight_centers")]:
+        _look_up(state, name.removesuffix("_centers"))
     for name in list(state):
         weight = name.removesuffix("_orig")
         mask = state.get(weight + "_mask")
@@ -303,6 +310,53 @@ def _named(content: dict) -> Arrays:
             state[weight] = torch.where((product == 0) & (mask == 0), torch.zeros_like(product), product)
             del state[name], state[weight + "_mask"]
     return {name: _bits(tensor) for name, tensor in state.items()}
+
+
+def _look_up(state: dict[str, torch.Tensor], weight: str) -> None:
+    """Put a weight in the place of its shared values, codes, mask and original."""
+    centers, codes = state[f"{weight}_centers"], state.get(f"{weight}_indices")
+    is_column = centers.dim() in (1, 2) and centers.numel() == len(centers)
+    if codes is None or not is_column or codes.dtype in (torch.bool,) or codes.dtype.is_floating_point:
+        return
+    parts = [state.pop(f"{weight}{end}", None) for end in ("_mask", "_orig", "", "_centers", "_indices")]
+    mask, kept = parts[0], next(part for part in (*parts[:3], codes) if part is not None)
+    assert ((codes >= 0) & (codes < len(centers))).all()
+    values = centers.reshape(-1)[codes.reshape(-1).long()]
+    everywhere = mask is None and values.numel() == kept.numel()
+    chosen = torch.ones(kept.numel(), dtype=torch.bool) if everywhere else kept.reshape(-1) != 0
+    assert int(chosen.sum()) == values.numel()
+    state[weight] = torch.zeros(kept.numel(), dtype=centers.dtype)
+    state[weight][chosen] = values
+    state[weight] = state[weight].reshape(kept.shape)
+
+
+def _is_of_optimizer(content: object, keys: tuple) -> bool:
+    """Whether a dictionary on the way to a tensor has the keys of an optimizer's state."""
+    ways = [content]
+    for key in keys[:-1]:
+        ways.append(ways[-1][key])
+    return any(isinstance(way, dict) and "state" in way and "param_groups" in way for way in ways)
+
+
+def _place(flat: dict[tuple, torch.Tensor]) -> tuple:
+    """The keys of the network: the usual ones, else those of the only dictionary with weights in it."""
+    place: tuple = ()
+    while usual := [
+        key for key in NETWORK_KEYS for keys in flat if keys[: len(place) + 1] == (*place, key) != keys and key
+    ]:
+        place = (*place, usual[0])
+    if place:
+        return place
+    for rank in (2, 1, 0):
+        holders = {
+            keys[:-1]
+            for keys, tensor in flat.items()
+            if type(keys[-1]) is str and tensor.dtype.is_floating_point and tensor.dim() >= rank
+        }
+        if holders:
+            (only,) = {min((h for h in holders if holder[: len(h)] == h), key=len) for holder in holders}
+            return only
+    return ()
 
 
 def _flat(value: object, keys: tuple, depth: int) -> Iterator[tuple[tuple, torch.Tensor]]:

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from dcomp.learning.optimization import LearningRate, make_optimizer
+from dcomp.learning.optimization import LearningRate
+from dcomp.learning.optimizers import make_optimizer
 from dcomp.settings import TrainSettings
 
 STEPS = 10  # an epoch

@@ -194,14 +194,14 @@ def test_tensors_stay_on_the_disk_until_they_are_asked_for(tmp_path):
 def test_nested_dictionaries_and_lists_lose_no_tensor(tmp_path):
     path = tmp_path / "model.pt"
     torch.save(
-        {"encoder": {"w": torch.ones(2), "layers": [torch.zeros(1), {3: torch.ones(3)}]}, "step": torch.tensor(7)}, path
+        {"w": torch.ones(2), "layers": [torch.zeros(1), {3: torch.ones(3)}], "more": {"step": torch.tensor(7)}}, path
     )
     read = load_checkpoint(path).tensors
     assert {name: array.tolist() for name, array in read.items()} == {
-        "encoder.w": [1, 1],
-        "encoder.layers.0": [0],
-        "encoder.layers.1.3": [1, 1, 1],
-        "step": 7,
+        "w": [1, 1],
+        "layers.0": [0],
+        "layers.1.3": [1, 1, 1],
+        "more.step": 7,
     }
 
 

@@ -18,7 +18,7 @@ import zstandard
 from test_malformed import container, entry, header, string, varint
 
 import dcomp
-from dcomp import stages
+from dcomp import outputs, stages
 from dcomp.container import verification
 from dcomp.container.reader import Container
 from dcomp.errors import DcompError
@@ -250,7 +250,7 @@ def get_csr(path: Path) -> None:
 
 
 READERS: dict[str, Callable[[Path], object]] = {
-    "decode": lambda path: stages.save(stages.decode(Container.open(path, max_memory=LIMIT)), Nowhere()),
+    "decode": lambda path: outputs.save(stages.decode(Container.open(path, max_memory=LIMIT)), Nowhere()),
     "load": lambda path: dcomp.load_file(path, max_memory=LIMIT),
     "report": report,
     "inspect": inspect,

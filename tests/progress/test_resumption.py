@@ -145,6 +145,22 @@ def test_a_resumed_second_phase_equals_a_straight_one(trained, stopped_and_resum
     assert identical(straight, stopped_and_resumed(stages.quantize, pruned, settings, stops=stops, epochs=epochs))
 
 
+@pytest.mark.parametrize(("stops", "epochs"), [([8], ["1 of 9"]), ([25], ["2 of 9"]), ([8, 25], ["1 of 9", "2 of 9"])])
+def test_a_resumed_stage_whose_trainings_end_early_equals_a_straight_one(trained, stopped_and_resumed, stops, epochs):
+    harmful = {**DIGITS, "lr": 1.0, "optimizer": "sgd", "clip_norm": 1.0, "lr_schedule": "constant"}
+    settings = QuantizeSettings(fc_bits=4, start=4, epochs=9, early_stop=1, **harmful)
+    straight = stages.quantize(trained, settings)
+    assert len(json.loads(straight.metadata["dcomp.history"])) == 2
+    assert identical(straight, stopped_and_resumed(stages.quantize, trained, settings, stops=stops, epochs=epochs))
+
+
+def test_a_resumed_training_with_every_new_option_equals_a_straight_one(trained, stopped_and_resumed):
+    options = {"optimizer": "muon", "l1": 1e-4, "freeze": "^fc1", "optimizer_option": "ns_steps=3", "early_stop": 2}
+    settings = PruneSettings(amount=0.3, sparsity=0.5, at=[0, 0.5, 1], epochs=3, **{**DIGITS, **options})
+    straight = stages.prune(trained, settings)
+    assert identical(straight, stopped_and_resumed(stages.prune, trained, settings, stops=[8, 30]))
+
+
 @pytest.mark.parametrize("step", [8, 30])
 def test_start_may_not_change_on_resumption(trained, tmp_path, monkeypatch, step):
     monkeypatch.setattr(training, "NOTIFY_EVERY", 1)

@@ -11,7 +11,7 @@ from dcomp.settings.requirements import REQUIREMENTS, TRAINING_OPTIONS, applies,
 CLASSES = (PruneSettings, QuantizeSettings, FinetuneSettings, TrainSettings)
 CANDIDATES = (
     *(0.5, 1, 2, "digits", "fc1=0.5", ["fc1=0.5"]),
-    *("adam", "sgd", "constant", "fp32", "none", "gradual", "layer", "row", "kl"),
+    *("adam", "sgd", "constant", "fp32", "none", "gradual", "layer", "row", "random", "kl"),
 )
 """Values of which each field takes one."""
 
@@ -49,7 +49,8 @@ def input_for(row, option):
     """A class of settings, and fields that violate a row by one of its options and no other row of this option."""
     for kind in CLASSES:
         if applies(row, kind.model_fields) and field_of(option) in kind.model_fields:
-            fields = {field_of(need): value_against(kind, need) for need in row.needs}
+            against = {field_of(need): value_against(kind, need) for need in reversed(row.needs)}
+            fields = {field: value for field, value in against.items() if value is not None}
             fields |= {field_of(condition): value_for(kind, condition) for condition in row.excludes}
             fields |= {field_of(option): value_for(kind, option)}
             fields |= {"epochs": 4, "data": "digits"} if row.where else {}

@@ -1,13 +1,12 @@
 """torchvision's classifiers, for any number of classes, channels and any dropout."""
 
-from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dcomp.errors import ArchitectureError, first_line
+from dcomp.errors import ArchitectureError, first_line, nearest
 from dcomp.learning import vision
 from dcomp.learning.architectures.network import PHOTO, Network
 
@@ -23,9 +22,8 @@ def find(name: str) -> Network:
     """
     names = vision.models.list_models(module=vision.models)
     if name not in names:
-        near = get_close_matches(name, names, cutoff=0)
         raise ArchitectureError(
-            f"torchvision has no classifier {name!r}; the nearest are {', '.join(near)}; "
+            f"torchvision has no classifier {name!r}; {nearest(name, names)}; "
             "name a network of your own as package.module:factory"
         )
     presets = vision.models.get_model_weights(name).DEFAULT.transforms

@@ -1,0 +1,259 @@
+"""Sections that act in a person's training loop: at which step masks move, and weights begin to share values.
+
+Each section begins with the weights as they are at its first step.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from dcomp.checkpoints import layers
+from dcomp.compression.choice import ParameterNames, check_finite
+from dcomp.compression.pruning import Pruning
+from dcomp.compression.sharing import Sharing
+from dcomp.errors import CheckpointError, UsageError
+from dcomp.progress.observer import SILENT, Observer
+from dcomp.pruning import budget
+from dcomp.settings import PruneSettings, QuantizeSettings
+
+Arrays = Mapping[str, np.ndarray]
+
+
+class LoopNetwork(Protocol):
+    """The network of the loop, as sections see it."""
+
+    @property
+    def parameters(self) -> ParameterNames:
+        """What the names in its state stand for."""
+
+    def tensors(self) -> Arrays:
+        """Return its state as it is now; a tensor is read when it is indexed."""
+
+    def mask(self, masks: Arrays) -> None:
+        """Hold weights at zero where their mask is False; earlier zeros stay zero."""
+
+    def mask_dead(self) -> None:
+        """Hold weights and biases that lie on no path from input to output at zero."""
+
+    def share(self, shared: Arrays) -> None:
+        """Give tensors these values, and hold them at these: the values train."""
+
+    def squared_gradients(self, names: Sequence[str]) -> Arrays:
+        """Return the mean squared gradients of tensors in the steps since this was last asked."""
+
+
+class PrunePhase:
+    """A section `prune`.
+
+    Attributes:
+        names: the tensors to prune.
+        times: the moves of the masks.
+    """
+
+    def __init__(self, settings: PruneSettings, network: LoopNetwork, observer: Observer) -> None:
+        """Check that the section fits the network.
+
+        Raises:
+            UsageError, CheckpointError: as `Pruning`.
+        """
+        self._settings, self._observer = settings, observer
+        first = Pruning(network.tensors(), settings, network.parameters)
+        self.names, self.times, self.needs_gradients = first.names, first.moves, first.needs_gradients
+        self._pruning: Pruning | None = None
+        self._done = 0
+
+    def act(self, time: float, network: LoopNetwork) -> None:
+        """Move the masks; before the first move, hold the zeros that are there."""
+        if self._pruning is None:
+            self._pruning = Pruning(network.tensors(), self._settings, network.parameters)
+            network.mask({name: network.tensors()[name] != 0 for name in self.names})
+        squares = network.squared_gradients(self.names) if self.needs_gradients else None
+        tensors = network.tensors()
+        network.mask(self._pruning.masks_at(time, {name: tensors[name] for name in self.names}, squares))
+        if self._pruning.removes_dead_units:
+            network.mask_dead()
+        self._done += 1
+        if time == self.times[-1]:
+            for note in self._pruning.notes(tensors):
+                self._observer.note(note)
+
+    def words(self, network: LoopNetwork) -> str:
+        """Return what goes on, in a few words; empty before it begins."""
+        if not self._done:
+            return ""
+        if self._done == len(self.times):
+            return "pruned"
+        target = f" of {self._settings.sparsity:g}" if self._settings.sparsity is not None else ""
+        return f"pruning {budget.sparsity_of(network.tensors(), self.names):.2f}{target}"
+
+    def facts(self) -> Any:
+        """Return what a resumed loop needs, as plain data."""
+        return None if self._pruning is None else self._pruning.facts()
+
+    def restore(self, facts: Any, done: int, network: LoopNetwork) -> None:
+        """Restore the facts, after so many moves."""
+        self._done, self._pruning = done, None
+        if facts is not None:
+            self._pruning = Pruning(network.tensors(), self._settings, network.parameters, facts)
+
+    def rounded(self, tensors: Arrays) -> dict[str, np.ndarray]:
+        """Return the tensors that change in the end: none."""
+        return {}
+
+
+class SharePhase:
+    """A section `quantize`; it has the attributes and methods of `PrunePhase`."""
+
+    needs_gradients = False
+
+    def __init__(self, settings: QuantizeSettings, network: LoopNetwork, observer: Observer) -> None:
+        """Check that the section fits the network.
+
+        Raises:
+            UsageError, CheckpointError: as `Sharing`.
+        """
+        self._observer = observer
+        self._sharing = Sharing(network.tensors(), settings, observer, network.parameters)
+        self.names = [names[0] for names in self._sharing.bits]
+        self.times = [float(settings.start)]
+        self._done = 0
+
+    def act(self, time: float, network: LoopNetwork) -> None:
+        """Share the weights."""
+        tensors = network.tensors()
+        check_finite({name: tensors[name] for name in self.names})
+        shared = self._sharing.at_once(tensors, self._observer)
+        network.share({name: shared[name] for name in self.names})
+        self._done = 1
+
+    def words(self, network: LoopNetwork) -> str:
+        """Return what goes on, in a few words; empty before it begins."""
+        return "shared" if self._done else ""
+
+    def facts(self) -> Any:
+        """Return what a resumed loop needs, as plain data: nothing."""
+        return None
+
+    def restore(self, facts: Any, done: int, network: LoopNetwork) -> None:
+        """Restore whether weights are shared."""
+        self._done = done
+
+    def rounded(self, tensors: Arrays) -> dict[str, np.ndarray]:
+        """Return the tensors that change when shared values are rounded to the type that the settings name."""
+        return self._sharing.rounded(tensors) if self._done else {}
+
+
+@dataclass(frozen=True)
+class Event:
+    """A move of masks, or the start of sharing: its step, the first being 0, its time, and its section."""
+
+    step: int
+    time: float
+    phase: PrunePhase | SharePhase
+
+
+class Phases:
+    """All sections of a loop, and their events in order.
+
+    Attributes:
+        events: all of them.
+        done: how many have happened.
+        names_with_gradients: the tensors whose gradients sections need that have not ended.
+    """
+
+    def __init__(
+        self,
+        network: LoopNetwork,
+        prune: Sequence[PruneSettings],
+        quantize: Sequence[QuantizeSettings],
+        steps_per_epoch: int,
+        observer: Observer = SILENT,
+    ) -> None:
+        """Check that all sections fit the network and each other.
+
+        Raises:
+            UsageError: a tensor would be pruned after it is shared; or as `Pruning` and `Sharing`.
+            CheckpointError: weights that are not finite.
+        """
+        self._network = network
+        prunes = [PrunePhase(settings, network, observer) for settings in prune]
+        shares = [SharePhase(settings, network, observer) for settings in quantize]
+        for share in shares:
+            for pruned in prunes:
+                _check_order(pruned, share)
+        self._sections: list[PrunePhase | SharePhase] = [*prunes, *shares]
+        events = [
+            Event(math.ceil(time * steps_per_epoch - 1e-9), time, section)  # however 0.1 epochs of 30 steps round
+            for section in self._sections
+            for time in section.times
+        ]
+        self.events = sorted(events, key=lambda event: event.step)
+        self._set_done(0)
+
+    def run_due(self, step: int) -> None:
+        """Run the events up to the one at `step` that have not happened."""
+        while self.done < len(self.events) and self.events[self.done].step <= step:
+            event = self.events[self.done]
+            event.phase.act(event.time, self._network)
+            self._set_done(self.done + 1)
+
+    def names_pruned(self) -> set[str]:
+        """Return the tensors that sections prune."""
+        return {name for section in self._sections if isinstance(section, PrunePhase) for name in section.names}
+
+    @property
+    def to_come(self) -> str:
+        """What is still to come, in a line; empty after the last event."""
+        last = {event.phase: event for event in self.events[self.done :]}.values()
+        return " and ".join(
+            f"{'the last move of prune' if isinstance(event.phase, PrunePhase) else 'quantize'} at {event.time:g}"
+            for event in last
+        )
+
+    @property
+    def words(self) -> str:
+        """What goes on in the section that acted last, in a few words; empty before the first begins."""
+        return self.events[self.done - 1].phase.words(self._network) if self.done else ""
+
+    def rounded(self, tensors: Arrays) -> dict[str, np.ndarray]:
+        """Return those of the network's tensors that change in the end, when shared values are rounded."""
+        changed: dict[str, np.ndarray] = {}
+        for section in self._sections:
+            changed |= section.rounded({**tensors, **changed})
+        return changed
+
+    def facts(self) -> list[Any]:
+        """Return what a resumed loop needs, as plain data; the network's weights hold the rest."""
+        return [section.facts() for section in self._sections]
+
+    def restore(self, facts: Sequence[Any], step: int) -> None:
+        """Restore the facts of a loop in which `step` steps were done, with the same sections.
+
+        Raises:
+            CheckpointError: they do not fit.
+        """
+        self._set_done(sum(event.step < step for event in self.events))
+        try:
+            for section, of_section in zip(self._sections, facts, strict=True):
+                moves = sum(event.phase is section for event in self.events[: self.done])
+                section.restore(of_section, moves, self._network)
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"the state of the compressor does not fit these sections: {error}") from error
+
+    def _set_done(self, count: int) -> None:
+        self.done = count
+        sections = {event.phase for event in self.events[count:] if event.phase.needs_gradients}
+        self.names_with_gradients = {name for section in sections for name in section.names}
+
+
+def _check_order(prune: PrunePhase, share: SharePhase) -> None:
+    """Raise UsageError where masks of a tensor move after it is shared."""
+    both = [name for name in prune.names if name in share.names]
+    if both and prune.times[-1] > share.times[0]:
+        raise UsageError(
+            f"{layers.listed(both)}: prune ends at {prune.times[-1]:g}, after quantize has shared these weights at "
+            f"{share.times[0]:g}: give quantize a start of {math.ceil(prune.times[-1])} or later"
+        )
