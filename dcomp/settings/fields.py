@@ -139,7 +139,7 @@ def network_name(name: str) -> str:
 
 def config_of_transformers(folder: str) -> Path:
     """Return the file that describes the network of Transformers in a folder."""
-    return Path(folder) / "config.json"
+    return Path(folder) / CONFIG_NAME
 
 
 def _noted_network(name: str) -> str:
@@ -206,6 +206,9 @@ PLACEHOLDERS = {
     *("torchvision:name", "transformers:folder"),
 }
 """The forms of names of the user's own, in lower case; they are no names."""
+
+CONFIG_NAME = "config.json"
+"""Name of the file that describes a network of Transformers in its folder."""
 
 TORCHVISION, TRANSFORMERS = "torchvision:", "transformers:"
 """What names of these libraries' networks begin with."""

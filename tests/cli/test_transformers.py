@@ -81,6 +81,20 @@ def test_a_language_model_trains_is_pruned_and_imitates_its_dense_self(work, dco
     assert "loss" in out
 
 
+def test_a_folder_names_its_network(work, dcomp):
+    model = transformers.GPT2LMHeadModel(transformers.GPT2Config.from_pretrained(work / "gpt2"))
+    model.save_pretrained(work / "full")
+    pruning = ["--sparsity", "0.5", "--epochs", "1", "--until", "0", *TRAINING]
+    code, _, err = dcomp("prune", "full", *pruning, "--data", "tiny_lines:task", "-o", "pruned")
+    assert code == 0, err
+    again = transformers.GPT2LMHeadModel.from_pretrained(work / "pruned")
+    weight = again.transformer.h[0].mlp.c_fc.weight
+    assert 0 < (weight == 0).sum() < weight.numel()
+    assert dcomp("encode", "pruned", "-o", "pruned.dcz")[0] == 0
+    code, _, err = dcomp("eval", "pruned.dcz", "--data", "tiny_lines:task")
+    assert code == 0, err
+
+
 RECIPE = "name: r\ndata: digits\ntrain: {architecture: 'transformers:resnet', epochs: 1}\nquantize: {bits: 4}\n"
 
 

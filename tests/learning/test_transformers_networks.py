@@ -111,6 +111,21 @@ def test_neither_paths_nor_versions_are_recorded(gpt2):
     assert not any(word in text for word in (str(gpt2.parent), "transformers_version", "_name_or_path", "dtype"))
 
 
+def test_the_config_beside_a_checkpoint_names_its_network(folder):
+    checkpoint = sources.load_checkpoint(folder)
+    name = architectures.architecture_of(checkpoint)
+    assert name == f"transformers:{json.loads((folder / 'config.json').read_text())['architectures'][0]}"
+    model = architectures.build(name, arguments_of(name, checkpoint))
+    architectures.load_into(model, checkpoint, name)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"_class_name": "UNet2DModel"}', "[" * 100_000])
+def test_a_config_of_another_library_names_no_network(folder, text):
+    (folder / "config.json").write_text(text)
+    with pytest.raises(ArchitectureError, match="does not say which architecture"):
+        architectures.architecture_of(sources.load_checkpoint(folder))
+
+
 def test_a_folder_that_a_person_names_counts_before_the_recorded_config(gpt2):
     checkpoint = recorded(gpt2)
     config = json.loads((gpt2 / "config.json").read_text())

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from dcomp.checkpoints import folders
 from dcomp.checkpoints.checkpoint import ARCHITECTURE_KEY, Checkpoint
 from dcomp.errors import ArchitectureError, first_line
 from dcomp.learning.aliases import missing_names
@@ -121,7 +122,7 @@ def architecture_of(
     """
     if override:
         return canonical(override)
-    named = checkpoint.metadata.get(ARCHITECTURE_KEY)
+    named = recorded_name(checkpoint)
     if named is None:
         raise ArchitectureError(
             "the checkpoint does not say which architecture it belongs to; add --arch NAME (or package.module:factory)"
@@ -130,6 +131,20 @@ def architecture_of(
     if is_code(name) and name not in agreed:
         check_trusted(name, "--arch", ArchitectureError, trusted=trusted)
     return name
+
+
+def recorded_name(checkpoint: Checkpoint) -> str | None:
+    """Return the architecture that a checkpoint's metadata name, or the config.json of the folder that it was in.
+
+    Raises:
+        CheckpointError: the metadata do not describe a folder.
+    """
+    if ARCHITECTURE_KEY in checkpoint.metadata or not folders.is_of_folder(checkpoint):
+        return checkpoint.metadata.get(ARCHITECTURE_KEY)
+    from dcomp.learning.architectures import transformers_networks
+
+    config = transformers_networks.config_beside(checkpoint)
+    return None if config is None else f"{TRANSFORMERS}{config['architectures'][0]}"
 
 
 def is_code(architecture: str) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 from dcomp.checkpoints.checkpoint import ARCHITECTURE_KEY, Checkpoint
 from dcomp.errors import ArchitectureError, UsageError
-from dcomp.learning.architectures import find
+from dcomp.learning.architectures import find, recorded_name
 from dcomp.settings import DataSettings, NetworkSettings
 from dcomp.settings.fields import TRANSFORMERS
 
@@ -30,8 +30,8 @@ class Arguments:
             ArchitectureError: no such network, or the checkpoint's arguments are not valid.
         """
         self._defaults = find(architecture).defaults
-        self._fresh = checkpoint is None or checkpoint.metadata.get(ARCHITECTURE_KEY) != architecture
-        self._explicit = self._configured(architecture, _recorded(checkpoint)) | _arguments(settings)
+        self._fresh = checkpoint is None or recorded_name(checkpoint) != architecture
+        self._explicit = self._configured(architecture, checkpoint) | _arguments(settings)
         self.resize = _recorded_resize(checkpoint) if settings.resize is None else settings.resize
 
     @property
@@ -59,19 +59,22 @@ class Arguments:
         """Whether images must have one channel, or three."""
         return self._explicit.get("grayscale")
 
-    def _configured(self, architecture: str, recorded: dict[str, Any]) -> dict[str, Any]:
-        """Return recorded arguments with the config of a network of Transformers, and without that of another network.
+    def _configured(self, architecture: str, checkpoint: Checkpoint | None) -> dict[str, Any]:
+        """Return a checkpoint's arguments, with the config if the network is one of Transformers.
 
         Raises:
             ArchitectureError: neither a checkpoint nor a folder has a config.
         """
+        recorded = _recorded(checkpoint)
         config = recorded.pop(CONFIG, None)
         if not architecture.startswith(TRANSFORMERS):
             return recorded
-        if self._fresh:
-            from dcomp.learning.architectures import transformers_networks
+        from dcomp.learning.architectures import transformers_networks
 
+        if checkpoint is None or self._fresh:
             config = transformers_networks.read_config(architecture.removeprefix(TRANSFORMERS))
+        elif config is None:
+            config = transformers_networks.config_beside(checkpoint)
         if config is None:
             raise ArchitectureError(
                 f"the checkpoint records no config of {architecture}; add --arch {TRANSFORMERS}FOLDER"

@@ -14,8 +14,10 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
+from dcomp.checkpoints import folders
+from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.errors import ArchitectureError, first_line, reading
-from dcomp.settings.fields import TRANSFORMERS, config_of_transformers
+from dcomp.settings.fields import CONFIG_NAME, TRANSFORMERS, config_of_transformers
 
 LEFT_OUT = {
     *("auto_map", "custom_pipelines", "quantization_config", "use_pretrained_backbone", "use_kernels"),  # download
@@ -48,6 +50,24 @@ def read_config(folder: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ArchitectureError(f"{path} is no JSON: {first_line(error)}") from error
     class_name(config, str(path))
+    return _without_left_out(config)
+
+
+def config_beside(checkpoint: Checkpoint) -> dict[str, Any] | None:
+    """Return the config that stood beside a checkpoint in its folder, without the entries that do not count.
+
+    Returns:
+        None if there was none, or one that names no class, as that of another library.
+
+    Raises:
+        CheckpointError: the metadata do not describe a folder.
+    """
+    text = folders.text_of(checkpoint, CONFIG_NAME)
+    try:
+        config = json.loads(text) if text is not None else None
+        class_name(config, CONFIG_NAME)
+    except (ValueError, RecursionError, ArchitectureError):
+        return None
     return _without_left_out(config)
 
 
