@@ -87,7 +87,7 @@ def _check_replaceable_outputs(
     """Raise OutputError for an output that exists, unless an earlier sweep wrote it."""
     from dcomp.reporting import plots, render
 
-    for path, beginning in ((front, b""), (plot, plots.PNG), (as_csv, render.front_csv([], keys).encode())):
+    for path, beginning in ((front, b""), (plot, plots.PNG), (as_csv, render.front_csv([], keys).rstrip().encode())):
         if path is not None:
             check_replaceable(path, force=force or _begins(path, beginning))
 

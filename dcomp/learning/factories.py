@@ -19,6 +19,8 @@ def find_factory(name: str, failure: type[DcompError]) -> Callable[..., Any]:
     module_name, _, factory_name = name.partition(":")
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
+    import dcomp.learning.vision  # noqa: F401  # before the module, whose libraries may import torchvision too
+
     with _failing(name, failure):
         factory: Callable[..., Any] = getattr(importlib.import_module(module_name), factory_name)
         return factory

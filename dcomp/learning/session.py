@@ -1,6 +1,5 @@
 """A network, its data and its held weights, from a checkpoint's tensors and back to them."""
 
-import math
 from collections.abc import Iterable, Mapping
 
 import ml_dtypes
@@ -18,8 +17,9 @@ from dcomp.learning.fit_plan import ALL_EPOCHS, FitPlan
 from dcomp.learning.freezing import freeze
 from dcomp.learning.held_weights import HeldWeights
 from dcomp.learning.losses import Loss
-from dcomp.learning.networks import check_fit, filled, lay_out, load_data, one_image, teacher_for
+from dcomp.learning.networks import filled, lay_out, load_data, teacher_for
 from dcomp.learning.state import Keeper, Origin
+from dcomp.learning.trial import Trial
 from dcomp.progress.observer import EpochRecord, Observer
 from dcomp.progress.resumption import StateFile
 from dcomp.quantization.recognition import is_shared
@@ -52,11 +52,11 @@ class Session:
             settings: of the stage.
             observer: watches.
             pretrained: fill the network with torchvision's weights.
-            teacher: its network sees the same images.
+            teacher: its network sees the same examples.
 
         Raises:
             ArchitectureError: no such network, or checkpoint or data do not fit it.
-            DataError: the data set cannot be loaded.
+            DataError: the data set cannot be loaded, or does not fit the network.
             UsageError: the optimizer cannot be made, or the tensors to freeze are none or all.
         """
         optimizers.check(settings)
@@ -68,19 +68,20 @@ class Session:
         train, validation = data.split_validation(settings.val_split, settings.seed)
         self._train, self._validation = train.to(self._device), validation.to(self._device)
         observer.activity(f"building {architecture}")
-        self._arguments, self._resize = network_arguments.complete(data.train), network_arguments.resize
+        self._arguments, self._resize = network_arguments.complete(data.train.form), network_arguments.resize
         torch.manual_seed(settings.seed)
         self.model = distributed.synchronized(filled(architecture, self._arguments, checkpoint).to(self._device))
         self.held = HeldWeights(self.model)
         if pretrained:
             with distributed.first_goes_ahead():
                 architectures.load_pretrained(self.model, architecture)
-        lay_out(self.model, one_image(self._train))
+        self._trial = Trial(self.model, self._train)
+        self._trial.check(architecture)
+        lay_out(self._trial)
         freeze(self.model, settings.freeze)
-        classes = check_fit(self.model, self._train, architecture)
-        choose_threads(settings.threads, self.model, one_image(self._train), observer)
-        self._teacher = teacher_for(teacher, self._train, classes) if teacher is not None else None
-        self._dropout = DropoutRule(self.model, one_image(self._train))
+        choose_threads(settings.threads, self._trial, observer)
+        self._teacher = teacher_for(teacher, self._train, self.model) if teacher is not None else None
+        self._dropout = DropoutRule(self._trial)
         self._dtypes = {name: array.dtype for name, array in checkpoint.tensors.items()} if checkpoint else {}
         self._sources = checkpoint, teacher
 
@@ -88,13 +89,13 @@ class Session:
         """Fill the network from another checkpoint for its next training, in which no weights are held yet."""
         self.held.release()
         architectures.load_into(self.model, checkpoint, self._architecture)
-        lay_out(self.model, one_image(self._train))
+        lay_out(self._trial)
         self._sources = checkpoint, self._sources[1]
 
     @property
     def steps_per_epoch(self) -> int:
         """Training steps in an epoch."""
-        return math.ceil(len(self._train) / self._settings.batch_size)
+        return self._train.steps(self._settings.batch_size)
 
     @property
     def last_step(self) -> int:
@@ -113,7 +114,7 @@ class Session:
         Raises:
             UsageError: the network has layers whose paths are unknown.
         """
-        for name, alive in paths.alive(self.model, one_image(self._train)).items():
+        for name, alive in paths.alive(self.model, self._trial.images()).items():
             self.held.restrict(name, alive)
         self._dropout.apply()
 
@@ -133,7 +134,7 @@ class Session:
     def squared_gradients(self, names: Iterable[str], seed: int) -> dict[str, np.ndarray]:
         """Return the mean squared gradient of tensors now; see `gradients.squared_gradients`."""
         parameters = {name: self.model.get_parameter(name) for name in names}
-        loss = Loss(self._settings, self._teacher)
+        loss = Loss(self._train.objective, self._settings, self._teacher)
         squares = gradients.squared_gradients(self.model, parameters, self._train, self._settings, loss, seed)
         return {name: to_numpy(mean.masked_fill(parameters[name] == 0, 0)) for name, mean in squares.items()}
 

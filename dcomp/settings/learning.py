@@ -1,5 +1,6 @@
 """Settings of networks, data, training and evaluation."""
 
+from collections.abc import Iterable
 from typing import Self
 
 from pydantic import (
@@ -8,6 +9,7 @@ from pydantic import (
 )
 
 from dcomp.settings.base import RUNTIME_SETTINGS, Settings
+from dcomp.settings.bounds import Bound, Bounds, check_known, parse
 from dcomp.settings.fields import (
     MAX_SEED,
     NETWORKS,
@@ -29,6 +31,8 @@ from dcomp.settings.panels import DATA, MACHINE, NETWORK, SEED_AND_NOTES, TRAINI
 from dcomp.settings.torch_optimizers import OPTIMIZERS
 
 OPTIMIZER_HELP = f"Optimizer of torch: {', '.join(OPTIMIZERS)}."
+
+BOUND = "METRIC=VALUE"
 
 
 class NetworkSettings(Settings):
@@ -109,7 +113,7 @@ class LearningSettings(DataSettings):
         None,
         ge=0,
         lt=1,
-        description="Momentum; of sgd it is Nesterov's, 0.9 unless given, of others what torch has.",
+        description="Momentum of sgd (Nesterov's, 0.9 unless given), of rmsprop and of muon.",
         json_schema_extra=shown(TRAINING),
     )
     weight_decay: float = Field(
@@ -193,7 +197,7 @@ class LearningSettings(DataSettings):
     optimizer_option: OptimizerOptions = Field(
         (),
         description="Option of the optimizer, by its name in torch, as betas=0.9,0.99; repeatable.",
-        json_schema_extra=shown(TRAINING, "KEY=VALUE"),
+        json_schema_extra=shown(TRAINING, "KEY=X"),
     )
     l1: float | None = Field(
         None,
@@ -259,11 +263,29 @@ class EvalSettings(DataSettings):
 
     precision: Precision = Field("fp32", description="Type to compute in.", json_schema_extra=shown(MACHINE, "NAME"))
     max_error: float | None = Field(None, ge=0, le=100, description="Exit 3 if the top-1 error in percent is above.")
+    max: Bounds = Field(
+        (), description="Exit 3 if a metric of the task is above; repeatable.", json_schema_extra=shown(metavar=BOUND)
+    )
+    min: Bounds = Field(
+        (), description="Exit 3 if a metric of the task is below; repeatable.", json_schema_extra=shown(metavar=BOUND)
+    )
+
+    @property
+    def bounds(self) -> list[Bound]:
+        """Return all bounds of metrics."""
+        error = [] if self.max_error is None else [Bound("top1_error", self.max_error, True, "max_error (--max-error)")]
+        highest = [Bound(*parse(text), True, f"max {text} (--max)") for text in self.max]
+        return [*error, *highest, *(Bound(*parse(text), False, f"min {text} (--min)") for text in self.min)]
+
+    def check_bounded(self, metrics: Iterable[str]) -> None:
+        """Raise UsageError if a metric with a bound is not among the metrics of the task."""
+        check_known(self.bounds, metrics)
 
     @property
     def examples(self) -> str:
-        """Return the data set on which errors are measured, and the settings that may change them."""
-        changes = self.model_dump(mode="json", exclude_defaults=True, exclude=RUNTIME_SETTINGS | {"data", "max_error"})
+        """Return the data set on which metrics are measured, and the settings that may change them."""
+        unchanged = RUNTIME_SETTINGS | {"data", "max_error", "max", "min"}
+        changes = self.model_dump(mode="json", exclude_defaults=True, exclude=unchanged)
         return " ".join([str(self.data), *(f"{key}={value}" for key, value in changes.items())])
 
 
@@ -284,7 +306,9 @@ class SensitivitySettings(DataSettings):
     val_split: float = Field(0.08, gt=0, lt=1, description="Part of the training data to measure on.")
     seed: int = Field(0, ge=0, le=MAX_SEED, description="Seed for drawing that part.")
     max_drop: float | None = Field(
-        None, ge=0, le=100, description="Percentage points of top-1 accuracy that the plan may cost in total."
+        None,
+        ge=0,
+        description="By how much the plan may worsen the metric that judges; percentage points of top-1 accuracy.",
     )
 
     @model_validator(mode="after")

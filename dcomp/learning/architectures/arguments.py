@@ -7,7 +7,6 @@ from typing import Any
 from dcomp.checkpoints.checkpoint import ARCHITECTURE_KEY, Checkpoint
 from dcomp.errors import ArchitectureError, UsageError
 from dcomp.learning.architectures import find
-from dcomp.learning.datasets import Split
 from dcomp.settings import DataSettings, NetworkSettings
 
 ARGUMENTS_KEY = "dcomp.arguments"
@@ -56,9 +55,12 @@ class Arguments:
         """Whether images must have one channel, or three."""
         return self._explicit.get("grayscale")
 
-    def complete(self, split: Split) -> dict[str, Any]:
-        """Return all arguments that are not the network's defaults; the split decides those that nothing else gives."""
-        needed = {"classes": split.classes, "grayscale": split.channels == 1, "size": split.size}
+    def complete(self, needed: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all arguments that are not the network's defaults.
+
+        Args:
+            needed: those that the examples decide where nothing else gives them.
+        """
         chosen = {key: value for key, value in needed.items() if self._fresh and key in self._defaults} | self._explicit
         return {key: value for key, value in chosen.items() if self._defaults.get(key) != value}
 
