@@ -20,6 +20,7 @@ PAGES = (
     "recipes-and-sweeps",
     "pipes-and-ci",
     "python",
+    "loops",
     "container",
     "results",
     "paper-and-reference",
