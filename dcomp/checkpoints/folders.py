@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from dcomp.checkpoints import safetensors_file, shards
+from dcomp.checkpoints import foreign, safetensors_file, shards
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.errors import CheckpointError, UsageError
 from dcomp.system.files import INDEX_SUFFIX, TORCH_INDEX_SUFFIX
@@ -47,7 +47,11 @@ def weights_in(folder: Path) -> Path:
 
     Raises:
         UsageError: there is none, or more than one.
+        CheckpointError: the folder is a model of another kind.
     """
+    form = foreign.format_of(folder, b"")
+    if form is not None:
+        raise CheckpointError(form.refusal(folder))
     for pattern in WEIGHTS:
         paths = sorted(folder.glob(pattern))
         if len(paths) > 1:

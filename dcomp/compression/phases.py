@@ -61,15 +61,18 @@ class PrunePhase:
         """
         self._settings, self._observer = settings, observer
         first = Pruning(network.tensors(), settings, network.parameters)
-        self.names, self.times, self.needs_gradients = first.names, first.moves, first.needs_gradients
+        self.names, self.needs_gradients = first.names, first.needs_gradients
+        self.times = settings.mask_schedule.moves()  # whatever the weights are, so that a resumed loop has the same
         self._pruning: Pruning | None = None
         self._done = 0
 
     def act(self, time: float, network: LoopNetwork) -> None:
         """Move the masks; before the first move, hold the zeros that are there."""
-        if self._pruning is None:
-            self._pruning = Pruning(network.tensors(), self._settings, network.parameters)
-            network.mask({name: network.tensors()[name] != 0 for name in self.names})
+        if not self._done:
+            tensors = network.tensors()
+            self._pruning = Pruning(tensors, self._settings, network.parameters)
+            network.mask({name: tensors[name] != 0 for name in self.names})
+        assert self._pruning is not None  # from the first move to the last
         squares = network.squared_gradients(self.names) if self.needs_gradients else None
         tensors = network.tensors()
         network.mask(self._pruning.masks_at(time, {name: tensors[name] for name in self.names}, squares))
@@ -79,6 +82,7 @@ class PrunePhase:
         if time == self.times[-1]:
             for note in self._pruning.notes(tensors):
                 self._observer.note(note)
+            self._pruning = None  # it keeps the weights as they were at first
 
     def words(self, network: LoopNetwork) -> str:
         """Return what goes on, in a few words; empty before it begins."""
@@ -97,7 +101,7 @@ class PrunePhase:
         """Restore the facts, after so many moves."""
         self._done, self._pruning = done, None
         if facts is not None:
-            self._pruning = Pruning(network.tensors(), self._settings, network.parameters, facts)
+            self._pruning = Pruning(network.tensors(), self._settings, network.parameters, facts=facts)
 
     def rounded(self, tensors: Arrays) -> dict[str, np.ndarray]:
         """Return the tensors that change in the end: none."""

@@ -180,8 +180,17 @@ class HeldWeights:
     def share(self, name: str, *, keeps_state: bool = False) -> None:
         """Hold a parameter at the distinct values that it has now, and its zeros at zero.
 
-        The optimizer's state of the parameter is cleared: it belongs to weights that trained one by one. With
-        `keeps_state` it stays: the values have trained already.
+        The optimizer's state of the parameter is cleared: it belongs to weights that trained one by one. Its average
+        over the members of each value would do as well. LeNet-300 on 20,000 images of MNIST, sparsity 0.9, 8 values,
+        four seeds: errors in percent before sharing, after 1 and 10 steps, and after 1 and 3 epochs (deviation 0.1):
+
+        - SGD 0.0005    cleared and averaged 3.65, 3.78, 3.72, 3.64, 3.57
+        - Adam 0.001    cleared 4.32, 4.54, 4.43, 4.19, 4.16; averaged 4.32, 4.58, 4.50, 4.14, 4.17
+        - Adam 0.0002   cleared 4.32, 4.53, 4.51, 4.30, 4.20; averaged 4.32, 4.53, 4.44, 4.28, 4.16
+
+        Args:
+            name: of the parameter.
+            keeps_state: whether the state stays, as the values have trained before.
         """
         parameter = self._model.get_parameter(name)
         if isinstance(self._held.get(parameter), Codebook):  # of tied weights the first name has shared both
@@ -191,14 +200,17 @@ class HeldWeights:
             self._optimizer.state.pop(parameter, None)
 
     def hold(self, names: Iterable[str]) -> list[str]:
-        """Hold those of the parameters that are shared or pruned now and not held yet; return their names."""
+        """Hold those of the parameters that are shared or pruned now and not held yet; return their names.
+
+        An optimizer's state of them stays, as it may be that of a training that goes on.
+        """
         held_now = []
         for name, parameter in self._free(names):
             weights = to_numpy(parameter)
             if weights.ndim == 1 and np.all(weights == weights[0]):  # fresh scales are all one, fresh shifts all zero
                 continue
             if is_shared(weights):
-                self.share(name)
+                self.share(name, keeps_state=True)
             elif np.any(weights == 0):
                 self.mask(name, weights != 0)
             else:

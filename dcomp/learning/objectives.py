@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from dcomp.errors import ArchitectureError, DataError, first_line
 from dcomp.learning.outputs import answer_to, logits_of
 from dcomp.learning.task import FORM, Task, described
-from dcomp.progress.measurement import LOSS, PERCENTAGES, RESERVED, TOP1_ERROR, Judge
+from dcomp.progress.measurement import LOSS, METRICS, PERCENTAGES, RESERVED, TOP1_ERROR, Judge
 
 
 class Objective(Protocol):
@@ -63,7 +63,7 @@ class Classification:
     classes: int | None
     noun: str = "images"
     judge: Judge = TOP1_ERROR
-    metric_names: tuple[str, ...] = (*PERCENTAGES, LOSS)
+    metric_names: tuple[str, ...] = METRICS
 
     def check(self, model: nn.Module, content: Any, architecture: str) -> None:
         """Check that a network takes inputs, and has all classes.

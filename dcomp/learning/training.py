@@ -257,7 +257,7 @@ class _Training:
 
     def _is_over(self) -> bool:
         """Tell whether the training ends early; say so."""
-        is_over = early_stopping.is_over(self._settings, choice := self._choice())
+        is_over = early_stopping.is_over(self._settings, choice := self._choice(), self._state.history)
         if is_over:
             waited = f"{self._settings.early_stop} epochs without a better one"
             self._observer.note(f"stopped after epoch {choice.epochs} of {self._epochs}: {waited}")

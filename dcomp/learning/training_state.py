@@ -12,7 +12,7 @@ from dcomp.learning import distributed, state
 from dcomp.learning.averaging import Average
 from dcomp.learning.devices import restore_threads
 from dcomp.learning.held_weights import HeldWeights
-from dcomp.learning.optimization import LearningRate
+from dcomp.learning.learning_rate import LearningRate
 from dcomp.learning.optimizers import clip_before_steps, make_optimizer
 from dcomp.learning.state import Keeper
 from dcomp.progress.observer import EpochRecord

@@ -49,7 +49,7 @@ def unwrapped_optimizer(optimizer: object) -> torch.optim.Optimizer:
 
 def check_weights_are_here(model: nn.Module) -> None:
     """Raise UsageError for a model whose parameters are no plain weights: sharded, pruned by torch, or lazy."""
-    for kind in {type(part) for part in (*model.modules(), *model.parameters())}:
+    for kind in dict.fromkeys(type(part) for part in (*model.modules(), *model.parameters())):
         for parent in kind.__mro__:
             if parent.__name__ in SHARDING:
                 raise UsageError(

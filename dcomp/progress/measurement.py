@@ -17,6 +17,9 @@ LOSS = "loss"
 PERCENTAGES = {"top1_error": "top-1 error", "top5_error": "top-5 error"}
 """Metrics in percent, and their titles; all others have no unit, and their names as titles."""
 
+METRICS = (*PERCENTAGES, LOSS)
+"""The metrics of classification."""
+
 JUDGE_KEYS = ("judge", "lower_is_better")
 """Keys of plain data that describe a judge; for the top-1 error, which is the usual judge, they are left out."""
 

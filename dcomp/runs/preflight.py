@@ -16,7 +16,9 @@ from dcomp.checkpoints.tensors import specs_of
 from dcomp.compression.choice import Choice, ParameterNames
 from dcomp.compression.pruning import criterion_of
 from dcomp.errors import CheckpointError, DcompError, RecipeError, UsageError, several
+from dcomp.progress.measurement import METRICS
 from dcomp.settings import DataSettings, LearningSettings, PruneSettings, QuantizeSettings, Settings
+from dcomp.settings.fields import names_code
 from dcomp.settings.recipe import Recipe
 
 NO_FILES: Mapping[str, Path] = {}
@@ -44,6 +46,8 @@ def check(
     with_network: list[DataSettings] = [section for _, section in sections if section.epochs]
     with_network += [recipe.eval] if recipe.eval is not None else []
     checks = [*_file_checks(sections, outputs), *_learning_checks(with_network)]
+    if recipe.eval is not None and recipe.eval.data is not None and not names_code(recipe.eval.data):
+        checks.append(partial(recipe.eval.check_bounded, METRICS))
     if start is not None and with_network:
         checks.append(partial(_check_start, start, recipe.trusted_architecture, with_network[0]))
     mistakes = _mistakes(checks)

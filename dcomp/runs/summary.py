@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from dcomp.progress.measurement import LOSS, PERCENTAGES, Measurement
+from dcomp.progress.measurement import METRICS, Measurement
 from dcomp.reporting.sizes import SizeReport
 
-NOT_MEASURED = dict.fromkeys((*PERCENTAGES, LOSS))
+NOT_MEASURED = dict.fromkeys(METRICS)
 
 
 @dataclass(frozen=True)

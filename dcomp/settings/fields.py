@@ -120,6 +120,12 @@ def data_name(name: str) -> str:
     raise _unknown("data set", name, DATA_NAMES)
 
 
+def names_code(data: str) -> bool:
+    """Return whether the name of a data set is that of a factory of the user."""
+    family, separator, _ = data.partition(":")
+    return bool(separator) and family not in ("imagefolder", "imagenette")
+
+
 def network_name(name: str) -> str:
     """Return the name of a network with the case that `NETWORKS` has.
 

@@ -122,7 +122,7 @@ class LearningSettings(DataSettings):
         None,
         ge=0,
         lt=1,
-        description="Momentum; of sgd it is Nesterov's, 0.9 unless given, of others what torch has.",
+        description="Momentum of sgd (Nesterov's, 0.9 unless given), of rmsprop and of muon.",
         json_schema_extra=shown(TRAINING),
     )
     weight_decay: float = Field(
@@ -210,7 +210,7 @@ class LearningSettings(DataSettings):
     optimizer_option: OptimizerOptions = Field(
         (),
         description="Option of the optimizer, by its name in torch, as betas=0.9,0.99; repeatable.",
-        json_schema_extra=shown(TRAINING, "KEY=VALUE"),
+        json_schema_extra=shown(TRAINING, "KEY=X"),
     )
     l1: float | None = Field(
         None,

@@ -401,3 +401,34 @@ def test_a_compiled_network_sees_masks_that_move(model):
     compiled(images)
     held.mask("2.weight", np.zeros((5, 144), bool))
     assert torch.equal(compiled(images), model[2].bias.expand(4, 5))
+
+
+def test_values_that_are_equal_already_keep_their_bits_where_means_are_taken(model):
+    held = share(model)
+    before = weights_of(model, "2.weight")
+    assert np.array_equal(held.exact("2.weight", model[2].weight).detach().numpy(), before)
+    apart = model[2].weight.detach() + 0.01 * torch.randn(5, 144)
+    exact = held.exact("2.weight", apart).numpy()
+    assert np.array_equal(exact == 0, CODES == 0)
+    for code in (1, 2, 3):
+        (value,) = np.unique(exact[code == CODES])
+        assert value == pytest.approx(apart.numpy()[code == CODES].mean(), rel=1e-4)
+
+
+def test_parameters_are_released_by_name(model):
+    held = share(model)
+    held.mask("0.weight", weights_of(model, "0.weight") > 0)
+    zeros, values = held.counts()
+    assert (list(zeros), values) == (["0.weight"], {"2.weight": 3})
+    held.release(["2.weight"])
+    assert held.counts() == (zeros, {})
+
+
+def test_the_state_of_shared_weights_is_cleared_unless_it_goes_on(model):
+    held = share(model)
+    train(model, held)
+    optimizer = held._optimizer
+    for keeps_state in (True, False):
+        held.release()
+        held.share("2.weight", keeps_state=keeps_state)
+        assert (model[2].weight in optimizer.state) == keeps_state

@@ -1,10 +1,43 @@
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
+from torch.distributed.tensor import Replicate, distribute_tensor
 from torch.optim import swa_utils
 
 from dcomp.errors import UsageError
 from dcomp.learning import wrappers
+
+
+@pytest.fixture
+def one_process():
+    """A group of this process alone."""
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+def fsdp(model):
+    return FullyShardedDataParallel(model, use_orig_params=True, device_id=torch.device("cpu"))
+
+
+def fsdp2(model):
+    return fully_shard(model, mesh=init_device_mesh("cpu", (1,)))
+
+
+def tensor_parallel(model):
+    weight = distribute_tensor(model.weight.detach(), init_device_mesh("cpu", (1,)), [Replicate()])
+    model.weight = nn.Parameter(weight)
+    return model
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(("shard", "name"), [(fsdp, "FSDP"), (fsdp2, "FSDP"), (tensor_parallel, "DTensor")])
+def test_sharded_parameters_are_refused_by_name(one_process, shard, name):
+    with pytest.raises(UsageError, match=f"^{name} shards the parameters of this model .* not supported: use Distri"):
+        wrappers.check_weights_are_here(shard(nn.Linear(4, 4)))
 
 
 def test_the_model_inside_wrappers_is_found():

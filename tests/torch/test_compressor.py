@@ -203,6 +203,7 @@ def states(model, optimizer, made):
         {"sparsity": 0.8, "until": 2, "criterion": "fisher"},
         {"threshold": 1.0, "criterion": "std", "at": [0, 2]},
         {"target_ratio": 15, "until": 2},
+        {"amount": 0.6, "sparsity": 0.8, "until": 2},
     ],
     ids=lambda prune: prune.get("criterion", next(iter(prune))),
 )
@@ -230,6 +231,21 @@ def test_a_resumed_loop_ends_with_the_same_bytes(name, stop, prune):
         part.load_state_dict(state)
     train(model, optimizer, range(stop, 22))
     assert dcomp.torch.save(model.state_dict()) == expected
+
+
+def test_a_compressor_may_be_made_before_or_after_the_states_are_loaded():
+    model, optimizer, made = start()
+    train(model, optimizer, range(18))
+    saved = states(model, optimizer, made)
+    train(model, optimizer, range(18, 22))
+    model_2 = network()
+    model_2.load_state_dict(saved[0])
+    optimizer_2 = OPTIMIZERS["adam"](model_2.parameters())
+    optimizer_2.load_state_dict(saved[1])
+    made_2 = Compressor(model_2, optimizer_2, steps_per_epoch=5, prune=PRUNE, quantize=QUANTIZE)
+    made_2.load_state_dict(saved[2])
+    train(model_2, optimizer_2, range(18, 22))
+    assert dcomp.torch.save(model_2.state_dict()) == dcomp.torch.save(model.state_dict())
 
 
 def test_the_state_holds_no_masks_and_no_codes():
@@ -489,6 +505,7 @@ def test_tied_weights_are_pruned_and_shared_once(tmp_path):
         optimizer.step()
     assert model.output.weight is model.embedding.weight
     assert (model.output.weight == 0).sum() == 360
+    assert made.sparsity == 360 / sum(weight.numel() for weight in model.parameters())
     assert len(model.output.weight.unique()) <= 5
     made.save(tmp_path / "tied.dcz")
     assert set(dcomp.torch.load_file(tmp_path / "tied.dcz")) == {"embedding.weight", "output.weight"}
@@ -563,14 +580,6 @@ def prune_by_torch(model):
     torch_prune.random_unstructured(model[3], "weight", 0.5)
 
 
-class DTensor(nn.Parameter):
-    """Stands for torch's, which needs a group of processes."""
-
-
-def shard(model):
-    model[3].weight = DTensor(model[3].weight.data)
-
-
 def make_lazy(model):
     model[3] = nn.LazyLinear(20)
 
@@ -579,10 +588,9 @@ def make_lazy(model):
     ("change", "message"),
     [
         (prune_by_torch, r"torch\.nn\.utils\.prune holds 3\.weight as original and mask: call its remove\(\) before"),
-        (shard, r"DTensor shards the parameters of this model \(DTensor\), which is not supported: use Distributed"),
         (make_lazy, r"3\.weight has no values yet: run the model once"),
     ],
-    ids=["pruned by torch", "sharded", "lazy"],
+    ids=["pruned by torch", "lazy"],
 )
 def test_models_without_plain_weights_are_refused_by_name(change, message):
     model = network()

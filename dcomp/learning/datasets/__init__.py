@@ -14,7 +14,7 @@ from dcomp.learning.datasets.preprocessing import Preprocessing
 from dcomp.learning.datasets.split import Dataset, MemorySplit, Split
 from dcomp.learning.factories import call_factory, find_factory
 from dcomp.progress.observer import Observer
-from dcomp.settings.fields import data_name
+from dcomp.settings.fields import data_name, names_code
 
 __all__ = ["Dataset", "ImageForm", "MemorySplit", "Preprocessing", "Split", "load"]
 
@@ -92,13 +92,13 @@ def check(name: str, data_dir: Path | None = None) -> None:
         DataError: no such data set, or no such folder.
     """
     try:
-        family, separator, argument = data_name(name).partition(":")
+        family, _, argument = data_name(name).partition(":")
     except ValueError as error:
         raise DataError(str(error)) from error
     root_of(data_dir, needed=family in DOWNLOADED)
     if family == "imagefolder":
         _image_folder(argument, data_dir)
-    elif separator and family != "imagenette":
+    elif names_code(name):
         find_factory(name, DataError)
 
 
