@@ -244,7 +244,7 @@ class LearningSettings(DataSettings):
     )
     distill_at: Patterns = Field(
         (),
-        description="Compare the outputs of modules with matching names too, by mse or cosine; repeatable.",
+        description="Compare the outputs of modules whose whole names match too, by mse or cosine; repeatable.",
         json_schema_extra=shown(TRAINING, "REGEX"),
     )
 
