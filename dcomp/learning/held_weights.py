@@ -206,7 +206,7 @@ class HeldWeights:
             return
         self._held[parameter] = Codebook(parameter)
         if self._optimizer is not None and not keeps_state:
-            self._optimizer.state.pop(parameter, None)
+            _clear_state(self._optimizer, parameter)
 
     def hold(self, names: Iterable[str]) -> list[str]:
         """Hold those of the parameters that are shared or pruned now and not held yet; return their names.
@@ -332,6 +332,15 @@ class HeldWeights:
 def _all_bits(kept: Tensor) -> Tensor:
     """Return int8 numbers with all bits set where a mask is True, and none elsewhere."""
     return -kept.to(torch.int8)
+
+
+def _clear_state(optimizer: torch.optim.Optimizer, parameter: nn.Parameter) -> None:
+    """Forget what an optimizer has gathered for a parameter, as if it had taken no step."""
+    if isinstance(optimizer, torch.optim.Adagrad):  # which makes its state before its first step, and never again
+        optimizer.state[parameter]["step"].zero_()
+        optimizer.state[parameter]["sum"].fill_(optimizer.defaults["initial_accumulator_value"])
+    else:
+        optimizer.state.pop(parameter, None)
 
 
 def _is_by_weight(value: object, parameter: Tensor) -> bool:
