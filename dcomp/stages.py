@@ -232,7 +232,9 @@ def evaluate(
     settings = provenance.with_recorded_data(settings, checkpoint, observer)
     try:
         checkpoint = _fitted(checkpoint, architecture, settings, observer)
-        return evaluate_checkpoint(checkpoint, architecture_of(checkpoint, architecture), settings, observer)
+        return evaluate_checkpoint(
+            checkpoint, architecture_of(checkpoint, architecture, trusted=settings.trust_code), settings, observer
+        )
     finally:
         observer.finished()
 
@@ -256,7 +258,9 @@ def sensitivity(
     settings = provenance.with_recorded_data(settings, checkpoint, observer)
     checkpoint, network = _under_network_names(checkpoint, architecture, settings, observer)
     weights = choice.weights(checkpoint.tensors, network)
-    return measure_sensitivity(checkpoint, weights, architecture_of(checkpoint, architecture), settings, observer)
+    return measure_sensitivity(
+        checkpoint, weights, architecture_of(checkpoint, architecture, trusted=settings.trust_code), settings, observer
+    )
 
 
 def report(container: Container, dense: Checkpoint | None = None) -> SizeReport:
@@ -297,7 +301,7 @@ def _under_network_names(
     from dcomp.learning.architectures import architecture_of, outline_of, parameters_of
     from dcomp.learning.architectures.arguments import Arguments
 
-    name = architecture_of(checkpoint, architecture)
+    name = architecture_of(checkpoint, architecture, trusted=settings.trust_code)
     network = parameters_of(outline_of(name, Arguments(name, checkpoint, settings).explicit))
     return prefixes.fitted(checkpoint, network), network
 
@@ -309,7 +313,7 @@ def _session(
     from dcomp.learning.architectures import architecture_of
     from dcomp.learning.session import Session
 
-    name = architecture_of(checkpoint, architecture)
+    name = architecture_of(checkpoint, architecture, trusted=settings.trust_code)
     return Session(name, checkpoint, settings, observer, teacher=_teacher(settings))
 
 

@@ -85,6 +85,7 @@ sys.exit(f"imported {loaded}" if loaded else code)
     [
         ["--help"],
         ["prune", "lenet300.safetensors", "--sparsity", "0.9", "-o", "out"],
+        ["prune", "lenet300.safetensors", "--sparsity", "0.9", "--criterion", "numpy:abs", "-o", "out"],
         ["quantize", "lenet300.safetensors", "--fc-bits", "5", "-o", "out"],
         ["encode", "lenet300.safetensors", "-o", "out"],
         ["decode", "lenet300.dcz", "-o", "out"],

@@ -108,6 +108,15 @@ def is_of_folder(checkpoint: Checkpoint) -> bool:
     return FOLDER_KEY in checkpoint.metadata or shards.is_sharded(checkpoint)
 
 
+def text_of(checkpoint: Checkpoint, name: str) -> str | None:
+    """Return a text that stood beside a checkpoint in its folder; None if the metadata keep none of this name.
+
+    Raises:
+        CheckpointError: the metadata do not describe a folder.
+    """
+    return _read_entry(checkpoint)[1].get(name)
+
+
 def weight_names(checkpoint: Checkpoint) -> list[str]:
     """Return the names of the files that hold a checkpoint in the folder that `save` writes.
 

@@ -21,6 +21,7 @@ PAGES = (
     "recipes-and-sweeps",
     "pipes-and-ci",
     "python",
+    "loops",
     "container",
     "results",
     "paper-and-reference",

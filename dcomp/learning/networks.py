@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from dcomp.checkpoints.checkpoint import Checkpoint
-from dcomp.errors import ArchitectureError, DataError
+from dcomp.errors import DataError
 from dcomp.learning import architectures, datasets, distributed
 from dcomp.learning.architectures.arguments import Arguments
 from dcomp.learning.datasets import ImageForm
@@ -50,20 +50,25 @@ def network_for(
     return model, examples
 
 
-def teacher_for(checkpoint: Checkpoint, examples: Examples, network: nn.Module) -> nn.Module:
-    """Return a teacher's network, on the device of the examples that it will see.
+def teacher_for(
+    checkpoint: Checkpoint, examples: Examples, device: torch.device, learner: str, *, trusted: bool
+) -> nn.Module:
+    """Return a teacher's network.
+
+    Args:
+        checkpoint: the teacher's.
+        examples: that both networks see.
+        device: of the networks.
+        learner: architecture of the network that learns; the teacher may be of the same code.
+        trusted: whether a person trusts other code too.
 
     Raises:
-        ArchitectureError: its answers have another shape than those of the network that it teaches.
+        ArchitectureError: it does not take the examples, or is of code that nobody agreed to run.
     """
-    architecture = architectures.architecture_of(checkpoint)
+    architecture = architectures.architecture_of(checkpoint, trusted=trusted, agreed=[learner])
     arguments = Arguments(architecture, checkpoint, DataSettings()).complete(examples.form)
-    model = filled(architecture, arguments, checkpoint).to(next(network.parameters()).device)
-    trial = Trial(model, examples)
-    trial.check(architecture)
-    teacher_classes, classes = (len(one.call().output[0]) for one in (trial, Trial(network, examples)))
-    if teacher_classes != classes:
-        raise ArchitectureError(f"the teacher has {teacher_classes} classes, and the network {classes}")
+    model = filled(architecture, arguments, checkpoint).to(device)
+    Trial(model, examples).check(architecture)
     return model
 
 

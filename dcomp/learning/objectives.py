@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dcomp.errors import ArchitectureError, DataError, first_line
+from dcomp.learning.outputs import answer_to, logits_of
 from dcomp.learning.task import FORM, Task, described
 from dcomp.progress.measurement import LOSS, METRICS, PERCENTAGES, RESERVED, TOP1_ERROR, Judge
 
@@ -72,10 +73,12 @@ class Classification:
         """
         inputs, _ = content
         is_image = self.classes is not None
-        shape = f"{self.noun} of shape {tuple(inputs.shape[1:] if is_image else inputs.shape)}"
+        shape = self.noun
+        if isinstance(inputs, Tensor):
+            shape = f"{self.noun} of shape {tuple(inputs.shape[1:] if is_image else inputs.shape)}"
         try:
             with torch.no_grad():
-                logits = model.eval()(inputs)
+                logits = logits_of(answer_to(model.eval(), inputs))
         except Exception as error:  # the user's code may raise anything
             raise ArchitectureError(f"{architecture} does not take {shape}: {first_line(error)}") from error
         if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[1] < (self.classes or 1):
@@ -87,12 +90,13 @@ class Classification:
         """Return the mean cross-entropy, in nats."""
         inputs, labels = content
         with _labels_fit():
-            return F.cross_entropy(model(inputs), labels.long(), label_smoothing=label_smoothing)
+            logits = logits_of(answer_to(model, inputs))
+            return F.cross_entropy(logits, labels.long(), label_smoothing=label_smoothing)
 
     def sums(self, model: nn.Module, content: Any, size: int) -> dict[str, float]:
         """Return how many answers are right, at first and among the first five, and the sum of cross-entropies."""
         inputs, labels = content
-        logits = model(inputs)
+        logits = logits_of(answer_to(model, inputs))
         with _labels_fit():
             loss = F.cross_entropy(logits, labels.long(), reduction="sum").item()
         ranked = logits.topk(min(5, logits.shape[1])).indices
@@ -104,9 +108,10 @@ class Classification:
         errors = {name: 100 * (1 - sums[name] / count) for name in PERCENTAGES}
         return {**errors, LOSS: sums[LOSS] / count}
 
-    def accuracy(self, output: Tensor, content: Any) -> Tensor:
+    def accuracy(self, output: Any, content: Any) -> Tensor:
         """Return the part of right answers."""
-        return (output.argmax(1) == content[1]).float().mean()
+        accuracy: Tensor = (logits_of(output).argmax(1) == content[1]).float().mean()
+        return accuracy
 
 
 class TaskObjective:

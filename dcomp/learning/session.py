@@ -12,12 +12,15 @@ from dcomp.learning.architectures import arguments
 from dcomp.learning.architectures.arguments import Arguments
 from dcomp.learning.conversion import to_numpy
 from dcomp.learning.devices import choose_device, choose_threads
+from dcomp.learning.distillation import Distillation
 from dcomp.learning.dropout import DropoutRule
 from dcomp.learning.fit_plan import ALL_EPOCHS, FitPlan
 from dcomp.learning.freezing import freeze
 from dcomp.learning.held_weights import HeldWeights
+from dcomp.learning.imitation import Imitation
 from dcomp.learning.losses import Loss
 from dcomp.learning.networks import filled, lay_out, load_data, teacher_for
+from dcomp.learning.objectives import Classification
 from dcomp.learning.state import Keeper, Origin
 from dcomp.learning.trial import Trial
 from dcomp.progress.observer import EpochRecord, Observer
@@ -80,10 +83,26 @@ class Session:
         lay_out(self._trial)
         freeze(self.model, settings.freeze)
         choose_threads(settings.threads, self._trial, observer)
-        self._teacher = teacher_for(teacher, self._train, self.model) if teacher is not None else None
+        self._distillation = self._learned_from(teacher) if teacher is not None else None
         self._dropout = DropoutRule(self._trial)
         self._dtypes = {name: array.dtype for name, array in checkpoint.tensors.items()} if checkpoint else {}
         self._sources = checkpoint, teacher
+
+    def _learned_from(self, teacher: Checkpoint) -> Distillation:
+        """Return the distance of the network from a teacher's.
+
+        Raises:
+            ArchitectureError: the teacher's checkpoint does not fit its network, or the outputs of both differ in form.
+            UsageError: a setting of distillation does not fit the networks.
+        """
+        settings, objective = self._settings, self._train.objective
+        model = teacher_for(teacher, self._train, self._device, self._architecture, trusted=settings.trust_code)
+        of_classes = isinstance(objective, Classification)
+        distillation = Distillation(self.model, model, settings, of_classes=of_classes)
+        distillation.check(self._trial)
+        if isinstance(objective, Imitation):
+            objective.distillation = distillation
+        return distillation
 
     def load(self, checkpoint: Checkpoint) -> None:
         """Fill the network from another checkpoint for its next training, in which no weights are held yet."""
@@ -134,7 +153,7 @@ class Session:
     def squared_gradients(self, names: Iterable[str], seed: int) -> dict[str, np.ndarray]:
         """Return the mean squared gradient of tensors now; see `gradients.squared_gradients`."""
         parameters = {name: self.model.get_parameter(name) for name in names}
-        loss = Loss(self._train.objective, self._settings, self._teacher)
+        loss = Loss(self._train.objective, self._settings, self._distillation)
         squares = gradients.squared_gradients(self.model, parameters, self._train, self._settings, loss, seed)
         return {name: to_numpy(mean.masked_fill(parameters[name] == 0, 0)) for name, mean in squares.items()}
 
@@ -157,7 +176,7 @@ class Session:
                 observer,
                 plan,
                 held=self.held,
-                teacher=self._teacher,
+                distillation=self._distillation,
                 keeper=keeper,
                 on_restore=self._dropout.apply,
             )

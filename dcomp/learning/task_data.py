@@ -15,15 +15,16 @@ from dcomp.learning.examples import Examples
 from dcomp.learning.examples.images import ImageExamples
 from dcomp.learning.examples.items import ItemExamples
 from dcomp.learning.examples.loaders import LoaderExamples
+from dcomp.learning.imitation import Imitation
 from dcomp.learning.objectives import Classification, Objective, TaskObjective
 from dcomp.learning.task import FORM, Task, described
-from dcomp.settings import DataSettings
+from dcomp.settings import DataSettings, LearningSettings
 from dcomp.system.ranks import WORLD_SIZE
 
 IMAGE_OPTIONS = ("augment", "resize", "cache")
 """Settings that change dcomp's own images, and no data set of the user."""
 
-TASK_OPTIONS = ("label_smoothing", "distill")
+LABEL_OPTIONS = ("label_smoothing",)
 """Settings of classification."""
 
 
@@ -53,13 +54,15 @@ class TaskData:
             return cls(ImageExamples(returned.train), None, ImageExamples(returned.test))
         _refuse(settings, IMAGE_OPTIONS, f"changes images of dcomp's data sets, and not what {name} returns")
         if isinstance(returned, Task):
-            _refuse(settings, TASK_OPTIONS, "is for classification, and a Task has a loss of its own")
+            _refuse(settings, LABEL_OPTIONS, "is for classification, and a Task has a loss of its own")
             _check_functions(returned, name)
             objective: Objective = TaskObjective(returned)
             parts: tuple[Any, ...] = returned.train, returned.validation, returned.test
         else:
             parts = _pair_or_triple(returned, name)
-            objective = Classification(None, "inputs")
+            objective = _objective_of(parts[0], name, settings)
+            for part in returned if isinstance(objective, Classification) else ():
+                _check_pair(part, name)
         train, validation, test = (
             _examples(part, objective, settings.workers or 0, f"{kind} of {name}") if part is not None else None
             for part, kind in zip(parts, ("train", "validation", "test"), strict=True)
@@ -109,7 +112,7 @@ def _pair_or_triple(returned: Any, name: str) -> tuple[Any, Any, Any]:
     """Return train, validation (None in a pair) and test.
 
     Raises:
-        DataError: it is no pair or triple of data sets of pairs.
+        DataError: it is no pair or triple of data sets.
     """
     if not isinstance(returned, tuple) or len(returned) not in (2, 3):
         raise DataError(f"{name} returned {described(returned)}; {FORM}")
@@ -117,16 +120,43 @@ def _pair_or_triple(returned: Any, name: str) -> tuple[Any, Any, Any]:
     for part in returned:
         if not _is_items(part):
             raise DataError(f"{name} returned a tuple with {described(part)}, which is no torch data set; {FORM}")
-        _check_pair(part, name)
     return train, validation[0] if validation else None, test
+
+
+def _objective_of(items: Any, name: str, settings: DataSettings) -> Objective:
+    """Return what a network learns from data sets: classes, or without labels to imitate its teacher.
+
+    Raises:
+        DataError: the first item cannot be read, or has no label where labels count.
+        UsageError: a setting for labels, and there are none.
+    """
+    item = _first(items, name)
+    if isinstance(item, list | tuple) and len(item) != 1:
+        return Classification(None, "inputs")
+    if not isinstance(settings, LearningSettings) or settings.distill is None or settings.alpha < 1:
+        raise DataError(
+            f"an example of {name} is {described(item)}, not a pair (input, label); without labels a network can "
+            f"imitate a teacher: give distill (--distill FILE) and alpha 1; {FORM}"
+        )
+    _refuse(settings, LABEL_OPTIONS, f"is for labels, which the examples of {name} lack")
+    return Imitation()
+
+
+def _first(items: Any, name: str) -> Any:
+    """Return the first item of a data set, or a pair where it is empty.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        return items[0] if len(items) else (torch.zeros(1), 0)
+    except Exception as error:  # the user's code may raise anything
+        raise DataError(f"the data set of {name} fails: {type(error).__name__}: {error}") from error
 
 
 def _check_pair(items: Any, name: str) -> None:
     """Raise DataError unless the first item is a pair (input, label)."""
-    try:
-        item = items[0] if len(items) else (torch.zeros(1), 0)
-    except Exception as error:  # the user's code may raise anything
-        raise DataError(f"the data set of {name} fails: {type(error).__name__}: {error}") from error
+    item = _first(items, name)
     is_pair = isinstance(item, list | tuple) and len(item) == 2
     if not is_pair:
         raise DataError(f"an example of {name} is {described(item)}, not a pair (input, label); {FORM}")

@@ -14,6 +14,7 @@ from torch import nn
 from dcomp.errors import DcompError
 from dcomp.learning import distributed, early_stopping, weights
 from dcomp.learning.devices import check_compiler
+from dcomp.learning.distillation import Distillation
 from dcomp.learning.evaluation import evaluate
 from dcomp.learning.examples import Batch, Draw, Examples
 from dcomp.learning.fit_plan import ALL_EPOCHS, FitPlan
@@ -41,7 +42,7 @@ def fit(
     plan: FitPlan = ALL_EPOCHS,
     *,
     held: HeldWeights | None = None,
-    teacher: nn.Module | None = None,
+    distillation: Distillation | None = None,
     keeper: Keeper | None = None,
     on_restore: Callable[[], None] = lambda: None,
 ) -> list[EpochRecord]:
@@ -57,7 +58,7 @@ def fit(
         observer: watches.
         plan: of this training.
         held: weights of the model that stay zero or shared; None: all weights train.
-        teacher: a network on the same device; the model learns its answers as well as the labels.
+        distillation: the distance from a teacher, whose answers the model learns as well.
         keeper: saves the state, and may have one to restore.
         on_restore: called after a state, which has other masks, is restored.
 
@@ -73,7 +74,7 @@ def fit(
         settings,
         observer,
         plan,
-        Loss(train.objective, settings, teacher),
+        Loss(train.objective, settings, distillation),
         keeper,
     )
     if training.restore():

@@ -66,7 +66,7 @@ def fingerprint_after(
             from, or "".
         stage: its name.
         settings: its settings.
-        files: the checkpoints that the settings name, by key; their bytes count, not their paths.
+        files: those that the settings name, by key; their bytes count, not their paths.
         version: of the format that the stage writes; a new version gives a new fingerprint.
 
     Returns:

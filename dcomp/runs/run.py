@@ -134,7 +134,7 @@ class Run:
         results: list[StageResult] = []
         for stage, section in self._recipe.sections:
             settings = self._with_files(section, [result.stage for result in results])
-            fingerprint = fingerprint_after(fingerprint, stage, settings, settings.named_checkpoints())
+            fingerprint = fingerprint_after(fingerprint, stage, settings, settings.named_files())
             checkpoint = self._stage(stage, settings, checkpoint, fingerprint)
             results.append(self._result(stage, checkpoint))
             if stage == last:
@@ -153,7 +153,9 @@ class Run:
             checkpoint = sources.load_checkpoint(self._recipe.checkpoint)
             digest = sources.digest(self._recipe.checkpoint)
             if self._recipe.lacks_data:
-                settings = provenance.with_recorded_data(DataSettings(), checkpoint, self._observer)
+                settings = provenance.with_recorded_data(
+                    DataSettings(trust_code=self._recipe.trust_code), checkpoint, self._observer
+                )
                 self._recipe = self._recipe.with_data(str(settings.data))
         outputs = {stage: self._folder.checkpoint(stage) for stage, _ in self._recipe.sections}
         self._preflight = cache(partial(preflight.check, self._recipe, checkpoint, last, outputs))

@@ -1,6 +1,7 @@
 """Settings of networks, data, training and evaluation."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Self
 
 from pydantic import (
@@ -13,10 +14,12 @@ from dcomp.settings.bounds import Bound, Bounds, check_known, parse
 from dcomp.settings.fields import (
     MAX_SEED,
     NETWORKS,
+    TRANSFORMERS,
     Augment,
     BitCounts,
     CheckpointFile,
     DataName,
+    DistillLoss,
     LrSchedule,
     NetworkName,
     Optimizer,
@@ -26,6 +29,7 @@ from dcomp.settings.fields import (
     Provenance,
     Sparsities,
     UserPath,
+    config_of_transformers,
 )
 from dcomp.settings.panels import DATA, MACHINE, NETWORK, SEED_AND_NOTES, TRAINING, shown
 from dcomp.settings.torch_optimizers import OPTIMIZERS
@@ -101,6 +105,11 @@ class DataSettings(NetworkSettings):
         description="Threads to compute with; by default the free ones, and one for a small network.",
         json_schema_extra=shown(MACHINE),
     )
+    trust_code: bool = Field(
+        False,
+        description="Run the code that checkpoints name as their network or data.",
+        json_schema_extra=shown(NETWORK),
+    )
 
 
 class LearningSettings(DataSettings):
@@ -159,14 +168,18 @@ class LearningSettings(DataSettings):
     )
     distill: CheckpointFile | None = Field(
         None,
-        description="Checkpoint of a teacher: the network learns its outputs and the labels.",
+        description="Checkpoint of a teacher: the network learns its outputs, and the labels as well.",
         json_schema_extra=shown(TRAINING, "FILE"),
     )
     temperature: float = Field(
-        4.0, gt=0, description="For distill: divisor of both networks' logits.", json_schema_extra=shown(TRAINING)
+        4.0, gt=0, description="For distill by kl: divisor of both networks' logits.", json_schema_extra=shown(TRAINING)
     )
     alpha: float = Field(
-        0.5, ge=0, le=1, description="For distill: the teacher's part of the loss.", json_schema_extra=shown(TRAINING)
+        0.5,
+        ge=0,
+        le=1,
+        description="For distill: the teacher's part of the loss; with 1 no labels are needed.",
+        json_schema_extra=shown(TRAINING),
     )
     ema: float | None = Field(
         None,
@@ -223,6 +236,18 @@ class LearningSettings(DataSettings):
         json_schema_extra=shown(TRAINING, "EPOCHS"),
     )
 
+    distill_loss: DistillLoss | None = Field(
+        None,
+        description="How outputs differ from the teacher's: kl (divergence), mse or cosine; by default kl for classes, "
+        "else mse.",
+        json_schema_extra=shown(TRAINING, "NAME"),
+    )
+    distill_at: Patterns = Field(
+        (),
+        description="Compare the outputs of modules whose whole names match too, by mse or cosine; repeatable.",
+        json_schema_extra=shown(TRAINING, "REGEX"),
+    )
+
     @model_validator(mode="after")
     def _parts_fit_epochs(self) -> Self:
         if self.epochs and self.warmup >= self.epochs:
@@ -238,6 +263,13 @@ class TrainSettings(LearningSettings):
     architecture: NetworkName = Field(description=f"{', '.join(NETWORKS)}.")
     pretrained: bool = Field(False, description="Start from torchvision's weights.")
     epochs: int = Field(20, ge=1, description="Passes over the training data.")
+
+    def named_files(self) -> dict[str, Path]:
+        """Return the files that these settings name, by key; one may describe the network."""
+        files = super().named_files()
+        if self.architecture.startswith(TRANSFORMERS):
+            files["architecture"] = config_of_transformers(self.architecture.removeprefix(TRANSFORMERS))
+        return files
 
 
 class FinetuneSettings(LearningSettings):

@@ -8,6 +8,7 @@ A mark is a Markdown comment in the line above a block; no reader sees it.
     <!-- save: mynet.py -->   write the block to a file
     <!-- source: PATH -->     a file of the repository contains the block
     <!-- output -->           the last block printed these lines; `...` stands for any others
+    <!-- output: within 50 % -->  it did, but for figures that training gives, which may lie so far apart
 """
 
 import re
@@ -42,6 +43,11 @@ class Block:
     def exit_code(self) -> int:
         """The exit code that it must have."""
         return int(self.argument.removeprefix("exit ")) if self.argument else 0
+
+    @property
+    def tolerance(self) -> float:
+        """How far figures that are printed may lie from those shown, as a part of these."""
+        return float(self.argument.removeprefix("within ").removesuffix(" %")) / 100 if self.argument else 0.0
 
 
 def blocks_of(page: Path) -> list[Block]:

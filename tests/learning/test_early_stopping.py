@@ -14,15 +14,15 @@ def settings(**changes):
 
 def is_over_after(losses, *, first=1, start=None, **changes):
     """Whether a training is over whose epochs have these losses; `start` is the loss before, if that counts."""
-    metrics = [{"top1_error": 5.0, "loss": loss} for loss in losses]
-    history = [EpochRecord(n, 1.0, given, TOP1_ERROR, 0.1, 0.0, {}, 1.0) for n, given in enumerate(metrics, 1)]
+    figures = [{"top1_error": 5.0, "top5_error": 1.0, "loss": loss} for loss in losses]
+    history = [EpochRecord(n, 1.0, of_epoch, TOP1_ERROR, 0.1, 0.0, {}, 1.0) for n, of_epoch in enumerate(figures, 1)]
     candidates = [record for record in history if record.epoch >= first]
     best = min((record.val_loss for record in candidates), default=None)
     epoch = max((record.epoch for record in candidates if record.val_loss == best), default=0)
     if start is not None and (best is None or start < best):
         epoch = 0
-    val_judged = 5.0 if candidates or start is not None else None
-    choice = ChosenEpoch(epoch, len(losses), first, val_judged, 300, tied=True)
+    judged = 5.0 if candidates or start is not None else None
+    choice = ChosenEpoch(epoch, len(losses), first, judged, 300, tied=True)
     return is_over(settings(**changes), choice, history)
 
 

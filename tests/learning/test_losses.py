@@ -3,6 +3,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from dcomp.learning.distillation import Distillation
 from dcomp.learning.examples import Batch
 from dcomp.learning.losses import Loss
 from dcomp.learning.objectives import Classification
@@ -25,7 +26,9 @@ class Answering(nn.Module):
 
 
 def loss_of(logits, chosen, teacher=None):
-    return Loss(Classification(3), chosen, teacher)(Answering(logits), BATCH).value
+    model = Answering(logits)
+    distillation = Distillation(model, teacher, chosen, of_classes=True) if teacher is not None else None
+    return Loss(Classification(3), chosen, distillation)(model, BATCH).value
 
 
 def settings(**changes):
@@ -62,7 +65,8 @@ def test_the_teachers_loss_is_the_scaled_divergence_of_softened_answers(teacher,
 
 def test_a_teacher_does_not_learn(teacher, logits):
     model = Answering(logits)
-    Loss(Classification(3), settings(), teacher)(model, BATCH).value.backward()
+    loss = Loss(Classification(3), settings(), Distillation(model, teacher, settings(), of_classes=True))
+    loss(model, BATCH).value.backward()
     assert all(parameter.grad is None for parameter in teacher.parameters())
     assert model.logits.grad.abs().sum() > 0
 

@@ -9,6 +9,7 @@ from torch import nn
 from dcomp.errors import DcompError
 from dcomp.learning import training
 from dcomp.learning.datasets import MemorySplit, Preprocessing
+from dcomp.learning.distillation import Distillation
 from dcomp.learning.evaluation import evaluate
 from dcomp.learning.examples.images import ImageExamples
 from dcomp.learning.fit_plan import FitPlan
@@ -287,7 +288,9 @@ def test_a_teacher_replaces_labels():
     training.fit(teacher, blobs(2000, 0), blobs(200, 1), settings(), Observer())
     unlabeled = blobs(2000, 3)
     unlabeled.split.labels.zero_()
-    training.fit(pupil, unlabeled, blobs(200, 1), settings(distill="x", alpha=1.0), Observer(), teacher=teacher)
+    taught = settings(distill="x", alpha=1.0)
+    distillation = Distillation(pupil, teacher, taught, of_classes=True)
+    training.fit(pupil, unlabeled, blobs(200, 1), taught, Observer(), distillation=distillation)
     assert evaluate(pupil, blobs(500, 2)).judged < 20
 
 

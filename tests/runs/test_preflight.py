@@ -26,11 +26,6 @@ MISTAKES = {
     "bits": ("lenet5", "quantize: {fc_bits: 5, bits: [fc3=2]}", "quantize: no layer matches 'fc3'"),
     "kinds": ("lenet300", "prune: {sparsity: 0.5, kinds: conv}", "the checkpoint has no conv weights"),
     "a teacher": ("lenet300", "prune: {sparsity: 0.5, epochs: 3, distill: t.dcz}", "prune.distill: no earlier stage"),
-    "a metric": (
-        "lenet300",
-        "eval: {max: {top1: 3}}",
-        "there is no metric top1; there are top1_error, top5_error, loss",
-    ),
     "masks": (
         "lenet300",
         "prune: {mask: none.npz}",
@@ -45,6 +40,11 @@ MISTAKES = {
         "lenet300",
         "prune: {sparsity: 0.5, epochs: 1, optimizer_option: dampning=1}",
         "SGD of torch has no option 'dampning'; did you mean dampening?",
+    ),
+    "a metric": (
+        "lenet300",
+        "eval: {max: {top1: 3}}",
+        "there is no metric top1; there are top1_error, top5_error, loss",
     ),
     "a stage after": ("lenet300", "prune: {sparsity: 0.5, rewind: quantize}", "prune.rewind: no earlier stage"),
 }

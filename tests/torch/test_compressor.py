@@ -505,6 +505,7 @@ def test_tied_weights_are_pruned_and_shared_once(tmp_path):
         optimizer.step()
     assert model.output.weight is model.embedding.weight
     assert (model.output.weight == 0).sum() == 360
+    assert made.sparsity == 360 / sum(weight.numel() for weight in model.parameters())
     assert len(model.output.weight.unique()) <= 5
     made.save(tmp_path / "tied.dcz")
     assert set(dcomp.torch.load_file(tmp_path / "tied.dcz")) == {"embedding.weight", "output.weight"}
