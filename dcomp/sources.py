@@ -98,7 +98,7 @@ def _refusal(path: Path, start: bytes) -> str:
     """Return what to say of a file that is no checkpoint."""
     refused = foreign.format_of(path, start)
     if refused is not None:
-        return f"{path} is {refused.name}, which dcomp does not read: {refused.instead}"
+        return refused.refusal(path)
     *names, last = [form.name for form in FORMATS]
     return f"{path} is not a checkpoint: dcomp reads {', '.join(names)} and {last}"
 
@@ -185,7 +185,9 @@ def is_container(path: Path) -> bool:
     Raises:
         CheckpointError: it cannot be read.
     """
-    return not path.is_dir() and _is_container(path, _start_of(path))
+    with reading(path, CheckpointError):  # too long a name
+        is_folder = path.is_dir()
+    return not is_folder and _is_container(path, _start_of(path))
 
 
 def open_container(path: Path, *, max_memory: int = DEFAULT_MAX_MEMORY) -> Container:

@@ -17,6 +17,7 @@ from dcomp.compression.sharing import Sharing
 from dcomp.container import writer
 from dcomp.container.reader import Container
 from dcomp.errors import GateError, UsageError
+from dcomp.progress.measurement import Measurement
 from dcomp.progress.observer import SILENT, EpochRecord, Observer
 from dcomp.progress.resumption import StateFile
 from dcomp.reporting.sizes import SizeReport, measure_container
@@ -35,7 +36,6 @@ from dcomp.settings import (
 
 if TYPE_CHECKING:
     from dcomp.compression.error_curves import Sensitivity
-    from dcomp.learning.evaluation import Evaluation
     from dcomp.learning.session import Session
 
 
@@ -48,7 +48,7 @@ def train(
     """Train a network from scratch, or from torchvision's weights.
 
     Returns:
-        the best epoch by validation error, with architecture, arguments and history as metadata.
+        the best epoch on validation examples, with architecture, arguments and history as metadata.
 
     Raises:
         UsageError: no data.
@@ -117,7 +117,8 @@ def finetune(
     """Train a checkpoint's network while all zeros stay zero and all shared values stay shared.
 
     Returns:
-        the best epoch by validation error; the network before the first epoch is a candidate too.
+        the best epoch on validation examples after `choose_after`; where that is 0, the network before the first epoch
+        is a candidate too.
 
     Raises:
         ArchitectureError: no such network, or the checkpoint does not fit it.
@@ -216,12 +217,13 @@ def decode(
 
 def evaluate(
     checkpoint: Checkpoint, settings: EvalSettings, observer: Observer = SILENT, *, architecture: str | None = None
-) -> "Evaluation":
-    """Measure a checkpoint's errors on the test examples of a data set.
+) -> Measurement:
+    """Measure a checkpoint on the test examples of a data set.
 
     Raises:
         ArchitectureError: no such network, or the checkpoint does not fit it.
         DataError: the data set cannot be loaded.
+        UsageError: a metric that the task does not have is bounded.
     """
     observer.activity("loading torch")
     from dcomp.learning.architectures import architecture_of
@@ -230,7 +232,9 @@ def evaluate(
     settings = provenance.with_recorded_data(settings, checkpoint, observer)
     try:
         checkpoint = _fitted(checkpoint, architecture, settings, observer)
-        return evaluate_checkpoint(checkpoint, architecture_of(checkpoint, architecture), settings, observer)
+        return evaluate_checkpoint(
+            checkpoint, architecture_of(checkpoint, architecture, trusted=settings.trust_code), settings, observer
+        )
     finally:
         observer.finished()
 
@@ -254,7 +258,9 @@ def sensitivity(
     settings = provenance.with_recorded_data(settings, checkpoint, observer)
     checkpoint, network = _under_network_names(checkpoint, architecture, settings, observer)
     weights = choice.weights(checkpoint.tensors, network)
-    return measure_sensitivity(checkpoint, weights, architecture_of(checkpoint, architecture), settings, observer)
+    return measure_sensitivity(
+        checkpoint, weights, architecture_of(checkpoint, architecture, trusted=settings.trust_code), settings, observer
+    )
 
 
 def report(container: Container, dense: Checkpoint | None = None) -> SizeReport:
@@ -268,10 +274,10 @@ def report(container: Container, dense: Checkpoint | None = None) -> SizeReport:
     return measure_container(container, sizes)
 
 
-def check_error(top1_error: float, settings: EvalSettings) -> None:
-    """Raise GateError if the top-1 error, in percent, is above the allowed one."""
-    if settings.max_error is not None and top1_error > settings.max_error:
-        raise GateError(f"top-1 error {top1_error:.2f} % is above the {settings.max_error:g} % allowed")
+def check_bounds(measurement: Measurement, settings: EvalSettings) -> None:
+    """Raise GateError if a metric is not within its bounds; all that are not are named."""
+    if missed := [text for bound in settings.bounds if (text := bound.violation(measurement)) is not None]:
+        raise GateError("; ".join(missed))
 
 
 def check_ratio(sizes: SizeReport, settings: ReportSettings) -> None:
@@ -295,7 +301,7 @@ def _under_network_names(
     from dcomp.learning.architectures import architecture_of, outline_of, parameters_of
     from dcomp.learning.architectures.arguments import Arguments
 
-    name = architecture_of(checkpoint, architecture)
+    name = architecture_of(checkpoint, architecture, trusted=settings.trust_code)
     network = parameters_of(outline_of(name, Arguments(name, checkpoint, settings).explicit))
     return prefixes.fitted(checkpoint, network), network
 
@@ -307,7 +313,7 @@ def _session(
     from dcomp.learning.architectures import architecture_of
     from dcomp.learning.session import Session
 
-    name = architecture_of(checkpoint, architecture)
+    name = architecture_of(checkpoint, architecture, trusted=settings.trust_code)
     return Session(name, checkpoint, settings, observer, teacher=_teacher(settings))
 
 

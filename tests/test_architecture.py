@@ -85,9 +85,14 @@ sys.exit(f"imported {loaded}" if loaded else code)
     [
         ["--help"],
         ["prune", "lenet300.safetensors", "--sparsity", "0.9", "-o", "out"],
+        ["prune", "lenet300.safetensors", "--sparsity", "0.9", "--criterion", "numpy:abs", "-o", "out"],
         ["quantize", "lenet300.safetensors", "--fc-bits", "5", "-o", "out"],
         ["encode", "lenet300.safetensors", "-o", "out"],
         ["decode", "lenet300.dcz", "-o", "out"],
+        ["decode", "lenet300.dcz", "-o", "out.npz"],
+        ["decode", "lenet300.dcz", "--like", "."],
+        ["encode", "lenet300.npz", "-o", "out"],
+        ["prune", "folder", "--sparsity", "0.9"],
         ["report", "lenet300.dcz"],
         ["report", "lenet300.safetensors"],
         ["inspect", "lenet300.dcz"],
@@ -99,6 +104,9 @@ sys.exit(f"imported {loaded}" if loaded else code)
 )
 def test_file_commands_never_import_torch(dense_file, arguments, dcomp):
     assert dcomp("encode", dense_file)[0] == 0
+    assert dcomp("decode", dense_file.with_suffix(".dcz"), "-o", dense_file.with_suffix(".npz"))[0] == 0
+    (dense_file.parent / "folder").mkdir()
+    (dense_file.parent / "folder" / "model.safetensors").hardlink_to(dense_file)
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_TORCH, *arguments], cwd=dense_file.parent, capture_output=True, text=True
     )

@@ -1,7 +1,10 @@
 """The files and folders that commands write, loaded by the libraries that wrote their inputs."""
 
+import errno
+import io
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,9 +12,12 @@ import torch
 from torch import nn
 
 from dcomp import outputs
+from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.cli.output_names import TENSORS_SUFFIXES
+from dcomp.errors import OutputError
 from dcomp.learning import vision  # noqa: F401  # before transformers, which imports torchvision
 from dcomp.sources import load_checkpoint
+from dcomp.system.files import replacing
 
 PRUNE = ["prune", "--sparsity", "0.5"]
 
@@ -46,6 +52,24 @@ def test_a_file_of_torch_comes_back_as_one(dcomp, tmp_path, state_file, suffix):
     fresh.load_state_dict(loaded)
     for name, tensor in network().state_dict().items():
         assert torch.equal(fresh.state_dict()[name], tensor)
+
+
+class Full(io.RawIOBase):
+    """A file on a disk that is full."""
+
+    def writable(self):
+        return True
+
+    def write(self, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("suffix", ["", *TENSORS_SUFFIXES])
+def test_a_full_disk_is_the_error_of_the_system(tmp_path, suffix):
+    checkpoint = Checkpoint({"w": np.ones(10_000)})
+    with pytest.raises(OutputError, match=r"cannot write .*x: No space left on device"), replacing(tmp_path / "x"):
+        outputs.save(checkpoint, Full(), suffix=suffix)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("stage", [PRUNE, ["quantize", "--fc-bits", "2"]], ids=lambda stage: stage[0])
@@ -207,6 +231,21 @@ def test_a_like_folder_that_would_do_nothing_is_refused(dcomp, dense_file, monke
     dcomp("encode", dense_file)
     code, _, err = dcomp("decode", dense_file.with_suffix(".dcz"), *arguments)
     assert (code, words in err) == (2, True), err
+
+
+@pytest.mark.parametrize("stage", ["prune --sparsity 0.5", "finetune", "quantize --fc-bits 3"])
+def test_a_stage_that_trains_writes_a_folder(dcomp, tmp_path, dense_file, stage):
+    folder = tmp_path / "net"
+    folder.mkdir()
+    dense_file.rename(folder / "model.safetensors")
+    (folder / "config.json").write_text("{}")
+    name, *options = stage.split()
+    code, out, err = dcomp(name, folder, *options, "--data", "digits", "--epochs", "1")
+    assert code == 0, err
+    written = Path(out.strip())
+    assert {path.name for path in written.iterdir()} == {"config.json", "model.safetensors"}
+    assert load_checkpoint(written / "model.safetensors").metadata.keys() >= {"dcomp.architecture", f"dcomp.{name}"}
+    assert {path.name for path in tmp_path.iterdir()} <= {"net", written.name, f".{written.name}.lock"}
 
 
 def test_a_folder_may_become_one_file_of_torch(dcomp, tmp_path):

@@ -9,7 +9,8 @@ import pytest
 
 from dcomp import stages
 from dcomp.container.reader import Container
-from dcomp.reporting.front import POINT_FIGURES, PointResult, rank_points
+from dcomp.progress.measurement import Measurement
+from dcomp.reporting.front import PointResult, rank_points
 from dcomp.settings import EvalSettings, recipe
 
 CONFIGS = Path(__file__).parents[1] / "sample_configs"
@@ -63,7 +64,7 @@ def test_a_result_on_mnist_has_the_error_of_its_summary(path, mnist_dir):
     found = stages.evaluate(Container.open(path).checkpoint(), EvalSettings(data="mnist", data_dir=mnist_dir))
     assert found.count == 10_000
     # another processor, or another build of torch, may round an image or two to the other side
-    assert found.top1_error == pytest.approx(summary_of(path)["stages"][-1]["top1_error"], abs=0.03)
+    assert found.judged == pytest.approx(summary_of(path)["stages"][-1]["top1_error"], abs=0.03)
 
 
 def test_alexnet_has_the_error_of_its_summary(photos):
@@ -72,7 +73,7 @@ def test_alexnet_has_the_error_of_its_summary(photos):
     found = stages.evaluate(checkpoint, EvalSettings(data=f"imagefolder:{photos}", device="cpu", workers=0))
     assert found.count == 3925
     # another processor, or another build of torch, may round an example to the other side
-    assert found.top1_error == pytest.approx(summary_of(path)["stages"][-1]["top1_error"], abs=0.1)
+    assert found.judged == pytest.approx(summary_of(path)["stages"][-1]["top1_error"], abs=0.1)
 
 
 @pytest.mark.parametrize("network", ["lenet300", "lenet5"])
@@ -83,7 +84,10 @@ def test_a_front_goes_from_near_the_papers_ratio_to_beyond_the_record_and_tells_
         PointResult(
             {"prune.1.target_ratio": row["prune.1.target_ratio"]},
             int(row["bytes"]),
-            *(float(row[figure]) for figure in POINT_FIGURES[1:]),
+            float(row["ratio"]),
+            Measurement({name: float(row[name]) for name in ("top1_error", "top5_error")}),
+            float(row["sparsity"]),
+            float(row["seconds"]),
         )
         for row in rows
     ]

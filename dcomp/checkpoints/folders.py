@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from dcomp.checkpoints import safetensors_file, shards
+from dcomp.checkpoints import foreign, safetensors_file, shards
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.errors import CheckpointError, UsageError
 from dcomp.system.files import INDEX_SUFFIX, TORCH_INDEX_SUFFIX
@@ -47,7 +47,11 @@ def weights_in(folder: Path) -> Path:
 
     Raises:
         UsageError: there is none, or more than one.
+        CheckpointError: the folder is a model of another kind.
     """
+    form = foreign.format_of(folder, b"")
+    if form is not None:
+        raise CheckpointError(form.refusal(folder))
     for pattern in WEIGHTS:
         paths = sorted(folder.glob(pattern))
         if len(paths) > 1:
@@ -102,6 +106,15 @@ def _small_text(path: Path) -> str | None:
 def is_of_folder(checkpoint: Checkpoint) -> bool:
     """Return whether a checkpoint was read from a folder, or from shards."""
     return FOLDER_KEY in checkpoint.metadata or shards.is_sharded(checkpoint)
+
+
+def text_of(checkpoint: Checkpoint, name: str) -> str | None:
+    """Return a text that stood beside a checkpoint in its folder; None if the metadata keep none of this name.
+
+    Raises:
+        CheckpointError: the metadata do not describe a folder.
+    """
+    return _read_entry(checkpoint)[1].get(name)
 
 
 def weight_names(checkpoint: Checkpoint) -> list[str]:

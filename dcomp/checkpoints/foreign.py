@@ -24,6 +24,10 @@ class Format:
     place: int = 0
     suffixes: tuple[str, ...] = ()
 
+    def refusal(self, path: Path) -> str:
+        """Return what to say of a file that has this format."""
+        return f"{path} is {self.name}, which dcomp does not read: {self.instead}"
+
 
 KERAS_PART = "model.weights.h5"
 """A part of every .keras file, which is a zip file."""

@@ -24,7 +24,8 @@ DISTRIBUTED_COMMANDS = ("train", "prune", "finetune", "quantize", "eval")
 
 EPILOG = (
     "Exit codes: 0 done, 1 something is wrong, 2 wrong usage, 3 a gate is missed, 130 and 143 stopped by a signal. "
-    "DCOMP_DATA names the folder of data sets; DCOMP_DEBUG=1 shows the traceback of an error."
+    "DCOMP_DATA names the folder of data sets; DCOMP_TRUST_CODE=1 runs the code that checkpoints name; DCOMP_DEBUG=1 "
+    "shows the traceback of an error."
 )
 
 app = typer.Typer(

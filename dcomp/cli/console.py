@@ -22,6 +22,7 @@ from rich.progress import (
 )
 from rich.table import Column
 
+from dcomp.progress.measurement import LOSS
 from dcomp.progress.observer import ChosenEpoch, EpochRecord, Observer
 from dcomp.reporting.text import printable
 from dcomp.system.ranks import IS_FIRST
@@ -71,18 +72,21 @@ class Terminal(Observer):
         )
         self._show_line(*columns, total=steps, head=self._place())
 
-    def finished_steps(self, count: int, loss: float, accuracy: float) -> None:
+    def finished_steps(self, count: int, loss: float, accuracy: float | None) -> None:
         """Move the bar."""
         if self._progress is not None:
             batch = count - (self._epoch - 1) * self._steps_per_epoch
             counted = f"{'batch ' if self._epochs else ''}{batch}/{self._steps_per_epoch}"
-            figures = (counted, f"loss {loss:.3f}", f"error {100 * (1 - accuracy):.1f} %")
+            error = () if accuracy is None else (f"error {100 * (1 - accuracy):.1f} %",)
+            figures = (counted, f"loss {loss:.3f}", *error)
             self._progress.update(self._task, completed=count, figures=self._fitting(figures))
 
     def finished_epoch(self, record: EpochRecord) -> None:
         """Print the epoch in a line that stays."""
-        loss, error = record.val_loss, record.val_error
-        validation = "" if error is None else f", validation loss {loss:.4f}, error {error:.2f} %"
+        loss, judged, judge = record.val_loss, record.val_judged, record.judge
+        validation = "" if loss is None else f", validation loss {loss:.4f}"
+        if judged is not None and judge.metric != LOSS:
+            validation += f", {judge.short_title} {judge.text(judged)}"
         self.note(f"epoch {record.epoch}: loss {record.train_loss:.4f}{validation}")
         self._epoch = min(record.epoch + 1, self._epochs)
         if self._progress is not None:

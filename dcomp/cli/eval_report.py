@@ -2,7 +2,6 @@
 
 import json
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
@@ -12,6 +11,7 @@ from dcomp.cli.console import observer, print_result
 from dcomp.cli.inputs import input_checkpoint, input_file
 from dcomp.cli.options import Architecture, Input, Json, Key, MaxMemory, Quiet, bytes_from_gib, options_of
 from dcomp.errors import UsageError
+from dcomp.progress.measurement import Judge, title_of
 from dcomp.progress.observer import Observer
 from dcomp.settings import EvalSettings, ReportSettings
 
@@ -28,7 +28,7 @@ def evaluate(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure the errors of a checkpoint or .dcz file on test data; --max-error makes it a gate.
+    """Measure a checkpoint or .dcz file on test data; --max-error, --max and --min make it a gate.
 
     Example: [bold]dcomp eval lenet5.dcz --data mnist --max-error 1.0[/bold]
     """
@@ -39,13 +39,14 @@ def evaluate(
     with input_checkpoint(input, key, watcher) as checkpoint:
         result = stages.evaluate(checkpoint, settings, watcher, architecture=architecture)
     if as_json:
-        print_result(json.dumps(asdict(result)))
+        print_result(json.dumps(result.as_dict()))
     else:
-        print_result(f"top-1 error  {result.top1_error:.2f} %")
-        print_result(f"top-5 error  {result.top5_error:.2f} %")
-        print_result(f"loss         {result.loss:.4f}")
-        print_result(f"examples     {result.count:,}")
-    stages.check_error(result.top1_error, settings)
+        texts = {title_of(name): Judge(name).text(value) for name, value in result.metrics.items()}
+        texts["examples"] = f"{result.count:,}"
+        width = max(map(len, texts)) + 2
+        for title, text in texts.items():
+            print_result(f"{title:<{width}}{text}")
+    stages.check_bounds(result, settings)
 
 
 ROWS_PANEL = "Rows"

@@ -14,6 +14,7 @@ FOLDER = Path(__file__).parents[1] / "guide"
 
 PAGES = (
     "quickstart",
+    "files",
     "networks-and-data",
     "pruning",
     "quantization",

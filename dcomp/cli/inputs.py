@@ -64,8 +64,9 @@ def input_checkpoint(source: Path | None, key: str | None, watcher: Observer) ->
     """
     from dcomp import sources
 
-    with input_file(source) as path:
-        yield sources.load_checkpoint(path, key=key, note=watcher.note)
+    name = STANDARD_INPUT_NAME if is_pipe(source) else str(source)
+    with input_file(source) as path:  # a copy of a pipe's content has another path
+        yield sources.load_checkpoint(path, key=key, note=lambda text: watcher.note(text.replace(str(path), name)))
 
 
 @contextmanager

@@ -3,11 +3,9 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from dcomp.cli.console import print_result
-from dcomp.progress.csv_log import COLUMNS
 from dcomp.progress.observer import ChosenEpoch, EpochRecord, Observer
 
 if TYPE_CHECKING:
@@ -50,8 +48,8 @@ class Recorder(Observer):
 
     def as_dict(self) -> dict[str, Any]:
         """Return epochs, choice and notes as plain data."""
-        epochs = [{name: getattr(record, name) for name in COLUMNS} for record in self.epochs]
-        return {"epochs": epochs, "kept_epoch": asdict(self.choice) if self.choice else None, "notes": self.notes}
+        epochs = [record.figures() for record in self.epochs]
+        return {"epochs": epochs, "kept_epoch": self.choice.as_dict() if self.choice else None, "notes": self.notes}
 
 
 def print_document(command: str, written: "Destination | None", content: Mapping[str, Any]) -> None:

@@ -66,7 +66,7 @@ def train(
     """
     from dcomp import stages
 
-    name = settings.architecture.rpartition(":")[2]
+    name = Path(settings.architecture.rpartition(":")[2]).resolve().name  # of a folder, its last part
     with ExitStack() as stack:
         destination = Destination(
             output or Path(f"{name}.safetensors"),

@@ -33,9 +33,12 @@ Architecture = Annotated[
     typer.Option(
         "--arch",
         metavar="NAME",
-        help="Network, if the checkpoint does not say, or package.module:factory.",
+        help="Network, if the checkpoint does not say: a name, transformers:FOLDER or package.module:factory.",
         rich_help_panel=NETWORK,
     ),
+]
+TrustCode = Annotated[
+    bool, typer.Option("--trust-code", metavar="", help="Run the code that checkpoints name as their network or data.")
 ]
 Workers = Annotated[int, typer.Option("-w", "--workers", min=1, metavar="N", help="Processes that encode.")]
 Threads = Annotated[

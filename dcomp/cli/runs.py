@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dcomp.cli.console import observer, print_result
-from dcomp.cli.options import Json, Quiet, SaveEvery, Threads, WeightsAndBiases
+from dcomp.cli.options import Json, Quiet, SaveEvery, Threads, TrustCode, WeightsAndBiases
 from dcomp.errors import StoppedError, UsageError
 from dcomp.progress.resumption import SAVE_EVERY
 from dcomp.system.temporary import part
@@ -35,6 +35,7 @@ def run(
     force: Annotated[
         bool, typer.Option("-f", "--force", metavar="", help="Run all stages again, also those that are done.")
     ] = False,
+    trust_code: TrustCode = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -50,6 +51,7 @@ def run(
 
     overrides = [*(overrides or []), *([f"data_dir={json.dumps(str(data_dir))}"] if data_dir else [])]
     overrides += [f"threads={threads}"] if threads else []
+    overrides += ["trust_code=true"] if trust_code else []
     settings = load(recipe, overrides)
     loggers = [option for option, value in (("--tensorboard", tensorboard), ("--wandb", wandb)) if value]
     if loggers and not settings.trains:

@@ -12,6 +12,7 @@ from dcomp.cli.inputs import PIPE, input_checkpoint
 from dcomp.cli.options import Architecture, Force, Input, Json, Key, Quiet, options_of
 from dcomp.compression.error_curves import Setting
 from dcomp.errors import GateError, UsageError
+from dcomp.progress.measurement import PERCENTAGES
 from dcomp.settings import SensitivitySettings
 from dcomp.system.files import check_replaceable
 
@@ -107,7 +108,7 @@ def _print_curves(result: "Sensitivity", subject: str, *, as_json: bool, as_csv:
     if as_json or as_csv:
         print_result(json.dumps(result.as_dict(), indent=2) if as_json else render.curves_csv(result))
         return
-    print_result(f"{subject}: top-1 error {result.top1_error:.2f} %")
+    print_result(f"{subject}: {result.judge.title} {result.judge.text(result.error)}")
     for setting in get_args(Setting):
         if result.curves_of(setting):
             print_result("")
@@ -120,8 +121,12 @@ def _print_curves(result: "Sensitivity", subject: str, *, as_json: bool, as_csv:
 
 def _plan_summary(result: "Sensitivity", planned: "PlanResult") -> str:
     """Return the errors without and with a plan, and its budget, in one line."""
-    errors = f"top-1 error {result.top1_error:.2f} % -> {planned.top1_error:.2f} %"
-    costs = f"{planned.max_drop:g} points more are allowed, {planned.budget:.2f} to each layer's sparsity or bits alone"
+    judge = result.judge
+    errors = f"{judge.title} {judge.text(result.error)} -> {judge.text(planned.error)}"
+    more = "more" if judge.lower_is_better else "less"
+    allowed = f"points {more} are" if judge.metric in PERCENTAGES else f"{more} is"
+    budget = judge.figure(planned.budget)
+    costs = f"{planned.max_drop:g} {allowed} allowed, {budget} to each layer's sparsity or bits alone"
     return f"the whole plan: {errors} ({costs})"
 
 

@@ -9,7 +9,7 @@ import typer
 
 from dcomp.cli.console import observer, print_path, print_result
 from dcomp.cli.destinations import write_beside
-from dcomp.cli.options import Json, Quiet
+from dcomp.cli.options import Json, Quiet, TrustCode
 from dcomp.errors import DcompError
 from dcomp.progress.observer import Observer
 from dcomp.system.files import check_regular, check_replaceable, replacing
@@ -39,6 +39,7 @@ def sweep(
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw errors against bytes as a PNG image.")] = None,
     as_csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the table there too.")] = None,
     force: Annotated[bool, typer.Option("-f", "--force", metavar="", help="Run stages that are done again.")] = False,
+    trust_code: TrustCode = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -61,6 +62,7 @@ def sweep(
     check_regular(recipe)
     fixed = [f"data_dir={json.dumps(str(data_dir))}"] if data_dir else []
     fixed += [f"threads={max(1, threads // jobs)}"] if threads else []
+    fixed += ["trust_code=true"] if trust_code else []
     points = points_of(recipe, overrides or [], fixed)
     if plot is not None:
         plots.check_possible(plot)
@@ -87,7 +89,7 @@ def _check_replaceable_outputs(
     """Raise OutputError for an output that exists, unless an earlier sweep wrote it."""
     from dcomp.reporting import plots, render
 
-    for path, beginning in ((front, b""), (plot, plots.PNG), (as_csv, render.front_csv([], keys).encode())):
+    for path, beginning in ((front, b""), (plot, plots.PNG), (as_csv, render.front_csv([], keys).rstrip().encode())):
         if path is not None:
             check_replaceable(path, force=force or _begins(path, beginning))
 

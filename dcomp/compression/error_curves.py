@@ -2,30 +2,32 @@
 
 A *curve* holds the errors of a network whose one layer is pruned to several sparsities, or shares its weights at
 several numbers of bits, without retraining (Han et al. 2015, "Learning both Weights and Connections", figure 6).
-Errors are top-1 errors in percent; a *drop* is what the accuracy loses against the dense network, in percentage
-points. A *budget* is a drop that each layer alone may cost.
+An *error* is the value of the metric that judges networks, in its unit: in classification the top-1 error in percent.
+A *drop* is by how much that is worse than the dense network's. A *budget* is a drop that each layer alone may cost.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Literal
 
+from dcomp.progress.measurement import LOSS, TOP1_ERROR, Judge
 from dcomp.settings.plan import Plan
 
 Setting = Literal["sparsity", "bits"]
 
-DROP_DECIMALS = 6
-"""Decimals of a drop, as many as the errors have that it is the difference of."""
-
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """The cost of one amount: the network's top-1 error in percent, its mean cross-entropy in nats."""
+    """The cost of one amount: the network's error, and its loss."""
 
     amount: float
-    top1_error: float
+    error: float
     loss: float
+
+    def as_dict(self, judge: Judge) -> dict[str, float]:
+        """Return the point as plain data, the error under the name of the metric."""
+        return {"amount": self.amount, judge.metric: self.error, LOSS: self.loss}
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,13 @@ class Curve:
     setting: Setting
     points: tuple[CurvePoint, ...]
 
-    def drops(self, dense_error: float) -> list[float]:
-        """Return the largest drop up to each point, since by chance the error of a harsher amount may be lower."""
-        return list(accumulate((drop(point.top1_error, dense_error) for point in self.points), max))
+    def drops(self, dense_error: float, judge: Judge = TOP1_ERROR) -> list[float]:
+        """Return the largest drop up to each point, since by chance a harsher amount may be better."""
+        return list(accumulate((judge.worsening(point.error, dense_error) for point in self.points), max))
 
-    def choice(self, dense_error: float, budget: float) -> float | None:
+    def choice(self, dense_error: float, budget: float, judge: Judge = TOP1_ERROR) -> float | None:
         """Return the harshest amount within the budget, with all gentler ones; None if there is none."""
-        within = sum(cost <= budget for cost in self.drops(dense_error))
+        within = sum(cost <= budget for cost in self.drops(dense_error, judge))
         return self.points[within - 1].amount if within else None
 
 
@@ -54,18 +56,19 @@ class PlanResult:
     plan: Plan
     max_drop: float
     budget: float
-    top1_error: float
+    error: float
 
 
 @dataclass(frozen=True)
 class Sensitivity:
     """A network's curves, its dense error and loss, the number of examples behind each point, and a plan if any."""
 
-    top1_error: float
+    error: float
     loss: float
     count: int
     curves: tuple[Curve, ...]
     planned: PlanResult | None
+    judge: Judge = TOP1_ERROR
 
     def curves_of(self, setting: Setting) -> list[Curve]:
         """Return the curves of one setting, in the order of the layers."""
@@ -85,21 +88,22 @@ class Sensitivity:
         }
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the result as plain data; a plan as its sections."""
-        content = asdict(self)
+        """Return the result as plain data; errors under the name of the metric, a plan as its sections."""
+        name = self.judge.metric
+        curves = [
+            {**vars(curve), "points": [point.as_dict(self.judge) for point in curve.points]} for curve in self.curves
+        ]
+        planned = None
         if self.planned is not None:
-            content["planned"]["plan"] = self.planned.plan.sections()
-        return content
+            planned = {**vars(self.planned), "plan": self.planned.plan.sections(), name: self.planned.error}
+            del planned["error"]
+        measured = {name: self.error, LOSS: self.loss, "count": self.count}
+        return {**measured, "curves": curves, "planned": planned, **self.judge.as_dict()}
 
 
-def drop(error: float, dense_error: float) -> float:
-    """Return the drop between two errors, rounded."""
-    return round(error - dense_error, DROP_DECIMALS)
-
-
-def plan_within(curves: Sequence[Curve], dense_error: float, budget: float) -> Plan:
+def plan_within(curves: Sequence[Curve], dense_error: float, budget: float, judge: Judge = TOP1_ERROR) -> Plan:
     """Return the harshest plan whose every amount alone stays within the budget."""
-    chosen = [(curve, curve.choice(dense_error, budget)) for curve in curves]
+    chosen = [(curve, curve.choice(dense_error, budget, judge)) for curve in curves]
     return Plan(
         {curve.layer: amount for curve, amount in chosen if curve.setting == "sparsity" and amount is not None},
         {curve.layer: int(amount) for curve, amount in chosen if curve.setting == "bits" and amount is not None},
@@ -107,7 +111,11 @@ def plan_within(curves: Sequence[Curve], dense_error: float, budget: float) -> P
 
 
 def harshest_plan(
-    curves: Sequence[Curve], dense_error: float, max_drop: float, error_of: Callable[[Plan], float]
+    curves: Sequence[Curve],
+    dense_error: float,
+    max_drop: float,
+    error_of: Callable[[Plan], float],
+    judge: Judge = TOP1_ERROR,
 ) -> PlanResult:
     """Return the plan of the largest budget with which all layers together stay within `max_drop`.
 
@@ -119,18 +127,19 @@ def harshest_plan(
         dense_error: of the network as it is.
         max_drop: allowed to each layer alone, and to all of them together.
         error_of: measures the network with all of a plan applied.
+        judge: the metric of the errors.
 
     Returns:
         the plan, measured; an empty plan with budget 0 if none stays within `max_drop`.
     """
-    budgets = sorted({cost for curve in curves for cost in curve.drops(dense_error) if cost <= max_drop})
+    budgets = sorted({cost for curve in curves for cost in curve.drops(dense_error, judge) if cost <= max_drop})
     best = PlanResult(Plan({}, {}), max_drop, 0.0, dense_error)
     low, high = 0, len(budgets)
     while low < high:
         middle = (low + high) // 2
-        plan = plan_within(curves, dense_error, budgets[middle])
+        plan = plan_within(curves, dense_error, budgets[middle], judge)
         error = error_of(plan)
-        if drop(error, dense_error) <= max_drop:
+        if judge.worsening(error, dense_error) <= max_drop:
             best, low = PlanResult(plan, max_drop, budgets[middle], error), middle + 1
         else:
             high = middle

@@ -10,6 +10,7 @@ from typing import TypeVar
 from dcomp import __version__
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.errors import UsageError
+from dcomp.learning.factories import check_trusted
 from dcomp.progress.observer import EpochRecord, Observer
 from dcomp.settings import DataSettings, LearningSettings
 from dcomp.settings.recipe import STAGES
@@ -49,10 +50,10 @@ def with_notes(
 def with_recorded_data(settings: Data, checkpoint: Checkpoint, observer: Observer) -> Data:
     """Return the settings with a data set: the one that they name, else the one of the checkpoint's last training.
 
-    A checkpoint may come from anyone, so one that names code to import is not followed.
+    A checkpoint may come from anyone, so code that it names is run only where the settings trust it.
 
     Raises:
-        UsageError: neither names any, or the checkpoint names code.
+        UsageError: neither names any, or the checkpoint names code that the settings do not trust.
     """
     if settings.data is not None:
         return settings
@@ -61,10 +62,7 @@ def with_recorded_data(settings: Data, checkpoint: Checkpoint, observer: Observe
         raise UsageError("a data set is needed, and the checkpoint records none: name one in data (--data), like mnist")
     family, separator, _ = named.partition(":")
     if separator and family not in ("imagefolder", "imagenette"):
-        raise UsageError(
-            f"the checkpoint asks for data of {named!r}; if you trust that code, add --data {named}"
-            " (and --arch, if the network is yours as well)"
-        )
+        check_trusted(named, "--data", UsageError, trusted=settings.trust_code)
     observer.note(f"data: {named}, as the checkpoint records")
     return settings.model_copy(update={"data": named})
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from dcomp.checkpoints import layers
 from dcomp.checkpoints.checkpoint import Checkpoint
+from dcomp.compression import user_criterion
 from dcomp.compression.byte_budget import ByteBudget
 from dcomp.compression.choice import Choice, ParameterNames, check_finite
 from dcomp.compression.mask_file import GivenMasks
@@ -14,7 +15,7 @@ from dcomp.compression.weight_budget import WeightBudget
 from dcomp.errors import UsageError
 from dcomp.pruning import budget, ranking
 from dcomp.pruning.budget import Weights
-from dcomp.pruning.criteria import CRITERIA, Criterion, Evidence
+from dcomp.pruning.criteria import Criterion, Evidence
 from dcomp.settings import PruneSettings
 
 
@@ -44,7 +45,7 @@ class Pruning:
             CheckpointError: weights that are not finite, or masks that do not fit.
         """
         self._settings = settings
-        self._criterion = _criterion(settings)
+        self._criterion = criterion_of(settings)
         self._choice = _choose(tensors, settings, network)
         self._weights = {name: tensors[name] for name in self._choice.names}
         check_finite(self._weights)
@@ -146,13 +147,13 @@ class Pruning:
         return kept_before > 0 and kept == 0 and layers.kind_of(name, array) in layers.WEIGHTS
 
 
-def _criterion(settings: PruneSettings) -> Criterion:
+def criterion_of(settings: PruneSettings) -> Criterion:
     """Return the criterion that the settings name.
 
     Raises:
-        UsageError: it cannot rank what they name.
+        UsageError: there is no such one, or it cannot rank what they name.
     """
-    name, criterion = settings.criterion, CRITERIA[settings.criterion]
+    name, criterion = settings.criterion, user_criterion.find(settings.criterion)
     if settings.structure not in criterion.granularity:
         raise UsageError(f"criterion {name} cannot rank {settings.structure}s: choose another structure")
     if criterion.needs_gradients and (settings.rewind or not settings.epochs):

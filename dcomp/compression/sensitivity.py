@@ -1,6 +1,5 @@
 """What pruning or sharing costs, one layer at a time and without retraining."""
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -9,7 +8,6 @@ import numpy as np
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.compression.error_curves import Curve, CurvePoint, Sensitivity, Setting, harshest_plan
 from dcomp.compression.sharing import from_codebook
-from dcomp.errors import CheckpointError
 from dcomp.progress.observer import Observer
 from dcomp.pruning import ranking
 from dcomp.pruning.criteria.magnitude import absolute
@@ -38,20 +36,20 @@ def measure(
 
     probe = Probe.of_checkpoint(checkpoint, architecture, settings, observer)
     dense = probe.evaluate({})
-    if not math.isfinite(dense.loss):
-        raise CheckpointError(f"the network's loss is {dense.loss}: its weights contain or produce infinities or NaNs")
+    dense.check_finite()
+    judge = dense.judge
     curves = measure_curves(probe, weights, settings, observer)
     planned = None
     if settings.max_drop is not None:
 
         def error_of(plan: Plan) -> float:
-            error = probe.evaluate(apply_plan(plan, weights)).top1_error
+            error = probe.evaluate(apply_plan(plan, weights)).judged
             amounts = f"{len(plan.sparsities)} layers pruned, {len(plan.bits)} shared"
-            observer.note(f"a plan tried: {amounts}, together top-1 error {error:.2f} %")
+            observer.note(f"a plan tried: {amounts}, together {judge.title} {judge.text(error)}")
             return error
 
-        planned = harshest_plan(curves, dense.top1_error, settings.max_drop, error_of)
-    return Sensitivity(dense.top1_error, dense.loss, dense.count, curves, planned)
+        planned = harshest_plan(curves, dense.judged, settings.max_drop, error_of, judge)
+    return Sensitivity(dense.judged, dense.loss, dense.count or 0, curves, planned, judge)
 
 
 def measure_curves(
@@ -72,9 +70,9 @@ def measure_curves(
                         prune_smallest(array, amount) if setting == "sparsity" else share_values(array, int(amount))
                     )
                     result = probe.evaluate({name: change})
-                    points.append(CurvePoint(amount, result.top1_error, result.loss))
+                    points.append(CurvePoint(amount, result.judged, result.loss))
                     done += 1
-                    observer.finished_steps(done, result.loss, 1 - result.top1_error / 100)
+                    observer.finished_steps(done, result.loss, result.accuracy)
                 if points:
                     curves.append(Curve(name, array.size, setting, tuple(points)))
     finally:

@@ -2,20 +2,22 @@
 
 import os
 from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from dcomp.errors import UsageError, first_line
 from dcomp.progress.observer import Observer
 from dcomp.settings import Precision
 from dcomp.system import cores
 
+if TYPE_CHECKING:
+    from dcomp.learning.trial import Trial
+
 DEVICES = ("cpu", "cuda", "mps", "xpu")
 
 SMALL_NETWORK = 10_000_000
-"""Multiplications for one image, up to which one thread is enough: LeNet-5 has 2.3 million, VGG-16 on CIFAR 313."""
+"""Multiplications for one example, up to which one thread is enough: LeNet-5 has 2.3 million, VGG-16 on CIFAR 313."""
 
 SHOWN_NOTES: set[str] = set()
 """Notes about threads that were shown: a run of several stages shows each once."""
@@ -39,23 +41,22 @@ def choose_device(name: str) -> torch.device:
         raise UsageError(f"--device {name}: not available here; try auto or cpu") from error
 
 
-def choose_threads(option: int | None, model: nn.Module, images: Tensor, observer: Observer) -> None:
+def choose_threads(option: int | None, trial: "Trial", observer: Observer) -> None:
     """Set the number of threads: the option's, else the environment's (OMP_NUM_THREADS), else as many as are useful.
 
     A number that is chosen here is noted. Other devices than the CPU need none.
 
     Args:
         option: number of threads, if a person gave it.
-        model: on its device.
-        images: one image, as the network takes it.
+        trial: of the network, on its device.
         observer: gets the note.
     """
     if option is not None:
         torch.set_num_threads(option)
         return
-    if threads_are_chosen(option) or images.device.type != "cpu":
+    if threads_are_chosen(option) or next(trial.model.parameters()).device.type != "cpu":
         return
-    if multiplications(model, images) <= SMALL_NETWORK:
+    if trial.multiplications() <= SMALL_NETWORK:
         count, reason = 1, "enough for a small network"
     else:
         count = cores.free()
@@ -77,17 +78,6 @@ def restore_threads(count: int, option: int | None) -> None:
     if not threads_are_chosen(option):
         cores.take(count)
         torch.set_num_threads(count)
-
-
-def multiplications(model: nn.Module, images: Tensor) -> float:
-    """Return the multiplications of convolutions and matrix products for these images; inf if torch cannot count."""
-    counter = FlopCounterMode(display=False)
-    try:
-        with torch.no_grad(), counter:
-            model.eval()(images)
-    except Exception:  # the network takes these images: it is the counter that fails
-        return float("inf")
-    return counter.get_total_flops() / 2
 
 
 def in_precision(device: torch.device, precision: Precision) -> AbstractContextManager[object]:

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd as AnyDropout
 
+from dcomp.learning.trial import Trial
+
 
 @dataclass(frozen=True)
 class Follower:
@@ -27,8 +29,9 @@ class Follower:
 class DropoutRule:
     """All dropout modules of a network, and the layers that they follow."""
 
-    def __init__(self, model: nn.Module, images: Tensor) -> None:
+    def __init__(self, trial: Trial) -> None:
         """Run the network once, in evaluation mode, to see which layer runs before which dropout module."""
+        model = trial.model
         self._followers: list[Follower] = []
         last: list[nn.Module] = []
 
@@ -42,8 +45,7 @@ class DropoutRule:
         watched = [module for module in model.modules() if isinstance(module, AnyDropout) or _is_layer(module)]
         hooks = [module.register_forward_hook(ran) for module in watched]
         try:
-            with torch.no_grad():
-                model.eval()(images)
+            trial.run()
         finally:
             for hook in hooks:
                 hook.remove()

@@ -10,8 +10,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from dcomp.learning.datasets import Split
-from dcomp.learning.devices import in_precision
+from dcomp.learning.examples import Draw, Examples
 from dcomp.learning.losses import Loss
 from dcomp.settings import LearningSettings
 
@@ -19,7 +18,12 @@ BATCHES = 50
 
 
 def squared_gradients(
-    model: nn.Module, parameters: Mapping[str, Tensor], train: Split, settings: LearningSettings, loss: Loss, seed: int
+    model: nn.Module,
+    parameters: Mapping[str, Tensor],
+    train: Examples,
+    settings: LearningSettings,
+    loss: Loss,
+    seed: int,
 ) -> dict[str, Tensor]:
     """Return the mean squared gradient of each parameter over a few batches; no parameter changes.
 
@@ -54,13 +58,9 @@ def _needing_gradients(parameters: Iterable[Tensor]) -> Iterator[None]:
             parameter.requires_grad_(False)
 
 
-def _losses(model: nn.Module, train: Split, settings: LearningSettings, loss: Loss, seed: int) -> Iterator[Tensor]:
+def _losses(model: nn.Module, train: Examples, settings: LearningSettings, loss: Loss, seed: int) -> Iterator[Tensor]:
     """Yield the losses of a few batches, in evaluation mode; the same examples for the same seed."""
     generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(train), generator=generator).split(settings.batch_size)[:BATCHES]
     model.eval()
-    for stored, labels in train.batches(order):
-        images = train.preprocessing.train(stored, settings.augment, generator)
-        with in_precision(images.device, settings.precision):
-            logits = model(images)
-        yield loss(images, logits.float(), labels)
+    for batch in train.drawn_batches(Draw(generator, generator, settings.batch_size, settings.augment, last=BATCHES)):
+        yield loss(model, batch).value

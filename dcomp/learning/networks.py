@@ -4,14 +4,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dcomp.checkpoints.checkpoint import Checkpoint
-from dcomp.errors import ArchitectureError, first_line
+from dcomp.errors import DataError
 from dcomp.learning import architectures, datasets, distributed
 from dcomp.learning.architectures.arguments import Arguments
-from dcomp.learning.datasets import Dataset, ImageForm, Split
+from dcomp.learning.datasets import ImageForm
 from dcomp.learning.devices import choose_device, choose_threads
+from dcomp.learning.examples import Examples
+from dcomp.learning.task_data import TaskData
+from dcomp.learning.trial import Trial
 from dcomp.progress.observer import Observer
 from dcomp.settings import DataSettings
 
@@ -21,43 +24,51 @@ def network_for(
     architecture: str,
     settings: DataSettings,
     observer: Observer,
-    part: Callable[[Dataset], Split],
-) -> tuple[nn.Module, Split]:
-    """Return a checkpoint's network and a part of a data set, both on the device.
+    part: Callable[[TaskData], Examples],
+) -> tuple[nn.Module, Examples]:
+    """Return a checkpoint's network and a part of the examples, both on the device.
 
     Args:
         checkpoint: fills the network.
         architecture: of the network.
-        settings: name the data set and the device.
+        settings: name the data and the device.
         observer: watches.
-        part: takes the part from the data set.
+        part: takes the part from the data.
 
     Raises:
         ArchitectureError: no such network, or the checkpoint does not fit it.
-        DataError: the data set cannot be loaded.
+        DataError: the data cannot be loaded, or do not fit the network.
     """
     device = distributed.join(choose_device(settings.device))
     arguments = Arguments(architecture, checkpoint, settings)
-    split = part(load_data(arguments, settings, observer)).to(device)
+    examples = part(load_data(arguments, settings, observer)).to(device)
     observer.activity(f"measuring errors of {architecture}")
-    model = filled(architecture, arguments.complete(split), checkpoint).to(device)
-    check_fit(model, split, architecture)
-    choose_threads(settings.threads, model, one_image(split), observer)
-    return model, split
+    model = filled(architecture, arguments.complete(examples.form), checkpoint).to(device)
+    trial = Trial(model, examples)
+    trial.check(architecture)
+    choose_threads(settings.threads, trial, observer)
+    return model, examples
 
 
-def teacher_for(checkpoint: Checkpoint, split: Split, classes: int) -> nn.Module:
-    """Return a teacher's network, on the device of the images that it will see.
+def teacher_for(
+    checkpoint: Checkpoint, examples: Examples, device: torch.device, learner: str, *, trusted: bool
+) -> nn.Module:
+    """Return a teacher's network.
+
+    Args:
+        checkpoint: the teacher's.
+        examples: that both networks see.
+        device: of the networks.
+        learner: architecture of the network that learns; the teacher may be of the same code.
+        trusted: whether a person trusts other code too.
 
     Raises:
-        ArchitectureError: it has another number of classes.
+        ArchitectureError: it does not take the examples, or is of code that nobody agreed to run.
     """
-    architecture = architectures.architecture_of(checkpoint)
-    arguments = Arguments(architecture, checkpoint, DataSettings()).complete(split)
-    model = filled(architecture, arguments, checkpoint).to(one_image(split).device)
-    teacher_classes = check_fit(model, split, architecture)
-    if teacher_classes != classes:
-        raise ArchitectureError(f"the teacher has {teacher_classes} classes, and the network {classes}")
+    architecture = architectures.architecture_of(checkpoint, trusted=trusted, agreed=[learner])
+    arguments = Arguments(architecture, checkpoint, DataSettings()).complete(examples.form)
+    model = filled(architecture, arguments, checkpoint).to(device)
+    Trial(model, examples).check(architecture)
     return model
 
 
@@ -73,11 +84,11 @@ def filled(architecture: str, arguments: Mapping[str, Any], checkpoint: Checkpoi
     return model
 
 
-def load_data(arguments: Arguments, settings: DataSettings, observer: Observer) -> Dataset:
-    """Load the data set that the settings name, with images as the network takes them.
+def load_data(arguments: Arguments, settings: DataSettings, observer: Observer) -> TaskData:
+    """Load the data that the settings name; images are as the network takes them.
 
     Raises:
-        DataError: it cannot be loaded.
+        DataError: they cannot be loaded.
     """
     assert settings.data is not None  # the stage has checked it
     form = ImageForm(
@@ -91,41 +102,13 @@ def load_data(arguments: Arguments, settings: DataSettings, observer: Observer) 
     )
     observer.activity(f"loading {settings.data}")
     with distributed.first_goes_ahead():
-        return datasets.load(settings.data, settings.data_dir, form)
+        return TaskData.of(datasets.load(settings.data, settings.data_dir, form), settings.data, settings)
 
 
-def lay_out(model: nn.Module, images: Tensor) -> None:
+def lay_out(trial: Trial) -> None:
     """Put channels last, for convolutions 1.7 times as fast, unless the network's code cannot take that."""
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch has it so
     try:
-        with torch.no_grad():
-            model.eval()(images)
-    except RuntimeError:
-        model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # likewise
-
-
-def check_fit(model: nn.Module, split: Split, architecture: str) -> int:
-    """Put one image through a network, to check that it takes the images of a data set and has all of its classes.
-
-    Returns:
-        the number of the network's classes.
-
-    Raises:
-        ArchitectureError: it does not take them, or has too few classes.
-    """
-    images = one_image(split)
-    try:
-        with torch.no_grad():
-            logits = model.eval()(images)
-    except Exception as error:  # the user's code may raise anything
-        shape = tuple(images.shape[1:])
-        raise ArchitectureError(f"{architecture} does not take images of shape {shape}: {first_line(error)}") from error
-    if logits.ndim != 2 or logits.shape[1] < split.classes:
-        raise ArchitectureError(f"{architecture} gives {tuple(logits.shape)} for one image, not (1, {split.classes})")
-    return int(logits.shape[1])
-
-
-def one_image(split: Split) -> Tensor:
-    """Return the first image of a split, as a network takes it; shape (1, channels, size, size)."""
-    stored, _ = next(iter(split.batches([torch.zeros(1, dtype=torch.long)])))
-    return split.preprocessing.test(stored)
+        trial.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch has it so
+        trial.run()
+    except (RuntimeError, DataError):  # the latter from a task of the user
+        trial.model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # likewise

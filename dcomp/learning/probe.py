@@ -11,19 +11,22 @@ from torch import nn
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.errors import UsageError
 from dcomp.learning.conversion import to_torch
-from dcomp.learning.datasets import Dataset, Split
-from dcomp.learning.evaluation import Evaluation, evaluate
+from dcomp.learning.evaluation import evaluate
+from dcomp.learning.examples import Examples
+from dcomp.learning.examples.loaders import LoaderExamples
 from dcomp.learning.networks import network_for
+from dcomp.learning.task_data import TaskData
+from dcomp.progress.measurement import Measurement
 from dcomp.progress.observer import Observer
 from dcomp.settings import SensitivitySettings
 
 
 class Probe:
-    """A network, and a split on its device."""
+    """A network, and examples on its device."""
 
-    def __init__(self, model: nn.Module, split: Split) -> None:
+    def __init__(self, model: nn.Module, examples: Examples) -> None:
         self._model = model
-        self._split = split
+        self._examples = examples
 
     @classmethod
     def of_checkpoint(
@@ -38,24 +41,26 @@ class Probe:
         """
         return cls(*network_for(checkpoint, architecture, settings, observer, partial(_validation, settings)))
 
-    def evaluate(self, changed: Mapping[str, np.ndarray]) -> Evaluation:
-        """Return the errors with the tensors in `changed`; afterwards the network has its first tensors again."""
+    def evaluate(self, changed: Mapping[str, np.ndarray]) -> Measurement:
+        """Return the metrics with the tensors in `changed`; afterwards the network has its first tensors again."""
         state = self._model.state_dict()
         original = {name: state[name].clone() for name in changed}
         try:
             for name, array in changed.items():
                 state[name].copy_(to_torch(array))
-            evaluation = evaluate(self._model, self._split)
+            evaluation = evaluate(self._model, self._examples)
         finally:
             for name, tensor in original.items():
                 state[name].copy_(tensor)
         return evaluation.rounded()
 
 
-def _validation(settings: SensitivitySettings, data: Dataset) -> Split:
+def _validation(settings: SensitivitySettings, data: TaskData) -> Examples:
     """Return the validation examples that the settings choose, at most `limit` of them."""
     _, validation = data.split_validation(settings.val_split, settings.seed)
     if not len(validation):
+        if isinstance(data.train, LoaderExamples):
+            raise UsageError("no part of a loader can be set aside to measure on: give the Task a validation")
         raise UsageError(f"--val-split {settings.val_split:g} leaves no example to measure on")
     if settings.limit is None:
         return validation

@@ -1,6 +1,5 @@
 """A network, its data and its held weights, from a checkpoint's tensors and back to them."""
 
-import math
 from collections.abc import Iterable, Mapping
 
 import ml_dtypes
@@ -13,13 +12,17 @@ from dcomp.learning.architectures import arguments
 from dcomp.learning.architectures.arguments import Arguments
 from dcomp.learning.conversion import to_numpy
 from dcomp.learning.devices import choose_device, choose_threads
+from dcomp.learning.distillation import Distillation
 from dcomp.learning.dropout import DropoutRule
 from dcomp.learning.fit_plan import ALL_EPOCHS, FitPlan
 from dcomp.learning.freezing import freeze
 from dcomp.learning.held_weights import HeldWeights
+from dcomp.learning.imitation import Imitation
 from dcomp.learning.losses import Loss
-from dcomp.learning.networks import check_fit, filled, lay_out, load_data, one_image, teacher_for
+from dcomp.learning.networks import filled, lay_out, load_data, teacher_for
+from dcomp.learning.objectives import Classification
 from dcomp.learning.state import Keeper, Origin
+from dcomp.learning.trial import Trial
 from dcomp.progress.observer import EpochRecord, Observer
 from dcomp.progress.resumption import StateFile
 from dcomp.quantization.recognition import is_shared
@@ -52,11 +55,11 @@ class Session:
             settings: of the stage.
             observer: watches.
             pretrained: fill the network with torchvision's weights.
-            teacher: its network sees the same images.
+            teacher: its network sees the same examples.
 
         Raises:
             ArchitectureError: no such network, or checkpoint or data do not fit it.
-            DataError: the data set cannot be loaded.
+            DataError: the data set cannot be loaded, or does not fit the network.
             UsageError: the optimizer cannot be made, or the tensors to freeze are none or all.
         """
         optimizers.check(settings)
@@ -68,33 +71,50 @@ class Session:
         train, validation = data.split_validation(settings.val_split, settings.seed)
         self._train, self._validation = train.to(self._device), validation.to(self._device)
         observer.activity(f"building {architecture}")
-        self._arguments, self._resize = network_arguments.complete(data.train), network_arguments.resize
+        self._arguments, self._resize = network_arguments.complete(data.train.form), network_arguments.resize
         torch.manual_seed(settings.seed)
         self.model = distributed.synchronized(filled(architecture, self._arguments, checkpoint).to(self._device))
         self.held = HeldWeights(self.model)
         if pretrained:
             with distributed.first_goes_ahead():
                 architectures.load_pretrained(self.model, architecture)
-        lay_out(self.model, one_image(self._train))
+        self._trial = Trial(self.model, self._train)
+        self._trial.check(architecture)
+        lay_out(self._trial)
         freeze(self.model, settings.freeze)
-        classes = check_fit(self.model, self._train, architecture)
-        choose_threads(settings.threads, self.model, one_image(self._train), observer)
-        self._teacher = teacher_for(teacher, self._train, classes) if teacher is not None else None
-        self._dropout = DropoutRule(self.model, one_image(self._train))
+        choose_threads(settings.threads, self._trial, observer)
+        self._distillation = self._learned_from(teacher) if teacher is not None else None
+        self._dropout = DropoutRule(self._trial)
         self._dtypes = {name: array.dtype for name, array in checkpoint.tensors.items()} if checkpoint else {}
         self._sources = checkpoint, teacher
+
+    def _learned_from(self, teacher: Checkpoint) -> Distillation:
+        """Return the distance of the network from a teacher's.
+
+        Raises:
+            ArchitectureError: the teacher's checkpoint does not fit its network, or the outputs of both differ in form.
+            UsageError: a setting of distillation does not fit the networks.
+        """
+        settings, objective = self._settings, self._train.objective
+        model = teacher_for(teacher, self._train, self._device, self._architecture, trusted=settings.trust_code)
+        of_classes = isinstance(objective, Classification)
+        distillation = Distillation(self.model, model, settings, of_classes=of_classes)
+        distillation.check(self._trial)
+        if isinstance(objective, Imitation):
+            objective.distillation = distillation
+        return distillation
 
     def load(self, checkpoint: Checkpoint) -> None:
         """Fill the network from another checkpoint for its next training, in which no weights are held yet."""
         self.held.release()
         architectures.load_into(self.model, checkpoint, self._architecture)
-        lay_out(self.model, one_image(self._train))
+        lay_out(self._trial)
         self._sources = checkpoint, self._sources[1]
 
     @property
     def steps_per_epoch(self) -> int:
         """Training steps in an epoch."""
-        return math.ceil(len(self._train) / self._settings.batch_size)
+        return self._train.steps(self._settings.batch_size)
 
     @property
     def last_step(self) -> int:
@@ -113,7 +133,7 @@ class Session:
         Raises:
             UsageError: the network has layers whose paths are unknown.
         """
-        for name, alive in paths.alive(self.model, one_image(self._train)).items():
+        for name, alive in paths.alive(self.model, self._trial.images()).items():
             self.held.restrict(name, alive)
         self._dropout.apply()
 
@@ -133,7 +153,7 @@ class Session:
     def squared_gradients(self, names: Iterable[str], seed: int) -> dict[str, np.ndarray]:
         """Return the mean squared gradient of tensors now; see `gradients.squared_gradients`."""
         parameters = {name: self.model.get_parameter(name) for name in names}
-        loss = Loss(self._settings, self._teacher)
+        loss = Loss(self._train.objective, self._settings, self._distillation)
         squares = gradients.squared_gradients(self.model, parameters, self._train, self._settings, loss, seed)
         return {name: to_numpy(mean.masked_fill(parameters[name] == 0, 0)) for name, mean in squares.items()}
 
@@ -156,7 +176,7 @@ class Session:
                 observer,
                 plan,
                 held=self.held,
-                teacher=self._teacher,
+                distillation=self._distillation,
                 keeper=keeper,
                 on_restore=self._dropout.apply,
             )

@@ -74,12 +74,18 @@ def save(checkpoint: Checkpoint, stream: BinaryIO, on_tensor: Callable[[int], ob
 
     Raises:
         CheckpointError: this torch has no such dtype.
+        OSError: the file cannot be written.
     """
     state = {}
     for name, array in tensors.stream(checkpoint.tensors):
         state[name] = to_torch(array)
         on_tensor(array.nbytes)
-    torch.save(state, stream)
+    try:
+        torch.save(state, stream)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):  # torch hides a full disk
+            raise error.__context__ from error
+        raise
 
 
 def _read(path: Path, max_memory: int) -> tuple[Storages, object]:

@@ -8,20 +8,22 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dcomp.errors import DcompError
 from dcomp.learning import distributed, early_stopping, weights
-from dcomp.learning.datasets import Split
-from dcomp.learning.devices import check_compiler, in_precision
-from dcomp.learning.evaluation import Evaluation, evaluate
+from dcomp.learning.devices import check_compiler
+from dcomp.learning.distillation import Distillation
+from dcomp.learning.evaluation import evaluate
+from dcomp.learning.examples import Batch, Draw, Examples
 from dcomp.learning.fit_plan import ALL_EPOCHS, FitPlan
 from dcomp.learning.held_weights import HeldWeights
-from dcomp.learning.losses import Loss
+from dcomp.learning.losses import BatchLoss, Loss
+from dcomp.learning.seeds import mixed
 from dcomp.learning.state import Keeper
 from dcomp.learning.training_state import TrainingState
+from dcomp.progress.measurement import Measurement
 from dcomp.progress.observer import ChosenEpoch, EpochRecord, Observer
 from dcomp.progress.resumption import Stop
 from dcomp.settings import LearningSettings
@@ -33,30 +35,30 @@ NOTIFY_AFTER = 2.0  # seconds, where that many steps take longer
 
 def fit(
     model: nn.Module,
-    train: Split,
-    validation: Split,
+    train: Examples,
+    validation: Examples,
     settings: LearningSettings,
     observer: Observer,
     plan: FitPlan = ALL_EPOCHS,
     *,
     held: HeldWeights | None = None,
-    teacher: nn.Module | None = None,
+    distillation: Distillation | None = None,
     keeper: Keeper | None = None,
     on_restore: Callable[[], None] = lambda: None,
 ) -> list[EpochRecord]:
-    """Train, and leave the model at its best epoch by validation error, then loss.
+    """Train, and leave the model at its best epoch by the judge of the task on validation examples, then loss.
 
-    Without a validation split (`val_split` 0) the last epoch is kept.
+    Without validation examples (`val_split` 0) the last epoch is kept.
 
     Args:
-        model: on the device of the splits.
+        model: on the device of the examples.
         train: examples to learn from.
         validation: examples to choose the best epoch by.
         settings: batch size, optimizer and its rates, augmentation, seed.
         observer: watches.
         plan: of this training.
         held: weights of the model that stay zero or shared; None: all weights train.
-        teacher: a network on the same device; the model learns its answers as well as the labels.
+        distillation: the distance from a teacher, whose answers the model learns as well.
         keeper: saves the state, and may have one to restore.
         on_restore: called after a state, which has other masks, is restored.
 
@@ -65,7 +67,15 @@ def fit(
         StoppedError: Ctrl-C or SIGTERM came, and the state is saved.
     """
     training = _Training(
-        model, held or HeldWeights(model), train, validation, settings, observer, plan, Loss(settings, teacher), keeper
+        model,
+        held or HeldWeights(model),
+        train,
+        validation,
+        settings,
+        observer,
+        plan,
+        Loss(train.objective, settings, distillation),
+        keeper,
     )
     if training.restore():
         on_restore()
@@ -81,8 +91,8 @@ class _Training:
         self,
         model: nn.Module,
         held: HeldWeights,
-        train: Split,
-        validation: Split,
+        train: Examples,
+        validation: Examples,
         settings: LearningSettings,
         observer: Observer,
         plan: FitPlan,
@@ -97,10 +107,10 @@ class _Training:
         self._loss, self._keeper = loss, keeper
         self._device = next(model.parameters()).device
         self._epochs = settings.epochs if plan.epochs is None else plan.epochs
-        self._steps_per_epoch = math.ceil(len(train) / settings.batch_size)
+        self._steps_per_epoch = train.steps(settings.batch_size)
         self._total_steps = self._steps_per_epoch * self._epochs
         self._state = TrainingState(model, held, settings, self._epochs, self._steps_per_epoch)
-        self._logits_of: Callable[[Tensor], Tensor] = model
+        self._trained_model = model
 
     def restore(self) -> bool:
         """Restore the state that the keeper has; return whether it has one.
@@ -113,12 +123,11 @@ class _Training:
     def count_start(self) -> None:
         """Count the network before the first epoch as the best so far."""
         if len(self._validation):
-            at_start = self._evaluate()
-            self._state.keep_as_best((at_start.top1_error, at_start.loss))
+            self._state.keep_as_best(self._evaluate().rank)
 
     def run(self) -> list[EpochRecord]:
         """Train the epochs that are left, load the best one into the model, and return the records of all."""
-        self._logits_of = self._forward()
+        self._trained_model = self._wrapped()
         self._observer.started(self._total_steps, self._state.history, self._epochs)
         if self._state.step == 0:
             self._observer.weights(0, weights.tensors_of(self._model))
@@ -138,20 +147,17 @@ class _Training:
         began = time.perf_counter()
         self._model.train()
         recent = Recent()
-        for images, labels, weight in self._batches(len(self._state.history)):
+        for batch in self._batches(len(self._state.history)):
             self._run_events()
-            loss, logits = self._step(images, labels, weight)
-            recent.add(loss, (logits.argmax(1) == labels).float().mean())
+            recent.add(self._step(batch))
             self._notify(recent, stop)
         with self._state.average.in_place() if self._state.average is not None else nullcontext():
             self._finish_epoch(began)
 
-    def _step(self, images: Tensor, labels: Tensor, weight: float) -> tuple[Tensor, Tensor]:
-        """Take one step of the optimizer; return the loss and the logits of the batch, without gradients."""
-        state = self._state
-        with in_precision(self._device, self._settings.precision):
-            logits = self._logits_of(images)
-        loss = self._loss(images, logits.float(), labels)
+    def _step(self, batch: Batch) -> BatchLoss:
+        """Take one step of the optimizer; return the loss of the batch, without gradients."""
+        state, weight = self._state, batch.weight
+        loss, accuracy = self._loss(self._trained_model, batch)
         state.optimizer.zero_grad(set_to_none=True)
         (loss if weight == 1 else loss * weight).backward()
         state.optimizer.step()
@@ -159,8 +165,8 @@ class _Training:
         state.step += 1
         if state.average is not None:
             state.average.step(state.step)
-        state.epoch_loss += loss.detach() * (len(labels) if weight else 0)
-        return loss.detach(), logits.detach()
+        state.epoch_loss += loss.detach() * (batch.size if weight else 0)
+        return BatchLoss(loss.detach(), accuracy)
 
     def _notify(self, recent: "Recent", stop: Stop) -> None:
         """Show the figures of recent steps now and then, and stop the training after a signal.
@@ -173,28 +179,26 @@ class _Training:
         if (is_due or WORLD_SIZE == 1) and distributed.any_of(stop.requested, self._device):
             self._stop()
 
-    def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, float]]:
-        """Yield augmented images, labels and their weight, batch by batch; of a restored epoch only the rest.
+    def _batches(self, epoch: int) -> Iterator[Batch]:
+        """Return the batches of an epoch; of a restored epoch only the rest.
 
         The order is the same in all processes; the random numbers of augmentation and dropout are not.
         """
-        seed = self._settings.seed
-        shuffled = torch.randperm(len(self._train), generator=torch.Generator().manual_seed(mixed(seed, epoch, 0, 0)))
-        order = shuffled.split(self._settings.batch_size)
-        self._state.generator.manual_seed(mixed(seed, epoch, RANK, 1))
+        seed, settings = self._settings.seed, self._settings
+        order = torch.Generator().manual_seed(mixed(seed, epoch, 0, 0))
+        chance = self._state.generator.manual_seed(mixed(seed, epoch, RANK, 1))
         torch.manual_seed(mixed(seed, epoch, RANK, 2))
+        first = self._state.step - epoch * self._steps_per_epoch
+        batches = self._train.drawn_batches(
+            Draw(order, chance, settings.batch_size, settings.augment, first, divided=True)
+        )
         self._state.restore_random()
-        rest = order[self._state.step - epoch * self._steps_per_epoch :]
-        weighted = [distributed.part_of(indices) for indices in rest]
-        batches = self._train.batches([indices for indices, _ in weighted])
-        for (stored, labels), (_, weight) in zip(batches, weighted, strict=True):
-            images = self._train.preprocessing.train(stored, self._settings.augment, self._state.generator)
-            yield images, labels, weight
+        return batches
 
-    def _forward(self) -> Callable[[Tensor], Tensor]:
-        """Return the function that gives logits in training."""
+    def _wrapped(self) -> nn.Module:
+        """Return the model as it is called in training: in parallel, and compiled, as the settings say."""
         model = distributed.parallel(self._model)
-        return torch.compile(model) if self._settings.compile else model
+        return torch.compile(model) if self._settings.compile else model  # type: ignore[return-value]  # a module too
 
     def _run_events(self) -> None:
         """Run the events that are due since the step before."""
@@ -216,19 +220,19 @@ class _Training:
         rank = 0.0, 0.0  # without validation the last epoch is the best
         if result is not None:
             self._state.rate.end_epoch(result.loss)
-            rank = result.top1_error, result.loss
+            rank = result.rank
         if record.epoch > self._plan.eligible_after and (self._state.best is None or rank <= self._state.best[0]):
             self._state.keep_as_best(rank)
 
-    def _record(self, result: Evaluation | None, seconds: float) -> EpochRecord:
+    def _record(self, result: Measurement | None, seconds: float) -> EpochRecord:
         """Return the record of the epoch that ends now."""
+        objective = self._train.objective
         zeros = weights.sparsities(self._model)
         return EpochRecord(
             epoch=len(self._state.history) + 1,
-            train_loss=distributed.totals([self._state.epoch_loss.item()], self._device)[0] / len(self._train),
-            val_loss=result.loss if result else None,
-            val_error=result.top1_error if result else None,
-            val_top5_error=result.top5_error if result else None,
+            train_loss=distributed.totals([self._state.epoch_loss.item()], self._device)[0] / self._train.drawn,
+            val_metrics=result.metrics if result else dict.fromkeys(objective.metric_names),
+            judge=objective.judge,
             lr=self._state.rate.last,
             sparsity=sum(count for count, _ in zeros.values()) / max(sum(size for _, size in zeros.values()), 1),
             layers={name: count / size for name, (count, size) in zeros.items()},
@@ -236,23 +240,24 @@ class _Training:
         )
 
     def _choice(self) -> ChosenEpoch:
-        """Return which epoch the model ends with, and the error that chose it."""
-        epochs = len(self._state.history)
+        """Return which epoch the model ends with, and the value of the judge that chose it."""
+        epochs, judge = len(self._state.history), self._train.objective.judge
         candidates = [record for record in self._state.history if record.epoch > self._plan.eligible_after]
         first = candidates[0].epoch if candidates else epochs
         if self._state.best is None or not len(self._validation):
-            return ChosenEpoch(epochs, epochs, first, None, 0, tied=False)
-        error, loss = self._state.best[0]
-        tied = [record for record in candidates if record.val_error == error]
+            return ChosenEpoch(epochs, epochs, first, None, 0, tied=False, judge=judge)
+        cost, loss = self._state.best[0]
+        judged = judge.cost(cost)
+        tied = [record for record in candidates if record.val_judged == judged]
         epoch = next((record.epoch for record in reversed(tied) if record.val_loss == loss), 0)
-        return ChosenEpoch(epoch, epochs, first, error, len(self._validation), tied=len(tied) > 1)
+        return ChosenEpoch(epoch, epochs, first, judged, len(self._validation), tied=len(tied) > 1, judge=judge)
 
-    def _evaluate(self) -> Evaluation:
+    def _evaluate(self) -> Measurement:
         return evaluate(self._model, self._validation, self._settings.precision)
 
     def _is_over(self) -> bool:
         """Tell whether the training ends early; say so."""
-        is_over = early_stopping.is_over(self._settings, choice := self._choice())
+        is_over = early_stopping.is_over(self._settings, choice := self._choice(), self._state.history)
         if is_over:
             waited = f"{self._settings.early_stop} epochs without a better one"
             self._observer.note(f"stopped after epoch {choice.epochs} of {self._epochs}: {waited}")
@@ -270,28 +275,22 @@ class Recent:
 
     def __init__(self) -> None:
         self._began = time.perf_counter()
-        self._loss: list[Tensor] = []
-        self._accuracy: list[Tensor] = []
+        self._losses: list[BatchLoss] = []
 
-    def add(self, loss: Tensor, accuracy: Tensor) -> None:
+    def add(self, loss: BatchLoss) -> None:
         """Add one batch."""
-        self._loss.append(loss)
-        self._accuracy.append(accuracy)
+        self._losses.append(loss)
 
     @property
     def seconds(self) -> float:
         """Seconds since figures were last shown."""
         return time.perf_counter() - self._began
 
-    def take(self) -> tuple[float, float]:
-        """Return mean loss and accuracy of the batches since the last call."""
-        means = torch.stack(self._loss).mean().item(), torch.stack(self._accuracy).mean().item()
-        self._loss.clear()
-        self._accuracy.clear()
+    def take(self) -> tuple[float, float | None]:
+        """Return mean loss and accuracy of the batches since the last call; no accuracy where the task has none."""
+        accuracies = [loss.accuracy for loss in self._losses if loss.accuracy is not None]
+        mean = torch.stack([loss.value for loss in self._losses]).mean().item()
+        accuracy = torch.stack(accuracies).mean().item() if accuracies else None
+        self._losses.clear()
         self._began = time.perf_counter()
-        return means
-
-
-def mixed(*numbers: int) -> int:
-    """Return one seed made from several numbers."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
+        return mean, accuracy

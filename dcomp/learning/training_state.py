@@ -12,7 +12,7 @@ from dcomp.learning import distributed, state
 from dcomp.learning.averaging import Average
 from dcomp.learning.devices import restore_threads
 from dcomp.learning.held_weights import HeldWeights
-from dcomp.learning.optimization import LearningRate
+from dcomp.learning.learning_rate import LearningRate
 from dcomp.learning.optimizers import clip_before_steps, make_optimizer
 from dcomp.learning.state import Keeper
 from dcomp.progress.observer import EpochRecord
@@ -23,7 +23,7 @@ LOSS = "loss"
 """The name, in a saved state, of the sum of an epoch's losses so far."""
 
 Rank = tuple[float, float]
-"""Validation error and loss of a network, by which epochs are compared; the lower, the better."""
+"""Cost and loss of a network on validation examples (`Measurement.rank`); the lower, the better."""
 
 
 class TrainingState:
@@ -98,7 +98,7 @@ class TrainingState:
         return {
             "step": self.step,
             "threads": torch.get_num_threads(),
-            "history": [vars(record) for record in self.history],
+            "history": [record.as_dict() for record in self.history],
             "best": self.best[0] if self.best is not None else None,
             "rate": self.rate.state(),
         }
@@ -136,7 +136,7 @@ class TrainingState:
     def _restore_history(self, parts: state.Parts, facts: Mapping[str, Any]) -> None:
         """Restore the epochs that are done, and the random numbers of an epoch that is not."""
         self.step = facts["step"]
-        self.history = [EpochRecord(**record) for record in facts["history"]]
+        self.history = [EpochRecord.of(record) for record in facts["history"]]
         if IS_FIRST:
             self.epoch_loss += sum(tensor for name, tensor in parts["process"].items() if name.endswith(LOSS))
         if facts["best"] is not None:

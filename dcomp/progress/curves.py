@@ -3,18 +3,19 @@
 from dcomp.progress.observer import EpochRecord
 
 NAMES = {
-    "loss/train": "train_loss",
-    "loss/validation": "val_loss",
-    "error/top-1": "val_error",
-    "error/top-5": "val_top5_error",
-    "learning rate": "lr",
+    "train_loss": "loss/train",
+    "val_loss": "loss/validation",
+    "val_error": "error/top-1",
+    "val_top5_error": "error/top-5",
+    "lr": "learning rate",
     "sparsity": "sparsity",
     "seconds": "seconds",
 }
+"""Names of curves by those of figures; the curves of a task's metrics are `validation/NAME`."""
 
 
 def points_of(record: EpochRecord) -> dict[str, float]:
     """Return an epoch's point of each curve; of those of validation there is none without validation examples."""
-    figures = {name: getattr(record, key) for name, key in NAMES.items()}
-    points = {name: value for name, value in figures.items() if value is not None}
+    figures = {key: value for key, value in record.figures().items() if value is not None and key != "epoch"}
+    points = {NAMES.get(key, f"validation/{key.removeprefix('val_')}"): value for key, value in figures.items()}
     return points | {f"sparsity by layer/{layer}": sparsity for layer, sparsity in record.layers.items()}

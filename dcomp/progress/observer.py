@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
+
+from dcomp.progress.measurement import LOSS, TOP1_ERROR, Judge
 
 if TYPE_CHECKING:
     import numpy as np  # the command line has observers, and starts without numpy
 
-IN_METADATA = ("epoch", "train_loss", "val_loss", "val_error")
+COLUMNS = {TOP1_ERROR.metric: "val_error"}
+"""Names of metrics on the validation examples in logs and metadata; others are `val_NAME`."""
 
 FEW_VAL_EXAMPLES = 100
 """Validation examples below which one of them is more than a percentage point of the error."""
@@ -19,8 +22,9 @@ class EpochRecord:
 
     Attributes:
         epoch: its number, from 1.
-        train_loss, val_loss: mean cross-entropies in nats.
-        val_error, val_top5_error: errors on the validation split in percent; None without one, like `val_loss`.
+        train_loss: the mean loss on the training examples; in nats for classification.
+        val_metrics: means on the validation examples by name, `loss` among them; None without such examples.
+        judge: one of these metrics.
         lr: the learning rate of its last step.
         sparsity: the fraction of zeros in all weights but the biases.
         layers: the sparsity of each tensor by name.
@@ -29,51 +33,84 @@ class EpochRecord:
 
     epoch: int
     train_loss: float
-    val_loss: float | None
-    val_error: float | None
-    val_top5_error: float | None
+    val_metrics: Mapping[str, float | None]
+    judge: Judge
     lr: float
     sparsity: float
     layers: Mapping[str, float]
     seconds: float
 
+    @property
+    def val_loss(self) -> float | None:
+        """Return the loss on the validation examples."""
+        return self.val_metrics[LOSS]
+
+    @property
+    def val_judged(self) -> float | None:
+        """Return the value of the judge on the validation examples."""
+        return self.val_metrics[self.judge.metric]
+
+    def figures(self) -> dict[str, float | None]:
+        """Return all figures but those of layers, by the names that logs have for them."""
+        others = {column_of(name): value for name, value in self.val_metrics.items() if name != LOSS}
+        measured = {"epoch": self.epoch, "train_loss": self.train_loss, "val_loss": self.val_loss, **others}
+        return {**measured, "lr": self.lr, "sparsity": self.sparsity, "seconds": self.seconds}
+
     def rounded(self) -> dict[str, float]:
         """Return the figures for metadata, to four decimals: the same in every run with the same seed."""
-        figures = {key: getattr(self, key) for key in IN_METADATA}
-        return {key: round(value, 4) for key, value in figures.items() if value is not None}
+        figures = self.figures()
+        names = dict.fromkeys(("epoch", "train_loss", "val_loss", column_of(self.judge.metric)))
+        return {name: round(value, 4) for name in names if (value := figures[name]) is not None}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the record as plain data, for `of`."""
+        return {**vars(self), "judge": vars(self.judge)}
+
+    @classmethod
+    def of(cls, recorded: Mapping[str, Any]) -> Self:
+        """Return what `as_dict` returned."""
+        return cls(**{**recorded, "judge": Judge(**recorded["judge"])})
+
+
+def column_of(metric: str) -> str:
+    """Return the name that logs and metadata have for a metric on the validation examples."""
+    return COLUMNS.get(metric, f"val_{metric}")
 
 
 @dataclass(frozen=True)
 class ChosenEpoch:
-    """The epoch that a training ends with, and the error that chose it.
+    """The epoch that a training ends with, and the value of the judge that chose it.
 
     Attributes:
         epoch: its number; 0 for the network before the first epoch.
         epochs: how many the training had.
         first: the first epoch that could be chosen: in pruning, the first after the last change of the masks.
-        val_error: its error on the validation examples in percent; None without any.
+        val_judged: the value of the judge on the validation examples; None without any.
         val_examples: how many validation examples there are.
-        tied: whether other epochs have the same error, and the loss decided.
+        tied: whether other epochs have the same value, and the loss decided.
+        judge: of the networks.
     """
 
     epoch: int
     epochs: int
     first: int
-    val_error: float | None
+    val_judged: float | None
     val_examples: int
     tied: bool
+    judge: Judge = TOP1_ERROR
 
     @property
     def reason(self) -> str:
         """Say which epoch was chosen, and why, in one line."""
-        if self.val_error is None:
+        if self.val_judged is None:
             return f"epoch {self.epoch} of {self.epochs} kept: the last, as there are no validation examples"
+        extreme = "lowest" if self.judge.lower_is_better else "highest"
+        best = f"{extreme} validation {self.judge.short_title} {self.judge.text(self.val_judged)}"
         if not self.epoch:
-            return f"no epoch kept: the network before has the lowest validation error {self.val_error:.2f} %"
+            return f"no epoch kept: the network before has the {best}"
         among = f" of epochs {self.first} to {self.epochs}" if self.first > 1 else ""
         by_loss = ", then loss" if self.tied else ""
-        chosen = f"epoch {self.epoch} of {self.epochs} kept"
-        return f"{chosen}: lowest validation error {self.val_error:.2f} %{among}{by_loss}"
+        return f"epoch {self.epoch} of {self.epochs} kept: {best}{among}{by_loss}"
 
     @property
     def warning(self) -> str | None:
@@ -82,6 +119,12 @@ class ChosenEpoch:
             return None
         examples = "1 validation example" if self.val_examples == 1 else f"{self.val_examples} validation examples"
         return f"warning: only {examples} chose it (one is {100 / self.val_examples:.1f} %): raise --val-split"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the choice as plain data."""
+        names = {"val_judged": column_of(self.judge.metric)}
+        figures = {names.get(name, name): value for name, value in vars(self).items() if name != "judge"}
+        return {**figures, **self.judge.as_dict()}
 
 
 class Observer:
@@ -105,13 +148,13 @@ class Observer:
             epochs: in all, if this is training.
         """
 
-    def finished_steps(self, count: int, loss: float, accuracy: float) -> None:
+    def finished_steps(self, count: int, loss: float, accuracy: float | None) -> None:
         """Handle the end of a step.
 
         Args:
             count: steps that are done, in all.
             loss: mean over the latest batches.
-            accuracy: mean over the latest batches, from 0 to 1.
+            accuracy: mean over the latest batches, from 0 to 1; None for other tasks than classification.
         """
 
     def finished_epoch(self, record: EpochRecord) -> None:
@@ -137,10 +180,6 @@ class Observer:
 
     def finished(self) -> None:
         """Handle the end of the work, whether it succeeded or failed."""
-
-
-SILENT = Observer()
-"""The observer that ignores every event."""
 
 
 SILENT = Observer()
@@ -192,7 +231,7 @@ class SecondPhase(Together):
         history = [*self._first, *map(self.renumbered, history)]
         super().started(self._first_steps + steps, history, len(self._first) + epochs)
 
-    def finished_steps(self, count: int, loss: float, accuracy: float) -> None:
+    def finished_steps(self, count: int, loss: float, accuracy: float | None) -> None:
         """Add the steps of the first training."""
         super().finished_steps(self._first_steps + count, loss, accuracy)
 

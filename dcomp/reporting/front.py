@@ -1,10 +1,14 @@
 """The Pareto front of a sweep: the points that no other point beats in bytes and in error."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
-POINT_FIGURES = ("bytes", "ratio", "top1_error", "top5_error", "sparsity", "seconds")
+from dcomp.progress.measurement import LOSS, Measurement
+
+FIRST_FIGURES = ("bytes", "ratio")
+"""Names of the first figures of each point; its metrics follow."""
 
 
 @dataclass(frozen=True)
@@ -15,7 +19,7 @@ class PointResult:
         values: settings that tell the points of the sweep apart, as text, by key.
         bytes: size of the container.
         ratio: bytes of the dense tensors over `bytes`.
-        top1_error, top5_error: errors on the test examples in percent.
+        measured: metrics on the test examples.
         sparsity: fraction of zeros in the weights.
         seconds: time of its stages, those that it shares with other points included.
     """
@@ -23,8 +27,7 @@ class PointResult:
     values: Mapping[str, str]
     bytes: int
     ratio: float
-    top1_error: float
-    top5_error: float
+    measured: Measurement
     sparsity: float
     seconds: float
 
@@ -38,17 +41,22 @@ class RankedPoint:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the values, the figures and `on_front` as plain data."""
-        figures = {name: getattr(self.result, name) for name in POINT_FIGURES}
-        return {**self.result.values, **figures, "on_front": self.on_front}
+        result = self.result
+        judge = result.measured.judge
+        hidden = () if judge.metric == LOSS else (LOSS,)
+        metrics = {name: value for name, value in result.measured.metrics.items() if name not in hidden}
+        figures = {"bytes": result.bytes, "ratio": result.ratio, **metrics}
+        last = {"sparsity": result.sparsity, "seconds": result.seconds, "on_front": self.on_front}
+        return {**result.values, **figures, **last}
 
 
-def rank_points(results: Iterable[PointResult]) -> list[RankedPoint]:
+def rank_points(results: Sequence[PointResult]) -> list[RankedPoint]:
     """Return the results by bytes, the smallest first, and mark those on the front."""
     points: list[RankedPoint] = []
     last_on_front: tuple[int, float] | None = None
-    for result in sorted(results, key=lambda result: (result.bytes, result.top1_error)):
-        place = (result.bytes, result.top1_error)
-        on_front = last_on_front is None or place == last_on_front or result.top1_error < last_on_front[1]
+    places = [(result.bytes, result.measured.rank[0]) for result in results]
+    for place, result in sorted(zip(places, results, strict=True), key=itemgetter(0)):
+        on_front = last_on_front is None or place == last_on_front or place[1] < last_on_front[1]
         points.append(RankedPoint(result, on_front))
         last_on_front = place if on_front else last_on_front
     return points

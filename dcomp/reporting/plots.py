@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dcomp.compression.error_curves import CurvePoint, Sensitivity, Setting
 from dcomp.errors import DcompError, UsageError
+from dcomp.progress.measurement import PERCENTAGES, Judge
 from dcomp.reporting.front import RankedPoint
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def sensitivity_png(result: Sensitivity, subject: str) -> bytes:
     panels = figure.subplots(1, len(settings), squeeze=False, sharey=True)[0]
     for setting, panel in zip(settings, panels, strict=True):
         _draw_curves(panel, result, setting, styles)
-    panels[0].set_ylabel("top-1 error of the network (%)")
+    panels[0].set_ylabel(_axis_name(result.judge, " of the network"))
     figure.suptitle(f"One layer at a time changed, no retraining: {subject}", fontsize="medium")
     figure.legend(
         *panels[0].get_legend_handles_labels(), loc="outside right upper", ncols=legend_columns, fontsize="small"
@@ -79,10 +80,10 @@ def _draw_curves(panel: "Axes", result: Sensitivity, setting: Setting, styles: d
     curves = result.curves_of(setting)
     for curve in curves:
         _draw_line(panel, curve.points, markersize=4, linewidth=1.4, **styles[curve.layer])
-    panel.axhline(result.top1_error, color="black", linestyle="--", label=f"unchanged: {result.top1_error:.2f} %")
+    panel.axhline(result.error, color="black", linestyle="--", label=f"unchanged: {result.judge.text(result.error)}")
     if result.planned is not None:
-        allowed = result.top1_error + result.planned.max_drop
-        panel.axhline(allowed, color="grey", linestyle=":", label=f"allowed: {allowed:.2f} %")
+        allowed = result.judge.cost(result.judge.cost(result.error) + result.planned.max_drop)
+        panel.axhline(allowed, color="grey", linestyle=":", label=f"allowed: {result.judge.text(allowed)}")
         in_plan = list(result.planned_points(setting).values())
         _draw_line(panel, in_plan, "ko", markersize=10, fillstyle="none", label="in the plan")
     if setting == "bits":
@@ -94,15 +95,17 @@ def _draw_curves(panel: "Axes", result: Sensitivity, setting: Setting, styles: d
 
 
 def _draw_line(panel: "Axes", points: Sequence[CurvePoint], *style: Any, **styles: Any) -> None:
-    panel.plot([point.amount for point in points], [point.top1_error for point in points], *style, **styles)
+    panel.plot([point.amount for point in points], [point.error for point in points], *style, **styles)
 
 
 def _draw_error_axis(panel: "Axes", result: Sensitivity) -> None:
-    """Give all panels the same scale of errors."""
+    """Give all panels the same scale of errors in percent; other metrics have the scale that matplotlib chooses."""
+    if result.judge.metric not in PERCENTAGES:
+        return
     panel.set_yscale("symlog", linthresh=1, linscale=0.5)
     panel.set_yticks(ERROR_TICKS, [f"{tick:g}" for tick in ERROR_TICKS])
     panel.set_yticks([], minor=True)
-    errors = [result.top1_error, *(point.top1_error for curve in result.curves for point in curve.points)]
+    errors = [result.error, *(point.error for curve in result.curves for point in curve.points)]
     panel.set_ylim(0.8 * min(errors), 1.1 * max(*errors, 1))
 
 
@@ -114,21 +117,29 @@ def front_png(points: Sequence[RankedPoint], subject: str) -> bytes:
     panel = figure.subplots()
     _draw_points(panel, points)
     _draw_byte_axis(panel)
-    panel.set_ylabel("top-1 error (%)")
+    panel.set_ylabel(_axis_name(points[0].result.measured.judge))
     panel.set_title(f"{subject}: {', '.join(points[0].result.values)}", fontsize="medium")
     panel.grid(alpha=0.3)
     panel.legend(fontsize="small")
     return _png(figure)
 
 
+def _axis_name(judge: Judge, owner: str = "") -> str:
+    """Return the metric's name and unit, as the name of an axis."""
+    unit = " (%)" if judge.metric in PERCENTAGES else ""
+    return f"{judge.title}{owner}{unit}"
+
+
 def _draw_points(panel: "Axes", points: Sequence[RankedPoint]) -> None:
     front = [point.result for point in points if point.on_front]
     behind = [point.result for point in points if not point.on_front]
-    panel.plot([r.bytes for r in front], [r.top1_error for r in front], "o-", label="front")
+    panel.plot([r.bytes for r in front], [r.measured.judged for r in front], "o-", label="front")
     if behind:
-        panel.plot([r.bytes for r in behind], [r.top1_error for r in behind], "o", color="grey", label="other points")
+        panel.plot(
+            [r.bytes for r in behind], [r.measured.judged for r in behind], "o", color="grey", label="other points"
+        )
     for result in front if len(front) <= MOST_NAMED else []:
-        label, place = ", ".join(result.values.values()), (result.bytes, result.top1_error)
+        label, place = ", ".join(result.values.values()), (result.bytes, result.measured.judged)
         panel.annotate(label, place, (4, 4), textcoords="offset points", fontsize="x-small")
 
 

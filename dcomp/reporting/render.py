@@ -7,8 +7,9 @@ from itertools import islice
 from typing import Any
 
 from dcomp.compression.error_curves import CurvePoint, Sensitivity, Setting
+from dcomp.progress.measurement import LOSS, TOP1_ERROR, Judge
 from dcomp.reporting.benchmark import BenchmarkRow
-from dcomp.reporting.front import POINT_FIGURES, RankedPoint
+from dcomp.reporting.front import FIRST_FIGURES, RankedPoint
 from dcomp.reporting.layer_row import ratio_text
 from dcomp.reporting.listing import CheckpointListing, ContainerListing
 from dcomp.reporting.tables import Column, Table
@@ -79,24 +80,25 @@ def benchmark_table(rows: Sequence[BenchmarkRow]) -> Table:
 
 
 def curve_table(result: Sensitivity, setting: Setting) -> Table:
-    """Return a row for each layer: the top-1 error of the network at each amount."""
+    """Return a row for each layer: the error of the network at each amount."""
     curves = result.curves_of(setting)
     amounts = [Column(f"{point.amount:g}") for point in curves[0].points]
-    table = Table([Column(f"top-1 error % at {setting}", "name"), *amounts])
+    table = Table([Column(f"{result.judge.heading} at {setting}", "name"), *amounts])
     for curve in curves:
-        table.add(curve.layer, *(f"{point.top1_error:.2f}" for point in curve.points))
+        table.add(curve.layer, *(result.judge.figure(point.error) for point in curve.points))
     return table
 
 
 def plan_table(result: Sensitivity) -> Table:
     """Return a row for each layer: its part of the plan, and the error of the network with that part alone."""
-    figures = ("weights", "sparsity", "error % alone", "bits", "error % alone")
+    alone = f"{result.judge.short_heading} alone"
+    figures = ("weights", "sparsity", alone, "bits", alone)
     table = Table([Column("plan", "name"), *map(Column, figures)])
     weights = {curve.layer: curve.weights for curve in result.curves}
     pruned, shared = result.planned_points("sparsity"), result.planned_points("bits")
     for layer, count in weights.items():
         points = [chosen.get(layer) for chosen in (pruned, shared)]
-        cells = [text for point in points for text in _point_cells(point)]
+        cells = [text for point in points for text in _point_cells(point, result.judge)]
         table.add(layer, f"{count:,}", *cells)
     total = sum(weights.values())
     sparsity = sum(weights[layer] * point.amount for layer, point in pruned.items()) / total
@@ -104,38 +106,40 @@ def plan_table(result: Sensitivity) -> Table:
     return table
 
 
-def _point_cells(point: CurvePoint | None) -> tuple[str, str]:
-    return ("", "") if point is None else (f"{point.amount:g}", f"{point.top1_error:.2f}")
+def _point_cells(point: CurvePoint | None, judge: Judge) -> tuple[str, str]:
+    return ("", "") if point is None else (f"{point.amount:g}", judge.figure(point.error))
 
 
 def curves_csv(result: Sensitivity) -> str:
     """Return a line for each point of each curve."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(("layer", "weights", "setting", "amount", "top1_error", "loss"))
+    columns = dict.fromkeys(("amount", result.judge.metric, LOSS))
+    writer.writerow(("layer", "weights", "setting", *columns))
     for curve in result.curves:
         for point in curve.points:
-            writer.writerow(
-                (printable(curve.layer), curve.weights, curve.setting, point.amount, point.top1_error, point.loss)
-            )
+            figures = point.as_dict(result.judge).values()
+            writer.writerow((printable(curve.layer), curve.weights, curve.setting, *figures))
     return buffer.getvalue().rstrip("\n")
 
 
 def front_table(points: Sequence[RankedPoint], keys: Sequence[str]) -> Table:
     """Return a row for each point of a sweep, with its values of `keys`; a star marks the front."""
-    figures = [Column(title) for title in ("bytes", "ratio", "top-1 error %", "front")]
+    judge = points[0].result.measured.judge if points else TOP1_ERROR
+    figures = [Column(title) for title in ("bytes", "ratio", judge.heading, "front")]
     table = Table([*(Column(key, "name") for key in keys), *figures])
     for point in points:
         result = point.result
-        sizes = (f"{result.bytes:,}", f"{result.ratio:.2f}x", f"{result.top1_error:.2f}")
+        sizes = (f"{result.bytes:,}", f"{result.ratio:.2f}x", judge.figure(result.measured.judged))
         table.add(*result.values.values(), *sizes, "*" if point.on_front else "")
     return table
 
 
 def front_csv(points: Sequence[RankedPoint], keys: Sequence[str]) -> str:
-    """Return a line for each point of a sweep; `on_front` is 0 or 1."""
+    """Return a line for each point of a sweep, `on_front` being 0 or 1; without points the first columns' names."""
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, (*keys, *POINT_FIGURES, "on_front"), lineterminator="\n")
+    columns = points[0].as_dict() if points else (*keys, *FIRST_FIGURES)
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows({**point.as_dict(), "on_front": int(point.on_front)} for point in points)
     return buffer.getvalue()
@@ -148,17 +152,18 @@ def summary_table(stages: Sequence[Mapping[str, Any]], dense_bytes: int) -> Tabl
         stages: the `stages` of a run's summary.
         dense_bytes: bytes of the dense tensors, which ratios divide by the bytes of a file.
     """
-    figures = ("bytes", "ratio", "kept %", "top-1 error %", "seconds")
+    judge = Judge(stages[0].get("judge", TOP1_ERROR.metric))
+    figures = ("bytes", "ratio", "kept %", judge.heading, "seconds")
     table = Table([Column("stage", "name"), Column("file", "name"), *map(Column, figures)])
     for stage in stages:
-        error = stage["top1_error"]
+        error = stage[judge.metric]
         table.add(
             stage["stage"],
             stage["file"],
             f"{stage['bytes']:,}",
             f"{dense_bytes / stage['bytes']:.2f}x",
             f"{stage['kept_percent']:.2f}",
-            "" if error is None else f"{error:.2f}",
+            "" if error is None else judge.figure(error),
             f"{stage['seconds']:.1f}",
         )
     return table

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, TypeAdapter, ValidationError
 
 from dcomp import sources
 from dcomp.errors import OutputError
+from dcomp.progress.measurement import Measurement
 from dcomp.settings import Settings
 from dcomp.system.files import link_or_copy, replacing
 
@@ -27,12 +28,8 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
-class Errors(_Strict):
-    """Errors in percent and the loss on the test examples of a data set."""
-
-    top1_error: Percent
-    top5_error: Percent
-    loss: float = Field(ge=0)
+Measured = Annotated[Measurement, PlainValidator(Measurement.of), PlainSerializer(Measurement.as_dict)]
+"""Metrics on the test examples of a data set."""
 
 
 class DoneStage(_Strict):
@@ -46,7 +43,7 @@ class DoneStage(_Strict):
         sparsity: of the weights in it, from 0 to 1.
         kept_percent: the elements of all tensors that are not zero; None in a file of an older version.
         seconds: how long the stage took.
-        errors: by data set.
+        errors: what was measured, by data set.
     """
 
     fingerprint: Digest
@@ -56,7 +53,7 @@ class DoneStage(_Strict):
     sparsity: float = Field(ge=0, le=1)
     kept_percent: Percent | None = None
     seconds: float = Field(ge=0)
-    errors: dict[str, Errors]
+    errors: dict[str, Measured]
 
 
 def fingerprint_after(
@@ -69,7 +66,7 @@ def fingerprint_after(
             from, or "".
         stage: its name.
         settings: its settings.
-        files: the checkpoints that the settings name, by key; their bytes count, not their paths.
+        files: those that the settings name, by key; their bytes count, not their paths.
         version: of the format that the stage writes; a new version gives a new fingerprint.
 
     Returns:

@@ -14,8 +14,11 @@ from dcomp.checkpoints import layers, prefixes
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.checkpoints.tensors import specs_of
 from dcomp.compression.choice import Choice, ParameterNames
+from dcomp.compression.pruning import criterion_of
 from dcomp.errors import CheckpointError, DcompError, RecipeError, UsageError, several
+from dcomp.progress.measurement import METRICS
 from dcomp.settings import DataSettings, LearningSettings, PruneSettings, QuantizeSettings, Settings
+from dcomp.settings.fields import names_code
 from dcomp.settings.recipe import Recipe
 
 NO_FILES: Mapping[str, Path] = {}
@@ -43,6 +46,8 @@ def check(
     with_network: list[DataSettings] = [section for _, section in sections if section.epochs]
     with_network += [recipe.eval] if recipe.eval is not None else []
     checks = [*_file_checks(sections, outputs), *_learning_checks(with_network)]
+    if recipe.eval is not None and recipe.eval.data is not None and not names_code(recipe.eval.data):
+        checks.append(partial(recipe.eval.check_bounded, METRICS))
     if start is not None and with_network:
         checks.append(partial(_check_start, start, recipe.trusted_architecture, with_network[0]))
     mistakes = _mistakes(checks)
@@ -115,7 +120,7 @@ def _check_start(start: Checkpoint, architecture: str | None, settings: DataSett
     from dcomp.learning.architectures import architecture_of, check_shapes, outline_of
     from dcomp.learning.architectures.arguments import Arguments
 
-    name = architecture_of(start, architecture)
+    name = architecture_of(start, architecture, trusted=settings.trust_code)
     arguments = Arguments(name, start, settings)
     model = outline_of(name, arguments.explicit)
     tensors = prefixes.fitted(start, model.state_dict()).tensors
@@ -132,6 +137,7 @@ def _check_section(stage: str, section: Settings, network_layers: NetworkLayers)
 
             check_match(section.freeze, list(weights))
         if isinstance(section, PruneSettings):
+            criterion_of(section)
             choice = Choice(weights, section.kinds, section, "weights", network)
             if section.structure == "row":
                 choice.leave_out_output(weights)

@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
@@ -26,7 +27,7 @@ from dcomp.progress.resumption import SAVE_EVERY, StateFile
 from dcomp.pruning.budget import sparsity_of
 from dcomp.runs import preflight
 from dcomp.runs.folder import RunFolder
-from dcomp.runs.ledger import DoneStage, Errors, Ledger, fingerprint_after
+from dcomp.runs.ledger import DoneStage, Ledger, fingerprint_after
 from dcomp.runs.summary import StageResult, Summary
 from dcomp.settings import DataSettings, FinetuneSettings, PruneSettings, QuantizeSettings, Settings, TrainSettings
 from dcomp.settings.recipe import Recipe, StageSettings
@@ -105,15 +106,15 @@ class Run:
             self._compressed(last)
 
     def check_bounds(self, summary: Summary) -> None:
-        """Compare a summary with the recipe's `report.min_ratio` and `eval.max_error`.
+        """Compare a summary with the recipe's `report.min_ratio`, `eval.max_error`, `eval.max` and `eval.min`.
 
         Raises:
             GateError: one of them is missed.
         """
         stages.check_ratio(summary.sizes, self._recipe.report)
-        error = summary.results[-1].top1_error
-        if self._recipe.eval is not None and error is not None:
-            stages.check_error(error, self._recipe.eval)
+        measured = summary.results[-1].measured
+        if self._recipe.eval is not None and measured is not None:
+            stages.check_bounds(measured, self._recipe.eval)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -133,7 +134,7 @@ class Run:
         results: list[StageResult] = []
         for stage, section in self._recipe.sections:
             settings = self._with_files(section, [result.stage for result in results])
-            fingerprint = fingerprint_after(fingerprint, stage, settings, settings.named_checkpoints())
+            fingerprint = fingerprint_after(fingerprint, stage, settings, settings.named_files())
             checkpoint = self._stage(stage, settings, checkpoint, fingerprint)
             results.append(self._result(stage, checkpoint))
             if stage == last:
@@ -152,7 +153,9 @@ class Run:
             checkpoint = sources.load_checkpoint(self._recipe.checkpoint)
             digest = sources.digest(self._recipe.checkpoint)
             if self._recipe.lacks_data:
-                settings = provenance.with_recorded_data(DataSettings(), checkpoint, self._observer)
+                settings = provenance.with_recorded_data(
+                    DataSettings(trust_code=self._recipe.trust_code), checkpoint, self._observer
+                )
                 self._recipe = self._recipe.with_data(str(settings.data))
         outputs = {stage: self._folder.checkpoint(stage) for stage, _ in self._recipe.sections}
         self._preflight = cache(partial(preflight.check, self._recipe, checkpoint, last, outputs))
@@ -301,14 +304,15 @@ class Run:
     def _result(self, stage: str, checkpoint: Checkpoint) -> StageResult:
         """Return the results of a stage that is done; measure its errors unless the ledger has them."""
         done, settings = self._ledger[stage], self._recipe.eval
-        errors: dict[str, float | None] = dict.fromkeys(Errors.model_fields)
+        measured = None
         if settings is not None:
             if settings.examples not in done.errors:
                 architecture = self._recipe.trusted_architecture
                 evaluation = stages.evaluate(checkpoint, settings, self._observer, architecture=architecture)
-                measured = Errors(**{name: round(getattr(evaluation, name), 6) for name in errors})
-                done = done.model_copy(update={"errors": {**done.errors, settings.examples: measured}})
+                rounded = replace(evaluation.rounded(), count=None)
+                done = done.model_copy(update={"errors": {**done.errors, settings.examples: rounded}})
                 self._ledger.record(stage, done)
-            errors = done.errors[settings.examples].model_dump()
+            measured = done.errors[settings.examples]
+            settings.check_bounded(measured.metrics)
         kept_percent = checkpoint.kept_percent() if done.kept_percent is None else done.kept_percent
-        return StageResult(stage, done.file, done.bytes, done.sparsity, kept_percent, seconds=done.seconds, **errors)
+        return StageResult(stage, done.file, done.bytes, done.sparsity, kept_percent, measured, done.seconds)

@@ -1,9 +1,12 @@
 """The results of a run: a row for each stage, and the sizes of its container."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
+from dcomp.progress.measurement import METRICS, Measurement
 from dcomp.reporting.sizes import SizeReport
+
+NOT_MEASURED = dict.fromkeys(METRICS)
 
 
 @dataclass(frozen=True)
@@ -16,8 +19,7 @@ class StageResult:
         bytes: that file's size.
         sparsity: the fraction of zeros in the weights of layers.
         kept_percent: the elements of all tensors that are not zero, in percent, as in a report.
-        top1_error, top5_error: in percent on the test examples; None where the recipe has no section eval, as `loss`.
-        loss: the mean cross-entropy on them in nats.
+        measured: metrics on the test examples; None where the recipe has no section eval.
         seconds: how long the stage took.
     """
 
@@ -26,10 +28,14 @@ class StageResult:
     bytes: int
     sparsity: float
     kept_percent: float
-    top1_error: float | None
-    top5_error: float | None
-    loss: float | None
+    measured: Measurement | None
     seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the results as plain data; the metrics of classification are null where none were measured."""
+        first = {name: value for name, value in vars(self).items() if name not in ("measured", "seconds")}
+        metrics = NOT_MEASURED if self.measured is None else self.measured.as_dict()
+        return {**first, **metrics, "seconds": self.seconds}
 
 
 @dataclass(frozen=True)
@@ -42,5 +48,5 @@ class Summary:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the summary as plain data."""
-        results = [asdict(result) for result in self.results]
+        results = [result.as_dict() for result in self.results]
         return {"name": self.name, "ratio": self.sizes.ratio, "stages": results, "sizes": self.sizes.as_dict()}

@@ -135,7 +135,9 @@ class Sweep:
             return [self._first_run(inner, work.folder) for inner in branch.branches]
         outcome = _outcome(branch.points[0], summary)
         self.outcomes.append(outcome)
-        figures = f"{outcome.bytes:,} bytes, {outcome.ratio:.2f}x, top-1 error {outcome.top1_error:.2f} %"
+        measured = outcome.measured
+        judged = f"{measured.judge.title} {measured.judge.text(measured.judged)}"
+        figures = f"{outcome.bytes:,} bytes, {outcome.ratio:.2f}x, {judged}"
         self._observer.note(f"{work.folder.name}: {figures} ({len(self.outcomes)} of {len(self._points)})")
         return []
 
@@ -143,13 +145,12 @@ class Sweep:
 def _outcome(point: GridPoint, summary: Summary) -> PointResult:
     """Return a point's figures from the summary of its run."""
     last = summary.results[-1]
-    assert last.top1_error is not None and last.top5_error is not None  # the recipe has a section eval
+    assert last.measured is not None  # the recipe has a section eval
     return PointResult(
         point.values,
         summary.sizes.file_bytes,
         summary.sizes.ratio,
-        last.top1_error,
-        last.top5_error,
+        last.measured,
         last.sparsity,
         round(sum(result.seconds for result in summary.results), 3),
     )

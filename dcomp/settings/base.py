@@ -18,7 +18,7 @@ from pydantic_core import ErrorDetails
 from dcomp.errors import UsageError, did_you_mean
 from dcomp.settings import requirements
 
-RUNTIME_SETTINGS = {"data_dir", "device", "cache", "workers", "threads", "compile"}
+RUNTIME_SETTINGS = {"data_dir", "device", "cache", "workers", "threads", "compile", "trust_code"}
 """Settings that change how a stage runs, but not its result, except for rounding."""
 
 CHECKPOINT_KEYS = ("distill", "rewind", "mask")
@@ -88,6 +88,10 @@ class Settings(BaseModel):
     def arguments(self, *, defaults: bool = True) -> dict[str, Any]:
         """Return the settings that affect the result, as plain data; leave default values out unless `defaults`."""
         return self.model_dump(mode="json", by_alias=True, exclude_defaults=not defaults, exclude=RUNTIME_SETTINGS)
+
+    def named_files(self) -> dict[str, Path]:
+        """Return the files that these settings name, by key; what a stage makes depends on their bytes."""
+        return self.named_checkpoints()
 
     def named_checkpoints(self) -> dict[str, Path]:
         """Return the checkpoints that these settings name, by key."""

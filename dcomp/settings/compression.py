@@ -8,6 +8,7 @@ from pydantic import (
 )
 
 from dcomp.checkpoints.layers import Kind, Rule
+from dcomp.pruning.criteria import CRITERIA
 from dcomp.pruning.schedule import Schedule, ScheduleName
 from dcomp.quantization import MAX_BITS, Init
 from dcomp.settings.fields import (
@@ -86,7 +87,7 @@ class PruneSettings(ChosenSettings):
     )
     criterion: Criterion = Field(
         "magnitude",
-        description="How weights are ranked; fisher: by the loss that pruning them would add.",
+        description=f"How weights are ranked: {', '.join(CRITERIA)}, or package.module:function.",
         json_schema_extra=shown(WHICH, "NAME"),
     )
     scope: Scope | None = Field(

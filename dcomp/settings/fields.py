@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -120,6 +120,12 @@ def data_name(name: str) -> str:
     raise _unknown("data set", name, DATA_NAMES)
 
 
+def names_code(data: str) -> bool:
+    """Return whether the name of a data set is that of a factory of the user."""
+    family, separator, _ = data.partition(":")
+    return bool(separator) and family not in ("imagefolder", "imagenette")
+
+
 def network_name(name: str) -> str:
     """Return the name of a network with the case that `NETWORKS` has.
 
@@ -130,9 +136,34 @@ def network_name(name: str) -> str:
         return name.lower()
     if name.lower().startswith(TORCHVISION):
         return name.lower()
+    if name.lower().startswith(TRANSFORMERS):
+        return f"{TRANSFORMERS}{expand_home(Path(name[len(TRANSFORMERS) :]))}"
     if ":" in name:
         return name
     raise ValueError(f"{_unknown('architecture', name, NETWORKS)} (a network of your own)")
+
+
+def config_of_transformers(folder: str) -> Path:
+    """Return the file that describes the network of Transformers in a folder."""
+    return Path(folder) / CONFIG_NAME
+
+
+def _noted_network(name: str) -> str:
+    """Return a network's name as notes have it, which name a folder, but not its place."""
+    is_folder = name.startswith(TRANSFORMERS)
+    return f"{TRANSFORMERS}{Path(name[len(TRANSFORMERS) :]).name}" if is_folder else name
+
+
+def criterion_name(name: str) -> str:
+    """Return the name of a criterion: of the table, or of a function of the user.
+
+    Raises:
+        ValueError: no criterion has this name; the nearest name is suggested.
+    """
+    choices = (*CRITERIA, "package.module:function")
+    if name in CRITERIA or (re.fullmatch(r"[\w.]+:\w+", name) and name not in choices):
+        return name
+    raise _unknown("criterion", name, choices)
 
 
 def optimizer_name(name: str) -> str:
@@ -173,19 +204,22 @@ DATA_NAMES = (
 )
 """Names of the data sets, and the forms of names for data sets of the user."""
 
-NETWORKS = (*BUILT_IN_NETWORKS, "torchvision:NAME", "package.module:factory")
-"""Names of the networks, and the forms of names for networks of torchvision and of the user."""
+NETWORKS = (*BUILT_IN_NETWORKS, "torchvision:NAME", "transformers:FOLDER", "package.module:factory")
+"""Names of the networks, and the forms of names for networks of libraries and of the user."""
 
-PLACEHOLDERS = {"imagefolder:path", "package.module:factory", "torchvision:name"}
-"""The forms in both tables, in lower case; they are no names."""
+PLACEHOLDERS = {
+    *("imagefolder:path", "package.module:factory", "package.module:function"),
+    *("torchvision:name", "transformers:folder"),
+}
+"""The forms of names of the user's own, in lower case; they are no names."""
 
-TORCHVISION = "torchvision:"
+CONFIG_NAME = "config.json"
+"""Name of the file that describes a network of Transformers in its folder."""
 
-if TYPE_CHECKING:
-    Criterion = str
-else:
-    Criterion = Literal[tuple(CRITERIA)]  # one list of names, that of the table
+TORCHVISION, TRANSFORMERS = "torchvision:", "transformers:"
+"""What names of these libraries' networks begin with."""
 
+Criterion = Annotated[str, AfterValidator(criterion_name)]
 Fraction = Annotated[float, Field(ge=0), AfterValidator(_below_one)]
 BitCount = Annotated[int, Field(ge=1, le=MAX_BITS)]
 Rules = Annotated[tuple[str, ...], BeforeValidator(_one_or_more), AfterValidator(_parses_as_rules)]
@@ -206,11 +240,12 @@ UserPath = Annotated[Path, AfterValidator(expand_home)]
 CheckpointFile = Annotated[UserPath, PlainSerializer(lambda path: path.name)]  # notes name the file, not its folder
 LevelName = Literal["fast", "default", "max"]
 DataName = Annotated[str, AfterValidator(data_name)]
-NetworkName = Annotated[str, AfterValidator(network_name)]
+NetworkName = Annotated[str, AfterValidator(network_name), PlainSerializer(_noted_network)]
 Optimizer = Annotated[str, AfterValidator(optimizer_name)]
 OptimizerOptions = Annotated[tuple[str, ...], BeforeValidator(_one_or_more), AfterValidator(parse_as_options)]
 LrSchedule = Literal["constant", "step", "cosine", "one-cycle", "plateau"]
 Precision = Literal["fp32", "bf16"]
+DistillLoss = Literal["kl", "mse", "cosine"]
 CodebookValues = Literal["float32", "bfloat16", "float16"]
 Provenance = Literal["full", "settings", "none"]
 Augment = Literal["auto", "none", "shift", "affine", "crop-flip"]

@@ -1,5 +1,7 @@
 """Settings of networks, data, training and evaluation."""
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Self
 
 from pydantic import (
@@ -8,13 +10,16 @@ from pydantic import (
 )
 
 from dcomp.settings.base import RUNTIME_SETTINGS, Settings
+from dcomp.settings.bounds import Bound, Bounds, check_known, parse
 from dcomp.settings.fields import (
     MAX_SEED,
     NETWORKS,
+    TRANSFORMERS,
     Augment,
     BitCounts,
     CheckpointFile,
     DataName,
+    DistillLoss,
     LrSchedule,
     NetworkName,
     Optimizer,
@@ -24,11 +29,14 @@ from dcomp.settings.fields import (
     Provenance,
     Sparsities,
     UserPath,
+    config_of_transformers,
 )
 from dcomp.settings.panels import DATA, MACHINE, NETWORK, SEED_AND_NOTES, TRAINING, shown
 from dcomp.settings.torch_optimizers import OPTIMIZERS
 
 OPTIMIZER_HELP = f"Optimizer of torch: {', '.join(OPTIMIZERS)}."
+
+BOUND = "METRIC=VALUE"
 
 
 class NetworkSettings(Settings):
@@ -97,6 +105,11 @@ class DataSettings(NetworkSettings):
         description="Threads to compute with; by default the free ones, and one for a small network.",
         json_schema_extra=shown(MACHINE),
     )
+    trust_code: bool = Field(
+        False,
+        description="Run the code that checkpoints name as their network or data.",
+        json_schema_extra=shown(NETWORK),
+    )
 
 
 class LearningSettings(DataSettings):
@@ -109,7 +122,7 @@ class LearningSettings(DataSettings):
         None,
         ge=0,
         lt=1,
-        description="Momentum; of sgd it is Nesterov's, 0.9 unless given, of others what torch has.",
+        description="Momentum of sgd (Nesterov's, 0.9 unless given), of rmsprop and of muon.",
         json_schema_extra=shown(TRAINING),
     )
     weight_decay: float = Field(
@@ -155,14 +168,18 @@ class LearningSettings(DataSettings):
     )
     distill: CheckpointFile | None = Field(
         None,
-        description="Checkpoint of a teacher: the network learns its outputs and the labels.",
+        description="Checkpoint of a teacher: the network learns its outputs, and the labels as well.",
         json_schema_extra=shown(TRAINING, "FILE"),
     )
     temperature: float = Field(
-        4.0, gt=0, description="For distill: divisor of both networks' logits.", json_schema_extra=shown(TRAINING)
+        4.0, gt=0, description="For distill by kl: divisor of both networks' logits.", json_schema_extra=shown(TRAINING)
     )
     alpha: float = Field(
-        0.5, ge=0, le=1, description="For distill: the teacher's part of the loss.", json_schema_extra=shown(TRAINING)
+        0.5,
+        ge=0,
+        le=1,
+        description="For distill: the teacher's part of the loss; with 1 no labels are needed.",
+        json_schema_extra=shown(TRAINING),
     )
     ema: float | None = Field(
         None,
@@ -193,7 +210,7 @@ class LearningSettings(DataSettings):
     optimizer_option: OptimizerOptions = Field(
         (),
         description="Option of the optimizer, by its name in torch, as betas=0.9,0.99; repeatable.",
-        json_schema_extra=shown(TRAINING, "KEY=VALUE"),
+        json_schema_extra=shown(TRAINING, "KEY=X"),
     )
     l1: float | None = Field(
         None,
@@ -219,6 +236,18 @@ class LearningSettings(DataSettings):
         json_schema_extra=shown(TRAINING, "EPOCHS"),
     )
 
+    distill_loss: DistillLoss | None = Field(
+        None,
+        description="How outputs differ from the teacher's: kl (divergence), mse or cosine; by default kl for classes, "
+        "else mse.",
+        json_schema_extra=shown(TRAINING, "NAME"),
+    )
+    distill_at: Patterns = Field(
+        (),
+        description="Compare the outputs of modules whose whole names match too, by mse or cosine; repeatable.",
+        json_schema_extra=shown(TRAINING, "REGEX"),
+    )
+
     @model_validator(mode="after")
     def _parts_fit_epochs(self) -> Self:
         if self.epochs and self.warmup >= self.epochs:
@@ -234,6 +263,13 @@ class TrainSettings(LearningSettings):
     architecture: NetworkName = Field(description=f"{', '.join(NETWORKS)}.")
     pretrained: bool = Field(False, description="Start from torchvision's weights.")
     epochs: int = Field(20, ge=1, description="Passes over the training data.")
+
+    def named_files(self) -> dict[str, Path]:
+        """Return the files that these settings name, by key; one may describe the network."""
+        files = super().named_files()
+        if self.architecture.startswith(TRANSFORMERS):
+            files["architecture"] = config_of_transformers(self.architecture.removeprefix(TRANSFORMERS))
+        return files
 
 
 class FinetuneSettings(LearningSettings):
@@ -259,11 +295,29 @@ class EvalSettings(DataSettings):
 
     precision: Precision = Field("fp32", description="Type to compute in.", json_schema_extra=shown(MACHINE, "NAME"))
     max_error: float | None = Field(None, ge=0, le=100, description="Exit 3 if the top-1 error in percent is above.")
+    max: Bounds = Field(
+        (), description="Exit 3 if a metric of the task is above; repeatable.", json_schema_extra=shown(metavar=BOUND)
+    )
+    min: Bounds = Field(
+        (), description="Exit 3 if a metric of the task is below; repeatable.", json_schema_extra=shown(metavar=BOUND)
+    )
+
+    @property
+    def bounds(self) -> list[Bound]:
+        """Return all bounds of metrics."""
+        error = [] if self.max_error is None else [Bound("top1_error", self.max_error, True, "max_error (--max-error)")]
+        highest = [Bound(*parse(text), True, f"max {text} (--max)") for text in self.max]
+        return [*error, *highest, *(Bound(*parse(text), False, f"min {text} (--min)") for text in self.min)]
+
+    def check_bounded(self, metrics: Iterable[str]) -> None:
+        """Raise UsageError if a metric with a bound is not among the metrics of the task."""
+        check_known(self.bounds, metrics)
 
     @property
     def examples(self) -> str:
-        """Return the data set on which errors are measured, and the settings that may change them."""
-        changes = self.model_dump(mode="json", exclude_defaults=True, exclude=RUNTIME_SETTINGS | {"data", "max_error"})
+        """Return the data set on which metrics are measured, and the settings that may change them."""
+        unchanged = RUNTIME_SETTINGS | {"data", "max_error", "max", "min"}
+        changes = self.model_dump(mode="json", exclude_defaults=True, exclude=unchanged)
         return " ".join([str(self.data), *(f"{key}={value}" for key, value in changes.items())])
 
 
@@ -284,7 +338,9 @@ class SensitivitySettings(DataSettings):
     val_split: float = Field(0.08, gt=0, lt=1, description="Part of the training data to measure on.")
     seed: int = Field(0, ge=0, le=MAX_SEED, description="Seed for drawing that part.")
     max_drop: float | None = Field(
-        None, ge=0, le=100, description="Percentage points of top-1 accuracy that the plan may cost in total."
+        None,
+        ge=0,
+        description="By how much the plan may worsen the metric that judges; percentage points of top-1 accuracy.",
     )
 
     @model_validator(mode="after")

@@ -3,7 +3,7 @@
 ::
 
     name: lenet5-mnist
-    data: mnist       # like data_dir, resize, cache, workers, threads, device, seed, provenance: for all that know it
+    data: mnist       # like data_dir, resize, cache, workers, threads, device, seed, provenance, trust_code: for all
     train: {architecture: lenet5, epochs: 20}
     prune: {sparsity: 0.92, epochs: 16}
     quantize: {conv_bits: 8, fc_bits: 5, epochs: 3}
@@ -18,10 +18,10 @@ sections, which run in order, each from the checkpoint of the one before::
       - {fc_bits: 5, epochs: 3}
 
 If only `train` names a data set, all sections use it. `checkpoint: FILE` may replace `train`; give the `architecture`
-and the `data` as well if the file does not record them. `encode` always runs; other sections may be left out, or be
-null, which is the same. `plan: FILE` gives the rules of a plan, which `dcomp sensitivity` writes, to the sections prune
-and quantize. Paths are relative to the current folder, and `~` is the home folder; `distill`, `rewind` and `mask` may
-also name an earlier stage, as in `distill: train`.
+and the `data` as well if the file does not record them, or `trust_code: true` if it records code of yours. `encode`
+always runs; other sections may be left out, or be null, which is the same. `plan: FILE` gives the rules of a plan,
+which `dcomp sensitivity` writes, to the sections prune and quantize. Paths are relative to the current folder, and `~`
+is the home folder; `distill`, `rewind` and `mask` may also name an earlier stage, as in `distill: train`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -66,7 +66,7 @@ STAGES = ("train", "prune", "finetune", "quantize")
 
 SHARED_KEYS = (
     *("architecture", "data", "data_dir", "resize", "cache", "workers", "threads", "device", "plan", "seed"),
-    "provenance",
+    *("provenance", "trust_code"),
 )
 
 
@@ -84,6 +84,7 @@ class Recipe(Settings):
     device: str = "auto"
     seed: int = Field(0, ge=0, le=MAX_SEED)
     provenance: Provenance = "full"
+    trust_code: bool = False
     checkpoint: UserPath | None = None
     plan: UserPath | None = None
     train: TrainSettings | None = None

@@ -20,10 +20,11 @@ from dcomp.settings.fields import UNITS
 from dcomp.settings.torch_optimizers import OPTIMIZERS
 
 TRAINING_OPTIONS = (
-    *("data", "data_dir", "resize", "workers", "cache", "device", "threads"),
+    *("data", "data_dir", "resize", "workers", "cache", "device", "threads", "trust_code"),
     *("classes", "grayscale", "dropout", "crop"),
     *("batch_size", "lr", "momentum", "weight_decay", "optimizer", "lr_schedule", "warmup", "patience", "clip_norm"),
     *("label_smoothing", "precision", "compile", "augment", "distill", "temperature", "alpha", "ema", "val_split"),
+    *("distill_loss", "distill_at"),
     *("schedule", "start", "until", "every", "at", "remove_dead_units"),
     *("optimizer_option", "l1", "freeze", "early_stop", "min_epochs"),
 )
@@ -107,10 +108,23 @@ REQUIREMENTS = (
         is_harmless=True,
     ),
     Requirement(
-        ("temperature", "alpha"),
+        ("temperature", "alpha", "distill_loss", "distill_at"),
         "{options} would do nothing without a teacher: name its checkpoint in {distill}",
         needs=("distill",),
         is_harmless=True,
+    ),
+    *(
+        Requirement(
+            ("temperature",),
+            f"{{distill_loss}} {name} takes no temperature, which softens classes: leave {{options}} out",
+            excludes=(f"distill_loss={name}",),
+        )
+        for name in ("mse", "cosine")
+    ),
+    Requirement(
+        ("distill_at",),
+        "{compile} leaves no modules to watch: leave {options} out",
+        excludes=("compile",),
     ),
     Requirement(
         ("lr_schedule=plateau",),

@@ -42,7 +42,7 @@ def figures(pruned: Checkpoint, bits: int, init: Init, epochs: int) -> tuple[int
     line = f"{bits},{init},{error:.5f},{nbytes}"
     if epochs:
         trained = stages.quantize(pruned, QuantizeSettings(**options, epochs=epochs))
-        errors = [stages.evaluate(stage_result, EvalSettings()).top1_error for stage_result in (shared, trained)]
+        errors = [stages.evaluate(stage_result, EvalSettings()).judged for stage_result in (shared, trained)]
         line += f",{errors[0]:.2f},{size(trained)},{errors[1]:.2f}"
     return nbytes, error, line
 

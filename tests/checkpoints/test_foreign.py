@@ -37,6 +37,15 @@ def test_a_keras_file_is_no_file_of_torch(tmp_path):
         load_checkpoint(tmp_path / "x.keras")
 
 
+def test_a_folder_of_core_ml_is_refused_by_its_name(dcomp, tmp_path):
+    (tmp_path / "x.mlpackage").mkdir()
+    code, _, err = dcomp("encode", tmp_path / "x.mlpackage")
+    assert (code, "x.mlpackage is a Core ML model, which dcomp does not read: save the state_dict()" in err) == (
+        1,
+        True,
+    )
+
+
 def test_the_first_bytes_win_over_a_name(dense_file, tmp_path):
     (tmp_path / "x.onnx").write_bytes(dense_file.read_bytes())
     assert "fc1.weight" in load_checkpoint(tmp_path / "x.onnx").tensors

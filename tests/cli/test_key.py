@@ -43,3 +43,9 @@ def test_a_key_for_a_file_without_keys_is_refused(dcomp, dense_file, folder, com
         2,
         f"error: --key chooses a network in a file of torch, and {name} is none: leave --key out\n",
     )
+
+
+def test_a_note_about_a_pipe_calls_it_by_its_name(dcomp, folder, monkeypatch):
+    monkeypatch.setattr("sys.stdin", open("two.pth"))  # noqa: PTH123, SIM115
+    code, _, err = dcomp("encode", "--key", "net", "-o", "x.dcz")
+    assert (code, err.startswith("standard input: the tensors under 'net' are read")) == (0, True)

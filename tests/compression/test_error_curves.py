@@ -35,7 +35,7 @@ def test_an_allowed_drop_that_is_just_met_is_met():
 def cost(plan):
     """Errors of single layers, added up."""
     return DENSE + sum(
-        point.top1_error - DENSE
+        point.error - DENSE
         for one in CURVES
         for point in one.points
         if point.amount == (plan.sparsities if one.setting == "sparsity" else plan.bits).get(one.layer)
@@ -49,7 +49,7 @@ def test_the_harshest_plan_has_the_largest_budget_within_the_drop(max_drop):
     fitting = [budget for budget in budgets if cost(plan_within(CURVES, DENSE, budget)) - DENSE <= max_drop + 1e-9]
     assert found.budget == fitting[-1]
     assert found.plan == plan_within(CURVES, DENSE, found.budget)
-    assert found.top1_error == cost(found.plan) <= DENSE + max_drop + 1e-9
+    assert found.error == cost(found.plan) <= DENSE + max_drop + 1e-9
 
 
 def test_few_whole_plans_are_measured():
@@ -61,7 +61,7 @@ def test_few_whole_plans_are_measured():
 
 def test_where_no_plan_stays_within_the_drop_it_is_empty():
     found = harshest_plan(CURVES, DENSE, 0.5, lambda plan: 90.0)
-    assert (found.plan, found.budget, found.top1_error) == (Plan({}, {}), 0.0, DENSE)
+    assert (found.plan, found.budget, found.error) == (Plan({}, {}), 0.0, DENSE)
 
 
 def test_the_points_in_the_plan_are_told_by_layer():

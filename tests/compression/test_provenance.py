@@ -4,10 +4,12 @@ import pytest
 
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.compression import provenance
+from dcomp.progress.measurement import TOP1_ERROR
 from dcomp.progress.observer import EpochRecord
 from dcomp.settings import QuantizeSettings
 
-EPOCH = EpochRecord(1, 0.5, 0.25, 3.0, 1.0, 0.1, 0.0, {}, 9.0)
+METRICS = {"top1_error": 3.0, "top5_error": 1.0, "loss": 0.25}
+EPOCH = EpochRecord(1, 0.5, METRICS, TOP1_ERROR, 0.1, 0.0, {}, 9.0)
 BEFORE = {"dcomp.architecture": "lenet5", "dcomp.train": "{}", "dcomp.history": "[1]", "format": "pt"}
 
 

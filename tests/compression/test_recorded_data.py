@@ -77,7 +77,7 @@ def test_a_recipe_from_a_checkpoint_uses_its_data(trained, tmp_path):
         "{sparsity: 0.5, epochs: 1, until: 0, batch_size: 1500}]\nquantize: {bits: 3}\neval: {}\n"
     )
     summary = Run(recipe.load(tmp_path / "r.yaml"), tmp_path / "out").run()
-    assert all(result.top1_error is not None for result in summary.results)
+    assert all(result.measured is not None for result in summary.results)
     made = sources.load_checkpoint(tmp_path / "out" / "model.dcz")
     assert "dcomp.train" not in made.metadata
     assert [np.unique(made.tensors[f"fc{layer}.weight"]).size for layer in (1, 2, 3)] == [9, 9, 9]

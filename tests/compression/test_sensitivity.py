@@ -10,6 +10,7 @@ from dcomp.learning import datasets, probe
 from dcomp.learning.architectures import tensors_of
 from dcomp.learning.datasets import Dataset, MemorySplit, Preprocessing
 from dcomp.learning.evaluation import evaluate
+from dcomp.learning.examples.images import ImageExamples
 from dcomp.progress.observer import Observer
 from dcomp.settings import PruneSettings, QuantizeSettings, SensitivitySettings
 
@@ -68,7 +69,7 @@ def test_every_layer_has_a_curve_for_sparsity_and_one_for_bits(network):
 def test_harsh_pruning_costs_more_than_gentle_and_8_bits_cost_little(network):
     result = measured(network, prune="0.1,0.99", bits="8")
     for curve in result.curves_of("sparsity"):
-        assert curve.points[1].top1_error > curve.points[0].top1_error + 20
+        assert curve.points[1].error > curve.points[0].error + 20
     for curve in result.curves_of("bits"):
         assert curve.points[0].loss == pytest.approx(result.loss, rel=0.02)
 
@@ -81,7 +82,7 @@ def test_each_point_is_the_error_of_the_changed_checkpoint(network):
     }
     for curve in result.curves[2:]:
         same = measured(changed[curve.setting], prune="0.01", bits="none")
-        assert same.top1_error == curve.points[0].top1_error
+        assert same.error == curve.points[0].error
         assert same.loss == pytest.approx(curve.points[0].loss, abs=1e-5)
 
 
@@ -93,8 +94,8 @@ def test_prune_and_quantize_give_the_error_of_the_plan(network, tmp_path):
     pruned = stages.prune(network, PruneSettings(plan=path))
     shared = stages.quantize(pruned, QuantizeSettings(plan=path))
     again = measured(shared, prune="none", bits="16")
-    assert again.top1_error == planned.top1_error
-    assert planned.top1_error <= measured(network, prune="none", bits="8").top1_error + 3.0
+    assert again.error == planned.error
+    assert planned.error <= measured(network, prune="none", bits="8").error + 3.0
     assert max(planned.plan.sparsities.values()) > 0.2
 
 
@@ -106,10 +107,10 @@ def test_a_limit_measures_on_so_many_examples(network):
 def test_a_probe_puts_weights_back_even_when_an_evaluation_fails(network, monkeypatch):
     model = nn.Linear(16, 4)
     before = model.weight.detach().clone()
-    one = probe.Probe(nn.Sequential(nn.Flatten(), model), bright(50))
+    one = probe.Probe(nn.Sequential(nn.Flatten(), model), ImageExamples(bright(50)))
     zeros = {"1.weight": np.zeros((4, 16), np.float32)}
     changed = one.evaluate(zeros)
-    assert changed.top1_error != round(evaluate(nn.Sequential(nn.Flatten(), model), bright(50)).top1_error, 6)
+    assert changed.judged != round(evaluate(nn.Sequential(nn.Flatten(), model), ImageExamples(bright(50))).judged, 6)
     assert torch.equal(model.weight, before)
     monkeypatch.setattr(probe, "evaluate", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):

@@ -75,10 +75,8 @@ def _header_damaged(content: Records, rng: np.random.Generator) -> Records:
     ways = [
         data[:begin] + bytes([int(rng.integers(256))]) + data[begin + 1 :],
         re.sub(rb"\d+(?=[,)])", numbers[int(rng.integers(len(numbers)))], data, count=1),
-        re.sub(
-            rb"'[<>|]\w+'", [b"'<f4'", b"'|O'", b"'>i8'", b"'<V3'", b"[('a', '<f4')]"][int(rng.integers(5))], data, 1
-        ),
-        re.sub(rb"False|True", [b"True", b"False", b"None"][int(rng.integers(3))], data, count=1),
+        re.sub(rb"'[<>|]\w+'", dtypes[int(rng.integers(len(dtypes)))], data, count=1),
+        re.sub(rb"False|True", orders[int(rng.integers(len(orders)))], data, count=1),
     ]
     return [*content[:place], (name, ways[int(rng.integers(len(ways)))]), *content[place + 1 :]]
 

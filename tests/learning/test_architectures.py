@@ -7,6 +7,7 @@ from dcomp.errors import ArchitectureError
 from dcomp.learning import architectures
 from dcomp.learning.architectures.arguments import ARGUMENTS_KEY, RESIZE_KEY, Arguments, metadata
 from dcomp.learning.datasets import MemorySplit, Preprocessing
+from dcomp.learning.examples.images import ImageExamples
 from dcomp.settings import DataSettings
 from dcomp.settings.built_in_networks import BUILT_IN_NETWORKS
 
@@ -94,7 +95,7 @@ def split(channels, size, classes):
 
 
 def arguments(architecture, data, checkpoint=None, **given):
-    return Arguments(architecture, checkpoint, DataSettings(**given)).complete(data)
+    return Arguments(architecture, checkpoint, DataSettings(**given)).complete(ImageExamples(data).form)
 
 
 def test_a_fresh_network_fits_its_data_and_records_what_differs():

@@ -8,7 +8,8 @@ from PIL import Image
 from dcomp.errors import DataError, UsageError
 from dcomp.learning import datasets
 from dcomp.learning.datasets import ImageForm, MemorySplit, Preprocessing
-from dcomp.settings import DATA_NAMES, EvalSettings
+from dcomp.learning.task_data import TaskData
+from dcomp.settings import DATA_NAMES, DataSettings, EvalSettings
 
 
 def normalized(split, count):
@@ -37,17 +38,21 @@ def test_data_is_found_through_the_environment(mnist_dir, monkeypatch):
     assert len(datasets.load("mnist").test) == 10_000
 
 
+def task_data(data):
+    return TaskData.of(data, "owndata:text", DataSettings())
+
+
 def test_the_validation_split_is_disjoint_and_depends_on_the_seed():
     split = MemorySplit(torch.arange(100).reshape(100, 1, 1, 1), torch.arange(100), Preprocessing((0,), (1,)))
-    data = datasets.Dataset(split, split)
-    train, validation = data.split_validation(0.2, seed=1)
-    assert sorted([*train.labels.tolist(), *validation.labels.tolist()]) == list(range(100))
+    data = task_data(datasets.Dataset(split, split))
+    train, validation = (part.split.labels.tolist() for part in data.split_validation(0.2, seed=1))
+    assert sorted([*train, *validation]) == list(range(100))
     assert len(validation) == 20
-    assert data.split_validation(0.2, seed=2)[1].labels.tolist() != validation.labels.tolist()
+    assert data.split_validation(0.2, seed=2)[1].split.labels.tolist() != validation
 
 
 def test_a_validation_split_must_leave_something_to_train_on():
-    data = datasets.load("digits")
+    data = task_data(datasets.load("digits"))
     with pytest.raises(UsageError, match="leaves no example to train on"):
         data.split_validation(0.9999, seed=0)
 
@@ -129,8 +134,8 @@ def test_a_data_set_of_ones_own_is_made_by_its_factory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [str(tmp_path), *sys.path])
     assert len(datasets.load("owndata:tiny").test) == 359
-    with pytest.raises(DataError, match="made a str, not a"):
-        datasets.load("owndata:text")
+    with pytest.raises(DataError, match="owndata:text returned a str; a factory of data returns one of"):
+        task_data(datasets.load("owndata:text"))
     with pytest.raises(DataError, match="cannot make owndata:none: AttributeError"):
         datasets.load("owndata:none")
 

@@ -56,12 +56,18 @@ SMALL = nn.Linear(10, 10)
 LARGE = nn.Sequential(nn.Linear(10, 2_000_000, bias=False))
 
 
-def chosen(asked, model, notes=None):
-    devices.choose_threads(asked, model, torch.zeros(1, 10), notes or Observer())
-    return torch.get_num_threads()
+@pytest.fixture
+def chosen(trial_of):
+    """The number of threads that is chosen for a network."""
+
+    def choose(asked, model, notes=None):
+        devices.choose_threads(asked, trial_of(model, torch.zeros(1, 10)), notes or Observer())
+        return torch.get_num_threads()
+
+    return choose
 
 
-def test_a_small_network_uses_one_thread_and_a_large_one_those_that_are_free(nobody_said):
+def test_a_small_network_uses_one_thread_and_a_large_one_those_that_are_free(nobody_said, chosen):
     notes = Notes()
     assert [chosen(None, model, notes) for model in (SMALL, LARGE, LARGE)] == [1, 3, 3]
     assert notes.lines == [
@@ -70,7 +76,7 @@ def test_a_small_network_uses_one_thread_and_a_large_one_those_that_are_free(nob
     ]
 
 
-def test_a_persons_number_of_threads_is_set_without_a_note(nobody_said, monkeypatch):
+def test_a_persons_number_of_threads_is_set_without_a_note(nobody_said, chosen, monkeypatch):
     notes = Notes()
     assert chosen(2, SMALL, notes) == 2
     monkeypatch.setenv(cores.THREADS, "2")
@@ -80,16 +86,17 @@ def test_a_persons_number_of_threads_is_set_without_a_note(nobody_said, monkeypa
     assert not notes.lines
 
 
-def test_a_resumed_stage_has_as_many_threads_as_before(nobody_said):
+def test_a_resumed_stage_has_as_many_threads_as_before(nobody_said, chosen):
     devices.restore_threads(2, None)
     assert torch.get_num_threads() == 2
     assert chosen(None, LARGE) == 2
 
 
-def test_the_lenets_are_small_networks():
+def test_the_lenets_are_small_networks(trial_of):
     sizes = {"lenet300": (1, 28), "lenet5": (1, 28), "vgg16-cifar": (3, 32), "alexnet": (3, 227)}
     counts = {}
     for name, (channels, side) in sizes.items():
-        counts[name] = devices.multiplications(architectures.build(name), torch.zeros(1, channels, side, side))
+        trial = trial_of(architectures.build(name), torch.zeros(1, channels, side, side))
+        counts[name] = trial.multiplications()
     assert counts["lenet300"] == 784 * 300 + 300 * 100 + 100 * 10
     assert [count <= devices.SMALL_NETWORK for count in counts.values()] == [True, True, False, False]

@@ -1,5 +1,6 @@
 """Two processes, started by torchrun, train what one does."""
 
+import json
 import os
 import subprocess
 import sys
@@ -23,6 +24,31 @@ prune trained --data digits --sparsity 0.9 --epochs 2 --until 1 --every 0.25 --b
 quantize pruned --data digits --fc-bits 4 --start 1 --epochs 2 --batch-size 64 -o shared
 eval shared --data digits --json
 train lenet5 --data imagefolder:photos --cache cache --grayscale --crop 28 --augment none --epochs 1 -o of-photos
+train planes:network --data planes:task --epochs 2 --batch-size 61 --lr 0.05 --val-split 0.3 -o of-a-task
+eval of-a-task --arch planes:network --data planes:task --json
+"""
+
+TASK = """
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+import dcomp
+
+def points(count):
+    x = torch.randn(count, 4, generator=torch.Generator().manual_seed(count))
+    return TensorDataset(x, x.sum(1, keepdim=True))
+
+def network():
+    return nn.Linear(4, 1)
+
+def loss(model, batch):
+    return (model(batch[0]) - batch[1]).square().mean()
+
+def metrics(model, batch):
+    return {"distance": (model(batch[0]) - batch[1]).abs().mean()}
+
+def task():
+    return dcomp.Task(train=points(300), test=points(1), loss=loss, metrics=metrics, judge="distance")
 """
 
 SCRIPT = """
@@ -82,6 +108,7 @@ def runs(tmp_path_factory):
         folder = tmp_path_factory.mktemp(f"by-{processes}")
         (folder / "script.py").write_text(SCRIPT)
         (folder / "commands").write_text(COMMANDS)
+        (folder / "planes.py").write_text(TASK)
         write_photos(folder / "photos")
         found.append((folder, launch(folder, "script.py", processes=processes)))
     return found
@@ -90,12 +117,12 @@ def runs(tmp_path_factory):
 def test_all_processes_have_identical_networks(runs):
     folder = runs[1][0]
     digests = [(folder / f"digests.{number}").read_text().splitlines() for number in (0, 1)]
-    assert len(digests[0]) == 5
+    assert len(digests[0]) == 6
     assert digests[0] == digests[1]
 
 
 def test_two_processes_train_what_one_does(runs):
-    for name in ("trained", "pruned", "of-photos"):
+    for name in ("trained", "pruned", "of-photos", "of-a-task"):
         one, two = (safetensors_file.load_file(folder / name).tensors for folder, _ in runs)
         for tensor in one:
             assert two[tensor] == pytest.approx(one[tensor], abs=1e-5)  # of weights around 0.05
@@ -105,11 +132,17 @@ def test_two_processes_train_what_one_does(runs):
         assert np.unique(two[tensor]) == pytest.approx(np.unique(one[tensor]), abs=1e-4)
 
 
+def test_two_processes_measure_what_one_does_even_where_one_has_no_example(runs):
+    one, two = (json.loads(launched.stdout.splitlines()[-1]) for _, launched in runs)
+    assert one["count"] == two["count"] == 1
+    assert two["distance"] == pytest.approx(one["distance"], rel=1e-4)
+
+
 def test_the_first_process_alone_writes_and_speaks(runs):
     (one_folder, one), (two_folder, two) = runs
     assert {path.name for path in two_folder.iterdir()} == {path.name for path in one_folder.iterdir()} | {"digests.1"}
-    assert two.stdout.count("\n") == one.stdout.count("\n") == 5
-    assert two.stderr.count("epoch 1:") == one.stderr.count("epoch 1:") == 4
+    assert two.stdout.count("\n") == one.stdout.count("\n") == 7
+    assert two.stderr.count("epoch 1:") == one.stderr.count("epoch 1:") == 5
     assert two.stderr.count("are decoded into") == one.stderr.count("are decoded into") == 1
 
 

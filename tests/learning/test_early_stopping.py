@@ -3,7 +3,8 @@ import pytest
 from dcomp import stages
 from dcomp.errors import UsageError
 from dcomp.learning.early_stopping import is_over
-from dcomp.progress.observer import ChosenEpoch, Observer
+from dcomp.progress.measurement import TOP1_ERROR
+from dcomp.progress.observer import ChosenEpoch, EpochRecord, Observer
 from dcomp.settings import PruneSettings, QuantizeSettings, TrainSettings
 
 
@@ -11,32 +12,50 @@ def settings(**changes):
     return TrainSettings(architecture="lenet5", data="digits", **{"epochs": 20, **changes})
 
 
-def choice(epoch, epochs, first=1, val_error=5.0):
-    return ChosenEpoch(epoch, epochs, first, val_error, 300, tied=False)
+def is_over_after(losses, *, first=1, start=None, **changes):
+    """Whether a training is over whose epochs have these losses; `start` is the loss before, if that counts."""
+    figures = [{"top1_error": 5.0, "top5_error": 1.0, "loss": loss} for loss in losses]
+    history = [EpochRecord(n, 1.0, of_epoch, TOP1_ERROR, 0.1, 0.0, {}, 1.0) for n, of_epoch in enumerate(figures, 1)]
+    candidates = [record for record in history if record.epoch >= first]
+    best = min((record.val_loss for record in candidates), default=None)
+    epoch = max((record.epoch for record in candidates if record.val_loss == best), default=0)
+    if start is not None and (best is None or start < best):
+        epoch = 0
+    judged = 5.0 if candidates or start is not None else None
+    choice = ChosenEpoch(epoch, len(losses), first, judged, 300, tied=True)
+    return is_over(settings(**changes), choice, history)
 
 
 @pytest.mark.parametrize(
-    ("best", "done", "over"), [(3, 5, False), (3, 6, True), (6, 6, False), (0, 2, False), (0, 3, True)]
+    ("losses", "over"),
+    [([], False), ([3, 2, 1, 2, 2], False), ([3, 2, 1, 2, 2, 2], True), ([3, 2, 1, 2, 2, 0], False)],
 )
-def test_a_training_is_over_when_it_has_waited_long_enough(best, done, over):
-    assert is_over(settings(early_stop=3), choice(best, done)) == over
+def test_a_training_is_over_when_it_has_waited_long_enough(losses, over):
+    assert is_over_after(losses, early_stop=3) == over
 
 
-def test_epochs_before_the_last_move_of_the_masks_do_not_count():
-    chosen = settings(early_stop=2)
-    assert not is_over(chosen, choice(9, 9, first=9, val_error=None))
-    assert not is_over(chosen, choice(0, 8, first=8))
-    assert not is_over(chosen, choice(8, 9, first=8))
-    assert is_over(chosen, choice(8, 10, first=8))
+@pytest.mark.parametrize(("losses", "over"), [([], False), ([2, 2], False), ([2, 2, 2], True), ([2, 2, 0], False)])
+def test_the_network_before_the_first_epoch_may_be_the_best(losses, over):
+    assert is_over_after(losses, start=1, early_stop=3) == over
+
+
+def test_an_equal_epoch_is_not_better():
+    assert not is_over_after([3, 2, 2], early_stop=2)
+    assert is_over_after([3, 2, 2, 2], early_stop=2)
+
+
+@pytest.mark.parametrize(("more", "over"), [([], False), ([5], False), ([5, 6], False), ([5, 6, 7], True)])
+def test_epochs_before_the_last_move_of_the_masks_do_not_count(more, over):
+    assert is_over_after([1, 2, 3, 4, *more], first=5, early_stop=2) == over
 
 
 def test_the_fewest_epochs_are_trained_in_any_case():
-    assert not is_over(settings(early_stop=1, min_epochs=10), choice(3, 9))
-    assert is_over(settings(early_stop=1, min_epochs=10), choice(3, 10))
+    assert not is_over_after([1] * 9, early_stop=1, min_epochs=10)
+    assert is_over_after([1] * 10, early_stop=1, min_epochs=10)
 
 
 def test_without_the_option_a_training_has_all_its_epochs():
-    assert not is_over(settings(), choice(1, 19))
+    assert not is_over_after([1] * 19)
 
 
 class Watching(Observer):

@@ -3,9 +3,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dcomp.learning import evaluation
 from dcomp.learning.datasets import MemorySplit, Preprocessing
 from dcomp.learning.evaluation import evaluate
+from dcomp.learning.examples import images
+from dcomp.learning.examples.images import ImageExamples
 
 
 class Scores(nn.Module):
@@ -15,9 +16,9 @@ class Scores(nn.Module):
         return images.flatten(1)
 
 
-def split_of(pixels: list[list[int]], labels: list[int]) -> MemorySplit:
-    images = torch.tensor(pixels, dtype=torch.uint8).reshape(len(pixels), 1, 4, -1)
-    return MemorySplit(images, torch.tensor(labels), Preprocessing((0.0,), (1.0,)))
+def split_of(pixels: list[list[int]], labels: list[int]) -> ImageExamples:
+    stored = torch.tensor(pixels, dtype=torch.uint8).reshape(len(pixels), 1, 4, -1)
+    return ImageExamples(MemorySplit(stored, torch.tensor(labels), Preprocessing((0.0,), (1.0,))))
 
 
 RANKED = [[9, 8, 7, 6, 5, 4, 3, 2]] * 8
@@ -26,7 +27,7 @@ LABELS = [0, 0, 0, 1, 4, 5, 6, 6]  # three times the first, twice among the firs
 
 def test_errors_are_percentages_of_top_1_and_top_5():
     found = evaluate(Scores(), split_of(RANKED, LABELS))
-    assert (found.top1_error, found.top5_error, found.count) == (100 * 5 / 8, 100 * 3 / 8, 8)
+    assert (found.judged, found.metrics["top5_error"], found.count) == (100 * 5 / 8, 100 * 3 / 8, 8)
 
 
 def test_the_loss_is_the_mean_cross_entropy():
@@ -39,12 +40,12 @@ def test_the_loss_is_the_mean_cross_entropy():
     ("batch", "values", "sizes"), [(3, 1 << 24, [3, 3, 2]), (100, 32, [2, 2, 2, 2]), (100, 0, [1] * 8)]
 )
 def test_batches_have_no_more_images_or_values_than_are_allowed(monkeypatch, batch, values, sizes):
-    monkeypatch.setattr(evaluation, "BATCH", batch)
-    monkeypatch.setattr(evaluation, "BATCH_VALUES", values)
+    monkeypatch.setattr(images, "BATCH", batch)
+    monkeypatch.setattr(images, "BATCH_VALUES", values)
     model, seen = Scores(), []
     model.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
     found = evaluate(model, split_of(RANKED, LABELS))
-    assert (found.top1_error, found.count, seen) == (62.5, 8, sizes)
+    assert (found.judged, found.count, seen) == (62.5, 8, sizes)
 
 
 def test_a_network_is_evaluated_without_dropout_and_without_gradients():
@@ -52,5 +53,5 @@ def test_a_network_is_evaluated_without_dropout_and_without_gradients():
     seen = []
     model.register_forward_hook(lambda module, _, logits: seen.append((module.training, logits.requires_grad)))
     model.train()
-    assert evaluate(model, split_of(RANKED, LABELS)).top1_error == 62.5
+    assert evaluate(model, split_of(RANKED, LABELS)).judged == 62.5
     assert seen == [(False, False)]

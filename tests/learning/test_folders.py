@@ -7,8 +7,9 @@ from dcomp import stages
 from dcomp.errors import DataError, UsageError
 from dcomp.learning import datasets
 from dcomp.learning.datasets import ImageForm
+from dcomp.learning.task_data import TaskData
 from dcomp.progress.observer import Observer
-from dcomp.settings import EvalSettings, TrainSettings
+from dcomp.settings import DataSettings, EvalSettings, TrainSettings
 
 
 def photo(path, mode="RGB", size=(50, 40), seed=0):
@@ -116,7 +117,8 @@ def test_a_truncated_photo_is_read_and_what_is_none_is_named(folder, workers):
 def test_subsets_have_the_photos_asked_for(folder):
     data = load(folder)
     images, labels = everything(data.train)
-    train, validation = data.split_validation(0.25, seed=0)
+    parts = TaskData.of(data, "photos", DataSettings()).split_validation(0.25, seed=0)
+    train, validation = (part.split for part in parts)
     found = everything(validation)[1].tolist() + everything(train)[1].tolist()
     assert (len(validation), sorted(found)) == (4, labels.tolist())
     chosen = data.train.subset(torch.tensor([9, 2]))

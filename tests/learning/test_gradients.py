@@ -6,6 +6,7 @@ from torch import nn
 from dcomp.compression.pruning import Pruning
 from dcomp.learning import gradients
 from dcomp.learning.datasets import MemorySplit, Preprocessing
+from dcomp.learning.examples.images import ImageExamples
 from dcomp.learning.losses import Loss
 from dcomp.settings import PruneSettings
 
@@ -13,20 +14,20 @@ SETTINGS = PruneSettings(sparsity=0.5, data="digits", epochs=1, batch_size=16)
 
 
 @pytest.fixture
-def train() -> MemorySplit:
+def train() -> ImageExamples:
     images = torch.randint(0, 256, (64, 1, 2, 2), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    return MemorySplit(images, images[:, 0, 0].argmax(1), Preprocessing((0.5,), (0.3,)))
+    return ImageExamples(MemorySplit(images, images[:, 0, 0].argmax(1), Preprocessing((0.5,), (0.3,))))
 
 
 def test_squared_gradients_are_means_over_batches(train):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
     parameters = {"w": model[1].weight, "b": model[1].bias}
-    squares = gradients.squared_gradients(model, parameters, train, SETTINGS, Loss(SETTINGS), seed=3)
+    squares = gradients.squared_gradients(model, parameters, train, SETTINGS, Loss(train.objective, SETTINGS), seed=3)
     order = torch.randperm(64, generator=torch.Generator().manual_seed(3)).split(16)
     found = []
-    for stored, labels in train.batches(order):
-        loss = nn.functional.cross_entropy(model(train.preprocessing.test(stored)), labels)
+    for stored, labels in train.split.batches(order):
+        loss = nn.functional.cross_entropy(model(train.split.preprocessing.test(stored)), labels)
         found.append(torch.autograd.grad(loss, model[1].weight)[0])
     assert torch.allclose(squares["w"], torch.stack(found).square().mean(0), atol=1e-7)
     assert squares["b"].shape == (2,)

@@ -432,3 +432,27 @@ def test_the_state_of_shared_weights_is_cleared_unless_it_goes_on(model):
         held.release()
         held.share("2.weight", keeps_state=keeps_state)
         assert (model[2].weight in optimizer.state) == keeps_state
+
+
+@pytest.mark.parametrize("kind", ELEMENTWISE, ids=lambda kind: kind.__name__)
+def test_state_of_weights_that_come_to_share_is_that_before_the_first_step(model, kind):
+    trained, fresh = model, nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(4 * 36, 5))
+    optimizer = kind(trained.parameters(), lr=0.01)
+    held = HeldWeights(trained)
+    held.attach(optimizer)
+    for seed in range(3):
+        gradients(trained, torch.Generator().manual_seed(seed))
+        optimizer.step()
+    for network in (trained, fresh):
+        with torch.no_grad():
+            network[2].weight.copy_(torch.from_numpy(VALUES[CODES]))
+    fresh[0].load_state_dict(trained[0].state_dict())
+    fresh[2].load_state_dict(trained[2].state_dict())
+    held.share("2.weight")
+    fresh_held, fresh_optimizer = HeldWeights(fresh), kind(fresh.parameters(), lr=0.01)
+    fresh_held.share("2.weight")
+    fresh_held.attach(fresh_optimizer)
+    for network, stepping in ((trained, optimizer), (fresh, fresh_optimizer)):
+        gradients(network, torch.Generator().manual_seed(9))
+        stepping.step()
+    assert np.array_equal(weights_of(trained, "2.weight"), weights_of(fresh, "2.weight"))

@@ -4,39 +4,43 @@ from torch import nn
 
 from dcomp.errors import ArchitectureError
 from dcomp.learning.datasets import MemorySplit, Preprocessing
-from dcomp.learning.networks import check_fit, lay_out, one_image
+from dcomp.learning.examples.images import ImageExamples
+from dcomp.learning.networks import lay_out
+from dcomp.learning.trial import Trial
 
 
 @pytest.fixture
-def split():
+def examples():
     images = torch.arange(48, dtype=torch.uint8).reshape(3, 1, 4, 4)
-    return MemorySplit(images, torch.tensor([0, 1, 2]), Preprocessing((0.0,), (1.0,)))
+    return ImageExamples(MemorySplit(images, torch.tensor([0, 1, 2]), Preprocessing((0.0,), (1.0,))))
 
 
 def network(classes):
     return nn.Sequential(nn.Flatten(), nn.Linear(16, classes))
 
 
-def test_a_network_may_have_more_classes_than_the_data(split):
-    assert check_fit(network(3), split, "net") == 3
-    assert check_fit(network(5), split, "net") == 5
+def test_a_network_may_have_more_classes_than_the_data(examples):
+    for classes in (3, 5):
+        trial = Trial(network(classes), examples)
+        trial.check("net")
+        assert trial.call().output.shape == (1, classes)
 
 
-def test_a_network_that_does_not_fit_the_data_is_refused(split):
+def test_a_network_that_does_not_fit_the_data_is_refused(examples):
     with pytest.raises(ArchitectureError, match=r"net gives \(1, 2\) for one image, not \(1, 3\)"):
-        check_fit(network(2), split, "net")
+        Trial(network(2), examples).check("net")
     with pytest.raises(ArchitectureError, match=r"net does not take images of shape \(1, 4, 4\)"):
-        check_fit(nn.Linear(16, 3), split, "net")
+        Trial(nn.Linear(16, 3), examples).check("net")
 
 
-def test_one_image_is_the_first_of_the_split(split):
-    assert torch.equal(one_image(split), split.images[:1] / 255)
+def test_a_trial_runs_the_first_image_of_the_split(examples):
+    assert torch.equal(Trial(network(3), examples).images(), examples.split.images[:1] / 255)
 
 
-def test_channels_are_last_where_the_network_takes_that(split):
+def test_channels_are_last_where_the_network_takes_that(trial_of):
     images = torch.zeros(1, 2, 4, 4)
     taken = nn.Sequential(nn.Conv2d(2, 3, 2))
-    lay_out(taken, images)
+    lay_out(trial_of(taken, images))
     assert taken[0].weight.is_contiguous(memory_format=torch.channels_last)
 
     class Views(nn.Module):
@@ -48,5 +52,5 @@ def test_channels_are_last_where_the_network_takes_that(split):
             return self.conv(images).view(len(images), -1)
 
     refused = Views()
-    lay_out(refused, images)
+    lay_out(trial_of(refused, images))
     assert refused.conv.weight.is_contiguous()

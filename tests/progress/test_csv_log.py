@@ -5,15 +5,18 @@ import pytest
 
 from dcomp.errors import OutputError
 from dcomp.progress.csv_log import Journal
+from dcomp.progress.measurement import TOP1_ERROR
 from dcomp.progress.observer import EpochRecord
+
+METRICS = {"top1_error": 1.5, "top5_error": 0.1, "loss": 0.25}
 
 
 def record(epoch):
-    return EpochRecord(epoch, 0.5, 0.25, 1.5, 0.1, 0.02, 0.9, {"fc1.weight": 0.9}, 1.23456789)
+    return EpochRecord(epoch, 0.5, METRICS, TOP1_ERROR, 0.02, 0.9, {"fc1.weight": 0.9}, 1.23456789)
 
 
 def unvalidated(epoch):
-    return replace(record(epoch), val_loss=None, val_error=None, val_top5_error=None)
+    return replace(record(epoch), val_metrics=dict.fromkeys(METRICS))
 
 
 def rows(path):

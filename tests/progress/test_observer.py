@@ -5,9 +5,12 @@ from unittest.mock import Mock, call
 
 import pytest
 
+from dcomp.progress.measurement import TOP1_ERROR
 from dcomp.progress.observer import ChosenEpoch, EpochRecord, Observer, SecondPhase, Together
 
 CHOICE = ChosenEpoch(7, 10, 1, 1.234, 4800, tied=False)
+
+METRICS = {"top1_error": 1.5, "top5_error": 0.1, "loss": 0.25}
 
 
 @pytest.mark.parametrize(
@@ -81,7 +84,7 @@ def test_together_forwards_every_event():
 
 
 def test_a_second_phase_counts_on_from_the_first():
-    record = EpochRecord(1, 0.5, 0.25, 1.5, 0.1, 0.02, 0.9, {}, 1.0)
+    record = EpochRecord(1, 0.5, METRICS, TOP1_ERROR, 0.02, 0.9, {}, 1.0)
     events = Events()
     phase = SecondPhase(events, [record, replace(record, epoch=2)], {})
     phase.started(30, [], 3)

@@ -93,6 +93,46 @@ def test_a_resumed_training_equals_a_straight_one(stopped_and_resumed, tmp_path,
     assert identical(stages.train(settings), stopped_and_resumed(stages.train, settings, stops=stops))
 
 
+TASK = """
+import random
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+import dcomp
+
+class Noisy(Dataset):
+    def __len__(self):
+        return 210
+    def __getitem__(self, index):
+        return {"x": torch.full((3,), index / 210) + torch.rand(3) * np.random.rand() * random.random()}
+
+def network():
+    return nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.2), nn.Linear(8, 3))
+
+def loss(model, batch):
+    return (model(batch["x"]) - batch["x"]).square().mean()
+
+def of_data_sets():
+    return dcomp.Task(train=Noisy(), test=Noisy(), loss=loss)
+
+def of_loaders():
+    loader = DataLoader(Noisy(), batch_size=10, shuffle=True)
+    return dcomp.Task(train=loader, validation=loader, test=loader, loss=loss)
+"""
+
+
+@pytest.mark.parametrize("stops", [[5], [STEPS], [STEPS - 1, STEPS + 1, 2 * STEPS + 7]])
+@pytest.mark.parametrize("form", ["of_data_sets", "of_loaders"])
+def test_a_resumed_training_of_a_task_equals_a_straight_one(stopped_and_resumed, tmp_path, monkeypatch, form, stops):
+    (tmp_path / "tasknet.py").write_text(TASK)
+    monkeypatch.chdir(tmp_path)
+    task = {"data": f"tasknet:{form}", "batch_size": 10, "lr": 0.05, "device": "cpu"}
+    split = {"val_split": 0} if form == "of_data_sets" else {}
+    settings = TrainSettings(architecture="tasknet:network", epochs=4, **task, **split)
+    assert identical(stages.train(settings), stopped_and_resumed(stages.train, settings, stops=stops))
+
+
 def test_an_epoch_stopped_at_its_end_keeps_its_rate(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "NOTIFY_EVERY", 1)
     settings, path = TrainSettings(architecture="lenet300", epochs=2, **DIGITS), tmp_path / "made.state"

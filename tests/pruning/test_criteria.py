@@ -1,5 +1,3 @@
-from typing import get_args
-
 import ml_dtypes
 import numpy as np
 import pytest
@@ -9,11 +7,18 @@ from dcomp.errors import UsageError
 from dcomp.pruning.criteria import CRITERIA, Criterion, Evidence
 from dcomp.pruning.criteria.magnitude import absolute, row_norm
 from dcomp.settings import PruneSettings
-from dcomp.settings.fields import Criterion as CriterionName
 
 
-def test_settings_take_the_names_of_the_table():
-    assert get_args(CriterionName) == tuple(CRITERIA)
+@pytest.mark.parametrize("name", [*CRITERIA, "package.my_module:function"])
+def test_settings_take_the_names_of_the_table_and_of_functions(name):
+    given = {"threshold": 1.0} if name == "std" else {"sparsity": 0.5, "epochs": 2}
+    assert PruneSettings(criterion=name, **given).criterion == name
+
+
+@pytest.mark.parametrize("name", ["magnitud", "package.module:function", "Magnitude", "a:b:c", ":f", "m:"])
+def test_settings_refuse_other_names(name):
+    with pytest.raises(UsageError, match=rf"there is no criterion '{name}'; .*magnitude, fisher, std, random, package"):
+        PruneSettings.from_options(criterion=name, sparsity=0.5)
 
 
 def smallest(evidence):
@@ -22,7 +27,7 @@ def smallest(evidence):
 
 def test_a_criterion_in_the_table_prunes(lenet_like, monkeypatch):
     monkeypatch.setitem(CRITERIA, "smallest", Criterion(smallest))
-    settings = PruneSettings(sparsity=0.5).model_copy(update={"criterion": "smallest"})
+    settings = PruneSettings(sparsity=0.5, criterion="smallest")
     pruned = Pruning(lenet_like.tensors, settings).at_once()
     kept = np.concatenate([array.ravel() for array in pruned.values()])
     before = np.concatenate([lenet_like.tensors[name].ravel() for name in pruned])
@@ -48,7 +53,7 @@ def test_fisher_is_magnitude_where_all_gradients_are_one(rng):
 
 def test_a_criterion_refuses_a_structure_that_it_cannot_rank(lenet_like, monkeypatch):
     monkeypatch.setitem(CRITERIA, "smallest", Criterion(smallest))
-    by_row = PruneSettings(sparsity=0.5, structure="row").model_copy(update={"criterion": "smallest"})
+    by_row = PruneSettings(sparsity=0.5, structure="row", criterion="smallest")
     with pytest.raises(UsageError, match="criterion smallest cannot rank rows"):
         Pruning(lenet_like.tensors, by_row)
     at_once = PruneSettings(sparsity=0.5).model_copy(update={"criterion": "fisher"})

@@ -12,6 +12,7 @@ import dcomp
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.compression.error_curves import Curve, CurvePoint, PlanResult, Sensitivity
 from dcomp.container.reader import Container
+from dcomp.progress.measurement import Measurement
 from dcomp.reporting import listing, render, size_tables, sizes, tables
 from dcomp.reporting.benchmark import BenchmarkRow
 from dcomp.reporting.front import PointResult, RankedPoint
@@ -36,8 +37,9 @@ def sensitivity():
 
 def front():
     values = {"prune.1.target_ratio": "285", "checkpoint": "runs/with/a/rather/long/path/to/a/checkpoint.safetensors"}
+    measured = Measurement({"top1_error": 12.34, "loss": 1})
     return [
-        RankedPoint(PointResult({**values, "seed": str(seed)}, LARGE, 1234.5, 12.34, 1, 0.9, 100), on_front=True)
+        RankedPoint(PointResult({**values, "seed": str(seed)}, LARGE, 1234.5, measured, 0.9, 100), on_front=True)
         for seed in range(3)
     ], [*values, "seed"]
 

@@ -42,7 +42,7 @@ def test_a_ledger_is_read_as_it_was_written(folder):
     Ledger.read(folder).write()
     written = (folder / ledger.NAME).read_text()
     assert json.loads(written) == {"train": {**json.loads(text)["train"], "kept_percent": None}}
-    assert Ledger.read(folder)["train"].errors["mnist"].top5_error == 0.5
+    assert Ledger.read(folder)["train"].errors["mnist"].metrics["top5_error"] == 0.5
 
 
 def test_without_a_ledger_no_stage_is_done(tmp_path):

@@ -26,6 +26,26 @@ MISTAKES = {
     "bits": ("lenet5", "quantize: {fc_bits: 5, bits: [fc3=2]}", "quantize: no layer matches 'fc3'"),
     "kinds": ("lenet300", "prune: {sparsity: 0.5, kinds: conv}", "the checkpoint has no conv weights"),
     "a teacher": ("lenet300", "prune: {sparsity: 0.5, epochs: 3, distill: t.dcz}", "prune.distill: no earlier stage"),
+    "masks": (
+        "lenet300",
+        "prune: {mask: none.npz}",
+        "prune.mask: no earlier stage has this name, and cannot read none",
+    ),
+    "tensors to freeze": (
+        "lenet300",
+        "prune: {sparsity: 0.5, epochs: 1, freeze: conv}",
+        "prune: freeze: no tensor matc",
+    ),
+    "an option of the optimizer": (
+        "lenet300",
+        "prune: {sparsity: 0.5, epochs: 1, optimizer_option: dampning=1}",
+        "SGD of torch has no option 'dampning'; did you mean dampening?",
+    ),
+    "a metric": (
+        "lenet300",
+        "eval: {max: {top1: 3}}",
+        "there is no metric top1; there are top1_error, top5_error, loss",
+    ),
     "a stage after": ("lenet300", "prune: {sparsity: 0.5, rewind: quantize}", "prune.rewind: no earlier stage"),
 }
 
@@ -36,7 +56,8 @@ def test_a_mistake_is_reported_before_training(case, tmp_path, dcomp, monkeypatc
     monkeypatch.chdir(tmp_path)
     data = "" if "data: " in section else "data: digits\n"
     (tmp_path / "r.yaml").write_text(
-        f"name: r\n{data}train: {{architecture: '{architecture}', epochs: 1}}\n{section}\neval: {{}}\n"
+        f"name: r\n{data}train: {{architecture: '{architecture}', epochs: 1}}\n{section}\n"
+        + ("" if "eval: " in section else "eval: {}\n")
     )
     code, out, err = dcomp("run", "r.yaml")
     assert (code in (1, 2), out) == (True, "")
@@ -136,6 +157,6 @@ def test_a_rewind_may_be_a_folder_of_shards(tmp_path):
     preflight.check(recipe, Checkpoint({"w.weight": np.ones((3, 3), np.float32)}))
     (tmp_path / "model.safetensors.index.json").unlink()
     with pytest.raises(
-        CheckpointError, match=r"^prune\.rewind: no earlier stage has this name, and .* is a folder with no"
+        CheckpointError, match=r"^prune\.rewind: no earlier stage has this name, and .* is a folder without"
     ):
         preflight.check(recipe, Checkpoint({"w.weight": np.ones((3, 3), np.float32)}))

@@ -11,7 +11,7 @@ from dcomp.settings.requirements import REQUIREMENTS, TRAINING_OPTIONS, applies,
 CLASSES = (PruneSettings, QuantizeSettings, FinetuneSettings, TrainSettings)
 CANDIDATES = (
     *(0.5, 1, 2, "digits", "fc1=0.5", ["fc1=0.5"]),
-    *("adam", "sgd", "constant", "fp32", "none", "gradual", "layer", "row", "random"),
+    *("adam", "sgd", "constant", "fp32", "none", "gradual", "layer", "row", "random", "kl"),
 )
 """Values of which each field takes one."""
 

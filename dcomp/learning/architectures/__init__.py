@@ -1,6 +1,6 @@
 """Networks by name, and checkpoints that are loaded into them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from functools import partial
 from importlib import import_module
@@ -10,14 +10,15 @@ import numpy as np
 import torch
 from torch import nn
 
+from dcomp.checkpoints import folders
 from dcomp.checkpoints.checkpoint import ARCHITECTURE_KEY, Checkpoint
 from dcomp.errors import ArchitectureError, first_line
 from dcomp.learning.aliases import missing_names
 from dcomp.learning.architectures.network import PHOTO, Network
 from dcomp.learning.conversion import to_numpy, to_torch
-from dcomp.learning.factories import call_factory
+from dcomp.learning.factories import call_factory, check_trusted
 from dcomp.settings.built_in_networks import BUILT_IN_NETWORKS, BuiltInNetwork
-from dcomp.settings.fields import TORCHVISION, network_name
+from dcomp.settings.fields import TORCHVISION, TRANSFORMERS, network_name
 
 
 def canonical(architecture: str) -> str:
@@ -36,8 +37,9 @@ def find(architecture: str) -> Network:
     """Return the network that `architecture` names.
 
     Args:
-        architecture: a name of `BUILT_IN_NETWORKS`, `torchvision:NAME`, or `package.module:factory`. Calling that
-            factory makes the module; it is looked for in the current folder as well.
+        architecture: a name of `BUILT_IN_NETWORKS`, `torchvision:NAME`, `transformers:FOLDER`, or
+            `package.module:factory`. Calling that factory makes the module; it is looked for in the current folder as
+            well. The argument `config` takes the place of the folder's.
 
     Raises:
         ArchitectureError: no such name.
@@ -49,6 +51,10 @@ def find(architecture: str) -> Network:
         from dcomp.learning.architectures import zoo
 
         return zoo.find(name.removeprefix(TORCHVISION))
+    if name.startswith(TRANSFORMERS):
+        from dcomp.learning.architectures import transformers_networks
+
+        return Network(partial(transformers_networks.make, name.removeprefix(TRANSFORMERS)), {"size": PHOTO})
     return Network(partial(_by_factory, architecture), {"size": PHOTO})
 
 
@@ -80,7 +86,7 @@ def outline_of(architecture: str, arguments: Mapping[str, Any] | None = None) ->
     Raises:
         ArchitectureError: as `build`.
     """
-    if ":" in architecture and not architecture.startswith(TORCHVISION):
+    if is_code(canonical(architecture)):
         return build(architecture, arguments)  # a person's code may not work without values
     try:
         with torch.device("meta"):
@@ -100,24 +106,50 @@ def _by_factory(architecture: str, size: int, **arguments: object) -> Any:
     return call_factory(architecture, ArchitectureError, **arguments)
 
 
-def architecture_of(checkpoint: Checkpoint, override: str | None = None) -> str:
+def architecture_of(
+    checkpoint: Checkpoint, override: str | None = None, *, trusted: bool = False, agreed: Collection[str] = ()
+) -> str:
     """Return the architecture of a checkpoint: the override, else what its metadata names.
 
-    A checkpoint may come from anyone, so one that names code to import is not followed.
+    Args:
+        checkpoint: it may come from anyone, so code that it names is run only where a person agreed.
+        override: the architecture that a person names.
+        trusted: whether the person trusts all code that checkpoints name.
+        agreed: code that the person trusts.
 
     Raises:
-        ArchitectureError: none is named, or one of the user's own code.
+        ArchitectureError: none is named, there is no such one, or it is code that nobody agreed to run.
     """
     if override:
         return canonical(override)
-    named = checkpoint.metadata.get(ARCHITECTURE_KEY)
+    named = recorded_name(checkpoint)
     if named is None:
         raise ArchitectureError(
             "the checkpoint does not say which architecture it belongs to; add --arch NAME (or package.module:factory)"
         )
-    if named not in BUILT_IN_NETWORKS and not named.startswith(TORCHVISION):
-        raise ArchitectureError(f"the checkpoint asks for {named!r}; if you trust that code, add --arch {named}")
-    return named
+    name = canonical(named)
+    if is_code(name) and name not in agreed:
+        check_trusted(name, "--arch", ArchitectureError, trusted=trusted)
+    return name
+
+
+def recorded_name(checkpoint: Checkpoint) -> str | None:
+    """Return the architecture that a checkpoint's metadata name, or the config.json of the folder that it was in.
+
+    Raises:
+        CheckpointError: the metadata do not describe a folder.
+    """
+    if ARCHITECTURE_KEY in checkpoint.metadata or not folders.is_of_folder(checkpoint):
+        return checkpoint.metadata.get(ARCHITECTURE_KEY)
+    from dcomp.learning.architectures import transformers_networks
+
+    config = transformers_networks.config_beside(checkpoint)
+    return None if config is None else f"{TRANSFORMERS}{config['architectures'][0]}"
+
+
+def is_code(architecture: str) -> bool:
+    """Return whether a network's canonical name is that of a person's code."""
+    return architecture not in BUILT_IN_NETWORKS and not architecture.startswith((TORCHVISION, TRANSFORMERS))
 
 
 def load_into(model: nn.Module, checkpoint: Checkpoint, architecture: str) -> None:

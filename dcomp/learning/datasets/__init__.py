@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from dcomp.errors import DataError, UsageError
 from dcomp.learning.datasets import imagenette, small
@@ -13,7 +14,7 @@ from dcomp.learning.datasets.preprocessing import Preprocessing
 from dcomp.learning.datasets.split import Dataset, MemorySplit, Split
 from dcomp.learning.factories import call_factory, find_factory
 from dcomp.progress.observer import Observer
-from dcomp.settings.fields import data_name
+from dcomp.settings.fields import data_name, names_code
 
 __all__ = ["Dataset", "ImageForm", "MemorySplit", "Preprocessing", "Split", "load"]
 
@@ -58,8 +59,8 @@ class ImageForm:
     observer: Observer = field(default_factory=Observer)
 
 
-def load(name: str, data_dir: Path | None = None, form: ImageForm | None = None) -> Dataset:
-    """Load a data set by name.
+def load(name: str, data_dir: Path | None = None, form: ImageForm | None = None) -> Any:
+    """Load a data set by name; return it as a `Dataset`, or as whatever a factory of the user returns.
 
     Args:
         name: one of `settings.DATA_NAMES`.
@@ -78,7 +79,9 @@ def load(name: str, data_dir: Path | None = None, form: ImageForm | None = None)
     if family == "imagenette":
         return _photos(imagenette.folder(argument or "full", root_of(data_dir)), form)
     root = root_of(data_dir, needed=name in DOWNLOADED)
-    data = SMALL_IMAGE_SETS[name](root) if name in SMALL_IMAGE_SETS else _from_factory(name)
+    data = SMALL_IMAGE_SETS[name](root) if name in SMALL_IMAGE_SETS else call_factory(name, DataError)
+    if not isinstance(data, Dataset):
+        return data
     return Dataset(*(_in_form(split, name, form) for split in (data.train, data.test)))
 
 
@@ -89,13 +92,13 @@ def check(name: str, data_dir: Path | None = None) -> None:
         DataError: no such data set, or no such folder.
     """
     try:
-        family, separator, argument = data_name(name).partition(":")
+        family, _, argument = data_name(name).partition(":")
     except ValueError as error:
         raise DataError(str(error)) from error
     root_of(data_dir, needed=family in DOWNLOADED)
     if family == "imagefolder":
         _image_folder(argument, data_dir)
-    elif separator and family != "imagenette":
+    elif names_code(name):
         find_factory(name, DataError)
 
 
@@ -152,10 +155,3 @@ def _in_form(split: Split, name: str, form: ImageForm) -> Split:
             "give another --crop to a network that is not trained yet"
         )
     return split.in_form(grayscale=form.grayscale, crop=form.crop)
-
-
-def _from_factory(name: str) -> Dataset:
-    data = call_factory(name, DataError)
-    if not isinstance(data, Dataset):
-        raise DataError(f"{name} made a {type(data).__name__}, not a dcomp.learning.datasets.Dataset")
-    return data

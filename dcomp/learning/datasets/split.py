@@ -11,7 +11,6 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor
 
-from dcomp.errors import UsageError
 from dcomp.learning.datasets.preprocessing import Preprocessing
 
 GRAY = (0.299, 0.587, 0.114)
@@ -121,15 +120,3 @@ class Dataset:
 
     train: Split
     test: Split
-
-    def split_validation(self, fraction: float, seed: int) -> tuple[Split, Split]:
-        """Set a random fraction of the training examples aside: (training, validation).
-
-        Raises:
-            UsageError: nothing is left to train on.
-        """
-        order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(seed))
-        held_out = round(len(self.train) * fraction)
-        if held_out == len(self.train):
-            raise UsageError(f"--val-split {fraction:g} leaves no example to train on")
-        return self.train.subset(order[held_out:]), self.train.subset(order[:held_out])

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from dcomp.learning.optimization import LearningRate
+from dcomp.learning.learning_rate import LearningRate
 from dcomp.learning.optimizers import make_optimizer
 from dcomp.settings import TrainSettings
 
