@@ -80,7 +80,11 @@ BAD_NETWORKS = {
         1,
         "cannot make ownnet:data",
     ),
-    "code that makes no data set": (["train", "lenet5", "--data", "os:getcwd"], 1, "os:getcwd made a str, not a"),
+    "code that makes no data set": (
+        ["train", "lenet5", "--data", "os:getcwd"],
+        1,
+        "os:getcwd returned a str; a factory",
+    ),
     "images that are too small": (["train", "alexnet", *EVAL], 1, "alexnet sees images of at least 67x67 pixels"),
     "a crop beyond the image": (["train", "lenet5", *EVAL, "--crop", "40"], 1, "the images of digits are 28x28"),
     "classes that are too few": (["train", "lenet5", *EVAL, "--classes", "5"], 1, "gives (1, 5) for one image"),
