@@ -123,7 +123,12 @@ def decode(
     with input_file(input) as path:
         decoded = stages.decode(sources.open_container(path, max_memory=bytes_from_gib(max_memory)), tensor)
         destination = destination_of_checkpoint(
-            output, input, ".decoded", lambda: _folder_content(decoded, like, tensor, watcher), force=force, as_json=as_json
+            output,
+            input,
+            ".decoded",
+            lambda: _folder_content(decoded, like, tensor, watcher),
+            force=force,
+            as_json=as_json,
         )
         destination.save(decoded, watcher)
         watcher.note(f"{len(decoded.tensors)} tensors, {decoded.nbytes:,} bytes")

@@ -220,7 +220,9 @@ class LoopNetwork:
 
         Raises:
             ArchitectureError: it has other parameters.
+            UsageError: parameters of this model were replaced.
         """
+        self._check_parameters()
         other = wrappers.unwrapped(other)
         parameters = dict(other.named_parameters(remove_duplicate=False))
         plain = wrappers.plain_names(other, parameters)

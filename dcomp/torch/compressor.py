@@ -301,7 +301,7 @@ def _identity(
     }
 
 
-def _count(steps_per_epoch: object) -> int | None:
+def _count(steps_per_epoch: Any) -> int | None:
     """Return a number of steps; raise UsageError unless it is None or an integer above 0."""
     if steps_per_epoch is None:
         return None

@@ -363,6 +363,8 @@ def test_records_that_overlap_are_refused(tmp_path):
 
 def test_the_message_about_a_bare_pickle_gives_no_advice_to_run_it(tmp_path):
     (tmp_path / "bare.pkl").write_bytes(pickle.dumps(print))
-    with pytest.raises(CheckpointError, match=r"bare\.pkl is not a readable torch checkpoint: Unsupported operand") as e:
+    with pytest.raises(
+        CheckpointError, match=r"bare\.pkl is not a readable torch checkpoint: Unsupported operand"
+    ) as e:
         load_checkpoint(tmp_path / "bare.pkl")
     assert "weights_only" not in str(e.value)

@@ -224,7 +224,7 @@ def test_a_config_that_names_a_repository_makes_no_connection(gpt2, monkeypatch)
     monkeypatch.setattr(socket, "getaddrinfo", connect)
     before = huggingface_hub.constants.HF_HUB_OFFLINE
     content = {"architectures": ["DPTForDepthEstimation"], "backbone": "someone/network", "is_hybrid": False}
-    with pytest.raises(ArchitectureError, match="cannot make DPTForDepthEstimation from its config: .*offline"):
+    with pytest.raises(ArchitectureError, match=r"cannot make DPTForDepthEstimation from its config: .*offline"):
         architectures.build(broken(gpt2, content))
     assert before == huggingface_hub.constants.HF_HUB_OFFLINE
 

@@ -134,8 +134,8 @@ def _class(name: str) -> Any:
     is_network = isinstance(network_class, type) and issubclass(network_class, library.PreTrainedModel)
     if not is_network or network_class.config_class is None:
         raise ArchitectureError(
-            f"Transformers {library.__version__} has no network {name[:100]!r}; a newer version may have it, and code of "
-            "your own is named as package.module:factory"
+            f"Transformers {library.__version__} has no network {name[:100]!r}; a newer version may have it, and code "
+            "of your own is named as package.module:factory"
         )
     return network_class
 
@@ -183,7 +183,7 @@ def _without_left_out(value: Any, levels: int = MAX_NESTING) -> Any:
 @contextmanager
 def _offline() -> Iterator[None]:
     """Keep the library off the network in a block: a config may name a repository of another config (`backbone`)."""
-    constants = import_module("huggingface_hub.constants")
+    constants: Any = import_module("huggingface_hub.constants")
     before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
     try:
         yield
