@@ -173,6 +173,10 @@ class Compressor:
         self._network.detach()
         self._is_finished = True
 
+    def detach(self) -> None:
+        """Remove the hooks from the optimizer, as of a loop that was interrupted; the weights stay as they are."""
+        self._network.detach()
+
     def apply_to(self, model: nn.Module) -> None:
         """Give a copy of the model, like its moving average, the same zeros and shared values.
 
@@ -305,6 +309,6 @@ def _count(steps_per_epoch: Any) -> int | None:
     """Return a number of steps; raise UsageError unless it is None or an integer above 0."""
     if steps_per_epoch is None:
         return None
-    if not isinstance(steps_per_epoch, Integral) or isinstance(steps_per_epoch, bool) or steps_per_epoch < 1:
+    if not isinstance(steps_per_epoch, Integral) or steps_per_epoch is True or int(steps_per_epoch) < 1:
         raise UsageError(f"steps_per_epoch is the number of optimizer steps in an epoch, not {steps_per_epoch!r}")
     return int(steps_per_epoch)
