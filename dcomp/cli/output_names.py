@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from dcomp.checkpoints import foreign
 from dcomp.errors import UsageError
 from dcomp.system.files import INDEX_SUFFIXES
 
@@ -39,7 +40,7 @@ def check_name(output: Path, command: str) -> None:
         hint = f"; dcomp decode writes {suffix} files"
     elif command != "encode" and suffix == CONTAINER_SUFFIX:
         hint = "; dcomp encode writes .dcz files"
-    elif suffix == ".ckpt":
+    elif suffix == ".ckpt" or foreign.format_of(output, b"") is not None:
         hint = "" if command == "encode" else ", or .pth for torch.load"
     else:
         return
