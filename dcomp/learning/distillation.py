@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from dcomp.errors import ArchitectureError, UsageError
 from dcomp.learning.calls import Call
 from dcomp.learning.devices import in_precision
-from dcomp.learning.outputs import class_dimension, float_tensors, main_tensor
+from dcomp.learning.network_outputs import class_dimension, float_tensors, main_tensor
 from dcomp.learning.trial import Trial
 from dcomp.settings import LearningSettings
 

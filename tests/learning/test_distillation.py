@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from dcomp.errors import ArchitectureError, UsageError
 from dcomp.learning.calls import Call
 from dcomp.learning.distillation import Distillation, divergence
-from dcomp.learning.outputs import class_dimension, float_tensors, main_tensor
+from dcomp.learning.network_outputs import class_dimension, float_tensors, main_tensor
 from dcomp.settings import TrainSettings
 
 INPUTS = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
