@@ -130,14 +130,14 @@ def _image_folder(argument: str, data_dir: Path | None) -> Path:
 
 
 def _photos(path: Path, form: ImageForm) -> Dataset:
-    from dcomp.learning.datasets import folders  # here, not above: the others need no torchvision
+    from dcomp.learning.datasets import image_folders  # here, not above: the others need no torchvision
 
     crop = form.crop or form.usual
     side = form.resize or 8 * round(crop / 7)
     if side < crop:
         raise UsageError(f"--resize {side} is less than the {crop} pixels that the network takes")
     channels = 1 if form.grayscale else 3
-    return folders.load(path, PhotoDecoding(side, channels, form.workers, form.cache, form.observer), crop)
+    return image_folders.load(path, PhotoDecoding(side, channels, form.workers, form.cache, form.observer), crop)
 
 
 def _in_form(split: Split, name: str, form: ImageForm) -> Split:
