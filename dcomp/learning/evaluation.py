@@ -26,7 +26,7 @@ def evaluate(model: nn.Module, examples: Examples, precision: Precision = "fp32"
     sums: dict[str, float] = defaultdict(float)
     count = 0
     for batch in examples.batches():
-        with in_precision(device, precision), recorded(model):
+        with in_precision(device, precision), recorded(model):  # which makes outputs float32
             for name, total in objective.sums(model, batch.content, batch.size).items():
                 sums[name] += total if batch.size else 0
         count += batch.size
