@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dcomp.checkpoints import layers
 from dcomp.errors import ArchitectureError, UsageError
 from dcomp.learning.calls import Call
 from dcomp.learning.devices import in_precision
@@ -152,8 +153,8 @@ def _matching(model: nn.Module, patterns: Sequence[str]) -> list[str]:
     names = [name for name, _ in model.named_modules() if name]
     for pattern in patterns:
         if not any(re.fullmatch(pattern, name) for name in names):
-            some = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-            raise UsageError(f"distill_at (--distill-at) {pattern!r} matches no module; there are {some or 'none'}")
+            there_are = layers.listed(names, 8) or "none"
+            raise UsageError(f"distill_at (--distill-at) {pattern!r} matches no module; there are {there_are}")
     return [name for name in names if any(re.fullmatch(pattern, name) for pattern in patterns)]
 
 

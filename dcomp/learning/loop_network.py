@@ -101,10 +101,9 @@ class LoopNetwork:
         """Hold weights and biases that lie on no path from input to output at zero, except shared ones.
 
         Raises:
-            UsageError: there is no example input, or the network has layers whose paths are unknown.
+            UsageError: the network has layers whose paths are unknown.
         """
-        if self._example_inputs is None:
-            raise UsageError("remove_dead_units needs example_inputs: a batch of inputs, as the model takes it")
+        assert self._example_inputs is not None  # the compressor has checked it
         modes = {module: module.training for module in self.model.modules()}
         alive = paths.alive(self.model, self._example_inputs)
         for module, mode in modes.items():

@@ -235,7 +235,6 @@ class LearningSettings(DataSettings):
         description="For early-stop: the fewest epochs of a training.",
         json_schema_extra=shown(TRAINING, "EPOCHS"),
     )
-
     distill_loss: DistillLoss | None = Field(
         None,
         description="How outputs differ from the teacher's: kl (divergence), mse or cosine; by default kl for classes, "
