@@ -144,7 +144,7 @@ class Session:
         Raises:
             UsageError: the network has layers whose paths are unknown.
         """
-        for name, alive in paths.alive(self.model, self._trial.images()).items():
+        for name, alive in paths.alive(self.model, self._trial.input_tensor()).items():
             self.held.restrict(name, alive)
         self._dropout.apply()
 

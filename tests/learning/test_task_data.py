@@ -209,10 +209,10 @@ def test_a_task_is_exported_without_torch():
 
 def test_the_input_of_a_network_is_found_where_its_loss_calls_it():
     trial = Trial(network(), load(task()).train)
-    assert torch.equal(trial.images(), points(100).tensors[0][:2])
+    assert torch.equal(trial.input_tensor(), points(100).tensors[0][:2])
     other = Trial(network(), load(task(loss=lambda model, batch: (batch[0] @ model.weight).mean())).train)
     with pytest.raises(UsageError, match="does not call the model itself"):
-        other.images()
+        other.input_tensor()
     keywords = Trial(network(), load(task(loss=lambda model, batch: model(input=batch[0]).mean())).train)
     with pytest.raises(UsageError, match="dead units can be found in networks that take one tensor"):
-        keywords.images()
+        keywords.input_tensor()

@@ -257,7 +257,7 @@ def test_without_lightning_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "lightning.pytorch", None)
     monkeypatch.delitem(sys.modules, "dcomp.torch.lightning")
     with pytest.raises(UsageError, match=r"pip install 'dcomp\[lightning\]'"):
-        import dcomp.torch.lightning  # noqa: F401
+        import dcomp.torch.lightning  # noqa: F401  # its import is what fails
 
 
 IN_TWO_PROCESSES = """
