@@ -31,6 +31,7 @@ def points_of(record: EpochRecord) -> dict[str, float]:
 def kept_weights(tensors: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
     """Yield for each tensor the name of its histogram and its kept weights, in single precision, if all are finite."""
     for name, array in tensors.items():
-        kept = array[array != 0].astype(np.float32)
+        with np.errstate(over="ignore"):
+            kept = array[array != 0].astype(np.float32)
         if kept.size and np.isfinite(kept).all():
             yield f"weights/{name}", kept

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from dcomp.errors import ArchitectureError, UsageError
 from dcomp.learning.calls import Call
 from dcomp.learning.distillation import Distillation, divergence
-from dcomp.learning.network_outputs import class_dimension, float_tensors, main_tensor
+from dcomp.learning.network_outputs import class_dimension
 from dcomp.settings import TrainSettings
 
 INPUTS = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
@@ -113,15 +113,6 @@ def test_what_only_one_network_gives_is_left_out():
     with_more = network(1, lambda tensor: {"logits": tensor, "more": tensor * 2})
     alone = network(0, lambda tensor: {"logits": tensor})
     assert total(alone, with_more) == pytest.approx(total(network(0), network(1)))
-
-
-def test_logits_are_the_main_tensor_wherever_they_stand():
-    logits = random(2, 3)
-    assert main_tensor({"hidden": random(2, 5), "logits": logits}) is logits
-    assert main_tensor((torch.ones(2, dtype=torch.long), logits)) is logits
-    assert main_tensor({"loss": torch.tensor(1.0), "text": "x"}) is None
-    assert list(float_tensors({"a": (logits.bfloat16(), 5), "loss": torch.tensor(1.0)})) == ["a.0"]
-    assert float_tensors(logits.bfloat16())[""].dtype == torch.float32
 
 
 def test_outputs_of_modules_are_compared_too():
