@@ -104,10 +104,17 @@ class PrunePhase:
         return None if self._pruning is None else self._pruning.facts()
 
     def restore(self, facts: Any, done: int, network: PhaseNetwork) -> None:
-        """Restore the facts, after so many moves."""
-        self._done, self._pruning = done, None
+        """Restore the facts, after so many moves.
+
+        Raises:
+            KeyError, TypeError, ValueError: they are none, and the masks are moving, or the other way round.
+        """
+        if (facts is not None) != (0 < done < len(self.times)):
+            raise ValueError(f"facts of masks after {done} moves: {facts is not None}")
+        pruning = None
         if facts is not None:
-            self._pruning = Pruning(network.tensors(), self._settings, network.parameters, facts=facts)
+            pruning = Pruning(network.tensors(), self._settings, network.parameters, facts=facts)
+        self._done, self._pruning = done, pruning
 
     def rounded(self, tensors: Arrays) -> dict[str, np.ndarray]:
         """Return the tensors that change in the end: none."""
@@ -241,13 +248,14 @@ class Phases:
         Raises:
             CheckpointError: they do not fit.
         """
-        self._set_done(sum(event.step < step for event in self.events))
+        done = sum(event.step < step for event in self.events)
         try:
             for phase, facts_of_phase in zip(self._phases, facts, strict=True):
-                moves = sum(event.phase is phase for event in self.events[: self.done])
+                moves = sum(event.phase is phase for event in self.events[:done])
                 phase.restore(facts_of_phase, moves, self._network)
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"the state of the compressor does not fit these sections: {error}") from error
+        self._set_done(done)
 
     def _set_done(self, count: int) -> None:
         self.done = count

@@ -12,6 +12,7 @@ train as a parameter of their number would.
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -31,6 +32,10 @@ ELEMENTWISE = (
 """Optimizers in which a weight's step depends on its own gradient and state alone."""
 
 
+ATTACHED: WeakSet[torch.optim.Optimizer] = WeakSet()
+"""The optimizers with hooks."""
+
+
 class HeldWeights:
     """The pruned and the shared parameters of a model, which stay so while an optimizer trains them."""
 
@@ -48,8 +53,17 @@ class HeldWeights:
             optimizer: of the model's parameters.
             on_gradients: called once in each step that is not skipped, when the gradients are there and before they are
                 changed.
+
+        Raises:
+            UsageError: the optimizer has such hooks of others, which would sum gradients twice.
         """
         self.detach()
+        if optimizer in ATTACHED:
+            raise UsageError(
+                "this optimizer has a compressor already: give all sections to one compressor, or call finish() of the "
+                "first before"
+            )
+        ATTACHED.add(optimizer)
         self._optimizer = optimizer
 
         def before(stepping: torch.optim.Optimizer, args: Any, kwargs: Any) -> Any:
@@ -68,6 +82,8 @@ class HeldWeights:
         """Remove the hooks from the optimizer."""
         for hook in self._hooks:
             hook.remove()
+        if self._optimizer is not None:
+            ATTACHED.discard(self._optimizer)
         self._hooks, self._optimizer = [], None
 
     def mask(self, name: str, kept: np.ndarray) -> None:
@@ -213,8 +229,7 @@ class HeldWeights:
         for parameter, held in self._held.items():
             if (gradient := parameter.grad) is None:
                 continue
-            if gradient.layout != torch.strided:
-                raise UsageError("a pruned or shared parameter has a sparse gradient: make its layer with sparse=False")
+            check_dense(gradient)
             if gradient.stride() == parameter.stride():
                 held.join_gradient(gradient)
             else:
@@ -234,6 +249,12 @@ class HeldWeights:
             return loss
 
         return prepared
+
+
+def check_dense(gradient: Tensor) -> None:
+    """Raise UsageError for a sparse gradient."""
+    if gradient.layout != torch.strided:
+        raise UsageError("a pruned or shared parameter has a sparse gradient: make its layer with sparse=False")
 
 
 def _clear_state(optimizer: torch.optim.Optimizer, parameter: nn.Parameter) -> None:

@@ -128,7 +128,13 @@ def _refusals(path: Path) -> Iterator[None]:
                 f"{path} holds pickled objects, which can run code when read, and is refused; "
                 "save its state_dict() as safetensors where you trust it"
             ) from error
-        raise CheckpointError(f"{path} is not a readable torch checkpoint: {first_line(error)}") from error
+        raise CheckpointError(f"{path} is not a readable torch checkpoint: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Return why torch refuses a file, without its advice to run what the file says."""
+    *_, reason = str(error).partition("WeightsUnpickler error:")
+    return reason.strip().splitlines()[0] if reason.strip() else first_line(error)
 
 
 def _unpickled(file: BinaryIO, storages: Storages) -> object:

@@ -8,6 +8,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -87,7 +88,7 @@ class Compressor:
                 or a model whose weights are not here, as FSDP's are not.
             CheckpointError: weights that are not finite.
         """
-        _check_count(steps_per_epoch)
+        steps_per_epoch = _count(steps_per_epoch)
         settings = loop_sections.read(prune, quantize, in_steps=steps_per_epoch is None)
         self._steps_per_epoch = steps_per_epoch
         self._identity = _identity(steps_per_epoch, *settings)
@@ -95,12 +96,16 @@ class Compressor:
         self.notes: list[str] = []
         self._is_finished = False
         self._network = LoopNetwork(model, optimizer, example_inputs)
-        if example_inputs is None and any(section.remove_dead_units for section in settings[0]):
+        if not isinstance(example_inputs, torch.Tensor) and any(section.remove_dead_units for section in settings[0]):
             raise UsageError("prune.remove_dead_units needs example_inputs: a batch of inputs, as the model takes it")
         self._phases = Phases(self._network, *settings, steps_per_epoch or 1, _Notes(self))
         self._network.attach(self._on_gradients)
         if hold:
-            self._hold()
+            try:
+                self._hold()
+            except Exception:
+                self._network.detach()
+                raise
         if left_out := self._network.left_out:
             self._note(
                 f"{layers.listed(left_out)}: not in this optimizer, and another may train it, so it is left as it is; "
@@ -203,12 +208,21 @@ class Compressor:
                     "the state is of a compressor with other sections or steps_per_epoch: give the same, "
                     f"{state['sections']}"
                 )
+            if not isinstance(state["step"], int) or state["step"] < 0:
+                raise ValueError(f"step {state['step']!r}")
             self._network.hold_again(state["held"])
-            self._phases.restore(state["facts"], state["step"])
             self._network.restore_squares(state["squares"])
+            self._phases.restore(state["facts"], state["step"])
             self.step = state["step"]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(f"this is no state of a compressor of this model: {error!r}") from error
+
+    def __getstate__(self) -> object:
+        """Raise UsageError: copies and pickles of it would hang on no optimizer."""
+        raise UsageError(
+            "a compressor hangs on its optimizer, and cannot be copied or pickled: keep its state_dict(), and load it "
+            "into a new compressor of the copied model and optimizer"
+        )
 
     def _on_gradients(self) -> None:
         """Count a step; run what is due at it, while its gradients are there."""
@@ -286,8 +300,10 @@ def _identity(
     }
 
 
-def _check_count(steps_per_epoch: object) -> None:
-    """Raise UsageError unless it is None or a whole number above 0."""
-    is_count = isinstance(steps_per_epoch, int) and not isinstance(steps_per_epoch, bool) and steps_per_epoch > 0
-    if steps_per_epoch is not None and not is_count:
+def _count(steps_per_epoch: Any) -> int | None:
+    """Return a number of steps; raise UsageError unless it is None or an integer above 0."""
+    if steps_per_epoch is None:
+        return None
+    if not isinstance(steps_per_epoch, Integral) or steps_per_epoch is True or int(steps_per_epoch) < 1:
         raise UsageError(f"steps_per_epoch is the number of optimizer steps in an epoch, not {steps_per_epoch!r}")
+    return int(steps_per_epoch)
