@@ -227,15 +227,14 @@ class _Training:
     def _record(self, result: Measurement | None, seconds: float) -> EpochRecord:
         """Return the record of the epoch that ends now."""
         objective = self._train.objective
-        zeros = weights.sparsities(self._model)
         return EpochRecord(
             epoch=len(self._state.history) + 1,
             train_loss=distributed.totals([self._state.epoch_loss.item()], self._device)[0] / self._train.drawn,
             val_metrics=result.metrics if result else dict.fromkeys(objective.metric_names),
             judge=objective.judge,
             lr=self._state.rate.last,
-            sparsity=sum(count for count, _ in zeros.values()) / max(sum(size for _, size in zeros.values()), 1),
-            layers={name: count / size for name, (count, size) in zeros.items()},
+            sparsity=weights.sparsity(self._model),
+            layers=weights.sparsities(self._model),
             seconds=seconds,
         )
 

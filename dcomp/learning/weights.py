@@ -2,21 +2,31 @@
 
 from collections.abc import Iterator
 
-from torch import nn
+from torch import Tensor, nn
 
 from dcomp.checkpoints.tensors import Spec, Tensors
 from dcomp.learning.conversion import numpy_dtype, to_numpy
 
 
-def sparsities(model: nn.Module) -> dict[str, tuple[int, int]]:
-    """Return zeros and size of each weight, by name."""
-    return {name: (weight.numel() - int(weight.count_nonzero()), weight.numel()) for name, weight in _weights(model)}
+def sparsity(model: nn.Module) -> float:
+    """Return the fraction of zeros in all weights; tied ones count once."""
+    weights = {id(weight): weight for _, weight in _weights(model)}.values()
+    return sum(map(_zeros, weights)) / max(sum(weight.numel() for weight in weights), 1)
+
+
+def sparsities(model: nn.Module) -> dict[str, float]:
+    """Return the fraction of zeros in each weight, by name."""
+    return {name: _zeros(weight) / max(weight.numel(), 1) for name, weight in _weights(model)}
 
 
 def tensors_of(model: nn.Module) -> Tensors:
     """Return all weights; each is read when it is indexed."""
     specs = {name: Spec(numpy_dtype(tensor, name), tuple(tensor.shape)) for name, tensor in _weights(model)}
     return Tensors(specs, lambda names: [to_numpy(model.get_parameter(name)) for name in names])
+
+
+def _zeros(weight: Tensor) -> int:
+    return weight.numel() - int(weight.count_nonzero())
 
 
 def _weights(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:

@@ -19,6 +19,7 @@ from dcomp.checkpoints import layers
 from dcomp.compression.phases import Phases
 from dcomp.container.reader import Container
 from dcomp.errors import CheckpointError, UsageError
+from dcomp.learning import weights
 from dcomp.learning.loop_network import LoopNetwork
 from dcomp.progress.observer import Observer
 from dcomp.reporting import size_tables
@@ -114,9 +115,7 @@ class Compressor:
     @property
     def sparsity(self) -> float:
         """The fraction of zeros in all weights but the vectors; tied weights count once."""
-        weights = [weight for weight in self._network.model.parameters() if weight.ndim > 1]
-        size = sum(weight.numel() for weight in weights)
-        return 1 - sum(int(weight.count_nonzero()) for weight in weights) / max(size, 1)
+        return weights.sparsity(self._network.model)
 
     @property
     def phase(self) -> str:

@@ -15,7 +15,8 @@ def model() -> nn.Module:
 
 
 def test_sparsities_count_the_zeros_of_weights_that_are_no_biases(model):
-    assert weights.sparsities(model) == {"0.weight": (9, 36), "2.weight": (0, 720)}
+    assert weights.sparsities(model) == {"0.weight": 0.25, "2.weight": 0}
+    assert weights.sparsity(model) == 9 / 756
 
 
 def test_weights_are_read_by_name_and_are_no_biases(model):
@@ -27,4 +28,14 @@ def test_weights_are_read_by_name_and_are_no_biases(model):
 def test_tied_weights_have_all_of_their_names():
     model = nn.ModuleDict({"embedding": nn.Embedding(20, 8), "head": nn.Linear(8, 20, bias=False)})
     model["head"].weight = model["embedding"].weight
-    assert list(weights.sparsities(model)) == ["embedding.weight", "head.weight"]
+    with torch.no_grad():
+        model["head"].weight[:5] = 0
+    assert weights.sparsities(model) == {"embedding.weight": 0.25, "head.weight": 0.25}
+
+
+def test_tied_weights_count_once_in_the_sparsity_of_all():
+    model = nn.ModuleDict({"embedding": nn.Embedding(20, 8), "head": nn.Linear(8, 20), "first": nn.Linear(8, 20)})
+    model["head"].weight = model["embedding"].weight
+    with torch.no_grad():
+        model["head"].weight[:] = 0
+    assert weights.sparsity(model) == 0.5
