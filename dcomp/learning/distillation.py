@@ -124,6 +124,8 @@ class Distillation:
         classes, of_teacher = (each.shape[class_dimension(each)] for each in (scores, wanted))
         if classes != of_teacher:
             raise ArchitectureError(f"the teacher has {of_teacher} classes, and the network {classes}")
+        if classes < 2:
+            raise ArchitectureError("one class has no probabilities to compare (kl): give distill_loss mse")
         _check_shapes("", scores, wanted, "the network")
         temperature = self._settings.temperature
         return Term(temperature**2, divergence(scores.float(), wanted.float(), temperature))

@@ -18,6 +18,7 @@ from dcomp.learning.examples.loaders import LoaderExamples
 from dcomp.learning.imitation import Imitation
 from dcomp.learning.objectives import Classification, Objective, TaskObjective
 from dcomp.learning.task import FORM, Task, described
+from dcomp.progress.measurement import LOSS
 from dcomp.settings import DataSettings, LearningSettings
 from dcomp.system.ranks import WORLD_SIZE
 
@@ -126,6 +127,8 @@ def _check_functions(task: Task, name: str) -> None:
         raise DataError(f"the loss and the metrics of {name} must be functions of a model and a batch; {FORM}")
     if not isinstance(task.judge, str) or not isinstance(task.lower_is_better, bool):
         raise DataError(f"the judge of {name} must be the name of a metric, and lower_is_better a bool; {FORM}")
+    if task.judge == LOSS and not task.lower_is_better:
+        raise DataError(f"the loss judges {name}, and a lower loss is better: give judge, the name of a metric; {FORM}")
 
 
 def _pair_or_triple(returned: Any, name: str) -> Parts:
@@ -154,10 +157,12 @@ def _objective_of(items: Any, name: str, settings: DataSettings) -> Objective:
     if isinstance(item, list | tuple) and len(item) != 1:
         return Classification(None, "inputs")
     if not isinstance(settings, LearningSettings) or settings.distill is None or settings.alpha < 1:
-        raise DataError(
-            f"an example of {name} is {described(item)}, not a pair (input, label); without labels a network can "
-            f"imitate a teacher: give distill (--distill FILE) and alpha 1; {FORM}"
+        without = (
+            "without labels a network can imitate a teacher: give distill (--distill FILE) and alpha 1"
+            if isinstance(settings, LearningSettings)
+            else "without labels there is nothing to measure: name data (--data) with labels, or a dcomp.Task"
         )
+        raise DataError(f"an example of {name} is {described(item)}, not a pair (input, label); {without}; {FORM}")
     _refuse(settings, LABEL_OPTIONS, f"is for labels, which the examples of {name} lack")
     return Imitation()
 

@@ -167,6 +167,13 @@ def test_watching_ends_with_its_block():
             ArchitectureError,
             "no tensors of floats at the same",
         ),
+        (
+            nn.Linear(4, 1),
+            nn.Linear(4, 1),
+            {"distill_loss": "kl"},
+            ArchitectureError,
+            r"one class has no probabilities to compare \(kl\): give distill_loss mse",
+        ),
         (network(0, lambda tensor: "x"), network(1), {"distill_loss": "kl"}, ArchitectureError, "gives no scores of"),
         (
             network(0),
@@ -178,7 +185,7 @@ def test_watching_ends_with_its_block():
         (network(0), nn.Linear(4, 3), {"distill_at": "first"}, ArchitectureError, "the teacher has no module 'first'"),
         (network(0), network(1), {"temperature": 2}, UsageError, "does nothing for mse: give distill_loss kl"),
     ],
-    ids=range(7),
+    ids=range(8),
 )
 def test_what_cannot_be_compared_is_one_clear_error(student, teacher, settings, error, message):
     with pytest.raises(error, match=message):

@@ -136,6 +136,7 @@ WRONG = {
     "a loss that is no function": (task(loss=3), "must be functions"),
     "metrics that are no function": (task(metrics={}), "must be functions"),
     "a judge that is no name": (task(judge=None), "must be the name of a metric"),
+    "a loss of which higher is better": (task(judge="loss"), "and a lower loss is better: give judge, the name of"),
     "a direction that is no bool": (task(lower_is_better="yes"), "lower_is_better a bool"),
 }
 

@@ -263,8 +263,9 @@ def test_a_state_needs_the_weights_of_its_model():
     with pytest.raises(CheckpointError, match="load the states of the model and of the optimizer before"):
         other.load_state_dict(state)
     _, _, other = start(prune={"sparsity": 0.7, "until": 2})
-    with pytest.raises(CheckpointError, match="other sections"):
+    with pytest.raises(CheckpointError, match=r"other sections or .*: give the same, .*'sparsity': 0\.8") as caught:
         other.load_state_dict(state)
+    assert "epochs'" not in str(caught.value)  # nobody gave them
     with pytest.raises(CheckpointError, match="no state of a compressor"):
         other.load_state_dict({"step": 3})
 
@@ -322,6 +323,7 @@ def test_finish_does_what_is_due_at_the_end_and_says_what_is_missing(caplog):
     with pytest.warns(UserWarning, match=r"ended at 1\.4; not done: the last move of prune at 2 and quantize at 3"):
         compressor.finish()
     assert 0 < compressor.sparsity < 0.8
+    assert not [message for message in caplog.messages if "not done" in message]  # the warning says it, once
 
 
 def test_a_save_before_the_end_says_what_is_to_come(tmp_path, caplog):
@@ -330,6 +332,12 @@ def test_a_save_before_the_end_says_what_is_to_come(tmp_path, caplog):
     compressor.save(tmp_path / "early.dcz")
     assert caplog.messages[-1] == ("saved at 1.4; still to come: the last move of prune at 2 and quantize at 3")
     assert compressor.notes[-1] == caplog.messages[-1]
+    with pytest.raises(OutputError, match="exists"):
+        compressor.save(tmp_path / "early.dcz")
+    with pytest.warns(UserWarning, match="not done"):
+        compressor.finish()
+    compressor.save(tmp_path / "last.dcz")
+    assert sum("still to come" in message for message in caplog.messages) == 1
 
 
 def test_the_report_is_that_of_the_command_at_any_time(tmp_path, capfd):
