@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from dcomp.checkpoints.checkpoint import Checkpoint
+from dcomp.errors import DataError
 from dcomp.learning import distributed
 from dcomp.learning.calls import recorded
 from dcomp.learning.devices import in_precision
@@ -19,7 +20,11 @@ from dcomp.settings import EvalSettings, Precision
 
 @torch.no_grad()
 def evaluate(model: nn.Module, examples: Examples, precision: Precision = "fp32") -> Measurement:
-    """Measure a model on examples that are on its device; several processes divide them."""
+    """Measure a model on examples that are on its device; several processes divide them.
+
+    Raises:
+        DataError: a task's metrics have other names for one batch than for another.
+    """
     model.eval()
     distributed.agree_on_statistics(model)
     objective, device = examples.objective, next(model.parameters(), torch.empty(0)).device
@@ -27,8 +32,14 @@ def evaluate(model: nn.Module, examples: Examples, precision: Precision = "fp32"
     count = 0
     for batch in examples.batches():
         with in_precision(device, precision), recorded(model):  # which makes outputs float32
-            for name, total in objective.sums(model, batch.content, batch.size).items():
-                sums[name] += total if batch.size else 0
+            sums_of_batch = objective.sums(model, batch.content, batch.size)
+        if sums and sums.keys() != sums_of_batch.keys():
+            raise DataError(
+                f"the metrics of the task are {', '.join(sums)} for one batch and {', '.join(sums_of_batch)} for "
+                "another: return the same for all"
+            )
+        for name, total in sums_of_batch.items():
+            sums[name] += total if batch.size else 0
         count += batch.size
     *totals, count_of_all = distributed.totals([*sums.values(), count], device)
     means = objective.means(dict(zip(sums, totals, strict=True)), int(count_of_all))

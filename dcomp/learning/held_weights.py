@@ -60,8 +60,8 @@ class HeldWeights:
         self.detach()
         if optimizer in ATTACHED:
             raise UsageError(
-                "this optimizer has a compressor already: give all sections to one compressor, or call finish() of the "
-                "first before"
+                "this optimizer has a compressor already: give all sections to one compressor, or call finish() or "
+                "detach() of the first before"
             )
         ATTACHED.add(optimizer)
         self._optimizer = optimizer

@@ -172,6 +172,10 @@ class Compressor:
         self._network.detach()
         self._is_finished = True
 
+    def detach(self) -> None:
+        """Remove the hooks from the optimizer, as of a loop that was interrupted; the weights stay as they are."""
+        self._network.detach()
+
     def apply_to(self, model: nn.Module) -> None:
         """Give a copy of the model, like its moving average, the same zeros and shared values.
 

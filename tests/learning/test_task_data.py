@@ -166,6 +166,7 @@ WRONG_FUNCTIONS = {
     "a metric of several numbers": ({"metrics": lambda model, batch: {"right": torch.zeros(2)}}, "not one number"),
     "a metric that is a text": ({"metrics": lambda model, batch: {"right": "1"}}, "is a str, not one number"),
     "a reserved name": ({"metrics": lambda model, batch: {"count": 1}}, "has the name 'count'"),
+    "a name that no terminal shows": ({"metrics": lambda model, batch: {"a\x1b[31m": 1}}, "has the name 'a.x1b"),
     "a name with an equals sign": ({"metrics": lambda model, batch: {"a=b": 1}}, "has the name 'a=b'"),
     "no metrics for the judge": ({"metrics": None}, "the judge of the task is 'right', which its metrics lack"),
 }

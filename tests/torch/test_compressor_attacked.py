@@ -10,6 +10,7 @@ from torch import nn
 
 from dcomp.errors import CheckpointError, UsageError
 from dcomp.torch import Compressor
+from dcomp.torch.callbacks import LoopCallback
 
 ONCE = {"sparsity": 0.5, "schedule": "oneshot"}
 GRADUAL = {"sparsity": 0.5, "until": 8, "every": 2, "criterion": "fisher"}
@@ -102,6 +103,26 @@ def test_a_second_compressor_waits_for_the_end_of_the_first():
     second = Compressor(model, optimizer, quantize={"bits": 2})
     train(model, optimizer, 1)
     assert (second.phase, second.sparsity, len(model[0].weight.unique())) == ("shared", 0.5, 5)
+
+
+def test_a_compressor_of_an_interrupted_loop_lets_go():
+    model, optimizer, compressor = start(ONCE)
+    train(model, optimizer, 1)
+    compressor.detach()
+    zeros = model[0].weight == 0
+    train(model, optimizer, 1)
+    assert (model[0].weight[zeros] != 0).any()
+    assert Compressor(model, optimizer, prune=ONCE, hold=False).phase == "dense"
+
+
+def test_a_callback_begins_again_on_the_optimizer_of_an_interrupted_training():
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    callback = LoopCallback(prune=ONCE)
+    for _ in range(2):
+        callback._begin(model, optimizer, 3, None)
+    train(model, optimizer, 1)
+    assert (callback.compressor.step, callback.compressor.sparsity) == (1, 0.5)
 
 
 def test_a_compressor_that_could_not_begin_leaves_the_optimizer_free(monkeypatch):
