@@ -96,7 +96,8 @@ class PrunePhase:
             return ""
         if self._done == len(self.times):
             return "pruned"
-        target = f" of {self._settings.sparsity:g}" if self._settings.sparsity is not None else ""
+        has_rules = bool(self._settings.layer or self._settings.plan)  # so the sparsity is that of the other layers
+        target = "" if self._settings.sparsity is None or has_rules else f" of {self._settings.sparsity:g}"
         return f"pruning {budget.sparsity_of(network.tensors(), self.names):.2f}{target}"
 
     def facts(self) -> Any:

@@ -5,6 +5,7 @@ import doctest
 import io
 import json
 import logging
+import re
 
 import numpy as np
 import pytest
@@ -338,6 +339,12 @@ def test_a_save_before_the_end_says_what_is_to_come(tmp_path, caplog):
         compressor.finish()
     compressor.save(tmp_path / "last.dcz")
     assert sum("still to come" in message for message in caplog.messages) == 1
+
+
+def test_the_phase_names_no_target_where_layers_have_their_own():
+    model, optimizer, made = start(prune={**PRUNE, "layer": {"^0": 0.5}})
+    train(model, optimizer, range(6))
+    assert re.fullmatch(r"pruning 0\.\d\d", made.phase)
 
 
 def test_the_report_is_that_of_the_command_at_any_time(tmp_path, capfd):
