@@ -14,6 +14,7 @@ from dcomp.errors import ArchitectureError
 from dcomp.learning import architectures, vision  # noqa: F401  # vision declares what Transformers' torchvision lacks
 from dcomp.learning.architectures import transformers_networks
 from dcomp.learning.architectures.arguments import ARGUMENTS_KEY, Arguments, metadata
+from dcomp.learning.networks import filled
 from dcomp.settings import DataSettings, TrainSettings
 from dcomp.settings.built_in_networks import BUILT_IN_NETWORKS
 
@@ -227,6 +228,21 @@ def test_a_config_that_names_a_repository_makes_no_connection(gpt2, monkeypatch)
     with pytest.raises(ArchitectureError, match=r"cannot make DPTForDepthEstimation from its config: .*offline"):
         architectures.build(broken(gpt2, content))
     assert before == huggingface_hub.constants.HF_HUB_OFFLINE
+
+
+def test_a_config_larger_than_its_checkpoint_takes_no_memory(gpt2, monkeypatch):
+    devices = []
+    build = architectures.build
+
+    def watched(*arguments):
+        devices.append(torch.empty(0).device.type)
+        return build(*arguments)
+
+    monkeypatch.setattr(architectures, "build", watched)
+    config = json.loads((gpt2 / "config.json").read_text()) | {"vocab_size": 10**9}
+    with pytest.raises(ArchitectureError, match=r"does not fit transformers:GPT2LMHeadModel: .*1000000000"):
+        filled("transformers:GPT2LMHeadModel", {"config": config}, Checkpoint({}))
+    assert devices == ["meta"]
 
 
 def test_an_absent_folder_or_file_says_what_to_name(tmp_path):
