@@ -183,7 +183,7 @@ CASES = {
     "decoded weights by the name of Lightning's files": (
         ["decode", "lenet300.dcz", "-o", "x.ckpt"],
         2,
-        "decode writes .safetensors files: name it x.safetensors (-o); x.onnx would be the name of an ONNX model",
+        "decode writes .safetensors files: name it x.safetensors (-o), or .pth for torch.load",
     ),
     "decoded weights by the name of an ONNX model": (
         ["decode", "lenet300.dcz", "-o", "x.onnx"],
