@@ -84,8 +84,8 @@ def _place(entries: Sequence[KeyedTensor], path: Path, key: str | None, above: K
     places = _places(entries)
     if len(places) > 1:
         raise CheckpointError(
-            f"{path} holds several networks: {_listed(places, entries, above)}; choose one with --key NAME, or make a file "
-            "of it with dcomp encode --key NAME"
+            f"{path} holds several networks: {_listed(places, entries, above)}; choose one with --key NAME, or make a "
+            "file of it with dcomp encode --key NAME"
         )
     return places[0] if places else ()
 
