@@ -70,6 +70,8 @@ def load_checkpoint(
     check_regular(path)
     if path.is_dir():
         weights = folders.weights_in(path)
+        if links := folders.links_out(path):
+            note(links)
         return folders.with_texts(load_checkpoint(weights, max_memory=max_memory, key=key, note=note), path)
     how = Reading(max_memory, key, note)
     if shards.is_index(path):
@@ -117,7 +119,10 @@ def _is_safetensors(path: Path, start: bytes) -> bool:
 
 
 def _is_npz(path: Path, start: bytes) -> bool:
-    return any(name.endswith(npz_file.ARRAY_SUFFIX) for name in _zip_names(path, start))
+    """Return whether a zip file holds arrays, or is empty or damaged and named so."""
+    if names := _zip_names(path, start):
+        return any(name.endswith(npz_file.ARRAY_SUFFIX) for name in names)
+    return start.startswith(ZIP_MAGICS) and path.suffix.lower() == ".npz"
 
 
 def _is_of_torch(path: Path, start: bytes) -> bool:

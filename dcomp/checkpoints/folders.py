@@ -62,8 +62,25 @@ def weights_in(folder: Path) -> Path:
 
 
 def files_beside(folder: Path) -> list[Path]:
-    """Return the files in a folder that are no weights, no indices of them, and not hidden."""
+    """Return the files in a folder that are no weights, no indices of them, and not hidden; see `links_out`."""
+    return [path for path in _files_in(folder) if not _leads_out(path, folder)]
+
+
+def links_out(folder: Path) -> str:
+    """Return a line about links to files elsewhere, which are not taken, as a folder may come from anyone; else ""."""
+    names = ", ".join(path.name for path in _files_in(folder) if _leads_out(path, folder))
+    return f"{folder}: {names}: links to files outside of the folder, which are left out" if names else ""
+
+
+def _files_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_file() and not _is_of_weights(path))
+
+
+def _leads_out(path: Path, folder: Path) -> bool:
+    """Return whether a file in a folder is a link to one that is neither in it nor in the cache that it is part of."""
+    target, parents = path.resolve(), [folder.resolve(), *folder.resolve().parents]
+    is_in_cache = target.parent.name == "blobs" and target.parent.parent in parents  # as Hugging Face's caches are
+    return parents[0] not in target.parents and not is_in_cache
 
 
 def _is_of_weights(path: Path) -> bool:

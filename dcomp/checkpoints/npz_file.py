@@ -40,6 +40,8 @@ def load_file(path: Path, *, max_memory: int) -> Checkpoint:
             raise CheckpointError(f"{path} is not a readable .npz file: it holds {info.filename!r} {problem}")
         with _reading(path, name), archive.open(info) as member:
             specs[name] = _read_spec(member, info, name)
+    if not specs:
+        raise CheckpointError(f"{path} holds no arrays")
 
     def read(names: Sequence[str]) -> list[np.ndarray]:
         return [_read(archive, path, name, specs[name]) for name in names]

@@ -60,11 +60,10 @@ def encode(
 
 def _note_files_left_out(folder: Path, watcher: Observer) -> None:
     """Note which files of a folder are not in the container, and how they come back."""
-    from dcomp.checkpoints import folders
+    from dcomp.checkpoints import folders, layers
 
     if names := folders.files_left_out(folder):
-        listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-        watcher.note(f"not in the container: {listed}; dcomp decode --like {folder} copies them")
+        watcher.note(f"not in the container: {layers.listed(names)}; dcomp decode --like {folder} copies them")
 
 
 def _print_size(write: Callable[[BinaryIO], object], dense_bytes: int, *, as_json: bool) -> None:
@@ -123,7 +122,12 @@ def decode(
     with input_file(input) as path:
         decoded = stages.decode(sources.open_container(path, max_memory=bytes_from_gib(max_memory)), tensor)
         destination = destination_of_checkpoint(
-            output, input, ".decoded", lambda: _folder_content(decoded, like, tensor), force=force, as_json=as_json
+            output,
+            input,
+            ".decoded",
+            lambda: _folder_content(decoded, like, tensor, watcher),
+            force=force,
+            as_json=as_json,
         )
         destination.save(decoded, watcher)
         watcher.note(f"{len(decoded.tensors)} tensors, {decoded.nbytes:,} bytes")
@@ -143,12 +147,16 @@ def _check_like(like: Path | None, output: Path | None, tensor: str | None) -> N
         raise UsageError("--like writes a folder: leave --tensor out, and name a folder with -o")
 
 
-def _folder_content(decoded: "Checkpoint", like: Path | None, tensor: str | None) -> FolderContent | None:
+def _folder_content(
+    decoded: "Checkpoint", like: Path | None, tensor: str | None, watcher: Observer
+) -> FolderContent | None:
     """Return what goes to a folder; None for a checkpoint that goes to a file."""
     from dcomp.checkpoints import folders
 
     if tensor is not None or (like is None and not folders.is_of_folder(decoded)):
         return None
+    if like is not None and (links := folders.links_out(like)):
+        watcher.note(links)
     return FolderContent(folders.weight_names(decoded), folders.files_beside(like) if like is not None else [])
 
 

@@ -76,8 +76,8 @@ def call_factory(name: str, failure: type[DcompError], **arguments: object) -> A
 
 @contextmanager
 def failing(name: str, failure: type[DcompError], purpose: str) -> Iterator[None]:
-    """Raise `failure` for any error in a block that runs the user's code."""
+    """Raise `failure` for any error in a block that runs the user's code, and where that would end the program."""
     try:
         yield
-    except Exception as error:  # the user's code may raise anything
+    except (Exception, SystemExit) as error:  # a module may read the command line, and end at options not its own
         raise failure(f"cannot {purpose} {name}: {type(error).__name__}: {error}") from error

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from dcomp.checkpoints import layers
 from dcomp.checkpoints.tensors import Spec, Tensors
-from dcomp.errors import ArchitectureError, CheckpointError, UsageError
+from dcomp.errors import ArchitectureError, CheckpointError, UsageError, first_line
 from dcomp.learning import paths, wrappers
 from dcomp.learning.architectures import parameters_of
 from dcomp.learning.conversion import numpy_dtype, to_arrays, to_numpy, to_torch
-from dcomp.learning.held_weights import HeldWeights
+from dcomp.learning.held_weights import HeldWeights, check_dense
 from dcomp.learning.running_squares import RunningSquares
 from dcomp.quantization.recognition import is_shared
 
@@ -54,6 +54,7 @@ class LoopNetwork:
         if not any(id(parameter) in trained for parameter in named.values()):
             raise UsageError("the optimizer trains no parameter of the model: give the optimizer of this model")
         others = [name for name, parameter in named.items() if parameter.requires_grad and id(parameter) not in trained]
+        self._first_parameters = {name: (parameter, parameter.shape) for name, parameter in named.items()}
         self.left_out = [self._plain_names[name] for name in others]
         self.parameters = {
             self._plain_names[name]: None if first is None or first in others else self._plain_names[first]
@@ -69,7 +70,12 @@ class LoopNetwork:
         self._held.detach()
 
     def tensors(self) -> Tensors:
-        """Return the state; a tensor is read when it is indexed."""
+        """Return the state; a tensor is read when it is indexed.
+
+        Raises:
+            UsageError: parameters were replaced.
+        """
+        self._check_parameters()
         state = {self._plain_names.get(name, name): value for name, value in self.model.state_dict().items()}
         plain = {name: value for name, value in state.items() if isinstance(value, Tensor)}
         specs = {name: Spec(numpy_dtype(value, name), tuple(value.shape)) for name, value in plain.items()}
@@ -80,7 +86,9 @@ class LoopNetwork:
 
         Raises:
             CheckpointError: the state holds what safetensors does not have.
+            UsageError: parameters were replaced.
         """
+        self._check_parameters()
         state = self.model.state_dict()
         parameters = dict(self.model.named_parameters(remove_duplicate=False))
         exact = {name: self._held.exact(name, value) if name in parameters else value for name, value in state.items()}
@@ -101,14 +109,19 @@ class LoopNetwork:
         """Hold weights and biases that lie on no path from input to output at zero, except shared ones.
 
         Raises:
-            UsageError: there is no example input, or the network has layers whose paths are unknown.
+            UsageError: there is no example input, or the model does not take it, or it has layers whose paths are
+                unknown.
         """
-        if self._example_inputs is None:
+        if not isinstance(self._example_inputs, Tensor):
             raise UsageError("remove_dead_units needs example_inputs: a batch of inputs, as the model takes it")
         modes = {module: module.training for module in self.model.modules()}
-        alive = paths.alive(self.model, self._example_inputs)
-        for module, mode in modes.items():
-            module.training = mode
+        try:
+            alive = paths.alive(self.model, self._example_inputs)
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            raise UsageError(f"the model does not take example_inputs: {first_line(error)}") from error
+        finally:
+            for module, mode in modes.items():
+                module.training = mode
         for name, mask in alive.items():
             if self.parameters[self._plain_names[name]] is not None:
                 self._held.restrict(name, mask)
@@ -144,6 +157,7 @@ class LoopNetwork:
         scale = getattr(self.optimizer, "grad_scale", None)  # of a fused optimizer, which divides by it itself
         for name in names:
             if (gradient := self._parameter(name).grad) is not None:
+                check_dense(gradient)
                 self.squares.add(name, gradient, 1.0 if scale is None else scale)
 
     def restore_squares(self, state: Mapping[str, Any]) -> None:
@@ -188,16 +202,17 @@ class LoopNetwork:
             CheckpointError: the weights are others.
         """
         tensors = self.tensors()
-        self._held.release()
         for name, zeros in counts["masked"].items():
-            kept = tensors[name] != 0
-            if kept.size - np.count_nonzero(kept) < zeros:
+            if np.count_nonzero(tensors[name] == 0) < zeros:
                 raise _not_loaded(name, f"{zeros} zeros")
-            self.mask({name: kept})
         for name, values in counts["shared"].items():
             array = tensors[name]
             if np.unique(array[array != 0]).size > values:
                 raise _not_loaded(name, f"{values} values")
+        self._held.release()
+        for name in counts["masked"]:
+            self.mask({name: tensors[name] != 0})
+        for name in counts["shared"]:
             self._held.share(self._state_names[name], keeps_state=True)
 
     def apply_to(self, other: nn.Module) -> None:
@@ -205,7 +220,9 @@ class LoopNetwork:
 
         Raises:
             ArchitectureError: it has other parameters.
+            UsageError: parameters of this model were replaced.
         """
+        self._check_parameters()
         other = wrappers.unwrapped(other)
         parameters = dict(other.named_parameters(remove_duplicate=False))
         plain = wrappers.plain_names(other, parameters)
@@ -217,6 +234,20 @@ class LoopNetwork:
         with torch.no_grad():
             for name in held:
                 by_name[name].copy_(self._held.exact(self._state_names[name], by_name[name]))
+
+    def _check_parameters(self) -> None:
+        """Raise UsageError where the model has other parameters than at first, which nothing holds."""
+        parameters = dict(self.model.named_parameters(remove_duplicate=False))
+        replaced = [
+            self._plain_names[name]
+            for name, (parameter, shape) in self._first_parameters.items()
+            if parameters.get(name) is not parameter or parameter.shape != shape
+        ]
+        if replaced:
+            raise UsageError(
+                f"{layers.listed(replaced)}: replaced in the model since the compressor began, so nothing holds them: "
+                "change the model first, then make its optimizer and its compressor"
+            )
 
     def _parameter(self, name: str) -> nn.Parameter:
         return self.model.get_parameter(self._state_names[name])

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from dcomp.checkpoints import tensors
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.errors import DataError
 from dcomp.learning import architectures, datasets, distributed
@@ -17,6 +18,7 @@ from dcomp.learning.task_data import TaskData
 from dcomp.learning.trial import Trial
 from dcomp.progress.observer import Observer
 from dcomp.settings import DataSettings
+from dcomp.settings.fields import TRANSFORMERS
 
 
 def network_for(
@@ -78,6 +80,9 @@ def filled(architecture: str, arguments: Mapping[str, Any], checkpoint: Checkpoi
     Raises:
         ArchitectureError: no such network, or the checkpoint does not fit it.
     """
+    if checkpoint is not None and architecture.startswith(TRANSFORMERS):  # whose config may ask for any size
+        shapes = {name: spec.shape for name, spec in tensors.specs_of(checkpoint.tensors).items()}
+        architectures.check_shapes(architectures.outline_of(architecture, arguments), shapes, architecture)
     model = architectures.build(architecture, arguments)
     if checkpoint is not None:
         architectures.load_into(model, checkpoint, architecture)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dcomp.errors import ArchitectureError, DataError, first_line
-from dcomp.learning.outputs import answer_to, logits_of
+from dcomp.learning.network_outputs import answer_to, logits_of
 from dcomp.learning.task import FORM, Task, described
 from dcomp.progress.measurement import LOSS, METRICS, PERCENTAGES, RESERVED, TOP1_ERROR, Judge
 
@@ -209,7 +209,7 @@ def _checked_name(name: object) -> str:
     Raises:
         DataError: no metric can have it.
     """
-    if not isinstance(name, str) or not name or "=" in name or name in RESERVED:
+    if not isinstance(name, str) or not name or not name.isprintable() or "=" in name or name in RESERVED:
         raise DataError(f"a metric of the task has the name {name!r}: give another, as in {{'iou': 0.8}}")
     return name
 

@@ -49,6 +49,13 @@ class RunningSquares:
         return {"sums": sums, "counts": dict(self._counts), "were_read": sorted(self._were_read)}
 
     def restore(self, state: Mapping[str, Any], parameters: Mapping[str, Tensor]) -> None:
-        """Restore what `state` returned, on the devices of the parameters."""
+        """Restore what `state` returned, on the devices of the parameters.
+
+        Raises:
+            ValueError: it is of other parameters.
+        """
+        for name, total in state["sums"].items():
+            if total.shape != parameters[name].shape or not state["counts"][name] > 0:
+                raise ValueError(f"squared gradients of {name}")
         self._sums = {name: total.to(parameters[name].device).clone() for name, total in state["sums"].items()}
         self._counts, self._were_read = dict(state["counts"]), set(state["were_read"])

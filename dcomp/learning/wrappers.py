@@ -59,6 +59,8 @@ def check_weights_are_here(model: nn.Module) -> None:
     for name, parameter in model.named_parameters():
         if nn.parameter.is_lazy(parameter) or parameter.is_meta:
             raise UsageError(f"{name} has no values yet: run the model once, or load its weights, before")
+        if parameter.ndim > 1 and torch.empty_like(parameter, device="meta").stride() != parameter.stride():
+            raise UsageError(f"{name} is a part of a larger tensor, or repeats its elements: make it of .contiguous()")
     halves = prefixes.pairs({name: tuple(getattr(tensor, "shape", ())) for name, tensor in model.state_dict().items()})
     for weight in halves:
         raise UsageError(f"torch.nn.utils.prune holds {weight} as original and mask: call its remove() before")

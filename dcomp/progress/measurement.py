@@ -123,8 +123,8 @@ class Measurement:
 
     @property
     def rank(self) -> tuple[float, float]:
-        """Return the cost and the loss, by which networks are compared: the lower, the better."""
-        return self.cost, self.loss
+        """Return the cost and the loss, by which networks are compared: the lower, the better; NaN is the worst."""
+        return _worst_if_nan(self.cost), _worst_if_nan(self.loss)
 
     @property
     def accuracy(self) -> float | None:
@@ -171,6 +171,10 @@ class Measurement:
 def title_of(metric: str) -> str:
     """Return the name of a metric for people."""
     return PERCENTAGES.get(metric, metric)
+
+
+def _worst_if_nan(cost: float) -> float:
+    return math.inf if math.isnan(cost) else cost
 
 
 def _check_range(name: str, value: object, *, positive: bool) -> None:

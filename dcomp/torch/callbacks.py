@@ -82,6 +82,8 @@ class LoopCallback:
         """
         if not self._in_steps and steps_per_epoch is None:
             raise UsageError("the data has no length, so nothing says what an epoch is: give in_steps=True, and steps")
+        if self.compressor is not None:  # of a training that was interrupted, maybe with the same optimizer
+            self.compressor.detach()
         self.compressor = Compressor(
             model,
             optimizer,

@@ -8,6 +8,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -87,7 +88,7 @@ class Compressor:
                 or a model whose weights are not here, as FSDP's are not.
             CheckpointError: weights that are not finite.
         """
-        _check_count(steps_per_epoch)
+        steps_per_epoch = _count(steps_per_epoch)
         settings = loop_sections.read(prune, quantize, in_steps=steps_per_epoch is None)
         self._steps_per_epoch = steps_per_epoch
         self._identity = _identity(steps_per_epoch, *settings)
@@ -95,12 +96,16 @@ class Compressor:
         self.notes: list[str] = []
         self._is_finished = False
         self._network = LoopNetwork(model, optimizer, example_inputs)
-        if example_inputs is None and any(section.remove_dead_units for section in settings[0]):
+        if not isinstance(example_inputs, torch.Tensor) and any(section.remove_dead_units for section in settings[0]):
             raise UsageError("prune.remove_dead_units needs example_inputs: a batch of inputs, as the model takes it")
         self._phases = Phases(self._network, *settings, steps_per_epoch or 1, _Notes(self))
         self._network.attach(self._on_gradients)
         if hold:
-            self._hold()
+            try:
+                self._hold()
+            except Exception:
+                self._network.detach()
+                raise
         if left_out := self._network.left_out:
             self._note(
                 f"{layers.listed(left_out)}: not in this optimizer, and another may train it, so it is left as it is; "
@@ -140,9 +145,9 @@ class Compressor:
             CheckpointError: the model's state holds what safetensors does not have.
             OutputError: the file exists, or cannot be written.
         """
-        if self._phases.to_come:
-            self._note(f"saved at {self.time:g}; still to come: {self._phases.to_come}")
         api.check_new(filename, overwrite=overwrite)
+        if self._phases.to_come and not self._is_finished:
+            self._note(f"saved at {self.time:g}; still to come: {self._phases.to_come}")
         api.save_file(self._final_tensors(), filename, metadata, overwrite=overwrite)
 
     def report(self) -> "Report":
@@ -159,13 +164,17 @@ class Compressor:
             return
         self._phases.run_due(self.step)
         if self._phases.to_come:
-            message = f"the loop ended at {self.time:g}; not done: {self._phases.to_come}"
-            self._note(message)
-            warnings.warn(message, stacklevel=2)
+            self.notes.append(f"the loop ended at {self.time:g}; not done: {self._phases.to_come}")
+            if IS_FIRST:
+                warnings.warn(self.notes[-1], stacklevel=2)
         self._network.apply_to(self._network.model)
         self._network.set(self._phases.rounded(self._network.tensors()))
         self._network.detach()
         self._is_finished = True
+
+    def detach(self) -> None:
+        """Remove the hooks from the optimizer, as of a loop that was interrupted; the weights stay as they are."""
+        self._network.detach()
 
     def apply_to(self, model: nn.Module) -> None:
         """Give a copy of the model, like its moving average, the same zeros and shared values.
@@ -203,12 +212,21 @@ class Compressor:
                     "the state is of a compressor with other sections or steps_per_epoch: give the same, "
                     f"{state['sections']}"
                 )
+            if not isinstance(state["step"], int) or state["step"] < 0:
+                raise ValueError(f"step {state['step']!r}")
             self._network.hold_again(state["held"])
-            self._phases.restore(state["facts"], state["step"])
             self._network.restore_squares(state["squares"])
+            self._phases.restore(state["facts"], state["step"])
             self.step = state["step"]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(f"this is no state of a compressor of this model: {error!r}") from error
+
+    def __getstate__(self) -> object:
+        """Raise UsageError: copies and pickles of it would hang on no optimizer."""
+        raise UsageError(
+            "a compressor hangs on its optimizer, and cannot be copied or pickled: keep its state_dict(), and load it "
+            "into a new compressor of the copied model and optimizer"
+        )
 
     def _on_gradients(self) -> None:
         """Count a step; run what is due at it, while its gradients are there."""
@@ -220,9 +238,9 @@ class Compressor:
     def _hold(self) -> None:
         """Hold what is compressed already."""
         masked, shared = self._network.hold_compressed()
-        for names, what in ((masked, "pruned"), (shared, "shared")):
+        for names, what in ((masked, "what is zero now stays zero"), (shared, "shared now, and held so")):
             if names:
-                self._note(f"{layers.listed(names)}: {what} now, and held so; hold=False lets them train")
+                self._note(f"{layers.listed(names)}: {what}; hold=False lets them train")
         if both := [name for name in shared if name in self._phases.names_pruned()]:
             self._note(f"{layers.listed(both)}: prune ends the sharing of these weights; give quantize as well")
 
@@ -281,13 +299,20 @@ def _identity(
     """Return what two compressors share if the state of one fits the other, as plain data."""
     return {
         "steps_per_epoch": steps_per_epoch,
-        "prune": [section.arguments(defaults=False) for section in prune],
-        "quantize": [section.arguments(defaults=False) for section in quantize],
+        "prune": [_given(section) for section in prune],
+        "quantize": [_given(section) for section in quantize],
     }
 
 
-def _check_count(steps_per_epoch: object) -> None:
-    """Raise UsageError unless it is None or a whole number above 0."""
-    is_count = isinstance(steps_per_epoch, int) and not isinstance(steps_per_epoch, bool) and steps_per_epoch > 0
-    if steps_per_epoch is not None and not is_count:
+def _given(section: PruneSettings | QuantizeSettings) -> dict[str, Any]:
+    """Return the keys of a section that a person gave; how long the loop trains follows from them."""
+    return {key: value for key, value in section.arguments(defaults=False).items() if key != "epochs"}
+
+
+def _count(steps_per_epoch: Any) -> int | None:
+    """Return a number of steps; raise UsageError unless it is None or an integer above 0."""
+    if steps_per_epoch is None:
+        return None
+    if not isinstance(steps_per_epoch, Integral) or steps_per_epoch is True or int(steps_per_epoch) < 1:
         raise UsageError(f"steps_per_epoch is the number of optimizer steps in an epoch, not {steps_per_epoch!r}")
+    return int(steps_per_epoch)

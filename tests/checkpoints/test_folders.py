@@ -100,3 +100,26 @@ def test_hostile_metadata_write_nothing(dcomp, tmp_path, entry, words):
     code, _, err = dcomp("decode", tmp_path / "x.dcz", "-o", tmp_path / "out")
     assert (code, words in err, (tmp_path / "out").exists()) == (1, True, False)
     assert dcomp("decode", tmp_path / "x.dcz", "-o", tmp_path / "one.safetensors")[0] == 0
+
+
+def test_a_link_out_of_a_folder_is_not_taken_and_is_named(folder, tmp_path):
+    (tmp_path / "secret").write_text("password")
+    (folder / "vocab.json").symlink_to(tmp_path / "secret")
+    (folder / "merges.txt").symlink_to("../secret")
+    (folder / "special.json").symlink_to("config.json")
+    notes = []
+    metadata = load_checkpoint(folder, note=notes.append).metadata
+    assert notes == [f"{folder}: merges.txt, vocab.json: links to files outside of the folder, which are left out"]
+    assert "password" not in str(metadata)
+    assert [path.name for path in folders.files_beside(folder)][2:] == ["special.json", "vocab.txt"]
+
+
+def test_the_links_of_hugging_face_s_cache_are_followed(folder, tmp_path):
+    blobs, snapshot = tmp_path / "hub/blobs", tmp_path / "hub/snapshots/1"
+    blobs.mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    for name in ("model.safetensors", "config.json"):
+        (folder / name).rename(blobs / name)
+        (snapshot / name).symlink_to(f"../../blobs/{name}")
+    entry = json.loads(load_checkpoint(snapshot).metadata[folders.FOLDER_KEY])
+    assert entry["texts"] == {"config.json": '{"a": 1}'}

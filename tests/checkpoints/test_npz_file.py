@@ -136,3 +136,13 @@ def test_arrays_that_overlap_or_occur_twice_are_refused(tmp_path):
         with pytest.raises(CheckpointError, match=message):
             load_checkpoint(path)
         np.savez(path, w=np.zeros(1 << 13))
+
+
+def test_an_empty_or_damaged_file_is_called_by_its_name(tmp_path):
+    np.savez(tmp_path / "empty.npz")
+    np.savez(tmp_path / "cut.npz", w=np.ones(3))
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "cut.npz").read_bytes()[:-9])
+    with pytest.raises(CheckpointError, match=r"empty\.npz holds no arrays"):
+        load_checkpoint(tmp_path / "empty.npz")
+    with pytest.raises(CheckpointError, match=r"cut\.npz is not a readable \.npz file: File is not a zip file"):
+        load_checkpoint(tmp_path / "cut.npz")

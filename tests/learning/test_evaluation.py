@@ -3,10 +3,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dcomp.errors import DataError
 from dcomp.learning.datasets import MemorySplit, Preprocessing
 from dcomp.learning.evaluation import evaluate
 from dcomp.learning.examples import images
 from dcomp.learning.examples.images import ImageExamples
+from dcomp.learning.examples.loaders import LoaderExamples
+from dcomp.learning.objectives import TaskObjective
+from dcomp.learning.task import Task
 
 
 class Scores(nn.Module):
@@ -55,3 +59,17 @@ def test_a_network_is_evaluated_without_dropout_and_without_gradients():
     model.train()
     assert evaluate(model, split_of(RANKED, LABELS)).judged == 62.5
     assert seen == [(False, False)]
+
+
+def test_metrics_that_change_their_names_between_batches_are_an_error():
+    names = iter(("iou", "dice"))
+    task = Task(
+        train=[torch.ones(2, 1)],
+        test=[torch.ones(2, 1), torch.ones(2, 1)],
+        loss=lambda model, batch: model(batch).mean(),
+        metrics=lambda model, batch: {next(names): 1.0},
+    )
+    with pytest.raises(
+        DataError, match="the metrics of the task are iou, loss for one batch and dice, loss for another"
+    ):
+        evaluate(nn.Linear(1, 1), LoaderExamples(task.test, TaskObjective(task)))

@@ -136,6 +136,7 @@ WRONG = {
     "a loss that is no function": (task(loss=3), "must be functions"),
     "metrics that are no function": (task(metrics={}), "must be functions"),
     "a judge that is no name": (task(judge=None), "must be the name of a metric"),
+    "a loss of which higher is better": (task(judge="loss"), "and a lower loss is better: give judge, the name of"),
     "a direction that is no bool": (task(lower_is_better="yes"), "lower_is_better a bool"),
 }
 
@@ -165,6 +166,7 @@ WRONG_FUNCTIONS = {
     "a metric of several numbers": ({"metrics": lambda model, batch: {"right": torch.zeros(2)}}, "not one number"),
     "a metric that is a text": ({"metrics": lambda model, batch: {"right": "1"}}, "is a str, not one number"),
     "a reserved name": ({"metrics": lambda model, batch: {"count": 1}}, "has the name 'count'"),
+    "a name that no terminal shows": ({"metrics": lambda model, batch: {"a\x1b[31m": 1}}, "has the name 'a.x1b"),
     "a name with an equals sign": ({"metrics": lambda model, batch: {"a=b": 1}}, "has the name 'a=b'"),
     "no metrics for the judge": ({"metrics": None}, "the judge of the task is 'right', which its metrics lack"),
 }
@@ -209,10 +211,10 @@ def test_a_task_is_exported_without_torch():
 
 def test_the_input_of_a_network_is_found_where_its_loss_calls_it():
     trial = Trial(network(), load(task()).train)
-    assert torch.equal(trial.images(), points(100).tensors[0][:2])
+    assert torch.equal(trial.input_tensor(), points(100).tensors[0][:2])
     other = Trial(network(), load(task(loss=lambda model, batch: (batch[0] @ model.weight).mean())).train)
     with pytest.raises(UsageError, match="does not call the model itself"):
-        other.images()
+        other.input_tensor()
     keywords = Trial(network(), load(task(loss=lambda model, batch: model(input=batch[0]).mean())).train)
     with pytest.raises(UsageError, match="dead units can be found in networks that take one tensor"):
-        keywords.images()
+        keywords.input_tensor()

@@ -1,6 +1,7 @@
 """Networks of Transformers, from a folder's config.json or the config that a checkpoint records."""
 
 import json
+import socket
 import sys
 
 import numpy as np
@@ -13,10 +14,12 @@ from dcomp.errors import ArchitectureError
 from dcomp.learning import architectures, vision  # noqa: F401  # vision declares what Transformers' torchvision lacks
 from dcomp.learning.architectures import transformers_networks
 from dcomp.learning.architectures.arguments import ARGUMENTS_KEY, Arguments, metadata
+from dcomp.learning.networks import filled
 from dcomp.settings import DataSettings, TrainSettings
 from dcomp.settings.built_in_networks import BUILT_IN_NETWORKS
 
 transformers = pytest.importorskip("transformers")
+huggingface_hub = pytest.importorskip("huggingface_hub")
 
 IDS = torch.tensor([[1, 2, 3, 4]])
 
@@ -185,9 +188,61 @@ def test_a_config_that_asks_for_endless_layers_is_refused(gpt2, monkeypatch):
         architectures.build(broken(gpt2, content | {"n_layer": 199}))
     for endless in ({"n_layer": 10**9}, {"text_config": {"num_hidden_layers": 10**9}}):
         with pytest.raises(
-            ArchitectureError, match=r"the config asks for 1,000,000,000 layers .*; at most 200 are made"
+            ArchitectureError, match=r"the config asks for 1,000,000,000 of .*layer.*; at most 200 are made"
         ):
             architectures.build(broken(gpt2, content | endless))
+
+
+def test_a_config_that_asks_for_endless_labels_or_levels_is_refused(gpt2):
+    content = json.loads((gpt2 / "config.json").read_text())
+    with pytest.raises(ArchitectureError, match=r"the config asks for 1,000,000,000 of num_labels; at most 100,000"):
+        architectures.build(broken(gpt2, content | {"num_labels": 10**9}))
+    nested = {}
+    for _ in range(900):
+        nested = {"sub_config": nested}
+    with pytest.raises(ArchitectureError, match="the config nests its entries deeper than 32 levels"):
+        arguments_of(broken(gpt2, content | nested))
+
+
+def test_an_outline_that_fails_is_not_tried_again_in_memory(gpt2, monkeypatch):
+    devices = []
+
+    def fail(*_):
+        devices.append(torch.empty(0).device.type)
+        raise ArchitectureError("too large")
+
+    monkeypatch.setattr(transformers_networks, "_check_counts", fail)
+    with pytest.raises(ArchitectureError, match="too large"):
+        architectures.outline_of(f"transformers:{gpt2}")
+    assert devices == ["meta"]
+
+
+def test_a_config_that_names_a_repository_makes_no_connection(gpt2, monkeypatch):
+    def connect(*_, **__):
+        pytest.fail("a connection is tried")
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    monkeypatch.setattr(socket, "getaddrinfo", connect)
+    before = huggingface_hub.constants.HF_HUB_OFFLINE
+    content = {"architectures": ["DPTForDepthEstimation"], "backbone": "someone/network", "is_hybrid": False}
+    with pytest.raises(ArchitectureError, match=r"cannot make DPTForDepthEstimation from its config: .*offline"):
+        architectures.build(broken(gpt2, content))
+    assert before == huggingface_hub.constants.HF_HUB_OFFLINE
+
+
+def test_a_config_larger_than_its_checkpoint_takes_no_memory(gpt2, monkeypatch):
+    devices = []
+    build = architectures.build
+
+    def watched(*arguments):
+        devices.append(torch.empty(0).device.type)
+        return build(*arguments)
+
+    monkeypatch.setattr(architectures, "build", watched)
+    config = json.loads((gpt2 / "config.json").read_text()) | {"vocab_size": 10**9}
+    with pytest.raises(ArchitectureError, match=r"does not fit transformers:GPT2LMHeadModel: .*1000000000"):
+        filled("transformers:GPT2LMHeadModel", {"config": config}, Checkpoint({}))
+    assert devices == ["meta"]
 
 
 def test_an_absent_folder_or_file_says_what_to_name(tmp_path):

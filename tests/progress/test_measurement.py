@@ -93,3 +93,11 @@ def test_the_reason_of_a_choice_says_whether_the_value_is_the_lowest_or_the_high
         **{"epoch": 2, "epochs": 5, "first": 1, "val_iou": 0.75, "val_examples": 200, "tied": False},
         **{"judge": "iou", "lower_is_better": False},
     }
+
+
+def test_a_metric_that_is_nan_is_worse_than_any_other():
+    ranks = [
+        Measurement({"iou": iou, "loss": loss}, Judge("iou", False)).rank for iou, loss in ((0.1, 3), (math.nan, 1))
+    ]
+    assert ranks[0] < ranks[1] < (math.inf, 2)
+    assert not Measurement({"loss": math.nan}, Judge("loss")).rank < (math.inf, math.inf)

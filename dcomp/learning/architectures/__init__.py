@@ -73,7 +73,7 @@ def build(architecture: str, arguments: Mapping[str, Any] | None = None) -> nn.M
         model = network.make(**{**network.defaults, **(arguments or {})})
     except (RuntimeError, MemoryError) as error:  # a checkpoint may record sizes that no machine has
         raise ArchitectureError(
-            f"cannot make {architecture} with {dict(arguments or {})}: {first_line(error)}"
+            f"cannot make {architecture} with {str(dict(arguments or {}))[:200]}: {first_line(error)}"
         ) from error
     if not isinstance(model, nn.Module):
         raise ArchitectureError(f"{architecture} made a {type(model).__name__}, not a torch.nn.Module")
@@ -91,8 +91,10 @@ def outline_of(architecture: str, arguments: Mapping[str, Any] | None = None) ->
     try:
         with torch.device("meta"):
             return build(architecture, arguments)
-    except ArchitectureError:  # torchvision's RegNets read values while they are made; real errors come again
-        return build(architecture, arguments)
+    except ArchitectureError:
+        if not architecture.startswith(TORCHVISION):
+            raise
+        return build(architecture, arguments)  # its RegNets read values while they are made; real errors come again
 
 
 def _built_in(network: BuiltInNetwork) -> Network:

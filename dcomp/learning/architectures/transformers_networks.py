@@ -23,12 +23,16 @@ LEFT_OUT = {
     *("auto_map", "custom_pipelines", "quantization_config", "use_pretrained_backbone", "use_kernels"),  # download
     *("attn_implementation", "_attn_implementation", "_attn_implementation_internal"),  # may name code to download
     *("experts_implementation", "_experts_implementation", "_experts_implementation_internal"),
+    *("checkpoint_path", "pretrained", "pretrained_cfg"),  # arguments of timm, which read weights
     *("dtype", "torch_dtype", "transformers_version", "_name_or_path", "_commit_hash"),  # not of the network's shape
 }
 """Entries of a config, or of configs in it, that do not count."""
 
 MAX_MODULES = 100_000
-"""The most layers and parts of a network; a config may ask for endlessly many."""
+"""The most layers and parts of a network, and labels; a config may ask for endlessly many."""
+
+MAX_NESTING = 32
+"""Levels of configs and lists in a config at most."""
 
 
 def read_config(folder: str) -> dict[str, Any]:
@@ -107,9 +111,9 @@ def make(folder: str, size: int, config: Mapping[str, Any] | None = None, **othe
     content = _without_left_out(read_config(folder) if config is None else dict(config))
     name = class_name(content, f"the config of {TRANSFORMERS}{folder}")
     network_class = _class(name)
-    _check_layers(content)
+    _check_counts(content)
     try:
-        with _limited_modules():
+        with _limited_modules(), _offline():
             model: nn.Module = network_class(network_class.config_class.from_dict(content))
     except (RuntimeError, MemoryError):  # sizes that no machine has
         raise
@@ -130,8 +134,8 @@ def _class(name: str) -> Any:
     is_network = isinstance(network_class, type) and issubclass(network_class, library.PreTrainedModel)
     if not is_network or network_class.config_class is None:
         raise ArchitectureError(
-            f"Transformers {library.__version__} has no network {name!r}; a newer version may have it, and code of "
-            "your own is named as package.module:factory"
+            f"Transformers {library.__version__} has no network {name[:100]!r}; a newer version may have it, and code "
+            "of your own is named as package.module:factory"
         )
     return network_class
 
@@ -152,20 +156,39 @@ def _library() -> ModuleType:
         ) from error
 
 
-def _check_layers(value: Any) -> None:
-    """Raise ArchitectureError for a config that asks for endless layers, itself or in a config in it."""
+def _check_counts(value: Any) -> None:
+    """Raise ArchitectureError for a config that asks for endless layers or labels, itself or in a config in it."""
     entries = value.items() if isinstance(value, dict) else ()
     for key, item in entries:
-        if isinstance(item, int) and "layer" in key and item > MAX_MODULES:
-            raise ArchitectureError(f"the config asks for {item:,} layers ({key}); at most {MAX_MODULES:,} are made")
-        _check_layers(item)
+        if isinstance(item, int) and ("layer" in key or key == "num_labels") and item > MAX_MODULES:
+            raise ArchitectureError(f"the config asks for {item:,} of {key}; at most {MAX_MODULES:,} are made")
+        _check_counts(item)
 
 
-def _without_left_out(value: Any) -> Any:
-    """Return a config without the entries that do not count, nor those of configs in it."""
+def _without_left_out(value: Any, levels: int = MAX_NESTING) -> Any:
+    """Return a config without the entries that do not count, nor those of configs in it.
+
+    Raises:
+        ArchitectureError: it nests configs or lists deeper than `levels`.
+    """
+    if not isinstance(value, dict | list):
+        return value
+    if not levels:
+        raise ArchitectureError(f"the config nests its entries deeper than {MAX_NESTING} levels")
     if isinstance(value, dict):
-        return {key: _without_left_out(item) for key, item in value.items() if key not in LEFT_OUT}
-    return [_without_left_out(item) for item in value] if isinstance(value, list) else value
+        return {key: _without_left_out(item, levels - 1) for key, item in value.items() if key not in LEFT_OUT}
+    return [_without_left_out(item, levels - 1) for item in value]
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """Keep the library off the network in a block: a config may name a repository of another config (`backbone`)."""
+    constants: Any = import_module("huggingface_hub.constants")
+    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 @contextmanager
