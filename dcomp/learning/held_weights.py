@@ -336,11 +336,15 @@ def _all_bits(kept: Tensor) -> Tensor:
 
 def _clear_state(optimizer: torch.optim.Optimizer, parameter: nn.Parameter) -> None:
     """Forget what an optimizer has gathered for a parameter, as if it had taken no step."""
-    if isinstance(optimizer, torch.optim.Adagrad):  # which makes its state before its first step, and never again
-        optimizer.state[parameter]["step"].zero_()
-        optimizer.state[parameter]["sum"].fill_(optimizer.defaults["initial_accumulator_value"])
-    else:
-        optimizer.state.pop(parameter, None)
+    state = optimizer.state[parameter]
+    match optimizer:
+        case torch.optim.SGD() if state.get("momentum_buffer") is not None:  # fused, all have a buffer or none
+            state["momentum_buffer"].zero_()
+        case torch.optim.Adagrad():  # which makes its state before its first step, and never again
+            state["step"].zero_()
+            state["sum"].fill_(optimizer.defaults["initial_accumulator_value"])
+        case _:
+            optimizer.state.pop(parameter)
 
 
 def _is_by_weight(value: object, parameter: Tensor) -> bool:
