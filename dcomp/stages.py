@@ -226,15 +226,12 @@ def evaluate(
         UsageError: a metric that the task does not have is bounded.
     """
     observer.activity("loading torch")
-    from dcomp.learning.architectures import architecture_of
     from dcomp.learning.evaluation import evaluate_checkpoint
 
     settings = provenance.with_recorded_data(settings, checkpoint, observer)
     try:
         checkpoint = _fitted(checkpoint, architecture, settings, observer)
-        return evaluate_checkpoint(
-            checkpoint, architecture_of(checkpoint, architecture, trusted=settings.trust_code), settings, observer
-        )
+        return evaluate_checkpoint(checkpoint, _architecture(checkpoint, architecture, settings), settings, observer)
     finally:
         observer.finished()
 
@@ -253,14 +250,12 @@ def sensitivity(
         UsageError: no weights, or no validation examples.
     """
     from dcomp.compression.sensitivity import measure as measure_sensitivity
-    from dcomp.learning.architectures import architecture_of
 
     settings = provenance.with_recorded_data(settings, checkpoint, observer)
     checkpoint, network = _under_network_names(checkpoint, architecture, settings, observer)
     weights = choice.weights(checkpoint.tensors, network)
-    return measure_sensitivity(
-        checkpoint, weights, architecture_of(checkpoint, architecture, trusted=settings.trust_code), settings, observer
-    )
+    name = _architecture(checkpoint, architecture, settings)
+    return measure_sensitivity(checkpoint, weights, name, settings, observer)
 
 
 def report(container: Container, dense: Checkpoint | None = None) -> SizeReport:
@@ -298,10 +293,10 @@ def _under_network_names(
 ) -> tuple[Checkpoint, choice.ParameterNames]:
     """Return the checkpoint under the names of its network, and which of them are parameters, tied ones or buffers."""
     observer.activity("loading torch")
-    from dcomp.learning.architectures import architecture_of, outline_of, parameters_of
+    from dcomp.learning.architectures import outline_of, parameters_of
     from dcomp.learning.architectures.arguments import Arguments
 
-    name = architecture_of(checkpoint, architecture, trusted=settings.trust_code)
+    name = _architecture(checkpoint, architecture, settings)
     network = parameters_of(outline_of(name, Arguments(name, checkpoint, settings).explicit))
     return prefixes.fitted(checkpoint, network), network
 
@@ -310,13 +305,23 @@ def _session(
     checkpoint: Checkpoint, settings: LearningSettings, architecture: str | None, observer: Observer
 ) -> "Session":
     """Return the learning of a stage, with the checkpoint's network and its data."""
-    from dcomp.learning.architectures import architecture_of
     from dcomp.learning.session import Session
 
-    name = architecture_of(checkpoint, architecture, trusted=settings.trust_code)
+    name = _architecture(checkpoint, architecture, settings)
     return Session(name, checkpoint, settings, observer, teacher=_teacher(settings))
 
 
 def _teacher(settings: LearningSettings) -> Checkpoint | None:
     """Return the checkpoint whose network teaches; None if the settings name none."""
     return sources.load_checkpoint(settings.distill) if settings.distill is not None else None
+
+
+def _architecture(checkpoint: Checkpoint, architecture: str | None, settings: DataSettings) -> str:
+    """Return the name of a checkpoint's network: the one given, else what its metadata name.
+
+    Raises:
+        ArchitectureError: as `architectures.architecture_of`.
+    """
+    from dcomp.learning.architectures import architecture_of
+
+    return architecture_of(checkpoint, architecture, trusted=settings.trust_code)

@@ -95,6 +95,16 @@ def test_a_network_that_is_trained_may_be_written_for_torch(dcomp, tmp_path):
     [
         (PRUNE, "x.dcz", "prune writes .safetensors files: name it x.safetensors (-o); dcomp encode writes .dcz files"),
         (PRUNE, "x.ckpt", "prune writes .safetensors files: name it x.safetensors (-o), or .pth for torch.load"),
+        (
+            PRUNE,
+            "x.onnx",
+            "prune writes .safetensors files: name it x.safetensors (-o); x.onnx would be the name of an ONNX model",
+        ),
+        (
+            ["encode"],
+            "x.h5",
+            "encode writes .dcz files: name it x.dcz (-o); x.h5 would be the name of an HDF5 file",
+        ),
         (["encode"], "x.pth", "encode writes .dcz files: name it x.dcz (-o); dcomp decode writes .pth files"),
         (["encode"], "x.npz", "encode writes .dcz files: name it x.dcz (-o); dcomp decode writes .npz files"),
     ],

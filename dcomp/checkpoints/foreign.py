@@ -7,7 +7,7 @@ STATE_DICT = "save the state_dict() of the network that it was exported from"
 
 
 @dataclass(frozen=True)
-class Format:
+class ForeignFormat:
     """A format that is refused.
 
     Attributes:
@@ -35,19 +35,21 @@ KERAS_PART = "model.weights.h5"
 KERAS = 'load the model, and numpy.savez("X.npz", **{weight.path: weight.numpy() for weight in model.weights})'
 
 FORMATS = (
-    Format("an ONNX model", f"{STATE_DICT}, or its initializers by numpy.savez", suffixes=(".onnx",)),
-    Format("a GGUF file", "name the safetensors file or folder that it was converted from", b"GGUF", 0, (".gguf",)),
-    Format("a TFLite model", f"in Keras, {KERAS}", b"TFL3", 4, (".tflite",)),
-    Format("an HDF5 file", f"in Keras, {KERAS}", b"\x89HDF\r\n\x1a\n", 0, (".h5", ".hdf5")),
-    Format("a Keras model", f"in Keras, {KERAS}", suffixes=(".keras",)),
-    Format("a TensorFlow graph", f"in TensorFlow, {KERAS}", suffixes=(".pb",)),
-    Format("a Core ML model", STATE_DICT, suffixes=(".mlmodel", ".mlpackage")),
-    Format("a Flax checkpoint", "save its parameters by safetensors.flax.save_file", suffixes=(".msgpack",)),
+    ForeignFormat("an ONNX model", f"{STATE_DICT}, or its initializers by numpy.savez", suffixes=(".onnx",)),
+    ForeignFormat(
+        "a GGUF file", "name the safetensors file or folder that it was converted from", b"GGUF", 0, (".gguf",)
+    ),
+    ForeignFormat("a TFLite model", f"in Keras, {KERAS}", b"TFL3", 4, (".tflite",)),
+    ForeignFormat("an HDF5 file", f"in Keras, {KERAS}", b"\x89HDF\r\n\x1a\n", 0, (".h5", ".hdf5")),
+    ForeignFormat("a Keras model", f"in Keras, {KERAS}", suffixes=(".keras",)),
+    ForeignFormat("a TensorFlow graph", f"in TensorFlow, {KERAS}", suffixes=(".pb",)),
+    ForeignFormat("a Core ML model", STATE_DICT, suffixes=(".mlmodel", ".mlpackage")),
+    ForeignFormat("a Flax checkpoint", "save its parameters by safetensors.flax.save_file", suffixes=(".msgpack",)),
 )
 """All of them; others may be added."""
 
 
-def format_of(path: Path, start: bytes) -> Format | None:
+def format_of(path: Path, start: bytes) -> ForeignFormat | None:
     """Return the format that a file has by its first bytes, else by its name; None where dcomp knows none."""
     by_bytes = (form for form in FORMATS if form.magic and start.startswith(form.magic, form.place))
     by_name = (form for form in FORMATS if path.suffix.lower() in form.suffixes)

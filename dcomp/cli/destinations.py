@@ -177,7 +177,9 @@ class FolderDestination(Destination):
             OutputError: the folder exists and may not be written to, or one of the files is an input.
         """
         if output is None and is_pipe(source):
-            raise UsageError("the shards need a folder; name one with -o, or -o - for one file on standard output")
+            raise UsageError(
+                "the checkpoint goes to a folder; name one with -o, or -o - for one file on standard output"
+            )
         self._content = content
         super().__init__(output, source, suffix, force=force, as_json=as_json, other_inputs=other_inputs)
 

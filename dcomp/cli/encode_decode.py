@@ -60,11 +60,10 @@ def encode(
 
 def _note_files_left_out(folder: Path, watcher: Observer) -> None:
     """Note which files of a folder are not in the container, and how they come back."""
-    from dcomp.checkpoints import folders
+    from dcomp.checkpoints import folders, layers
 
     if names := folders.files_left_out(folder):
-        listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-        watcher.note(f"not in the container: {listed}; dcomp decode --like {folder} copies them")
+        watcher.note(f"not in the container: {layers.listed(names)}; dcomp decode --like {folder} copies them")
 
 
 def _print_size(write: Callable[[BinaryIO], object], dense_bytes: int, *, as_json: bool) -> None:

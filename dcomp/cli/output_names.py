@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dcomp.checkpoints import foreign
+from dcomp.checkpoints.foreign import format_of
 from dcomp.errors import UsageError
 from dcomp.system.files import INDEX_SUFFIXES
 
@@ -40,8 +40,10 @@ def check_name(output: Path, command: str) -> None:
         hint = f"; dcomp decode writes {suffix} files"
     elif command != "encode" and suffix == CONTAINER_SUFFIX:
         hint = "; dcomp encode writes .dcz files"
-    elif suffix == ".ckpt" or foreign.format_of(output, b"") is not None:
+    elif suffix == ".ckpt":
         hint = "" if command == "encode" else ", or .pth for torch.load"
+    elif (foreign := format_of(output, b"")) is not None:
+        hint = f"; {output.name} would be the name of {foreign.name}"
     else:
         return
     raise UsageError(f"{command} writes {written} files: name it {output.with_suffix(written)} (-o){hint}")

@@ -1,6 +1,7 @@
-"""Sections that act in a person's training loop: at which step masks move, and weights begin to share values.
+"""What sections `prune` and `quantize` do in a person's training loop, step by step.
 
-Each section begins with the weights as they are at its first step.
+A *section* is settings; its *phase* moves masks, or lets weights share values, at steps of the loop. Each phase begins
+with the weights as they are at its first step.
 """
 
 import math
@@ -15,6 +16,7 @@ from dcomp.compression.choice import ParameterNames, check_finite
 from dcomp.compression.pruning import Pruning
 from dcomp.compression.sharing import Sharing
 from dcomp.errors import CheckpointError, UsageError
+from dcomp.learning.fit_plan import first_step
 from dcomp.progress.observer import SILENT, Observer
 from dcomp.pruning import budget
 from dcomp.settings import PruneSettings, QuantizeSettings
@@ -22,8 +24,8 @@ from dcomp.settings import PruneSettings, QuantizeSettings
 Arrays = Mapping[str, np.ndarray]
 
 
-class LoopNetwork(Protocol):
-    """The network of the loop, as sections see it."""
+class PhaseNetwork(Protocol):
+    """The network of the loop, as phases see it."""
 
     @property
     def parameters(self) -> ParameterNames:
@@ -46,14 +48,18 @@ class LoopNetwork(Protocol):
 
 
 class PrunePhase:
-    """A section `prune`.
+    """The phase of a section `prune`.
 
     Attributes:
+        last_event: what the last of its events is, for messages.
         names: the tensors to prune.
+        needs_gradients: whether squared gradients rank the weights.
         times: the moves of the masks.
     """
 
-    def __init__(self, settings: PruneSettings, network: LoopNetwork, observer: Observer) -> None:
+    last_event = "the last move of prune"
+
+    def __init__(self, settings: PruneSettings, network: PhaseNetwork, observer: Observer) -> None:
         """Check that the section fits the network.
 
         Raises:
@@ -66,7 +72,7 @@ class PrunePhase:
         self._pruning: Pruning | None = None
         self._done = 0
 
-    def act(self, time: float, network: LoopNetwork) -> None:
+    def act(self, time: float, network: PhaseNetwork) -> None:
         """Move the masks; before the first move, hold the zeros that are there."""
         if not self._done:
             tensors = network.tensors()
@@ -84,20 +90,21 @@ class PrunePhase:
                 self._observer.note(note)
             self._pruning = None  # it keeps the weights as they were at first
 
-    def words(self, network: LoopNetwork) -> str:
+    def words(self, network: PhaseNetwork) -> str:
         """Return what goes on, in a few words; empty before it begins."""
         if not self._done:
             return ""
         if self._done == len(self.times):
             return "pruned"
-        target = f" of {self._settings.sparsity:g}" if self._settings.sparsity is not None else ""
+        has_rules = bool(self._settings.layer or self._settings.plan)  # so the sparsity is that of the other layers
+        target = "" if self._settings.sparsity is None or has_rules else f" of {self._settings.sparsity:g}"
         return f"pruning {budget.sparsity_of(network.tensors(), self.names):.2f}{target}"
 
     def facts(self) -> Any:
         """Return what a resumed loop needs, as plain data."""
         return None if self._pruning is None else self._pruning.facts()
 
-    def restore(self, facts: Any, done: int, network: LoopNetwork) -> None:
+    def restore(self, facts: Any, done: int, network: PhaseNetwork) -> None:
         """Restore the facts, after so many moves.
 
         Raises:
@@ -116,11 +123,12 @@ class PrunePhase:
 
 
 class SharePhase:
-    """A section `quantize`; it has the attributes and methods of `PrunePhase`."""
+    """The phase of a section `quantize`; it has the attributes and methods of `PrunePhase`."""
 
+    last_event = "quantize"
     needs_gradients = False
 
-    def __init__(self, settings: QuantizeSettings, network: LoopNetwork, observer: Observer) -> None:
+    def __init__(self, settings: QuantizeSettings, network: PhaseNetwork, observer: Observer) -> None:
         """Check that the section fits the network.
 
         Raises:
@@ -132,7 +140,7 @@ class SharePhase:
         self.times = [float(settings.start)]
         self._done = 0
 
-    def act(self, time: float, network: LoopNetwork) -> None:
+    def act(self, time: float, network: PhaseNetwork) -> None:
         """Share the weights."""
         tensors = network.tensors()
         check_finite({name: tensors[name] for name in self.names})
@@ -140,7 +148,7 @@ class SharePhase:
         network.share({name: shared[name] for name in self.names})
         self._done = 1
 
-    def words(self, network: LoopNetwork) -> str:
+    def words(self, network: PhaseNetwork) -> str:
         """Return what goes on, in a few words; empty before it begins."""
         return "shared" if self._done else ""
 
@@ -148,7 +156,7 @@ class SharePhase:
         """Return what a resumed loop needs, as plain data: nothing."""
         return None
 
-    def restore(self, facts: Any, done: int, network: LoopNetwork) -> None:
+    def restore(self, facts: Any, done: int, network: PhaseNetwork) -> None:
         """Restore whether weights are shared."""
         self._done = done
 
@@ -158,8 +166,8 @@ class SharePhase:
 
 
 @dataclass(frozen=True)
-class Event:
-    """A move of masks, or the start of sharing: its step, the first being 0, its time, and its section."""
+class PhaseEvent:
+    """A move of masks, or the start of sharing: its step, the first being 0, its time, and its phase."""
 
     step: int
     time: float
@@ -167,17 +175,17 @@ class Event:
 
 
 class Phases:
-    """All sections of a loop, and their events in order.
+    """All phases of a loop, and their events in order.
 
     Attributes:
         events: all of them.
         done: how many have happened.
-        names_with_gradients: the tensors whose gradients sections need that have not ended.
+        names_with_gradients: the tensors whose gradients phases need that have not ended.
     """
 
     def __init__(
         self,
-        network: LoopNetwork,
+        network: PhaseNetwork,
         prune: Sequence[PruneSettings],
         quantize: Sequence[QuantizeSettings],
         steps_per_epoch: int,
@@ -195,11 +203,9 @@ class Phases:
         for share in shares:
             for pruned in prunes:
                 _check_order(pruned, share)
-        self._sections: list[PrunePhase | SharePhase] = [*prunes, *shares]
+        self._phases: list[PrunePhase | SharePhase] = [*prunes, *shares]
         events = [
-            Event(math.ceil(time * steps_per_epoch - 1e-9), time, section)  # however 0.1 epochs of 30 steps round
-            for section in self._sections
-            for time in section.times
+            PhaseEvent(first_step(time, steps_per_epoch), time, phase) for phase in self._phases for time in phase.times
         ]
         self.events = sorted(events, key=lambda event: event.step)
         self._set_done(0)
@@ -212,33 +218,30 @@ class Phases:
             self._set_done(self.done + 1)
 
     def names_pruned(self) -> set[str]:
-        """Return the tensors that sections prune."""
-        return {name for section in self._sections if isinstance(section, PrunePhase) for name in section.names}
+        """Return the tensors that phases prune."""
+        return {name for phase in self._phases if isinstance(phase, PrunePhase) for name in phase.names}
 
     @property
     def to_come(self) -> str:
         """What is still to come, in a line; empty after the last event."""
-        last = {event.phase: event for event in self.events[self.done :]}.values()
-        return " and ".join(
-            f"{'the last move of prune' if isinstance(event.phase, PrunePhase) else 'quantize'} at {event.time:g}"
-            for event in last
-        )
+        last = {event.phase: event.time for event in self.events[self.done :]}
+        return " and ".join(f"{phase.last_event} at {time:g}" for phase, time in last.items())
 
     @property
     def words(self) -> str:
-        """What goes on in the section that acted last, in a few words; empty before the first begins."""
+        """What goes on in the phase that acted last, in a few words; empty before the first begins."""
         return self.events[self.done - 1].phase.words(self._network) if self.done else ""
 
     def rounded(self, tensors: Arrays) -> dict[str, np.ndarray]:
         """Return those of the network's tensors that change in the end, when shared values are rounded."""
         changed: dict[str, np.ndarray] = {}
-        for section in self._sections:
-            changed |= section.rounded({**tensors, **changed})
+        for phase in self._phases:
+            changed |= phase.rounded({**tensors, **changed})
         return changed
 
     def facts(self) -> list[Any]:
         """Return what a resumed loop needs, as plain data; the network's weights hold the rest."""
-        return [section.facts() for section in self._sections]
+        return [phase.facts() for phase in self._phases]
 
     def restore(self, facts: Sequence[Any], step: int) -> None:
         """Restore the facts of a loop in which `step` steps were done, with the same sections.
@@ -248,17 +251,17 @@ class Phases:
         """
         done = sum(event.step < step for event in self.events)
         try:
-            for section, of_section in zip(self._sections, facts, strict=True):
-                moves = sum(event.phase is section for event in self.events[:done])
-                section.restore(of_section, moves, self._network)
+            for phase, facts_of_phase in zip(self._phases, facts, strict=True):
+                moves = sum(event.phase is phase for event in self.events[:done])
+                phase.restore(facts_of_phase, moves, self._network)
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"the state of the compressor does not fit these sections: {error}") from error
         self._set_done(done)
 
     def _set_done(self, count: int) -> None:
         self.done = count
-        sections = {event.phase for event in self.events[count:] if event.phase.needs_gradients}
-        self.names_with_gradients = {name for section in sections for name in section.names}
+        phases = {event.phase for event in self.events[count:] if event.phase.needs_gradients}
+        self.names_with_gradients = {name for phase in phases for name in phase.names}
 
 
 def _check_order(prune: PrunePhase, share: SharePhase) -> None:

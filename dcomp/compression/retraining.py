@@ -1,6 +1,5 @@
 """Training in the stages that prune and share: masks move, and weights that are zero or shared stay so."""
 
-import math
 from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
@@ -11,7 +10,7 @@ from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.checkpoints.tensors import subset
 from dcomp.compression.pruning import Pruning
 from dcomp.compression.sharing import Sharing
-from dcomp.learning.fit_plan import Event, FitPlan
+from dcomp.learning.fit_plan import Event, FitPlan, first_step
 from dcomp.progress.observer import EpochRecord, Observer, SecondPhase
 from dcomp.progress.resumption import StateFile
 
@@ -51,8 +50,8 @@ def _events(session: "Session", pruning: Pruning) -> list[Event]:
 
     events: list[Event] = []
     for move in pruning.moves:
-        step = math.ceil(move * session.steps_per_epoch - 1e-9)  # 0.1 epochs of 30 steps are 3, however they round
-        events.append((min(step, session.last_step) / session.steps_per_epoch, partial(move_masks, move)))
+        step = min(first_step(move, session.steps_per_epoch), session.last_step)
+        events.append((step / session.steps_per_epoch, partial(move_masks, move)))
     return events
 
 

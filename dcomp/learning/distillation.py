@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dcomp.checkpoints import layers
 from dcomp.errors import ArchitectureError, UsageError
 from dcomp.learning.calls import Call
 from dcomp.learning.devices import in_precision
-from dcomp.learning.outputs import class_dimension, float_tensors, main_tensor
+from dcomp.learning.network_outputs import class_dimension, float_tensors, main_tensor
 from dcomp.learning.trial import Trial
 from dcomp.settings import LearningSettings
 
@@ -123,6 +124,8 @@ class Distillation:
         classes, of_teacher = (each.shape[class_dimension(each)] for each in (scores, wanted))
         if classes != of_teacher:
             raise ArchitectureError(f"the teacher has {of_teacher} classes, and the network {classes}")
+        if classes < 2:
+            raise ArchitectureError("one class has no probabilities to compare (kl): give distill_loss mse")
         _check_shapes("", scores, wanted, "the network")
         temperature = self._settings.temperature
         return Term(temperature**2, divergence(scores.float(), wanted.float(), temperature))
@@ -152,8 +155,8 @@ def _matching(model: nn.Module, patterns: Sequence[str]) -> list[str]:
     names = [name for name, _ in model.named_modules() if name]
     for pattern in patterns:
         if not any(re.fullmatch(pattern, name) for name in names):
-            some = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-            raise UsageError(f"distill_at (--distill-at) {pattern!r} matches no module; there are {some or 'none'}")
+            there_are = layers.listed(names, 8) or "none"
+            raise UsageError(f"distill_at (--distill-at) {pattern!r} matches no module; there are {there_are}")
     return [name for name in names if any(re.fullmatch(pattern, name) for pattern in patterns)]
 
 

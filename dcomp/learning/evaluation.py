@@ -1,6 +1,7 @@
 """The metrics of a network on the examples of a task."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 
 import torch
 from torch import nn
@@ -31,19 +32,24 @@ def evaluate(model: nn.Module, examples: Examples, precision: Precision = "fp32"
     sums: dict[str, float] = defaultdict(float)
     count = 0
     for batch in examples.batches():
-        with in_precision(device, precision), recorded(model):
+        with in_precision(device, precision), recorded(model):  # which makes outputs float32
             sums_of_batch = objective.sums(model, batch.content, batch.size)
-        if sums and sums.keys() != sums_of_batch.keys():
-            raise DataError(
-                f"the metrics of the task are {', '.join(sums)} for one batch and {', '.join(sums_of_batch)} for "
-                "another: return the same for all"
-            )
+        _check_names(sums_of_batch, sums)
         for name, total in sums_of_batch.items():
             sums[name] += total if batch.size else 0
         count += batch.size
     *totals, count_of_all = distributed.totals([*sums.values(), count], device)
     means = objective.means(dict(zip(sums, totals, strict=True)), int(count_of_all))
     return Measurement(means, objective.judge, int(count_of_all))
+
+
+def _check_names(metrics: Mapping[str, float], earlier: Mapping[str, float]) -> None:
+    """Raise DataError unless the metrics of a batch have the names of those before, if there are any."""
+    if earlier and earlier.keys() != metrics.keys():
+        raise DataError(
+            f"the metrics of the task are {', '.join(earlier)} for one batch and {', '.join(metrics)} for another: "
+            "return the same for all"
+        )
 
 
 def evaluate_checkpoint(

@@ -1,5 +1,6 @@
 """What one training of a stage does, beyond what the stage's settings say. It needs no torch."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -26,3 +27,8 @@ class FitPlan:
 
 ALL_EPOCHS = FitPlan()
 """All epochs of the settings, without events; the best epoch is chosen among all of them."""
+
+
+def first_step(time: float, steps_per_epoch: int) -> int:
+    """Return the first step that begins no earlier than a time in epochs; 0.1 epochs of 30 steps are 3."""
+    return math.ceil(time * steps_per_epoch - 1e-9)  # however the product rounds

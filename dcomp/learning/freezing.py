@@ -49,4 +49,4 @@ def _matches(patterns: Sequence[str], *names: str) -> bool:
 def _keep_in_evaluation(module: nn.Module) -> None:
     """Set a module to evaluation; later calls of `train` of the whole network leave it so."""
     module.eval()
-    module.train = lambda mode=True: module  # type: ignore[method-assign]
+    module.train = lambda mode=True: module  # type: ignore[method-assign]  # of this module alone

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from dcomp.errors import ArchitectureError, first_line
 from dcomp.learning.calls import recorded
 from dcomp.learning.distillation import Distillation
-from dcomp.learning.outputs import answer_to, main_tensor
+from dcomp.learning.network_outputs import answer_to, main_tensor
 from dcomp.progress.measurement import LOSS, Judge
 
 

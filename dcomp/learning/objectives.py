@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dcomp.errors import ArchitectureError, DataError, first_line
-from dcomp.learning.outputs import answer_to, logits_of
+from dcomp.learning.network_outputs import answer_to, logits_of
 from dcomp.learning.task import FORM, Task, described
 from dcomp.progress.measurement import LOSS, METRICS, PERCENTAGES, RESERVED, TOP1_ERROR, Judge
 

@@ -146,4 +146,5 @@ def _check_names(class_name: str, options: Iterable[str], names: Iterable[str]) 
     choices = [name for name in names if name != "params"]
     for name in options:
         if name not in choices:
-            raise UsageError(f"{class_name} of torch has no option {name!r}{did_you_mean(name, choices)}")
+            hint = did_you_mean(name, choices) or f"; it has {', '.join(choices)}"
+            raise UsageError(f"{class_name} of torch has no option {name!r}{hint}")

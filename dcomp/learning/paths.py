@@ -26,7 +26,7 @@ INPUT, BIAS = 0.5, 2.0**-10
 """Below where activations saturate."""
 
 
-def alive(model: nn.Module, images: Tensor) -> dict[str, np.ndarray]:
+def alive(model: nn.Module, inputs: Tensor) -> dict[str, np.ndarray]:
     """Return masks of the parameters that have a path to the output, by their names.
 
     Weights need a path from the input as well. A bias is dead if its unit has no output. What has no path even where
@@ -34,7 +34,7 @@ def alive(model: nn.Module, images: Tensor) -> dict[str, np.ndarray]:
 
     Args:
         model: of convolutions, linear layers, batch normalization, pooling and rising activations.
-        images: one batch as the network takes it, for its shape.
+        inputs: one batch as the network takes it, for its shape.
 
     Raises:
         UsageError: the network has other layers.
@@ -42,24 +42,24 @@ def alive(model: nn.Module, images: Tensor) -> dict[str, np.ndarray]:
     for path, module in model.named_modules():
         if isinstance(module, UNSUPPORTED):
             raise UsageError(f"dead units cannot be found in networks with a {type(module).__name__}, such as {path}")
-    from_input = _flow(model, images, biases=False)
+    from_input = _flow(model, inputs, biases=False)
     weights = {name: flow != 0 for name, flow in from_input.items() if not _is_bias(name)}
-    to_output = _flow(model, images, biases=True, masks=weights)
+    to_output = _flow(model, inputs, biases=True, masks=weights)
     biases = {name: flow != 0 for name, flow in to_output.items() if _is_bias(name)}
-    unpruned = _flow(model, images, biases=True, unpruned=True)
+    unpruned = _flow(model, inputs, biases=True, unpruned=True)
     return {name: (mask | (unpruned[name] == 0)).cpu().numpy() for name, mask in {**weights, **biases}.items()}
 
 
 def _flow(
     model: nn.Module,
-    images: Tensor,
+    inputs: Tensor,
     *,
     biases: bool,
     masks: dict[str, Tensor] | None = None,
     unpruned: bool = False,
 ) -> dict[str, Tensor]:
     """Return gradient times value of each parameter, with absolute values for all parameters."""
-    dtype = torch.float32 if images.device.type == "mps" else torch.float64  # MPS has no more
+    dtype = torch.float32 if inputs.device.type == "mps" else torch.float64  # MPS has no more
     values = {}
     for name, parameter in model.named_parameters():
         value = parameter.detach().to(dtype).abs()
@@ -74,7 +74,7 @@ def _flow(
         values[name] = value.requires_grad_()
     buffers = {name: _neutral(name, buffer, dtype) for name, buffer in model.named_buffers()}
     with _Averages():
-        output = functional_call(model.eval(), {**values, **buffers}, torch.full_like(images, INPUT, dtype=dtype))
+        output = functional_call(model.eval(), {**values, **buffers}, torch.full_like(inputs, INPUT, dtype=dtype))
     gradients = torch.autograd.grad(output.sum(), list(values.values()), allow_unused=True)
     return {
         name: torch.zeros_like(value) if gradient is None else value.detach() * gradient

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 import ml_dtypes
 import numpy as np
 import torch
+from torch import nn
 
 from dcomp.checkpoints.checkpoint import ARCHITECTURE_KEY, Checkpoint
 from dcomp.learning import architectures, distributed, gradients, optimizers, paths, training
@@ -72,12 +73,8 @@ class Session:
         self._train, self._validation = train.to(self._device), validation.to(self._device)
         observer.activity(f"building {architecture}")
         self._arguments, self._resize = network_arguments.complete(data.train.form), network_arguments.resize
-        torch.manual_seed(settings.seed)
-        self.model = distributed.synchronized(filled(architecture, self._arguments, checkpoint).to(self._device))
+        self.model = self._network(checkpoint, pretrained=pretrained)
         self.held = HeldWeights(self.model)
-        if pretrained:
-            with distributed.first_goes_ahead():
-                architectures.load_pretrained(self.model, architecture)
         self._trial = Trial(self.model, self._train)
         self._trial.check(architecture)
         lay_out(self._trial)
@@ -87,6 +84,20 @@ class Session:
         self._dropout = DropoutRule(self._trial)
         self._dtypes = {name: array.dtype for name, array in checkpoint.tensors.items()} if checkpoint else {}
         self._sources = checkpoint, teacher
+
+    def _network(self, checkpoint: Checkpoint | None, *, pretrained: bool) -> nn.Module:
+        """Return the network on the device, the same in all processes.
+
+        Raises:
+            ArchitectureError: it cannot be made or filled.
+        """
+        torch.manual_seed(self._settings.seed)
+        model = filled(self._architecture, self._arguments, checkpoint).to(self._device)
+        model = distributed.synchronized(model)
+        if pretrained:
+            with distributed.first_goes_ahead():
+                architectures.load_pretrained(model, self._architecture)
+        return model
 
     def _learned_from(self, teacher: Checkpoint) -> Distillation:
         """Return the distance of the network from a teacher's.
@@ -133,7 +144,7 @@ class Session:
         Raises:
             UsageError: the network has layers whose paths are unknown.
         """
-        for name, alive in paths.alive(self.model, self._trial.images()).items():
+        for name, alive in paths.alive(self.model, self._trial.input_tensor()).items():
             self.held.restrict(name, alive)
         self._dropout.apply()
 

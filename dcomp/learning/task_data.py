@@ -18,6 +18,7 @@ from dcomp.learning.examples.loaders import LoaderExamples
 from dcomp.learning.imitation import Imitation
 from dcomp.learning.objectives import Classification, Objective, TaskObjective
 from dcomp.learning.task import FORM, Task, described
+from dcomp.progress.measurement import LOSS
 from dcomp.settings import DataSettings, LearningSettings
 from dcomp.system.ranks import WORLD_SIZE
 
@@ -26,6 +27,9 @@ IMAGE_OPTIONS = ("augment", "resize", "cache")
 
 LABEL_OPTIONS = ("label_smoothing",)
 """Settings of classification."""
+
+Parts = tuple[Any, Any, Any]
+"""What a network learns from, the validation of it or None, and the test."""
 
 
 @dataclass(frozen=True)
@@ -53,16 +57,7 @@ class TaskData:
         if isinstance(returned, Dataset):
             return cls(ImageExamples(returned.train), None, ImageExamples(returned.test))
         _refuse(settings, IMAGE_OPTIONS, f"changes images of dcomp's data sets, and not what {name} returns")
-        if isinstance(returned, Task):
-            _refuse(settings, LABEL_OPTIONS, "is for classification, and a Task has a loss of its own")
-            _check_functions(returned, name)
-            objective: Objective = TaskObjective(returned)
-            parts: tuple[Any, ...] = returned.train, returned.validation, returned.test
-        else:
-            parts = _pair_or_triple(returned, name)
-            objective = _objective_of(parts[0], name, settings)
-            for part in returned if isinstance(objective, Classification) else ():
-                _check_pair(part, name)
+        objective, parts = (_of_task if isinstance(returned, Task) else _of_data_sets)(returned, name, settings)
         train, validation, test = (
             _examples(part, objective, settings.workers or 0, f"{kind} of {name}") if part is not None else None
             for part, kind in zip(parts, ("train", "validation", "test"), strict=True)
@@ -92,6 +87,32 @@ class TaskData:
         return self.train.subset(order[held_out:]), self.train.subset(order[:held_out])
 
 
+def _of_task(task: Task, name: str, settings: DataSettings) -> tuple[Objective, Parts]:
+    """Return what a network learns from a task, and the parts of it.
+
+    Raises:
+        DataError: the loss, the metrics or the judge have another form.
+        UsageError: a setting for labels.
+    """
+    _refuse(settings, LABEL_OPTIONS, "is for classification, and a Task has a loss of its own")
+    _check_functions(task, name)
+    return TaskObjective(task), (task.train, task.validation, task.test)
+
+
+def _of_data_sets(returned: Any, name: str, settings: DataSettings) -> tuple[Objective, Parts]:
+    """Return what a network learns from two or three data sets, and these as parts.
+
+    Raises:
+        DataError: they are no data sets, or their examples have another form.
+        UsageError: a setting for labels, and there are none.
+    """
+    parts = _pair_or_triple(returned, name)
+    objective = _objective_of(parts[0], name, settings)
+    for part in returned if isinstance(objective, Classification) else ():
+        _check_pair(part, name)
+    return objective, parts
+
+
 def _refuse(settings: DataSettings, options: Iterable[str], reason: str) -> None:
     """Raise UsageError for a setting that a person gave and that would do nothing."""
     for option in options:
@@ -106,9 +127,11 @@ def _check_functions(task: Task, name: str) -> None:
         raise DataError(f"the loss and the metrics of {name} must be functions of a model and a batch; {FORM}")
     if not isinstance(task.judge, str) or not isinstance(task.lower_is_better, bool):
         raise DataError(f"the judge of {name} must be the name of a metric, and lower_is_better a bool; {FORM}")
+    if task.judge == LOSS and not task.lower_is_better:
+        raise DataError(f"the loss judges {name}, and a lower loss is better: give judge, the name of a metric; {FORM}")
 
 
-def _pair_or_triple(returned: Any, name: str) -> tuple[Any, Any, Any]:
+def _pair_or_triple(returned: Any, name: str) -> Parts:
     """Return train, validation (None in a pair) and test.
 
     Raises:
@@ -134,10 +157,12 @@ def _objective_of(items: Any, name: str, settings: DataSettings) -> Objective:
     if isinstance(item, list | tuple) and len(item) != 1:
         return Classification(None, "inputs")
     if not isinstance(settings, LearningSettings) or settings.distill is None or settings.alpha < 1:
-        raise DataError(
-            f"an example of {name} is {described(item)}, not a pair (input, label); without labels a network can "
-            f"imitate a teacher: give distill (--distill FILE) and alpha 1; {FORM}"
+        without = (
+            "without labels a network can imitate a teacher: give distill (--distill FILE) and alpha 1"
+            if isinstance(settings, LearningSettings)
+            else "without labels there is nothing to measure: name data (--data) with labels, or a dcomp.Task"
         )
+        raise DataError(f"an example of {name} is {described(item)}, not a pair (input, label); {without}; {FORM}")
     _refuse(settings, LABEL_OPTIONS, f"is for labels, which the examples of {name} lack")
     return Imitation()
 

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dcomp.errors import OutputError, UsageError
-from dcomp.progress.curves import points_of
+from dcomp.progress.curves import BINS, kept_weights, points_of
 from dcomp.progress.observer import EpochRecord, Observer
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
-
-BINS = 100  # of a histogram, over the range of the kept weights
 
 
 class Curves(Observer):
@@ -50,10 +48,8 @@ class Curves(Observer):
     def weights(self, epoch: int, tensors: Mapping[str, np.ndarray]) -> None:
         """Write a histogram of each tensor's kept weights."""
         assert self._writer is not None  # training has begun
-        for name, array in tensors.items():
-            kept = array[array != 0]
-            if kept.size and np.isfinite(kept).all():
-                self._writer.add_histogram(f"weights/{name}", kept.astype(np.float32), epoch, bins=BINS)
+        for name, kept in kept_weights(tensors):
+            self._writer.add_histogram(name, kept, epoch, bins=BINS)
 
     def finished(self) -> None:
         """Close the file."""

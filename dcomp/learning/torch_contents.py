@@ -69,8 +69,8 @@ def network_tensors(
     return tensors
 
 
-def _place(entries: Sequence[KeyedTensor], path: Path, key: str | None) -> Keys:
-    """Return the keys that lead to the network to read.
+def _place(entries: Sequence[KeyedTensor], path: Path, key: str | None, above: Keys = ()) -> Keys:
+    """Return the keys that lead to the network to read; those above all entries are for messages.
 
     Raises:
         CheckpointError: several networks, or none under the key.
@@ -78,14 +78,14 @@ def _place(entries: Sequence[KeyedTensor], path: Path, key: str | None) -> Keys:
     if key is not None:
         place = _place_of_key(entries, path, key)
         below = [(keys[len(place) :], tensor) for keys, tensor in entries if keys[: len(place)] == place]
-        return place + _place(below, path, None)
+        return place + _place(below, path, None, place)
     if usual := _usual_place(entries):
         return usual
     places = _places(entries)
     if len(places) > 1:
         raise CheckpointError(
-            f"{path} holds several networks: {_listed(places, entries)}; choose one with --key NAME, or make a file "
-            "of it with dcomp encode --key NAME"
+            f"{path} holds several networks: {_listed(places, entries, above)}; choose one with --key NAME, or make a "
+            "file of it with dcomp encode --key NAME"
         )
     return places[0] if places else ()
 
@@ -136,12 +136,12 @@ def _is_of_optimizer(content: Any, keys: Keys) -> bool:
     return keys[-1] in OPTIMIZER_TENSORS
 
 
-def _listed(places: Sequence[Keys], entries: Sequence[KeyedTensor]) -> str:
+def _listed(places: Sequence[Keys], entries: Sequence[KeyedTensor], above: Keys = ()) -> str:
     """Return keys with the number and the bytes of the tensors under each."""
     texts = []
     for place in places[:MOST_LISTED]:
         tensors = [tensor for keys, tensor in entries if keys[: len(place)] == place]
-        name = repr(".".join(map(str, place))) if place else "no key"
+        name = repr(".".join(map(str, (*above, *place)))) if above or place else "no key"
         texts.append(f"{name} ({len(tensors):,} tensors, {sum(map(_size, tensors)):,} bytes)")
     more = [f"{len(places) - MOST_LISTED} more"] if len(places) > MOST_LISTED else []
     return ", ".join([*texts, *more])

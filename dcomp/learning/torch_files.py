@@ -53,7 +53,9 @@ def load_file(
     """
     storages, content = _read(path, max_memory)
     if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}, not named tensors")
+        raise CheckpointError(
+            f"{path} holds a {type(content).__name__}, not named tensors; save a dictionary, like a state_dict()"
+        )
     tensors = network_tensors(content, path, note, key)
     specs = {name: Spec(numpy_dtype(tensor, name), tuple(tensor.shape)) for name, tensor in tensors.items()}
     for name, spec in specs.items():
@@ -126,7 +128,7 @@ def _refusals(path: Path) -> Iterator[None]:
         if any(words in str(error) for words in REFUSED):
             raise CheckpointError(
                 f"{path} holds pickled objects, which can run code when read, and is refused; "
-                "save its state_dict() as safetensors where you trust it"
+                "where you trust it, load it by torch and save its state_dict()"
             ) from error
         raise CheckpointError(f"{path} is not a readable torch checkpoint: {_reason(error)}") from error
 

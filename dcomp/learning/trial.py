@@ -52,7 +52,7 @@ class Trial:
             raise UsageError("the loss of the task does not call the model itself: have it call model(...)")
         return calls[0]
 
-    def images(self) -> Tensor:
+    def input_tensor(self) -> Tensor:
         """Return the input of the network, a tensor of floats.
 
         Raises:
@@ -60,9 +60,9 @@ class Trial:
         """
         call = self.call()
         if len(call.arguments) == 1 and not call.keywords and isinstance(call.output, Tensor):
-            [images] = call.arguments
-            if isinstance(images, Tensor) and images.is_floating_point():
-                return images
+            [inputs] = call.arguments
+            if isinstance(inputs, Tensor) and inputs.is_floating_point():
+                return inputs
         raise UsageError("dead units can be found in networks that take one tensor of floats and return one tensor")
 
     def multiplications(self) -> float:

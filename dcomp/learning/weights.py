@@ -26,7 +26,7 @@ def tensors_of(model: nn.Module) -> Tensors:
 
 
 def _zeros(weight: Tensor) -> int:
-    return weight.numel() - int((weight != 0).sum())  # types of 8 bits have no count_nonzero
+    return int((weight == 0).sum())  # types of 8 bits have no count_nonzero
 
 
 def _weights(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:

@@ -1,1 +1,1 @@
-"""Progress of a stage: observers, the CSV log, the state of a stopped training."""
+"""Progress of a stage: metrics, observers, logs, the state of a stopped training."""

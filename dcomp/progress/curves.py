@@ -1,6 +1,13 @@
-"""The curves of a training: the name that loggers show for each figure of an epoch."""
+"""What loggers show of a training: curves of the figures of its epochs, and histograms of its weights."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
 
 from dcomp.progress.observer import EpochRecord
+
+BINS = 100
+"""Bins of a histogram, over the range of the kept weights."""
 
 NAMES = {
     "train_loss": "loss/train",
@@ -19,3 +26,12 @@ def points_of(record: EpochRecord) -> dict[str, float]:
     figures = {key: value for key, value in record.figures().items() if value is not None and key != "epoch"}
     points = {NAMES.get(key, f"validation/{key.removeprefix('val_')}"): value for key, value in figures.items()}
     return points | {f"sparsity by layer/{layer}": sparsity for layer, sparsity in record.layers.items()}
+
+
+def kept_weights(tensors: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield for each tensor the name of its histogram and its kept weights, in single precision, if all are finite."""
+    for name, array in tensors.items():
+        with np.errstate(over="ignore"):
+            kept = array[array != 0].astype(np.float32)
+        if kept.size and np.isfinite(kept).all():
+            yield f"weights/{name}", kept

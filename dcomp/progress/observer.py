@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
-from dcomp.progress.measurement import LOSS, TOP1_ERROR, Judge
+from dcomp.progress.measurement import LOSS, PERCENTAGES, TOP1_ERROR, Judge
 
 if TYPE_CHECKING:
     import numpy as np  # the command line has observers, and starts without numpy
@@ -118,7 +118,8 @@ class ChosenEpoch:
         if not 0 < self.val_examples < FEW_VAL_EXAMPLES or self.first == self.epochs:
             return None
         examples = "1 validation example" if self.val_examples == 1 else f"{self.val_examples} validation examples"
-        return f"warning: only {examples} chose it (one is {100 / self.val_examples:.1f} %): raise --val-split"
+        share = f" (one is {100 / self.val_examples:.1f} %)" if self.judge.metric in PERCENTAGES else ""
+        return f"warning: only {examples} chose it{share}: raise --val-split, or add examples"
 
     def as_dict(self) -> dict[str, Any]:
         """Return the choice as plain data."""

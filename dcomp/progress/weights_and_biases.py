@@ -7,10 +7,8 @@ from typing import Any
 import numpy as np
 
 from dcomp.errors import UsageError, first_line
-from dcomp.progress.curves import points_of
+from dcomp.progress.curves import BINS, kept_weights, points_of
 from dcomp.progress.observer import EpochRecord, Observer
-
-BINS = 100  # of a histogram, over the range of the kept weights
 
 
 class Logged(Observer):
@@ -78,8 +76,6 @@ class Logged(Observer):
 
     def weights(self, epoch: int, tensors: Mapping[str, np.ndarray]) -> None:
         """Log a histogram of each tensor's kept weights."""
-        for name, array in tensors.items():
-            kept = array[array != 0].astype(np.float32)
-            if kept.size and np.isfinite(kept).all():
-                histogram = self._package.Histogram(np_histogram=np.histogram(kept, BINS))
-                self._run.log({f"weights/{name}": histogram}, step=epoch)
+        for name, kept in kept_weights(tensors):
+            histogram = self._package.Histogram(np_histogram=np.histogram(kept, BINS))
+            self._run.log({name: histogram}, step=epoch)

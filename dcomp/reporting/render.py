@@ -146,14 +146,15 @@ def front_csv(points: Sequence[RankedPoint], keys: Sequence[str]) -> str:
 
 
 def summary_table(stages: Sequence[Mapping[str, Any]], dense_bytes: int) -> Table:
-    """Return a row for each stage of a run: its file, its size, and the error of the network.
+    """Return a row for each stage of a run: its file, its size, and the error of the network if it was measured.
 
     Args:
         stages: the `stages` of a run's summary.
         dense_bytes: bytes of the dense tensors, which ratios divide by the bytes of a file.
     """
     judge = Judge(stages[0].get("judge", TOP1_ERROR.metric))
-    figures = ("bytes", "ratio", "kept %", judge.heading, "seconds")
+    is_measured = any(stage[judge.metric] is not None for stage in stages)
+    figures = ("bytes", "ratio", "kept %", *([judge.heading] if is_measured else []), "seconds")
     table = Table([Column("stage", "name"), Column("file", "name"), *map(Column, figures)])
     for stage in stages:
         error = stage[judge.metric]
@@ -163,7 +164,7 @@ def summary_table(stages: Sequence[Mapping[str, Any]], dense_bytes: int) -> Tabl
             f"{stage['bytes']:,}",
             f"{dense_bytes / stage['bytes']:.2f}x",
             f"{stage['kept_percent']:.2f}",
-            "" if error is None else judge.figure(error),
+            *(["" if error is None else judge.figure(error)] if is_measured else []),
             f"{stage['seconds']:.1f}",
         )
     return table

@@ -64,6 +64,11 @@ class Table:
         rows = [tuple(row[place] for place in places) for row in self.rows]
         return replace(self, columns=[self.columns[place] for place in places], rows=rows)
 
+    def without_empty_rows(self) -> "Table":
+        """Return a table of the rows that have more than a name; all of them, if none has."""
+        full = [place for place, row in enumerate(self.rows) if any(row[1:])] or range(len(self.rows))
+        return replace(self, rows=[self.rows[place] for place in full], styles=[self.styles[place] for place in full])
+
     def least_width(self, place: int) -> int:
         """Return the fewest columns of a terminal that a column takes."""
         column, cells = self.columns[place], self.cells(place)
@@ -81,19 +86,23 @@ class Table:
 
 
 def split_to_width(table: Table, width: int | None) -> Iterator[Table]:
-    """Yield the table in parts that fit a width, each with the first column; without a width, yield it as it is."""
+    """Yield the table in parts that fit a width, each with the first column; without a width, yield it as it is.
+
+    Parts after the first leave out the rows that say nothing in their columns.
+    """
     first, *later = range(len(table.columns))
     least_widths = [table.least_width(place) for place in range(len(table.columns))]
     if width is None or sum(least_widths) + len(later) <= width:
         yield table
         return
-    part = [first]
+    parts = [[first]]
     for place in later:
+        part = parts[-1]
         if len(part) > 1 and sum(least_widths[earlier] + 1 for earlier in part) + least_widths[place] > width:
-            yield table.select(part)
-            part = [first]
-        part.append(place)
-    yield table.select(part)
+            parts.append([first])
+        parts[-1].append(place)
+    yield table.select(parts[0])
+    yield from (table.select(part).without_empty_rows() for part in parts[1:])
 
 
 def print_tables(*tables: Table, file: TextIO | None = None) -> None:

@@ -7,6 +7,7 @@ from dcomp.progress.measurement import METRICS, Measurement
 from dcomp.reporting.sizes import SizeReport
 
 NOT_MEASURED = dict.fromkeys(METRICS)
+"""The metrics of a recipe without a section eval."""
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,8 @@ from dcomp.settings.base import Settings, mistakes
 from dcomp.settings.codec import EncodeSettings, ReportSettings
 from dcomp.settings.compression import ChosenSettings, PruneSettings, QuantizeSettings
 from dcomp.settings.fields import DATA_NAMES, MAX_SEED, NETWORKS, Augment, DataName, Precision
-from dcomp.settings.learning import (
-    DataSettings,
-    EvalSettings,
-    FinetuneSettings,
-    LearningSettings,
-    NetworkSettings,
-    SensitivitySettings,
-    TrainSettings,
-)
+from dcomp.settings.learning import DataSettings, FinetuneSettings, LearningSettings, NetworkSettings, TrainSettings
+from dcomp.settings.measuring import EvalSettings, SensitivitySettings
 
 __all__ = [
     "DATA_NAMES",

@@ -1,7 +1,7 @@
 """Types of the values that options and recipe keys take, and their checks."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -64,6 +64,11 @@ def _split_at_commas(value: object) -> object:
 
 def _one_or_more(value: object) -> object:
     return (value,) if isinstance(value, str | int | float) else value
+
+
+def _as_rules(value: object) -> object:
+    """Turn a mapping of a recipe, from patterns to numbers, into texts, as the command line gives them."""
+    return tuple(f"{key}={number}" for key, number in value.items()) if isinstance(value, Mapping) else value
 
 
 def _as_texts(value: object) -> object:
@@ -222,8 +227,12 @@ TORCHVISION, TRANSFORMERS = "torchvision:", "transformers:"
 Criterion = Annotated[str, AfterValidator(criterion_name)]
 Fraction = Annotated[float, Field(ge=0), AfterValidator(_below_one)]
 BitCount = Annotated[int, Field(ge=1, le=MAX_BITS)]
-Rules = Annotated[tuple[str, ...], BeforeValidator(_one_or_more), AfterValidator(_parses_as_rules)]
-BitRules = Annotated[tuple[str, ...], BeforeValidator(_as_texts), AfterValidator(_parses_as_bits)]
+Rules = Annotated[
+    tuple[str, ...], BeforeValidator(_one_or_more), BeforeValidator(_as_rules), AfterValidator(_parses_as_rules)
+]
+BitRules = Annotated[
+    tuple[str, ...], BeforeValidator(_as_texts), BeforeValidator(_as_rules), AfterValidator(_parses_as_bits)
+]
 Patterns = Annotated[tuple[str, ...], BeforeValidator(_one_or_more), AfterValidator(_compiles)]
 PrunePlan = Annotated[Rules, BeforeValidator(_rules_of_plan("prune"))]
 QuantizePlan = Annotated[Rules, BeforeValidator(_rules_of_plan("quantize"))]

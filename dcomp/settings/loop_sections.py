@@ -18,15 +18,16 @@ Section = Mapping[str, Any]
 Sections = Section | Sequence[Section] | None
 """One section, several, or none."""
 
+OF_LOOP = [key for key in LearningSettings.model_fields if key != "seed"]  # which pruning draws by, too
+"""Keys of a recipe's section that are for the training loop."""
+
 REFUSED = {
-    **dict.fromkeys(LearningSettings.model_fields, "your loop does that: leave it out"),
+    **dict.fromkeys(OF_LOOP, "your loop does that: leave it out"),
     "provenance": "save takes the metadata of a file: leave it out",
     "mask": "the compressor holds zeros: set what the file prunes to zero in the model before it begins",
     "rewind": "a loop does not go back: load the weights to rewind to into the model before it begins",
 }
-"""Keys of a recipe's section that a loop's has not, and why; `seed` is one of both."""
-
-del REFUSED["seed"]
+"""Keys of a recipe's section that a loop's has not, and why."""
 
 Mistakes = list[tuple[str, str]]
 """Keys and messages."""

@@ -168,7 +168,9 @@ def check_folder(folder: Path, *, force: bool) -> None:
         if not folder.exists():
             check_writable(folder.parent)
         elif not folder.is_dir():
-            raise OutputError(f"{folder} is a file; shards need a folder, or name a .safetensors file for one file")
+            raise OutputError(
+                f"{folder} is a file; the checkpoint goes to a folder, or name a .safetensors file for one file"
+            )
         elif not force and any(not is_part(path) for path in folder.iterdir()):
             raise OutputError(f"{folder} exists; --force replaces the files of the same names in it, -o names another")
         else:

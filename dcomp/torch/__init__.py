@@ -1,4 +1,4 @@
-"""The Python interface for torch tensors, named as in safetensors.torch.
+"""The Python interface for torch: `Compressor` for training loops, and functions named as in safetensors.torch.
 
 >>> import torch, dcomp.torch
 >>> data = dcomp.torch.save({"w": torch.eye(2)})

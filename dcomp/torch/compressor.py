@@ -145,9 +145,9 @@ class Compressor:
             CheckpointError: the model's state holds what safetensors does not have.
             OutputError: the file exists, or cannot be written.
         """
-        if self._phases.to_come:
-            self._note(f"saved at {self.time:g}; still to come: {self._phases.to_come}")
         api.check_new(filename, overwrite=overwrite)
+        if self._phases.to_come and not self._is_finished:
+            self._note(f"saved at {self.time:g}; still to come: {self._phases.to_come}")
         api.save_file(self._final_tensors(), filename, metadata, overwrite=overwrite)
 
     def report(self) -> "Report":
@@ -164,9 +164,9 @@ class Compressor:
             return
         self._phases.run_due(self.step)
         if self._phases.to_come:
-            message = f"the loop ended at {self.time:g}; not done: {self._phases.to_come}"
-            self._note(message)
-            warnings.warn(message, stacklevel=2)
+            self.notes.append(f"the loop ended at {self.time:g}; not done: {self._phases.to_come}")
+            if IS_FIRST:
+                warnings.warn(self.notes[-1], stacklevel=2)
         self._network.apply_to(self._network.model)
         self._network.set(self._phases.rounded(self._network.tensors()))
         self._network.detach()
@@ -238,9 +238,9 @@ class Compressor:
     def _hold(self) -> None:
         """Hold what is compressed already."""
         masked, shared = self._network.hold_compressed()
-        for names, what in ((masked, "pruned"), (shared, "shared")):
+        for names, what in ((masked, "what is zero now stays zero"), (shared, "shared now, and held so")):
             if names:
-                self._note(f"{layers.listed(names)}: {what} now, and held so; hold=False lets them train")
+                self._note(f"{layers.listed(names)}: {what}; hold=False lets them train")
         if both := [name for name in shared if name in self._phases.names_pruned()]:
             self._note(f"{layers.listed(both)}: prune ends the sharing of these weights; give quantize as well")
 
@@ -299,9 +299,14 @@ def _identity(
     """Return what two compressors share if the state of one fits the other, as plain data."""
     return {
         "steps_per_epoch": steps_per_epoch,
-        "prune": [section.arguments(defaults=False) for section in prune],
-        "quantize": [section.arguments(defaults=False) for section in quantize],
+        "prune": [_given(section) for section in prune],
+        "quantize": [_given(section) for section in quantize],
     }
+
+
+def _given(section: PruneSettings | QuantizeSettings) -> dict[str, Any]:
+    """Return the keys of a section that a person gave; how long the loop trains follows from them."""
+    return {key: value for key, value in section.arguments(defaults=False).items() if key != "epochs"}
 
 
 def _count(steps_per_epoch: Any) -> int | None:

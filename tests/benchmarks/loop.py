@@ -21,10 +21,11 @@ from torch.nn import functional as F
 
 import dcomp.torch
 from dcomp import sources, stages
-from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.learning import architectures, datasets
 from dcomp.learning.evaluation import evaluate
-from dcomp.settings import EvalSettings
+from dcomp.learning.examples.images import ImageExamples
+from dcomp.learning.task_data import TaskData
+from dcomp.settings import DataSettings, EvalSettings
 
 EPOCHS, SHARED_EPOCHS, BATCH = 30, 3, 64
 ROUNDS, STEPS = 15, 40
@@ -92,12 +93,13 @@ class _Loop:
 
 def compare_result(folder: Path) -> None:
     """Print bytes and test error of the folder's container, and of a network that a plain loop has compressed."""
-    data = datasets.load("mnist")
+    data = TaskData.of(datasets.load("mnist"), "mnist", DataSettings())
     train, _ = data.split_validation(0.08, 0)
+    assert isinstance(train, ImageExamples)  # of MNIST
     dense = sources.load_checkpoint(folder / "train.safetensors")
     model = architectures.build("lenet5", {})
     architectures.load_into(model, dense, "lenet5")
-    print(f"dense                {evaluate(model, data.test).top1_error:.2f} %")
+    print(f"dense                {evaluate(model, data.test).judged:.2f} %")
     optimizer = _optimizer(model)
     steps = -(-len(train) // BATCH)
     compressor = dcomp.torch.Compressor(
@@ -111,19 +113,19 @@ def compare_result(folder: Path) -> None:
     rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)
     for epoch in range(EPOCHS + SHARED_EPOCHS):
         model.train()
-        for images, labels in _batches(train, epoch):
+        for images, labels in _batches(train.split, epoch):
             optimizer.zero_grad()
             F.cross_entropy(model(images), labels).backward()
             optimizer.step()
             rate.step()
-        error = evaluate(model, data.test).top1_error
+        error = evaluate(model, data.test).judged
         print(f"epoch {epoch + 1}: {compressor.phase}, {error:.2f} %", file=sys.stderr, flush=True)
     compressor.finish()
     file = folder / "loop.dcz"
     compressor.save(file, dict(dense.metadata), overwrite=True)
     for name, path in (("prune, quantize", folder / "model.dcz"), ("plain loop", file)):
-        result = stages.evaluate(_checkpoint(path), EvalSettings(data="mnist"))
-        print(f"{name:20} {path.stat().st_size:,} bytes, {result.top1_error:.2f} %")
+        result = stages.evaluate(sources.load_checkpoint(path), EvalSettings(data="mnist"))
+        print(f"{name:20} {path.stat().st_size:,} bytes, {result.judged:.2f} %")
 
 
 def _optimizer(model: nn.Module) -> torch.optim.Optimizer:
@@ -136,10 +138,6 @@ def _batches(train: datasets.Split, epoch: int) -> Iterator[tuple[Tensor, Tensor
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(epoch)).split(BATCH)
     for images, labels in train.batches(order):
         yield train.preprocessing.test(images), labels
-
-
-def _checkpoint(path: Path) -> Checkpoint:
-    return sources.load_checkpoint(path)
 
 
 if __name__ == "__main__":

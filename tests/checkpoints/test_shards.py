@@ -121,7 +121,7 @@ def test_a_stage_of_shards_may_write_one_file(dcomp, folder, tmp_path):
     assert (code, f"{tmp_path / 'one.safetensors'} is a file; name a folder" in err) == (1, True)
     (tmp_path / "file").write_text("mine")
     code, _, err = dcomp("prune", folder, "--sparsity", "0.5", "-o", tmp_path / "file", "-f")
-    assert (code, "shards need a folder" in err, (tmp_path / "file").read_text()) == (1, True, "mine")
+    assert (code, "the checkpoint goes to a folder" in err, (tmp_path / "file").read_text()) == (1, True, "mine")
 
 
 def test_outputs_have_the_name_of_the_folder(dcomp, folder, tmp_path, monkeypatch):

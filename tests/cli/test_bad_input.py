@@ -188,7 +188,7 @@ CASES = {
     "decoded weights by the name of an ONNX model": (
         ["decode", "lenet300.dcz", "-o", "x.onnx"],
         2,
-        "decode writes .safetensors files: name it x.safetensors (-o), or .pth for torch.load",
+        "decode writes .safetensors files: name it x.safetensors (-o); x.onnx would be the name of an ONNX model",
     ),
     "a network by the name of Lightning's files": (
         ["train", "lenet5", "--data", "digits", "-o", "x.ckpt"],

@@ -144,4 +144,5 @@ def test_without_labels_what_needs_them_is_refused(options, message, dense, dcom
 def test_without_labels_there_is_nothing_to_evaluate(dense, dcomp):
     code, _, err = dcomp("eval", dense, "--data", "imitated:inputs")
     assert code == 1
-    assert "not a pair (input, label)" in err
+    assert "not a pair (input, label); without labels there is nothing to measure: name data (--data) with" in err
+    assert "distill" not in err

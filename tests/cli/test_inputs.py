@@ -176,7 +176,7 @@ def test_garbage_from_a_pipe_is_called_by_its_name(folder, dcomp):
 def test_the_copy_of_standard_input_is_removed(folder, dcomp, tmp_path_factory, monkeypatch):
     spool = tmp_path_factory.mktemp("spool")
     monkeypatch.setattr("tempfile.tempdir", str(spool))
-    monkeypatch.setattr("sys.stdin", open("m.safetensors"))  # noqa: PTH123, SIM115
+    monkeypatch.setattr("sys.stdin", open("m.safetensors"))  # noqa: PTH123, SIM115  # as the interpreter opens it
     with input_file(None) as path:
         assert list(spool.iterdir()) == [path]
         assert path.read_bytes() == (folder / "m.safetensors").read_bytes()

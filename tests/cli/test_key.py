@@ -46,6 +46,6 @@ def test_a_key_for_a_file_without_keys_is_refused(dcomp, dense_file, folder, com
 
 
 def test_a_note_about_a_pipe_calls_it_by_its_name(dcomp, folder, monkeypatch):
-    monkeypatch.setattr("sys.stdin", open("two.pth"))  # noqa: PTH123, SIM115
+    monkeypatch.setattr("sys.stdin", open("two.pth"))  # noqa: PTH123, SIM115  # as the interpreter opens it
     code, _, err = dcomp("encode", "--key", "net", "-o", "x.dcz")
     assert (code, err.startswith("standard input: the tensors under 'net' are read")) == (0, True)

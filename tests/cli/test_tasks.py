@@ -70,9 +70,9 @@ def test_a_task_goes_through_every_command(dcomp, written, code, judge, lower_is
     assert float(row[f"val_{judge}"]) > 0
     run(dcomp, "quantize", "f.safetensors", *share, *TRAINING, *NETWORK, "-o", "q.safetensors")
     run(dcomp, "encode", "q.safetensors", "-o", "q.dcz")
-    found = json.loads(run(dcomp, "eval", "q.dcz", *NETWORK, "--json"))
-    assert (found["judge"], found["lower_is_better"]) == (judge, lower_is_better)
-    assert {judge, "loss", "count"} <= set(found)
+    measured = json.loads(run(dcomp, "eval", "q.dcz", *NETWORK, "--json"))
+    assert (measured["judge"], measured["lower_is_better"]) == (judge, lower_is_better)
+    assert {judge, "loss", "count"} <= set(measured)
     assert f"{judge:<{max(len(judge), 8)}}" in run(dcomp, "eval", "q.dcz", *NETWORK)
 
 

@@ -34,49 +34,49 @@ class Network:
         return {name: np.ones_like(self.weights[name]) for name in names}
 
 
-def phases(network, prune=(), quantize=(), steps_per_epoch=10):
+def phases_of(network, prune=(), quantize=(), steps_per_epoch=10):
     sections = [PruneSettings(epochs=9, **section) for section in prune]
     shares = [QuantizeSettings(epochs=9, **section) for section in quantize]
     return Phases(network, sections, shares, steps_per_epoch)
 
 
 def test_events_come_at_the_first_step_that_begins_no_earlier():
-    made = phases(Network(), [{"sparsity": 0.5, "at": [0.25, 0.3]}], [{"bits": 1, "start": 1}])
-    assert [event.step for event in made.events] == [3, 3, 10]
+    phases = phases_of(Network(), [{"sparsity": 0.5, "at": [0.25, 0.3]}], [{"bits": 1, "start": 1}])
+    assert [event.step for event in phases.events] == [3, 3, 10]
 
 
 def test_masks_move_before_weights_are_shared_at_the_same_step():
     network = Network()
-    made = phases(network, [{"sparsity": 0.5, "at": [1]}], [{"bits": 1, "start": 1}])
-    made.run_due(9)
+    phases = phases_of(network, [{"sparsity": 0.5, "at": [1]}], [{"bits": 1, "start": 1}])
+    phases.run_due(9)
     assert network.acts == []
-    assert made.to_come == "the last move of prune at 1 and quantize at 1"
-    made.run_due(10)
+    assert phases.to_come == "the last move of prune at 1 and quantize at 1"
+    phases.run_due(10)
     assert network.acts == [("mask", "a", "b"), ("mask", "a", "b"), ("share", "a", "b")]
-    assert (made.words, made.to_come) == ("shared", "")
+    assert (phases.words, phases.to_come) == ("shared", "")
 
 
 def test_a_section_begins_with_the_zeros_of_its_time():
     network = Network()
-    made = phases(network, [{"amount": 0.5, "at": [1]}, {"amount": 0.5, "at": [2]}])
-    made.run_due(20)
+    phases = phases_of(network, [{"amount": 0.5, "at": [1]}, {"amount": 0.5, "at": [2]}])
+    phases.run_due(20)
     assert sum(np.count_nonzero(weights) for weights in network.weights.values()) == 38
 
 
 def test_gradients_are_needed_until_the_last_move_of_the_criterion():
     network = Network()
-    made = phases(network, [{"sparsity": 0.5, "at": [1, 2], "criterion": "fisher", "only": "a"}])
-    assert made.names_with_gradients == {"a"}
-    made.run_due(10)
-    assert made.names_with_gradients == {"a"}
-    made.run_due(20)
-    assert made.names_with_gradients == set()
+    phases = phases_of(network, [{"sparsity": 0.5, "at": [1, 2], "criterion": "fisher", "only": "a"}])
+    assert phases.names_with_gradients == {"a"}
+    phases.run_due(10)
+    assert phases.names_with_gradients == {"a"}
+    phases.run_due(20)
+    assert phases.names_with_gradients == set()
     assert network.acts.count(("squares", "a")) == 2
 
 
 def test_dead_weights_go_with_each_move():
     network = Network()
-    phases(network, [{"sparsity": 0.5, "at": [1, 2], "remove_dead_units": True}]).run_due(20)
+    phases_of(network, [{"sparsity": 0.5, "at": [1, 2], "remove_dead_units": True}]).run_due(20)
     assert network.acts.count(("mask_dead",)) == 2
 
 
@@ -85,17 +85,17 @@ def test_weights_are_not_pruned_after_they_are_shared():
     with pytest.raises(
         UsageError, match=r"^a: prune ends at 2\.5, .* shared these weights at 2: give .* start of 3 or"
     ):
-        phases(Network(), sections, [{"bits": 1, "start": 2}])
-    phases(Network(), sections, [{"bits": 1, "start": 2, "only": "b"}])
+        phases_of(Network(), sections, [{"bits": 1, "start": 2}])
+    phases_of(Network(), sections, [{"bits": 1, "start": 2, "only": "b"}])
 
 
 def test_facts_restore_what_sections_have_counted():
     network = Network()
     section = {"sparsity": 0.75, "at": [1, 2, 3], "schedule": "uniform"}
-    made = phases(network, [section])
-    made.run_due(10)
-    other = phases(network, [section])
-    other.restore(made.facts(), 11)
+    phases = phases_of(network, [section])
+    phases.run_due(10)
+    other = phases_of(network, [section])
+    other.restore(phases.facts(), 11)
     assert other.words == "pruning 0.25 of 0.75"
     other.run_due(20)
     assert sum(np.count_nonzero(weights) for weights in network.weights.values()) == 75
@@ -107,7 +107,7 @@ def test_facts_restore_what_sections_have_counted():
 
 def test_values_that_are_not_finite_are_not_shared():
     network = Network()
-    made = phases(network, quantize=[{"bits": 1, "start": 1}])
+    phases = phases_of(network, quantize=[{"bits": 1, "start": 1}])
     network.weights["a"][0, 0] = np.nan
     with pytest.raises(CheckpointError, match="a holds infinities or NaNs"):
-        made.run_due(10)
+        phases.run_due(10)

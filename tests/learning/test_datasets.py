@@ -151,6 +151,13 @@ def test_a_module_that_ends_the_program_is_an_error_with_its_name(tmp_path, monk
         datasets.load("ending:data")
 
 
+def test_a_task_without_what_it_needs_is_shown_the_right_form(tmp_path, monkeypatch):
+    (tmp_path / "halftask.py").write_text("import dcomp\ndef made(): return dcomp.Task(train=[], loss=len)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(DataError, match=r"required keyword-only argument: 'test'; a factory of data returns one of"):
+        datasets.load("halftask:made")
+
+
 @pytest.mark.parametrize("name", [name for name in DATA_NAMES if ":" not in name])
 def test_every_name_that_settings_take_is_known_here(name):
     assert EvalSettings(data=name).data == name

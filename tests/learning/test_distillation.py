@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from dcomp.errors import ArchitectureError, UsageError
 from dcomp.learning.calls import Call
 from dcomp.learning.distillation import Distillation, divergence
-from dcomp.learning.outputs import class_dimension, float_tensors, main_tensor
+from dcomp.learning.network_outputs import class_dimension
 from dcomp.settings import TrainSettings
 
 INPUTS = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
@@ -115,15 +115,6 @@ def test_what_only_one_network_gives_is_left_out():
     assert total(alone, with_more) == pytest.approx(total(network(0), network(1)))
 
 
-def test_logits_are_the_main_tensor_wherever_they_stand():
-    logits = random(2, 3)
-    assert main_tensor({"hidden": random(2, 5), "logits": logits}) is logits
-    assert main_tensor((torch.ones(2, dtype=torch.long), logits)) is logits
-    assert main_tensor({"loss": torch.tensor(1.0), "text": "x"}) is None
-    assert list(float_tensors({"a": (logits.bfloat16(), 5), "loss": torch.tensor(1.0)})) == ["a.0"]
-    assert float_tensors(logits.bfloat16())[""].dtype == torch.float32
-
-
 def test_outputs_of_modules_are_compared_too():
     student, teacher = network(0), network(1)
     output, hidden = terms(student, teacher, of_classes=True, distill_at="first")
@@ -176,6 +167,13 @@ def test_watching_ends_with_its_block():
             ArchitectureError,
             "no tensors of floats at the same",
         ),
+        (
+            nn.Linear(4, 1),
+            nn.Linear(4, 1),
+            {"distill_loss": "kl"},
+            ArchitectureError,
+            r"one class has no probabilities to compare \(kl\): give distill_loss mse",
+        ),
         (network(0, lambda tensor: "x"), network(1), {"distill_loss": "kl"}, ArchitectureError, "gives no scores of"),
         (
             network(0),
@@ -187,7 +185,7 @@ def test_watching_ends_with_its_block():
         (network(0), nn.Linear(4, 3), {"distill_at": "first"}, ArchitectureError, "the teacher has no module 'first'"),
         (network(0), network(1), {"temperature": 2}, UsageError, "does nothing for mse: give distill_loss kl"),
     ],
-    ids=range(7),
+    ids=range(8),
 )
 def test_what_cannot_be_compared_is_one_clear_error(student, teacher, settings, error, message):
     with pytest.raises(error, match=message):

@@ -168,8 +168,8 @@ def test_metrics_are_means_over_examples_whatever_the_sizes_of_batches(form, mon
     monkeypatch.setattr("dcomp.learning.examples.items.MEASURED_BATCH", 3)
     numbers = torch.arange(5.0).reshape(5, 1)
     judged = objective(metrics=lambda model, batch: {"mean": batch.mean()}, judge="mean", lower_is_better=False)
-    whole = ItemExamples(numbers, judged, 0, torch.arange(5))
-    examples = whole if form == "items" else LoaderExamples([numbers[:4], numbers[4:]], judged)
+    items = ItemExamples(numbers, judged, 0, torch.arange(5))
+    examples = items if form == "items" else LoaderExamples([numbers[:4], numbers[4:]], judged)
     measured = evaluate(torch.nn.Identity(), examples)
     assert measured.metrics == {"mean": 2.0, "loss": 2.0}
     assert (measured.count, measured.judged, measured.rank) == (5, 2.0, (-2.0, 2.0))

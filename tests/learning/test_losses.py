@@ -47,20 +47,20 @@ def logits() -> torch.Tensor:
 
 
 def test_without_a_teacher_the_loss_is_cross_entropy(logits):
-    found = loss_of(logits, settings(label_smoothing=0.1))
-    assert found == F.cross_entropy(logits, LABELS, label_smoothing=0.1)
+    measured = loss_of(logits, settings(label_smoothing=0.1))
+    assert measured == F.cross_entropy(logits, LABELS, label_smoothing=0.1)
 
 
 def test_the_teachers_loss_vanishes_for_equal_answers(teacher):
     same = teacher.eval()(IMAGES)
-    found = loss_of(same, settings(distill="x", alpha=0.25), teacher)
-    assert found.item() == pytest.approx(0.75 * F.cross_entropy(same, LABELS).item(), rel=1e-5)
+    measured = loss_of(same, settings(distill="x", alpha=0.25), teacher)
+    assert measured.item() == pytest.approx(0.75 * F.cross_entropy(same, LABELS).item(), rel=1e-5)
 
 
 def test_the_teachers_loss_is_the_scaled_divergence_of_softened_answers(teacher, logits):
-    found = loss_of(logits, settings(distill="x", alpha=1, temperature=3), teacher)
+    measured = loss_of(logits, settings(distill="x", alpha=1, temperature=3), teacher)
     wanted, answer = (teacher.eval()(IMAGES) / 3).softmax(1), (logits / 3).softmax(1)
-    assert found.item() == pytest.approx(9 * (wanted * (wanted / answer).log()).sum(1).mean().item(), rel=1e-5)
+    assert measured.item() == pytest.approx(9 * (wanted * (wanted / answer).log()).sum(1).mean().item(), rel=1e-5)
 
 
 def test_a_teacher_does_not_learn(teacher, logits):

@@ -34,7 +34,7 @@ def test_a_network_that_does_not_fit_the_data_is_refused(examples):
 
 
 def test_a_trial_runs_the_first_image_of_the_split(examples):
-    assert torch.equal(Trial(network(3), examples).images(), examples.split.images[:1] / 255)
+    assert torch.equal(Trial(network(3), examples).input_tensor(), examples.split.images[:1] / 255)
 
 
 def test_channels_are_last_where_the_network_takes_that(trial_of):

@@ -149,6 +149,7 @@ def test_options_of_an_optimizer_have_the_names_of_torch(options, expected):
     ("options", "message"),
     [
         ({"optimizer_option": "beta=0.5,0.75"}, r"AdamW of torch has no option 'beta'; did you mean betas\?"),
+        ({"optimizer_option": "x=1"}, r"AdamW of torch has no option 'x'; it has lr, betas, eps, weight_decay"),
         ({"optimizer_option": "betas=2,3"}, r"AdamW of torch refuses its options: Invalid beta parameter"),
         ({"optimizer_option": "betas=0.5"}, r"AdamW of torch refuses its options: "),
         ({"optimizer_option": "eps=small"}, r"AdamW of torch refuses its options: "),

@@ -136,6 +136,7 @@ WRONG = {
     "a loss that is no function": (task(loss=3), "must be functions"),
     "metrics that are no function": (task(metrics={}), "must be functions"),
     "a judge that is no name": (task(judge=None), "must be the name of a metric"),
+    "a loss of which higher is better": (task(judge="loss"), "and a lower loss is better: give judge, the name of"),
     "a direction that is no bool": (task(lower_is_better="yes"), "lower_is_better a bool"),
 }
 
@@ -210,10 +211,10 @@ def test_a_task_is_exported_without_torch():
 
 def test_the_input_of_a_network_is_found_where_its_loss_calls_it():
     trial = Trial(network(), load(task()).train)
-    assert torch.equal(trial.images(), points(100).tensors[0][:2])
+    assert torch.equal(trial.input_tensor(), points(100).tensors[0][:2])
     other = Trial(network(), load(task(loss=lambda model, batch: (batch[0] @ model.weight).mean())).train)
     with pytest.raises(UsageError, match="does not call the model itself"):
-        other.images()
+        other.input_tensor()
     keywords = Trial(network(), load(task(loss=lambda model, batch: model(input=batch[0]).mean())).train)
     with pytest.raises(UsageError, match="dead units can be found in networks that take one tensor"):
-        keywords.images()
+        keywords.input_tensor()

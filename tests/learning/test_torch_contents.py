@@ -79,6 +79,11 @@ def test_a_key_that_is_missing_is_an_error_with_those_that_are_there(path):
         read(path, {"net": STATE, "ema": OTHER}, "nets")
 
 
+def test_several_networks_below_a_key_are_listed_by_their_whole_keys(path):
+    with pytest.raises(CheckpointError, match=r"several networks: 'nets\.0' \(2 tensors, 32 bytes\), 'nets\.1' \("):
+        read(path, {"nets": [STATE, OTHER], "best": STATE}, "nets")
+
+
 def test_the_state_of_an_optimizer_is_no_network(path):
     with pytest.raises(CheckpointError, match="holds the state of an optimizer, and no weights"):
         read(path, adam())

@@ -5,7 +5,7 @@ from unittest.mock import Mock, call
 
 import pytest
 
-from dcomp.progress.measurement import TOP1_ERROR
+from dcomp.progress.measurement import TOP1_ERROR, Judge
 from dcomp.progress.observer import ChosenEpoch, EpochRecord, Observer, SecondPhase, Together
 
 CHOICE = ChosenEpoch(7, 10, 1, 1.234, 4800, tied=False)
@@ -33,8 +33,9 @@ def test_reason_names_the_epoch_and_why(choice, reason):
 
 
 def test_few_examples_give_a_warning():
-    eight = "warning: only 8 validation examples chose it (one is 12.5 %): raise --val-split"
+    eight = "warning: only 8 validation examples chose it (one is 12.5 %): raise --val-split, or add examples"
     assert replace(CHOICE, val_examples=8).warning == eight
+    assert replace(CHOICE, val_examples=8, judge=Judge("iou")).warning == eight.replace(" (one is 12.5 %)", "")
     assert replace(CHOICE, val_examples=99).warning is not None
     assert replace(CHOICE, val_examples=1).warning.startswith("warning: only 1 validation example chose")
 

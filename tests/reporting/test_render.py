@@ -99,3 +99,10 @@ def test_a_long_report_sums_the_last_rows_and_csv_lists_all(capsys):
     assert names[-1][:200] not in out
     listed = [row["name"] for row in csv.DictReader(io.StringIO(size_tables.as_csv(report)))]
     assert listed[:count] == names
+
+
+def test_a_run_that_measures_nothing_has_no_column_of_errors():
+    unmeasured = [{**stage, "top1_error": None} for stage in stages()]
+    assert [column.title for column in render.summary_table(unmeasured, LARGE).columns] == [
+        *("stage", "file", "bytes", "ratio", "kept %", "seconds")
+    ]

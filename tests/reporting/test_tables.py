@@ -142,3 +142,12 @@ def test_a_table_shows_both_ends_of_a_very_long_name(monkeypatch, columns):
 def test_a_name_that_just_fits_into_both_ends_is_not_cut():
     assert ends("a" * 403) == "a" * 403
     assert ends("a" * 202 + "b" * 202) == "a" * 200 + "..." + "b" * 200
+
+
+def test_a_part_of_a_table_leaves_out_rows_that_say_nothing_in_it(monkeypatch):
+    table = Table([Column("bytes of", "name"), Column("all"), Column("seldom")])
+    for name in "abc":
+        table.add(name, "9" * 40, "1" * 50 if name == "c" else "")
+    first, second = printed(monkeypatch, 80, table).split("\n\n")
+    assert [line.split()[0] for line in first.splitlines()[1:]] == ["a", "b", "c"]
+    assert [line.split()[0] for line in second.splitlines()[1:]] == ["c"]

@@ -23,6 +23,12 @@ def test_sections_come_in_lists():
     assert read() == ([], [])
 
 
+def test_rules_of_layers_may_be_mappings():
+    (prune,), (quantize,) = read({"layer": {"^fc": 0.5, "conv": 0.2}, "until": 3}, {"bits": {"^fc": 5}})
+    assert prune.layer == ("^fc=0.5", "conv=0.2")
+    assert quantize.bits == ("^fc=5",)
+
+
 def test_times_in_steps_need_the_steps_between_moves():
     with pytest.raises(UsageError, match=r"^prune\.every: times are steps, as there is no steps_per_epoch: give the"):
         read({"sparsity": 0.9, "until": 1000}, in_steps=True)

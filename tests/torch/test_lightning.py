@@ -123,15 +123,17 @@ def test_epochs_have_the_steps_of_accumulated_batches(tmp_path):
 def test_a_resumed_training_ends_with_the_same_bytes(tmp_path, epochs, criterion):
     prune = {**PRUNE, "every": 0.7, "criterion": criterion}
     checkpoints = ModelCheckpoint(tmp_path, "{epoch}", save_top_k=-1, monitor=None)
-    whole, _ = fit(tmp_path, callback(prune=prune, output=tmp_path / "a.dcz"), checkpoints, enable_checkpointing=True)
+    unstopped, _ = fit(
+        tmp_path, callback(prune=prune, output=tmp_path / "a.dcz"), checkpoints, enable_checkpointing=True
+    )
     resumed, _ = fit(
         tmp_path,
         callback(prune=prune, output=tmp_path / "b.dcz"),
         ckpt_path=tmp_path / f"epoch={epochs - 1}.ckpt",
     )
     assert (tmp_path / "a.dcz").read_bytes() == (tmp_path / "b.dcz").read_bytes()
-    check_compressed(whole)
-    assert all(map(torch.equal, weights(whole), weights(resumed)))
+    check_compressed(unstopped)
+    assert all(map(torch.equal, weights(unstopped), weights(resumed)))
 
 
 def test_a_checkpoint_holds_the_state_as_plain_data(tmp_path):
@@ -257,7 +259,7 @@ def test_without_lightning_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "lightning.pytorch", None)
     monkeypatch.delitem(sys.modules, "dcomp.torch.lightning")
     with pytest.raises(UsageError, match=r"pip install 'dcomp\[lightning\]'"):
-        import dcomp.torch.lightning  # noqa: F401
+        import dcomp.torch.lightning  # noqa: F401  # its import is what fails
 
 
 IN_TWO_PROCESSES = """

@@ -233,4 +233,4 @@ def test_without_transformers_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     monkeypatch.delitem(sys.modules, "dcomp.torch.transformers")
     with pytest.raises(UsageError, match=r"pip install 'dcomp\[transformers\]'"):
-        import dcomp.torch.transformers  # noqa: F401
+        import dcomp.torch.transformers  # noqa: F401  # its import is what fails

@@ -13,6 +13,7 @@ from dcomp.learning.datasets.photos import PhotoDecoding
 from dcomp.learning.datasets.preprocessing import Preprocessing
 from dcomp.learning.datasets.split import Dataset, MemorySplit, Split
 from dcomp.learning.factories import call_factory, find_factory
+from dcomp.learning.task import FORM, Task
 from dcomp.progress.observer import Observer
 from dcomp.settings.fields import data_name, names_code
 
@@ -79,10 +80,24 @@ def load(name: str, data_dir: Path | None = None, form: ImageForm | None = None)
     if family == "imagenette":
         return _photos(imagenette.folder(argument or "full", root_of(data_dir)), form)
     root = root_of(data_dir, needed=name in DOWNLOADED)
-    data = SMALL_IMAGE_SETS[name](root) if name in SMALL_IMAGE_SETS else call_factory(name, DataError)
+    data = SMALL_IMAGE_SETS[name](root) if name in SMALL_IMAGE_SETS else _from_factory(name)
     if not isinstance(data, Dataset):
         return data
     return Dataset(*(_in_form(split, name, form) for split in (data.train, data.test)))
+
+
+def _from_factory(name: str) -> Any:
+    """Return what a factory of the user returns.
+
+    Raises:
+        DataError: there is no such factory, or it fails; for a `Task` without what it needs, with the right form.
+    """
+    try:
+        return call_factory(name, DataError)
+    except DataError as error:
+        if f"{Task.__name__}.__init__()" not in str(error):
+            raise
+        raise DataError(f"{error}; {FORM}") from error
 
 
 def check(name: str, data_dir: Path | None = None) -> None:
@@ -130,14 +145,14 @@ def _image_folder(argument: str, data_dir: Path | None) -> Path:
 
 
 def _photos(path: Path, form: ImageForm) -> Dataset:
-    from dcomp.learning.datasets import folders  # here, not above: the others need no torchvision
+    from dcomp.learning.datasets import image_folders  # here, not above: the others need no torchvision
 
     crop = form.crop or form.usual
     side = form.resize or 8 * round(crop / 7)
     if side < crop:
         raise UsageError(f"--resize {side} is less than the {crop} pixels that the network takes")
     channels = 1 if form.grayscale else 3
-    return folders.load(path, PhotoDecoding(side, channels, form.workers, form.cache, form.observer), crop)
+    return image_folders.load(path, PhotoDecoding(side, channels, form.workers, form.cache, form.observer), crop)
 
 
 def _in_form(split: Split, name: str, form: ImageForm) -> Split:
