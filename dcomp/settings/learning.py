@@ -60,7 +60,7 @@ class DataSettings(NetworkSettings):
     """Which data set, where it is stored, and how photos are read."""
 
     data: DataName | None = Field(
-        None, description="Data set, like mnist or imagefolder:PATH.", json_schema_extra=shown(metavar="NAME")
+        None, description="A data set, like mnist, or module:factory.", json_schema_extra=shown(metavar="NAME")
     )
     data_dir: UserPath | None = Field(
         None,
