@@ -169,9 +169,9 @@ def test_example_inputs_that_the_model_does_not_take_are_one_error():
         *({"facts": facts} for facts in (None, [], [None], [{}], [None, None])),
         *(
             {"squares": {"sums": sums, "counts": {"0.weight": 1}}}
-            for sums in (None, {"0.weight": torch.rand(3)}, {"x": 1})
+            for sums in (None, {"0.weight": torch.ones(3)}, {"x": 1})
         ),
-        {"squares": {"sums": {"0.weight": torch.rand(16, 20)}, "counts": {"0.weight": 0}, "were_read": []}},
+        {"squares": {"sums": {"0.weight": torch.ones(16, 20)}, "counts": {"0.weight": 0}, "were_read": []}},
     ],
     ids=str,
 )
