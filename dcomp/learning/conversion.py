@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from dcomp.checkpoints import dtypes
+from dcomp.checkpoints.tensors import Spec, Tensors
 from dcomp.errors import CheckpointError
 
 TORCH_DTYPE: dict[str, torch.dtype] = {
@@ -71,6 +72,24 @@ def to_numpy(tensor: torch.Tensor) -> np.ndarray:
         return raw.numpy().view(dtypes.BY_NAME[NAME_OF[tensor.dtype]]).reshape(tuple(tensor.shape))
     except ValueError as error:
         raise CheckpointError(f"a tensor has a shape that numpy does not take: {error}") from error
+
+
+def tensor_specs(tensors: Mapping[str, torch.Tensor]) -> dict[str, Spec]:
+    """Return dtype and shape of the arrays that hold the tensors' elements.
+
+    Raises:
+        CheckpointError: safetensors has no such tensors.
+    """
+    return {name: Spec(numpy_dtype(tensor, name), tuple(tensor.shape)) for name, tensor in tensors.items()}
+
+
+def lazy_arrays(tensors: Mapping[str, torch.Tensor]) -> Tensors:
+    """Return arrays with copies of the tensors' elements, each made when it is indexed.
+
+    Raises:
+        CheckpointError: safetensors has no such tensors.
+    """
+    return Tensors(tensor_specs(tensors), lambda names: [to_numpy(tensors[name]) for name in names])
 
 
 def to_arrays(tensors: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from dcomp.checkpoints import layers
-from dcomp.checkpoints.tensors import Spec, Tensors
+from dcomp.checkpoints.tensors import Tensors
 from dcomp.errors import ArchitectureError, CheckpointError, UsageError, first_line
 from dcomp.learning import paths, wrappers
 from dcomp.learning.architectures import parameters_of
-from dcomp.learning.conversion import numpy_dtype, to_arrays, to_numpy, to_torch
+from dcomp.learning.conversion import lazy_arrays, to_arrays, to_numpy, to_torch
 from dcomp.learning.held_weights import HeldWeights, check_dense
 from dcomp.learning.running_squares import RunningSquares
 from dcomp.quantization.recognition import is_shared
@@ -77,9 +77,7 @@ class LoopNetwork:
         """
         self._check_parameters()
         state = {self._plain_names.get(name, name): value for name, value in self.model.state_dict().items()}
-        plain = {name: value for name, value in state.items() if isinstance(value, Tensor)}
-        specs = {name: Spec(numpy_dtype(value, name), tuple(value.shape)) for name, value in plain.items()}
-        return Tensors(specs, lambda names: [to_numpy(plain[name]) for name in names])
+        return lazy_arrays({name: value for name, value in state.items() if isinstance(value, Tensor)})
 
     def exact_tensors(self) -> dict[str, np.ndarray]:
         """Return the state with zeros and shared values exact, also where a person has changed the weights since.

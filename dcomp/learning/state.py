@@ -21,9 +21,9 @@ from dcomp import __version__
 from dcomp.checkpoints import safetensors_file
 from dcomp.checkpoints.checkpoint import Checkpoint
 from dcomp.checkpoints.dtypes import bit_patterns
-from dcomp.checkpoints.tensors import Spec, Tensors, stream
+from dcomp.checkpoints.tensors import stream
 from dcomp.errors import CheckpointError, StoppedError, UsageError
-from dcomp.learning.conversion import numpy_dtype, to_numpy, to_torch
+from dcomp.learning.conversion import lazy_arrays, to_torch
 from dcomp.progress.resumption import StateFile
 from dcomp.settings import LearningSettings
 from dcomp.system.files import replacing
@@ -80,8 +80,7 @@ class Keeper:
             OutputError: it cannot be written.
         """
         named = {f"{part}.{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
-        specs = {name: Spec(numpy_dtype(tensor, name), tuple(tensor.shape)) for name, tensor in named.items()}
-        arrays = Tensors(specs, lambda names: [to_numpy(named[name]) for name in names])
+        arrays = lazy_arrays(named)
         text = json.dumps({"origin": asdict(self._origin), **facts})
         metadata = {STATE_KEY: text, CHECKSUM_KEY: _digest(arrays, text=text)}
         with replacing(self.file.path, force=True) as file:

@@ -17,7 +17,7 @@ from dcomp.container.layout import shape_problem
 from dcomp.container.reader import DEFAULT_MAX_MEMORY
 from dcomp.errors import CheckpointError, first_line
 from dcomp.learning import masked
-from dcomp.learning.conversion import numpy_dtype, to_numpy, to_torch
+from dcomp.learning.conversion import tensor_specs, to_numpy, to_torch
 from dcomp.learning.torch_contents import network_tensors
 from dcomp.learning.torch_records import Filled, Records, Storages
 
@@ -57,7 +57,7 @@ def load_file(
             f"{path} holds a {type(content).__name__}, not named tensors; save a dictionary, like a state_dict()"
         )
     tensors = network_tensors(content, path, note, key)
-    specs = {name: Spec(numpy_dtype(tensor, name), tuple(tensor.shape)) for name, tensor in tensors.items()}
+    specs = tensor_specs(tensors)
     for name, spec in specs.items():
         if problem := shape_problem(spec.shape):
             raise CheckpointError(f"tensor {name!r} {problem}")

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from torch import Tensor, nn
 
-from dcomp.checkpoints.tensors import Spec, Tensors
-from dcomp.learning.conversion import numpy_dtype, to_numpy
+from dcomp.checkpoints.tensors import Tensors
+from dcomp.learning.conversion import lazy_arrays
 
 
 def sparsity(model: nn.Module) -> float:
@@ -21,8 +21,7 @@ def sparsities(model: nn.Module) -> dict[str, float]:
 
 def tensors_of(model: nn.Module) -> Tensors:
     """Return all weights; each is read when it is indexed."""
-    specs = {name: Spec(numpy_dtype(tensor, name), tuple(tensor.shape)) for name, tensor in _weights(model)}
-    return Tensors(specs, lambda names: [to_numpy(model.get_parameter(name)) for name in names])
+    return lazy_arrays(dict(_weights(model)))
 
 
 def _zeros(weight: Tensor) -> int:
