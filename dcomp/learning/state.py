@@ -26,6 +26,7 @@ from dcomp.errors import CheckpointError, StoppedError, UsageError
 from dcomp.learning.conversion import lazy_arrays, to_torch
 from dcomp.progress.resumption import StateFile
 from dcomp.settings import LearningSettings
+from dcomp.settings.base import option_of
 from dcomp.system.files import replacing
 
 STATE_KEY = "dcomp.state"
@@ -136,9 +137,8 @@ class Keeper:
         for name in sorted({*expected.arguments, *saved.arguments}):
             before, now = saved.arguments.get(name), expected.arguments.get(name)
             if before != now:
-                option = f"--{name.replace('_', '-')}"
                 raise UsageError(
-                    f"{self.file.path} was made with {option} {before}, not {now}; give the same, or {hint}"
+                    f"{self.file.path} was made with {option_of(name)} {before}, not {now}; give the same, or {hint}"
                 )
         if saved.source != expected.source:
             raise UsageError(f"{self.file.path} was made from another checkpoint; give the same, or {hint}")

@@ -20,6 +20,7 @@ from dcomp.learning.objectives import Classification, Objective, TaskObjective
 from dcomp.learning.task import FORM, Task, described
 from dcomp.progress.measurement import LOSS
 from dcomp.settings import DataSettings, LearningSettings
+from dcomp.settings.base import option_of
 from dcomp.system.ranks import WORLD_SIZE
 
 IMAGE_OPTIONS = ("augment", "resize", "cache")
@@ -118,7 +119,7 @@ def _refuse(settings: DataSettings, options: Iterable[str], reason: str) -> None
     for option in options:
         field = type(settings).model_fields.get(option)
         if field is not None and getattr(settings, option) != field.default:
-            raise UsageError(f"{option} (--{option.replace('_', '-')}) {reason}: leave it out")
+            raise UsageError(f"{option} ({option_of(option)}) {reason}: leave it out")
 
 
 def _check_functions(task: Task, name: str) -> None:
