@@ -21,7 +21,7 @@ from dcomp.learning import distributed
 from dcomp.learning.examples import Batch, Draw
 from dcomp.learning.examples.contents import to_device
 from dcomp.learning.objectives import Objective
-from dcomp.learning.seeds import mixed
+from dcomp.learning.seeds import mixed, seed_numpy_and_python
 from dcomp.system.ranks import RANK
 
 MEASURED_BATCH = 64
@@ -142,8 +142,7 @@ def _seeded(seed: int) -> Iterator[None]:
     """Seed the random numbers of torch, numpy and Python in a block, and restore their states after it."""
     states = torch.get_rng_state(), np.random.get_state(), random.getstate()
     torch.manual_seed(seed)
-    np.random.seed(seed % (1 << 32))
-    random.seed(seed)
+    seed_numpy_and_python(seed)
     try:
         yield
     finally:

@@ -5,12 +5,10 @@ these alone, in this process, gives the same batches in every run. A restored ep
 done.
 """
 
-import random
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +16,7 @@ from dcomp.errors import DataError, UsageError
 from dcomp.learning.examples import Batch, Draw
 from dcomp.learning.examples.contents import size_of, to_device
 from dcomp.learning.objectives import Objective
+from dcomp.learning.seeds import seed_numpy_and_python
 
 CPU = torch.device("cpu")
 
@@ -73,9 +72,7 @@ class LoaderExamples:
 
     def drawn_batches(self, draw: Draw) -> Iterator[Batch]:
         """Return the batches from the first that is not done; the loader draws their order now."""
-        seed = draw.order.initial_seed()
-        random.seed(seed)
-        np.random.seed(seed % (1 << 32))
+        seed_numpy_and_python(draw.order.initial_seed())
         contents = self._contents()
         self.drawn = sum(size_of(content) for content in islice(contents, draw.first))
         if draw.last is not None:
