@@ -15,9 +15,7 @@ def float_tensors(output: Any) -> dict[str, Tensor]:
 
     Numbers, as a loss that a network computes, are left out.
     """
-    return {
-        place: tensor.float() for place, tensor in _tensors("", output) if tensor.ndim and tensor.is_floating_point()
-    }
+    return {place: tensor.float() for place, tensor in _of_floats(output).items()}
 
 
 def main_tensor(output: Any) -> Tensor | None:
@@ -25,7 +23,7 @@ def main_tensor(output: Any) -> Tensor | None:
 
     It is as the network returns it, in any precision.
     """
-    tensors = {place: tensor for place, tensor in _tensors("", output) if tensor.ndim and tensor.is_floating_point()}
+    tensors = _of_floats(output)
     return tensors.get(LOGITS, next(iter(tensors.values()), None))
 
 
@@ -45,6 +43,11 @@ def logits_of(output: Any) -> Any:
 def class_dimension(tensor: Tensor) -> int:
     """Return the dimension of classes or features: 1 of vectors and images, the last of sequences (n, length, size)."""
     return 1 if tensor.ndim in (2, 4, 5) else -1
+
+
+def _of_floats(output: Any) -> dict[str, Tensor]:
+    """Return the tensors of floats in an output, which are no single numbers, by their places in it."""
+    return {place: tensor for place, tensor in _tensors("", output) if tensor.ndim and tensor.is_floating_point()}
 
 
 def _tensors(place: str, output: Any) -> Iterator[tuple[str, Tensor]]:
