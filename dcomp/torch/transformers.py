@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dcomp.errors import CheckpointError, UsageError
 from dcomp.learning import vision  # noqa: F401  # before Transformers, which imports a torchvision of any build
+from dcomp.learning.running_squares import RunningSquares
 from dcomp.torch.callbacks import LoopCallback
 from dcomp.torch.compressor import Compressor
 
@@ -28,8 +29,6 @@ except ImportError as error:
 
 SQUARES = "compressor_squares.safetensors"
 """The file in a checkpoint's folder with sums of squared gradients, where a criterion needs them."""
-
-NO_SQUARES: dict[str, Any] = {"sums": {}, "counts": {}, "were_read": []}
 
 ENTRY = "dcomp.Compressor"
 """The name of the compressor's state among those of callbacks in trainer_state.json."""
@@ -105,7 +104,7 @@ class CompressorCallback(LoopCallback, TrainerCallback):
         assert self.compressor is not None  # training has begun
         state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
         if (best := _entries(state).get(ENTRY)) is not None:
-            self.compressor.load_state_dict({**best, "squares": NO_SQUARES})
+            self.compressor.load_state_dict({**best, "squares": RunningSquares().state()})
 
 
 class _Entry:
