@@ -72,7 +72,7 @@ def load_checkpoint(
         weights = folders.weights_in(path)
         if links := folders.links_out(path):
             note(links)
-        return folders.with_texts(load_checkpoint(weights, max_memory=max_memory, key=key, note=note), path)
+        return folders.with_texts(load_checkpoint(weights, max_memory=max_memory, key=key, note=note), weights)
     how = Reading(max_memory, key, note)
     if shards.is_index(path):
         _check_key(path, key)

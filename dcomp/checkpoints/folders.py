@@ -87,15 +87,14 @@ def _is_of_weights(path: Path) -> bool:
     return path.suffix.lower() in WEIGHT_SUFFIXES or path.name.endswith(".index.json") or path.name.startswith(".")
 
 
-def with_texts(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
+def with_texts(checkpoint: Checkpoint, weights: Path) -> Checkpoint:
     """Return the checkpoint of a folder with the small texts in it as an entry of its metadata.
 
     Args:
-        checkpoint: what the file in the folder holds.
-        folder: with that file.
+        checkpoint: what the file holds.
+        weights: that file, in the folder.
     """
-    weights = weights_in(folder)
-    texts = {path.name: text for path in files_beside(folder) if (text := _small_text(path)) is not None}
+    texts = {path.name: text for path in files_beside(weights.parent) if (text := _small_text(path)) is not None}
     metadata = {**checkpoint.metadata}
     if weights.name.endswith(shards.TORCH_SHARD_SUFFIX):
         metadata |= shards.FORMAT
