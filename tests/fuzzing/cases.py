@@ -1,7 +1,8 @@
 """What a kind of input is to the fuzzer, and how a checkpoint goes through all that files go through."""
 
 import io
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +53,17 @@ def arrays_of(loaded: Checkpoint) -> Arrays:
         name: (dtypes.NAME_OF[array.dtype], array.shape, dtypes.bit_patterns(array).tobytes())
         for name, array in tensors.stream(loaded.tensors)
     }
+
+
+def stricter(error: Exception, reasons: Mapping[str, str], reader: str) -> str:
+    """The outcome of a file that a reader reads and dcomp refuses: one of the reasons, regular expressions, fits.
+
+    Raises:
+        FindingError: none does.
+    """
+    is_known = any(re.search(words, str(error)) for words in reasons.values())
+    demand(is_known, f"{reader} reads what dcomp refuses: {error}")
+    return "stricter"
 
 
 def demand(condition: bool, sentence: str) -> None:

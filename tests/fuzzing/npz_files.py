@@ -11,7 +11,7 @@ import numpy as np
 from dcomp.checkpoints.dtypes import NAME_OF
 from dcomp.errors import CheckpointError
 from dcomp.sources import load_checkpoint
-from fuzzing.cases import MAX_MEMORY, Arrays, Case, Kind, arrays_of, demand, through_all_commands
+from fuzzing.cases import MAX_MEMORY, Arrays, Case, Kind, arrays_of, demand, stricter, through_all_commands
 from fuzzing.mutations import damaged
 from fuzzing.torch_files import Records, directory_damaged, records_damaged, zipped
 
@@ -95,9 +95,7 @@ def judge(case: Case, path: Path) -> str:
     except CheckpointError as error:
         if theirs is None:
             return "refused by both"
-        reasons = [reason for reason, words in STRICTER.items() if re.search(words, str(error))]
-        demand(bool(reasons), f"numpy reads what dcomp refuses: {error}")
-        return "stricter"
+        return stricter(error, STRICTER, "numpy")
     demand(theirs is not None, "dcomp reads what numpy refuses")
     demand(ours == theirs, "dcomp reads other arrays than numpy")
     return "read"

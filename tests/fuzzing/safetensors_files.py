@@ -13,7 +13,7 @@ import safetensors.numpy
 from dcomp.checkpoints import dtypes
 from dcomp.errors import CheckpointError
 from dcomp.sources import load_checkpoint
-from fuzzing.cases import Arrays, Case, Kind, arrays_of, demand, through_all_commands
+from fuzzing.cases import Arrays, Case, Kind, arrays_of, demand, stricter, through_all_commands
 from fuzzing.mutations import damaged
 
 STRICTER = {
@@ -161,9 +161,7 @@ def judge(case: Case, path: Path) -> str:
     except CheckpointError as error:
         if theirs is None:
             return "refused by both"
-        reasons = [reason for reason, words in STRICTER.items() if re.search(words, str(error))]
-        demand(bool(reasons), f"the library reads what dcomp refuses: {error}")
-        return "stricter"
+        return stricter(error, STRICTER, "the library")
     demand(theirs is not None, "dcomp reads what the library refuses")
     demand(ours == theirs, "dcomp reads other tensors than the library")
     demand(restored == case.data, "decode does not give the file back")

@@ -19,7 +19,17 @@ from torch.nn.utils import prune
 from dcomp.errors import CheckpointError
 from dcomp.learning.conversion import NAME_OF
 from dcomp.sources import load_checkpoint
-from fuzzing.cases import MAX_MEMORY, Arrays, Case, FindingError, Kind, arrays_of, demand, through_all_commands
+from fuzzing.cases import (
+    MAX_MEMORY,
+    Arrays,
+    Case,
+    FindingError,
+    Kind,
+    arrays_of,
+    demand,
+    stricter,
+    through_all_commands,
+)
 from fuzzing.mutations import EXTREMES, damaged
 
 STRICTER = {
@@ -266,9 +276,7 @@ def judge(case: Case, path: Path) -> str:
     except CheckpointError as error:
         if theirs is None and why is not None:
             return "refused by both"
-        reasons = [reason for reason, words in STRICTER.items() if re.search(words, str(error))]
-        demand(bool(reasons), f"torch reads what dcomp refuses: {error}")
-        return "stricter"
+        return stricter(error, STRICTER, "torch")
     if theirs is None:
         raise FindingError(f"dcomp reads what torch refuses, or gives no plain tensors in: {why}")
     demand(ours == theirs, "dcomp reads other tensors than torch")
